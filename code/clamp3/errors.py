@@ -1,0 +1,33 @@
+"""Errors a person can act on: each message says what, where, what was found and what to do.
+
+``clamp3.cli.run`` prints the message as one sentence and returns ``exit_code``: 1 where an input
+is at fault, 2 where the command, the configuration or the weights are.
+"""
+
+from __future__ import annotations
+
+
+class Clamp3Error(Exception):
+    """Base of every error raised for a reason outside this code."""
+
+    exit_code = 1
+
+
+class FormatError(Clamp3Error):
+    """A file's content is not what its type says, or passes a stated limit."""
+
+
+class DataError(Clamp3Error):
+    """Arrays, records or feature folders do not fit what was asked of them."""
+
+
+class ConfigError(Clamp3Error):
+    """A flag, a configuration field or a path given by the user cannot be used."""
+
+    exit_code = 2
+
+
+class WeightsError(Clamp3Error):
+    """Weights or a tokenizer are absent, incomplete, unsafe or of another shape."""
+
+    exit_code = 2
