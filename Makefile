@@ -1,0 +1,48 @@
+# Each target sets up what it needs in .venv; nothing but Python (>= 3.10) and make has to be there before.
+#   make demo PYTHON=python3.12          another interpreter
+#   make demo PIP_FLAGS="--index-url …"  another package index (for instance one with CPU-only torch wheels)
+
+PYTHON ?= python3
+PIP_FLAGS ?=
+BIN := .venv/bin
+# One thread per core: hyper-threads slow matrix work down.
+export OMP_NUM_THREADS ?= $(shell $(PYTHON) -c "import os; print(min(os.cpu_count() or 1, 8))")
+export TOKENIZERS_PARALLELISM ?= false
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench parity mini clean
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+.venv/base: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e .
+	@touch $@
+
+.venv/dev: .venv/base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: .venv/base  ## search real scores and MIDI by words and by score, offline, in under 3 minutes
+	$(BIN)/python examples/demo.py
+
+test: .venv/dev  ## every test (add ARGS="-k name" to choose)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/dev  ## ruff and mypy, as CI runs them
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/base  ## measure every stage against the released way; JSON under benchmarks/results
+	for script in convert_scores convert_midi extract search; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+
+parity: .venv/base  ## compare with outputs of the released system: make parity GOLDEN=path/to/golden
+	$(BIN)/python benchmarks/parity.py --golden $(GOLDEN)
+
+mini: .venv/base  ## train the embedded mini model again from music21's corpus (about 90 minutes on 2 cores)
+	$(BIN)/python code/recipes/mini/run.py --work_dir runs/mini
+
+clean:  ## remove the virtual environment and the demo's files
+	rm -rf .venv demo_out
