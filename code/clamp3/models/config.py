@@ -1,0 +1,216 @@
+"""Sizes of the models as frozen values; ``Clamp3Config.released()`` are the published ones.
+
+A configuration travels inside every checkpoint as plain JSON (``to_dict``) and is read back with ``from_dict``, which
+refuses what it does not know, so that a model is always rebuilt from its own file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
+
+from clamp3.errors import ConfigError
+
+N_CODES = 128
+"""Character codes a patch position can hold (7-bit characters and the four special codes)."""
+
+TOWERS = ("text", "symbolic", "audio")
+
+_Config = TypeVar("_Config", bound="_FromDict")
+
+
+class _FromDict:
+    """Reading of flat fields from a mapping with unknown names refused."""
+
+    @classmethod
+    def from_dict(cls: type[_Config], values: Mapping[str, Any]) -> _Config:
+        """Build from plain JSON values; a key that is no field or a wrong value is a ConfigError."""
+        known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ConfigError(f"{cls.__name__} has no field {', '.join(unknown)}; its fields are {', '.join(known)}.")
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ConfigError(f"{cls.__name__} cannot be built from {dict(values)}: {error}.") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as values that JSON can hold."""
+        return asdict(self)  # type: ignore[call-overload]
+
+
+def _check_sizes(name: str, config: TowerConfig | DecoderConfig) -> None:
+    for size in ("width", "n_layers", "n_heads", "feed_forward", "max_length", "vocab_size"):
+        if getattr(config, size) < 1:
+            raise ConfigError(f"{name}.{size} is {getattr(config, size)}; it must be at least 1.")
+    if config.width % config.n_heads:
+        raise ConfigError(f"{name}.width {config.width} is not divisible by n_heads {config.n_heads}.")
+    if not 0.0 <= config.dropout < 1.0:
+        raise ConfigError(f"{name}.dropout is {config.dropout}; it must be at least 0 and below 1.")
+
+
+@dataclass(frozen=True)
+class TowerConfig(_FromDict):
+    """Sizes of one BERT encoder; the defaults are those of the released symbolic tower.
+
+    Attributes
+    ----------
+    width : int
+        D, width of the hidden states.
+    max_length : int
+        Rows of the position table (XLM-R keeps ``pad_id + 1`` of them unused).
+    vocab_size : int
+        Rows of the word table; 1 for towers that are fed with vectors.
+    dropout : float
+        Probability on embeddings, attention weights and sub-layer outputs while training.
+    pad_id : int or None
+        None counts positions 0, 1, 2, … (BERT). A number counts them from ``pad_id + 1`` over the tokens that are not
+        padding (XLM-R).
+    """
+
+    width: int = 768
+    n_layers: int = 12
+    n_heads: int = 12
+    feed_forward: int = 3072
+    max_length: int = 512
+    vocab_size: int = 1
+    type_vocab_size: int = 2
+    dropout: float = 0.1
+    layer_norm_eps: float = 1e-12
+    pad_id: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_sizes("TowerConfig", self)
+
+    @classmethod
+    def from_transformers(cls, values: Mapping[str, Any]) -> TowerConfig:
+        """Read the ``config.json`` of an XLM-RoBERTa or BERT folder of the transformers library."""
+        kind = values.get("model_type")
+        if kind not in ("xlm-roberta", "roberta", "bert"):
+            raise ConfigError(f"a text tower of type {kind!r} is not supported; use an xlm-roberta or bert folder.")
+        if (
+            values.get("hidden_act", "gelu") != "gelu"
+            or values.get("position_embedding_type", "absolute") != "absolute"
+        ):
+            raise ConfigError("only the gelu activation and absolute positions are supported for the text tower.")
+        try:
+            return cls(
+                width=values["hidden_size"],
+                n_layers=values["num_hidden_layers"],
+                n_heads=values["num_attention_heads"],
+                feed_forward=values["intermediate_size"],
+                max_length=values["max_position_embeddings"],
+                vocab_size=values["vocab_size"],
+                type_vocab_size=values.get("type_vocab_size", 1),
+                dropout=values.get("hidden_dropout_prob", 0.1),
+                layer_norm_eps=values.get("layer_norm_eps", 1e-12),
+                pad_id=None if kind == "bert" else values.get("pad_token_id", 1),
+            )
+        except KeyError as error:
+            raise ConfigError(f"the text model's config.json lacks {error.args[0]}.") from error
+
+
+def _tower(value: TowerConfig | Mapping[str, Any] | None) -> TowerConfig | None:
+    return value if value is None or isinstance(value, TowerConfig) else TowerConfig.from_dict(value)
+
+
+@dataclass(frozen=True)
+class Clamp3Config(_FromDict):
+    """Sizes of a CLaMP 3 model; a tower that is None is absent.
+
+    Attributes
+    ----------
+    hidden_size : int
+        Width of the joint space every tower projects into.
+    text_length, symbolic_length, audio_length : int
+        Window of each tower in tokens, patches and audio vectors.
+    """
+
+    text: TowerConfig | None = None
+    symbolic: TowerConfig | None = None
+    audio: TowerConfig | None = None
+    hidden_size: int = 768
+    patch_size: int = 64
+    text_length: int = 128
+    symbolic_length: int = 512
+    audio_length: int = 128
+
+    def __post_init__(self) -> None:
+        for name in TOWERS:
+            object.__setattr__(self, name, _tower(getattr(self, name)))
+            tower, length = getattr(self, name), self.length(name)
+            if tower is None:
+                continue
+            usable = tower.max_length - (0 if tower.pad_id is None else tower.pad_id + 1)
+            if not 1 <= length <= usable:
+                raise ConfigError(f"{name}_length {length} does not fit the {usable} positions of the {name} tower.")
+        if self.hidden_size < 1 or self.patch_size < 1:
+            raise ConfigError("hidden_size and patch_size must be at least 1.")
+
+    @classmethod
+    def released(cls) -> Clamp3Config:
+        """Return the sizes of the published CLaMP 3 checkpoints (457,896,960 numbers)."""
+        return cls(
+            text=TowerConfig(max_length=514, vocab_size=250_002, type_vocab_size=1, layer_norm_eps=1e-5, pad_id=1),
+            symbolic=TowerConfig(max_length=512),
+            audio=TowerConfig(max_length=128),
+        )
+
+    @property
+    def towers(self) -> tuple[str, ...]:
+        """Names of the towers that are there, in the order text, symbolic, audio."""
+        return tuple(name for name in TOWERS if getattr(self, name) is not None)
+
+    def tower(self, name: str) -> TowerConfig:
+        """Return the sizes of one tower; an absent one is a ConfigError."""
+        tower: TowerConfig | None = getattr(self, name, None) if name in TOWERS else None
+        if tower is None:
+            raise ConfigError(f"this model has no {name} tower; it has: {', '.join(self.towers) or 'none'}.")
+        return tower
+
+    def length(self, name: str) -> int:
+        """Return the window of a tower: tokens, patches or audio vectors."""
+        return int(getattr(self, f"{name}_length"))
+
+
+@dataclass(frozen=True)
+class DecoderConfig(_FromDict):
+    """Sizes of the GPT-2 decoder that spells out one patch; defaults as released."""
+
+    width: int = 768
+    n_layers: int = 3
+    n_heads: int = 12
+    feed_forward: int = 3072
+    max_length: int = 64
+    vocab_size: int = N_CODES
+    dropout: float = 0.1
+    layer_norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        _check_sizes("DecoderConfig", self)
+
+
+@dataclass(frozen=True)
+class M3Config(_FromDict):
+    """Sizes of an M3 pre-training model; defaults as released."""
+
+    encoder: TowerConfig = field(default_factory=TowerConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    patch_size: int = 64
+    patch_length: int = 512
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.encoder, TowerConfig):
+            object.__setattr__(self, "encoder", TowerConfig.from_dict(self.encoder))
+        if not isinstance(self.decoder, DecoderConfig):
+            object.__setattr__(self, "decoder", DecoderConfig.from_dict(self.decoder))
+        if self.encoder.width != self.decoder.width:
+            raise ConfigError(f"M3 needs one width: encoder {self.encoder.width}, decoder {self.decoder.width}.")
+        if self.patch_length > self.encoder.max_length or self.patch_size > self.decoder.max_length:
+            raise ConfigError("M3's patch_length or patch_size is longer than the position tables.")
+
+    @classmethod
+    def released(cls) -> M3Config:
+        """Return the sizes of the published M3 checkpoint."""
+        return cls()
