@@ -1,0 +1,222 @@
+"""Limits on what is read: sizes, zip bombs, XML entity bombs, nesting, text encodings.
+
+Files come from the network and from strangers; every reader of this package goes through here, so a
+hostile or broken file ends as one `clamp3.errors.FormatError`, never as a hang or a full memory.
+"""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import zipfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.parsers import expat
+
+from clamp3.errors import FormatError
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+MIB = 2**20
+MAX_FILE_BYTES = 128 * MIB
+MAX_XML_BYTES = 128 * MIB  # after unpacking; a two-hour opera in full score stays below 60 MiB
+MAX_XML_DEPTH = 64  # MusicXML 4.0 nests about a dozen levels, MEI about twenty
+MAX_ZIP_ENTRIES = 10_000
+CONTAINER = "META-INF/container.xml"
+MAX_CONTAINER_BYTES = MIB
+ZIP_MAGIC = b"PK\x03\x04"
+
+
+class _PrologEnd(Exception):
+    """Raised by the handler of the first element: declarations can only stand before it."""
+
+
+def read_file(path: Path, *, limit: int = MAX_FILE_BYTES) -> bytes:
+    """Return a file's bytes.
+
+    Raises
+    ------
+    FormatError
+        If it is empty or larger than ``limit`` bytes.
+    OSError
+        If it cannot be opened.
+    """
+    with open(path, "rb") as file:
+        data = file.read(limit + 1)
+    if not data:
+        raise FormatError(f"{path.name} is empty (0 bytes).")
+    if len(data) > limit:
+        raise FormatError(f"{path.name} is larger than the limit of {limit // MIB} MiB.")
+    return data
+
+
+def is_zip(data: bytes) -> bool:
+    """Tell whether the bytes start as a zip archive, which is what ``.mxl`` files are."""
+    return data.startswith(ZIP_MAGIC)
+
+
+def unpack_mxl(data: bytes) -> bytes:
+    """Return the MusicXML inside a compressed ``.mxl`` file.
+
+    Parameters
+    ----------
+    data : bytes
+        The archive. The score is the first rootfile named by ``META-INF/container.xml``; archives
+        without one (some old exporters) may hold a single ``.xml`` or ``.musicxml`` member instead.
+
+    Returns
+    -------
+    bytes
+        At most `MAX_XML_BYTES`.
+
+    Raises
+    ------
+    FormatError
+        If the archive is damaged, encrypted, holds no score, or unpacks to more than the limit.
+
+    References
+    ----------
+    MusicXML 4.0, "Compressed MXL files".
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = [info.filename for info in archive.infolist() if not info.is_dir()]
+            if len(names) > MAX_ZIP_ENTRIES:
+                raise FormatError(f"the archive has {len(names)} members, more than {MAX_ZIP_ENTRIES}.")
+            return _member(archive, _rootfile(archive, names), MAX_XML_BYTES)
+    # zipfile raises NotImplementedError for unknown compression and RuntimeError for encrypted members.
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
+        raise FormatError(f"not a readable .mxl archive: {error}.") from error
+
+
+def _rootfile(archive: zipfile.ZipFile, names: list[str]) -> str:
+    if CONTAINER in names:
+        container = parse_xml(_member(archive, CONTAINER, MAX_CONTAINER_BYTES))
+        for node in container.iter():
+            if isinstance(node.tag, str) and node.tag.rsplit("}", 1)[-1] == "rootfile":
+                path = posixpath.normpath((node.get("full-path") or "").lstrip("/"))
+                if path in names:
+                    return path
+    scores = [
+        name
+        for name in names
+        if name.lower().endswith((".xml", ".musicxml")) and not name.startswith(("META-INF/", "__MACOSX/"))
+    ]
+    if not scores:
+        raise FormatError("the archive holds no MusicXML file.")
+    return scores[0]
+
+
+def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    with archive.open(name) as member:
+        content = member.read(limit + 1)  # what the directory says of its size may be a lie
+    if len(content) > limit:
+        raise FormatError(f"{name} unpacks to more than the limit of {limit // MIB} MiB.")
+    return content
+
+
+def check_xml(data: bytes) -> None:
+    """Refuse XML whose prolog declares entities, and XML above the size limit.
+
+    A plain ``<!DOCTYPE score-partwise PUBLIC "…" "….dtd">``, as most MusicXML has, passes: the DTD is
+    never fetched. Declarations stand before the first element, so only the prolog is read here.
+
+    Raises
+    ------
+    FormatError
+        If an entity or an attribute default is declared, the data is too large, or the prolog is broken.
+    """
+    if len(data) > MAX_XML_BYTES:
+        raise FormatError(f"the XML is larger than the limit of {MAX_XML_BYTES // MIB} MiB.")
+    if not data.strip():
+        raise FormatError("the file is empty.")
+
+    def entity(*declared: object) -> None:
+        raise FormatError(f"the XML declares the entity {declared[0]!r}; entities are not expanded here.")
+
+    def attributes(_element: str, _name: str, _kind: str, default: str | None, _required: bool) -> None:
+        # A long default is copied into every element that lacks the attribute: a bomb without entities.
+        if default is not None:
+            raise FormatError("the XML declares attribute defaults in its DOCTYPE; they are not applied here.")
+
+    def element(*_: object) -> None:
+        raise _PrologEnd
+
+    parser = expat.ParserCreate()
+    parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
+    parser.EntityDeclHandler = entity
+    parser.AttlistDeclHandler = attributes
+    parser.StartElementHandler = element
+    try:
+        parser.Parse(data, True)
+    except _PrologEnd:
+        return
+    except (expat.ExpatError, LookupError, ValueError) as error:
+        raise FormatError(f"not well-formed XML: {error}.") from error
+
+
+def parse_xml(data: bytes) -> Element:
+    """Return the root element of checked XML.
+
+    Raises
+    ------
+    FormatError
+        As `check_xml`, and if the document is not well-formed or nested deeper than `MAX_XML_DEPTH`.
+    """
+    from xml.etree import ElementTree
+
+    data = data.lstrip(b" \t\r\n")  # a blank line before the declaration is common, and an error to expat
+    check_xml(data)
+    try:
+        root = ElementTree.fromstring(data)  # noqa: S314  entities and defaults were refused above
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
+        raise FormatError(f"not well-formed XML: {error}.") from error
+    level, depth = [root], 1
+    while level:
+        if depth > MAX_XML_DEPTH:
+            raise FormatError(f"the XML is nested deeper than {MAX_XML_DEPTH} levels.")
+        level, depth = [child for node in level for child in node], depth + 1
+    return root
+
+
+def decode_text(data: bytes) -> str:
+    """Return text from UTF-8 (with or without a byte-order mark) or UTF-16 with one.
+
+    Raises
+    ------
+    FormatError
+        Naming the offset of the first byte that does not fit, or a binary file's first NUL.
+    """
+    encoding = "utf-8-sig"
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        found = f"{data[error.start]:#04x}" if error.start < len(data) else "the end"
+        raise FormatError(
+            f"not {encoding.removesuffix('-sig').upper()} text: {found} at byte {error.start}."
+        ) from error
+    if "\0" in text:
+        raise FormatError(f"not text: a NUL character at position {text.index(chr(0))}.")
+    return text
+
+
+def decode_abc(data: bytes) -> tuple[str, tuple[str, ...]]:
+    """Return the text of an ABC file and notes about its encoding; Latin-1 is tried last.
+
+    Older ABC collections are Latin-1; every byte sequence is valid Latin-1, so this is a guess and said.
+
+    Raises
+    ------
+    FormatError
+        If the bytes are no text at all.
+    """
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data:
+        return decode_text(data), ()
+    try:
+        return data.decode("utf-8-sig"), ()
+    except UnicodeDecodeError as error:
+        return data.decode("latin-1"), (f"not UTF-8 (byte {error.start}): read as Latin-1",)

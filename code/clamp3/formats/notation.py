@@ -1,0 +1,64 @@
+"""Other score notations (Humdrum kern, MEI, RomanText, Capella …) to MusicXML, through music21.
+
+music21 takes half a second to import and seconds per score; MusicXML never comes through here unless
+its direct conversion fails.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from pathlib import Path
+
+from clamp3.errors import FormatError
+from clamp3.formats.guards import check_xml, decode_text
+
+_FORMATS = {".krn": "humdrum", ".mei": "mei", ".rntxt": "romanText", ".capx": "capella"}
+_XML_FORMATS = (".mei", ".xml", ".musicxml")
+_TEXT_FORMATS = (".krn", ".rntxt")
+
+
+def score_to_musicxml(data: bytes, *, suffix: str, name: str = "score") -> bytes:
+    """Convert a score that music21 reads into uncompressed MusicXML.
+
+    Parameters
+    ----------
+    data : bytes
+        The file's content.
+    suffix : str
+        Its suffix, such as ``.krn`` or ``.mei``; tells the format.
+    name : str
+        Title for a score that has none; used in messages too.
+
+    Returns
+    -------
+    bytes
+        UTF-8 MusicXML.
+
+    Raises
+    ------
+    FormatError
+        If music21 has no reader for the suffix, cannot read the content, or finds no note in it.
+    """
+    suffix = suffix.lower()
+    if suffix in _XML_FORMATS:
+        check_xml(data)
+    elif suffix in _TEXT_FORMATS and not decode_text(data).strip():
+        raise FormatError("the file is empty.")
+    from music21 import converter
+    from music21.musicxml.m21ToXml import GeneralObjectExporter
+
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="clamp3-") as folder:
+        warnings.simplefilter("ignore")  # its remarks on odd encodings, hundreds per file
+        # A file, because music21 guesses the format of bytes by trial; nothing of it is kept.
+        path = Path(folder) / f"score{suffix}"
+        path.write_bytes(data)
+        try:
+            score = converter.parse(path, format=_FORMATS.get(suffix), forceSource=True, storePickle=False)
+            if not any(True for _ in score.recurse().notes):
+                raise FormatError("the score holds no notes.")
+            return bytes(GeneralObjectExporter(score).parse())
+        except FormatError:
+            raise
+        except Exception as error:
+            raise FormatError(f"music21 cannot convert this {suffix} file: {type(error).__name__}: {error}.") from error
