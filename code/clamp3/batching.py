@@ -1,0 +1,196 @@
+"""Sequences of any length through a tower: windows of all of them, sorted by length, in batches of few pads.
+
+Shapes: B batch, T positions (tokens, patches or audio vectors), D width, E width of the joint space.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clamp3.errors import DataError
+from clamp3.windows import windows
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+# A batch is closed when its shortest window would be padded by more than this share, once it is large enough
+# for the matrix products to run at full speed.
+_MAX_PADDING = 0.15
+
+
+@dataclass(frozen=True)
+class Tower:
+    """What running a batch needs of a model.
+
+    Attributes
+    ----------
+    encode : callable
+        (B, T, …) inputs and (B, T) mask, True at real positions, to (B, T, D) hidden states.
+    pool : callable
+        Hidden states and mask to (B, E) vectors.
+    limit : int
+        Most positions of a window.
+    pad : int
+        What fills up short windows.
+    """
+
+    encode: Callable[[Tensor, Tensor], Tensor]
+    pool: Callable[[Tensor, Tensor], Tensor]
+    limit: int
+    pad: int
+    device: torch.device
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One window: positions ``start`` to ``stop`` of sequence ``owner``, and its weight in the global vector."""
+
+    owner: int
+    start: int
+    stop: int
+    weight: int
+
+    @property
+    def length(self) -> int:
+        """Positions in the window."""
+        return self.stop - self.start
+
+
+def plan(lengths: Sequence[int], *, limit: int, token_budget: int, batch_size: int | None = None) -> list[list[Piece]]:
+    """Cut sequences into windows and group windows of similar length.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Positions of each sequence, all above 0.
+    limit : int
+        Most positions of a window.
+    token_budget : int
+        Most positions of a batch, pads included; a single window may exceed it.
+    batch_size : int, optional
+        Most windows of a batch.
+
+    Returns
+    -------
+    list of list of Piece
+        Longest first, so that a batch too large for the memory shows itself at once.
+    """
+    pieces = [
+        Piece(owner, start, stop, weight)
+        for owner, length in enumerate(lengths)
+        for start, stop, weight in windows(length, limit)
+    ]
+    pieces.sort(key=lambda piece: (-piece.length, piece.owner, piece.start))
+    batches: list[list[Piece]] = []
+    longest = 0
+    for piece in pieces:
+        if batches:
+            batch = batches[-1]
+            fits = longest * (len(batch) + 1) <= token_budget and (batch_size is None or len(batch) < batch_size)
+            wasteful = piece.length < longest * (1 - _MAX_PADDING) and longest * len(batch) * 4 >= token_budget
+            if fits and not wasteful:
+                batch.append(piece)
+                continue
+        batches.append([piece])
+        longest = piece.length
+    return batches
+
+
+def run(
+    sequences: Sequence[np.ndarray],
+    tower: Tower,
+    *,
+    token_budget: int,
+    batch_size: int | None = None,
+    temporal: bool = False,
+) -> list[np.ndarray | DataError]:
+    """Encode sequences.
+
+    Parameters
+    ----------
+    sequences : sequence of arrays, shapes (T,), (T, 64) or (T, D)
+        Token ids, patches or audio vectors of each input, uncut.
+    tower : Tower
+        What encodes them.
+    token_budget, batch_size : int
+        See `plan`.
+    temporal : bool
+        Return hidden states in place of one vector.
+
+    Returns
+    -------
+    list of arrays or DataError
+        Per sequence, float32: the mean of its windows' vectors weighted as `clamp3.windows.windows` says,
+        shape (E,); or, temporal, the hidden states of its windows with the overlap of the last kept once,
+        shape (1, T, D). A DataError where the encoder gave no finite numbers.
+    """
+    totals: list[Any] = [None] * len(sequences)  # running weighted sums, float64 (E,)
+    weights = [0] * len(sequences)
+    parts: list[dict[int, np.ndarray]] = [{} for _ in sequences]
+    lengths = [len(sequence) for sequence in sequences]
+    for batch in plan(lengths, limit=tower.limit, token_budget=token_budget, batch_size=batch_size):
+        for window, row in zip(batch, _run_batch(sequences, batch, tower, temporal), strict=True):
+            if temporal:
+                parts[window.owner][window.start] = row[window.length - window.weight :]
+            else:
+                share = row.astype(np.float64) * window.weight
+                totals[window.owner] = share if totals[window.owner] is None else totals[window.owner] + share
+                weights[window.owner] += window.weight
+    results: list[np.ndarray | DataError] = []
+    for owner in range(len(sequences)):
+        if temporal:
+            value = np.concatenate([parts[owner][start] for start in sorted(parts[owner])])[None]  # (1, T, D)
+        else:
+            value = (totals[owner] / weights[owner]).astype(np.float32)  # (E,)
+        good = bool(np.isfinite(value).all())
+        results.append(value if good else DataError("the encoder gave NaN or infinity; try --dtype float32."))
+    return results
+
+
+def _run_batch(sequences: Sequence[np.ndarray], batch: list[Piece], tower: Tower, temporal: bool) -> list[np.ndarray]:
+    """Return one float32 array per window; a batch that does not fit into GPU memory is halved."""
+    import torch
+
+    try:
+        with torch.inference_mode():
+            inputs, mask = _collate(sequences, batch, tower)
+            hidden = tower.encode(inputs, mask)  # (B, T, D)
+            if temporal:
+                rows = hidden.float().cpu().numpy()
+                return [rows[i, : window.length] for i, window in enumerate(batch)]
+            return list(tower.pool(hidden, mask).float().cpu().numpy())
+    except torch.cuda.OutOfMemoryError:
+        if len(batch) == 1:
+            raise
+    log.info("a batch of %d windows did not fit into memory; going on with halves.", len(batch))
+    torch.cuda.empty_cache()
+    half = len(batch) // 2
+    return [row for part in (batch[:half], batch[half:]) for row in _run_batch(sequences, part, tower, temporal)]
+
+
+def _collate(sequences: Sequence[np.ndarray], batch: list[Piece], tower: Tower) -> tuple[Tensor, Tensor]:
+    """Return inputs (B, T, …) padded to the longest window of the batch, and their mask (B, T)."""
+    import torch
+
+    first = sequences[batch[0].owner]
+    longest = max(window.length for window in batch)
+    inputs = np.full((len(batch), longest, *first.shape[1:]), tower.pad, first.dtype)
+    mask = np.zeros((len(batch), longest), bool)
+    for row, window in enumerate(batch):
+        inputs[row, : window.length] = sequences[window.owner][window.start : window.stop]
+        mask[row, : window.length] = True
+    tensor = torch.from_numpy(inputs).to(tower.device)
+    if tensor.is_floating_point():
+        tensor = tensor.to(tower.dtype)
+    elif tensor.ndim == 2:
+        tensor = tensor.long()  # token ids; patches stay bytes until the gather
+    return tensor, torch.from_numpy(mask).to(tower.device)

@@ -1,0 +1,81 @@
+"""Loaded models as `clamp3.batching.Tower`: the only module between the embedding API and torch modules."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clamp3.batching import Tower
+from clamp3.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from clamp3.inputs import Modality
+
+
+def pick_device(name: str | None) -> torch.device:
+    """Return the device of a name, or the GPU of this process if there is one, else the CPU.
+
+    Raises
+    ------
+    ConfigError
+        If torch cannot use the device that is named.
+    """
+    import torch
+
+    if name is None:
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}).") from None
+    return device
+
+
+def clamp3_tower(
+    path: Path, modality: Modality, *, text_model: str | os.PathLike[str] | None, dtype: str, device: str | None
+) -> Tower:
+    """Load one tower of CLaMP 3 with its projection; raises as `clamp3.models.weights.load_model`."""
+    import torch
+
+    from clamp3.models.weights import load_model
+
+    where, kind = pick_device(device), getattr(torch, dtype)
+    loaded = load_model(path, towers=(modality,), text_model=text_model, dtype=kind, device=where)
+    model, config = loaded.model.eval(), loaded.config
+    # Sums over hundreds of positions and the last projection stay in float32, whatever the layers compute in.
+    model.get_submodule(f"{modality}_proj").float()
+
+    def encode(inputs: Tensor, mask: Tensor) -> Tensor:
+        return model.encode(modality, inputs, mask)
+
+    def pool(hidden: Tensor, mask: Tensor) -> Tensor:
+        return model.pool(hidden.float(), mask, modality)
+
+    pad = config.tower(modality).pad_id if modality == "text" else 0
+    return Tower(encode, pool, config.length(modality), pad or 0, where, kind)
+
+
+def m3_tower(path: Path, *, dtype: str, device: str | None) -> tuple[Tower, int]:
+    """Load M3's encoder; its global vector is the plain mean over patches. Returns the tower and its width."""
+    import torch
+
+    from clamp3.models.towers import masked_mean
+    from clamp3.models.weights import load_m3
+
+    where, kind = pick_device(device), getattr(torch, dtype)
+    model: Any = load_m3(path, dtype=kind, device=where).model.encoder.eval()
+
+    def encode(inputs: Tensor, mask: Tensor) -> Tensor:
+        return model(inputs, mask)  # type: ignore[no-any-return]
+
+    def pool(hidden: Tensor, mask: Tensor) -> Tensor:
+        return masked_mean(hidden.float(), mask)
+
+    return Tower(encode, pool, 512, 0, where, kind), model.base.config.width

@@ -1,0 +1,146 @@
+"""The title a music file gives itself, read before conversion (interleaved ABC has no titles left).
+
+A title is a courtesy to the reader of a result list, so nothing here raises: a file without a readable
+title has the title "".
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable
+
+from clamp3.errors import FormatError
+from clamp3.formats import Kind, kind_of
+
+MAX_CHARACTERS = 120
+_HEAD_BYTES = 1 << 18  # titles stand at the head; a credit page of a large score stays below this
+# Names that sequencers and notation programs give to tracks and to untitled scores.
+_NO_TITLE = re.compile(
+    r"(?:untitled|title|music21(?: fragment)?|track ?\d*|tempo(?: track)?|piano|conductor(?: track)?|"
+    r"control track|midi|new|unnamed.*|acoustic grand piano|wordlist.*)\W*",
+    re.IGNORECASE,
+)
+
+
+def title_of(data: bytes, kind: Kind) -> str:
+    """Return the title a file gives itself, on one line.
+
+    Parameters
+    ----------
+    data : bytes
+        Content of the file, as it lies on disk.
+    kind : Kind
+        What the file holds.
+
+    Returns
+    -------
+    str
+        At most `MAX_CHARACTERS` characters, "" if the file names none (or only a placeholder such as
+        "Untitled"). Text files give their first line.
+    """
+    readers = {
+        Kind.ABC: _abc,
+        Kind.MUSICXML: _musicxml,
+        Kind.SCORE: _notation,
+        Kind.MIDI: _midi,
+        Kind.MTF: _mtf,
+        Kind.TEXT: _first_line,
+    }
+    reader = readers.get(kind)
+    if reader is None:
+        return ""
+    try:
+        candidates = list(reader(data))
+    except (FormatError, ValueError, LookupError):
+        return ""
+    # A file's own name is the title of last resort.
+    for candidate in sorted(candidates, key=lambda text: kind_of(text.strip()) is not None):
+        title = " ".join(candidate.split())
+        title = title[: title.rindex(".")] if kind_of(title) is not None else title
+        if title and not _NO_TITLE.fullmatch(title):
+            return title if len(title) <= MAX_CHARACTERS else title[: MAX_CHARACTERS - 1] + "…"
+    return ""
+
+
+def _head(data: bytes) -> str:
+    from clamp3.formats.guards import decode_text
+
+    head = data[:_HEAD_BYTES]
+    try:
+        return decode_text(head)
+    except FormatError:  # a character cut in two at the end, or an old file in latin-1
+        return head.decode("utf-8" if len(data) > _HEAD_BYTES else "latin-1", errors="replace")
+
+
+def _abc(data: bytes) -> Iterable[str]:
+    for line in re.findall(r"^T:[ \t]*(.*)$", _head(data), re.MULTILINE):
+        yield line.split("%", 1)[0].removeprefix("T:")
+
+
+def _musicxml(data: bytes) -> Iterable[str]:
+    from clamp3.formats.guards import unpack_mxl
+
+    text = _head(unpack_mxl(data) if data[:2] == b"PK" else data)
+    text = re.split(r"<part[ >]|<measure[ >]", text, maxsplit=1)[0]
+    work, movement = (
+        next((_plain(found) for found in re.findall(rf"<{tag}[^>]*>(.*?)</{tag}>", text, re.DOTALL)), "")
+        for tag in ("work-title", "movement-title")
+    )
+    if work and movement and work != movement and not _NO_TITLE.fullmatch(movement):
+        yield movement if work in movement else f"{work}: {movement}"
+    yield work
+    yield movement
+    for credit in re.findall(r"<credit[ >].*?</credit>", text, re.DOTALL):
+        kinds = re.findall(r"<credit-type>(.*?)</credit-type>", credit)
+        if not kinds or kinds[0].strip() == "title":
+            yield " ".join(_plain(words) for words in re.findall(r"<credit-words[^>]*>(.*?)</credit-words>", credit))
+
+
+def _notation(data: bytes) -> Iterable[str]:
+    text = _head(data)
+    works, pieces = (re.findall(rf"^!!!{key}[^:]*:(.*)$", text, re.MULTILINE) for key in ("OPR", "OTL"))  # humdrum
+    if works and pieces:
+        yield f"{works[0].strip()}: {pieces[0].strip()}"
+    yield from pieces
+    yield from re.findall(r"^(?:Title|Piece):(.*)$", text, re.MULTILINE)  # RomanText
+    yield from (_plain(found) for found in re.findall(r"<title[^>]*>(.*?)</title>", text, re.DOTALL))  # MEI
+
+
+def _midi(data: bytes) -> Iterable[str]:
+    """Name of the first track, read straight from its leading meta events (``FF 03 length text``)."""
+    start = data.find(b"MTrk")
+    if start < 0:
+        return
+    position = start + 8
+    while position + 4 <= len(data) and data[position] == 0 and data[position + 1] == 0xFF:
+        kind, position = data[position + 2], position + 3
+        length = 0
+        while position < len(data):
+            byte = data[position]
+            length, position = (length << 7) | (byte & 0x7F), position + 1
+            if byte < 0x80 or length > MAX_CHARACTERS * 100:
+                break
+        if kind == 0x03:
+            yield data[position : position + length].decode("latin-1")
+            return
+        position += length
+
+
+def _mtf(data: bytes) -> Iterable[str]:
+    """Name of the first track, where a file made with all messages still has it."""
+    for line in _head(data).split("\n")[:50]:
+        if line.startswith("track_name "):
+            yield line.removeprefix("track_name ").rpartition(" ")[0].encode().decode("unicode_escape")
+            return
+
+
+def _first_line(data: bytes) -> Iterable[str]:
+    for line in _head(data).splitlines():
+        if line.strip():
+            yield line
+            return
+
+
+def _plain(markup: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", markup)).split())

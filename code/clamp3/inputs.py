@@ -1,0 +1,237 @@
+"""What can be encoded, and how its bytes become what a tower takes; no torch.
+
+An input is a sentence, a path, or bytes with their kind. It becomes one *sequence*: token ids for the text
+tower, patches for the symbolic tower, or feature vectors for the audio tower.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Literal, Union
+
+import numpy as np
+
+from clamp3.errors import FormatError
+from clamp3.formats import Kind, kind_of
+
+Modality = Literal["text", "symbolic", "audio"]
+
+FEATURE_WIDTH = 768
+# Raise it when the same bytes become another sequence: cached vectors and output folders carry it.
+PREPROCESSING_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input: where its bytes are, what they hold, and how messages call it."""
+
+    kind: Kind
+    name: str
+    path: Path | None = None
+    data: bytes | None = None
+
+    def read(self) -> bytes:
+        """Return the bytes.
+
+        Raises
+        ------
+        FormatError
+            If the file cannot be read, is empty or too large.
+        """
+        from clamp3.formats.guards import read_file
+
+        if self.data is not None:
+            data = self.data
+        else:
+            assert self.path is not None
+            try:
+                data = read_file(self.path)
+            except OSError as error:
+                raise FormatError(f"{self.name} cannot be read ({error.strerror or error}).") from None
+        if not data.strip():
+            raise FormatError(f"{self.name} is empty.")
+        return data
+
+
+Item = Union[str, "os.PathLike[str]", Source, tuple[bytes, Kind]]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Numbers a tower takes, and what a user should know about how they came to be."""
+
+    modality: Modality
+    values: np.ndarray
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@lru_cache(maxsize=1)
+def preprocessing() -> str:
+    """Return the identity of everything between a file's bytes and a sequence, converters' versions included."""
+    try:
+        converter = metadata.version("abctoolkit")
+    except metadata.PackageNotFoundError:
+        converter = "none"
+    return f"{PREPROCESSING_VERSION}-abctoolkit{converter}"
+
+
+def modality_of(kind: Kind) -> Modality:
+    """Return which tower takes inputs of a kind."""
+    if kind is Kind.TEXT:
+        return "text"
+    return "audio" if kind is Kind.FEATURES else "symbolic"
+
+
+def source_of(item: Item) -> Source:
+    """Return the source that an item stands for.
+
+    Parameters
+    ----------
+    item : str, path, Source or (bytes, Kind)
+        A string is a path if it names an existing file, else a sentence.
+
+    Raises
+    ------
+    FormatError
+        If a path does not exist, is a folder or has a suffix without reader, if a string is written like the
+        path of a music file but names none, or if the item is of another type.
+    """
+    if isinstance(item, Source):
+        return item
+    if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], bytes):
+        return Source(Kind(item[1]), f"bytes of kind {Kind(item[1]).value}", data=item[0])
+    if isinstance(item, str):
+        if not _is_file(item):
+            if kind_of(item) is not None and not any(char.isspace() for char in item):
+                raise FormatError(f"{item} does not exist (to encode these words, add some that are no file name).")
+            return sentence(item)
+        return _file(Path(item))
+    if isinstance(item, os.PathLike):
+        path = Path(item)
+        if path.is_dir():
+            raise FormatError(f"{path} is a folder; give the files in it.")
+        if not path.exists():
+            raise FormatError(f"{path} does not exist.")
+        return _file(path)
+    raise FormatError(f"an input is a string, a path or (bytes, Kind), not {type(item).__name__}.")
+
+
+def sentence(text: str) -> Source:
+    """Return a source for words that are never taken for a path."""
+    shown = " ".join(text[:60].split())
+    return Source(Kind.TEXT, f'"{shown}{"…" if len(text) > 60 else ""}"', data=text.encode("utf-8", "replace"))
+
+
+def _is_file(text: str) -> bool:
+    """Whether a string names a file; sentences may be too long or hold characters no path can."""
+    try:
+        return bool(text) and Path(text).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _file(path: Path) -> Source:
+    kind = kind_of(path)
+    if kind is None:
+        raise FormatError(f"{path} is of a type no reader exists for ({path.suffix or 'no suffix'}).")
+    return Source(kind, str(path), path=path)
+
+
+def digest(data: bytes) -> str:
+    """Return the SHA-256 of an input's bytes, as the ledger and the cache keep it."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def text_lines(text: str) -> list[str]:
+    """Return the lines of a text without repetitions and empty ones, in order."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return [line for line in dict.fromkeys(lines) if line]
+
+
+def text_of(data: bytes, name: str) -> list[str]:
+    """Return the distinct lines of a text file.
+
+    Raises
+    ------
+    FormatError
+        If the bytes are no text, or blank.
+    """
+    from clamp3.formats.guards import decode_text
+
+    lines = text_lines(decode_text(data))
+    if not any(line.strip() for line in lines):
+        raise FormatError(f"{name} holds no words.")
+    return lines
+
+
+def symbolic_sequence(payload: tuple[bytes, Kind, str]) -> Prepared:
+    """Return the patches of a score or performance; picklable, for worker processes.
+
+    Parameters
+    ----------
+    payload : (bytes, Kind, str)
+        Content, kind and name of a file that the symbolic tower takes after conversion.
+
+    Returns
+    -------
+    Prepared
+        ``values`` uint8, shape (L, 64), wrapping patches included, any length.
+
+    Raises
+    ------
+    FormatError
+        If the file cannot be converted, or holds no music.
+    """
+    from clamp3 import patches
+    from clamp3.formats.symbolic import to_symbolic
+
+    data, kind, name = payload
+    converted = to_symbolic(data, kind, name=name)
+    values = patches.encode(converted.text)
+    if len(values) <= 2:  # only the two wrapping patches
+        raise FormatError(f"{name} holds no music.")
+    notes = converted.notes
+    lost = patches.lost_characters(converted.text)
+    if lost:
+        notes = (*notes, f"{lost} characters lie beyond what a patch holds")
+    return Prepared("symbolic", values, notes)
+
+
+def audio_sequence(data: bytes, name: str) -> Prepared:
+    """Return the vectors of an audio feature file, with a zero vector on both ends.
+
+    Returns
+    -------
+    Prepared
+        ``values`` float32, shape (T + 2, 768).
+
+    Raises
+    ------
+    FormatError
+        If the bytes are no plain numeric ``.npy`` of shape (…, 768), are empty, or contain NaN or infinity.
+    """
+    from clamp3.formats.arrays import read_array
+
+    array = read_array(data, name)
+    if array.ndim == 0 or array.shape[-1] != FEATURE_WIDTH or array.size == 0:
+        raise FormatError(f"{name} has shape {array.shape}; audio features have shape (…, {FEATURE_WIDTH}).")
+    vectors = array.reshape(-1, FEATURE_WIDTH).astype(np.float32)  # (T, 768)
+    ends = np.zeros((1, FEATURE_WIDTH), np.float32)
+    return Prepared("audio", np.concatenate([ends, vectors, ends]))
+
+
+def needs_process(data: bytes, kind: Kind) -> bool:
+    """Whether a conversion takes long enough, or is fragile enough, to be worth another process."""
+    if kind in (Kind.MUSICXML, Kind.SCORE, Kind.MIDI):
+        return True
+    if kind is not Kind.ABC:
+        return False
+    return b"[V:" not in data[:65536]  # plain ABC goes through MusicXML; interleaved ABC is taken as it is

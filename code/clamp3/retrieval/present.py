@@ -1,0 +1,55 @@
+"""Search results as text: a table for people, tab-separated lines for pipes, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from clamp3.retrieval.search import Hit
+
+
+def as_json(hits: Sequence[Hit], **facts: object) -> str:
+    """Return one JSON object: ``facts`` (query, model, failures …) and ``results``."""
+    rows = [{key: value for key, value in asdict(hit).items() if value != ""} for hit in hits]
+    return json.dumps({**facts, "results": rows}, ensure_ascii=False, indent=2)
+
+
+def as_lines(hits: Sequence[Hit]) -> str:
+    """Return ``name TAB score`` lines, with ``TAB title`` where any hit has one."""
+    titled = any(hit.title for hit in hits)
+    return "\n".join(f"{hit.name}\t{hit.score:.4f}" + (f"\t{hit.title}" if titled else "") for hit in hits)
+
+
+def as_table(hits: Sequence[Hit], *, width: int = 100) -> str:
+    """Return aligned columns (place, score, title, name) that fit a terminal of ``width`` columns."""
+    titled = any(hit.title for hit in hits)
+    room = max(20, width - 16)
+    title_room = min(max((columns(hit.title) for hit in hits), default=0), room // 2) if titled else 0
+    lines = []
+    for hit in hits:
+        title = pad(shorten(hit.title, title_room), title_room) + "  " if titled else ""
+        lines.append(f"{hit.rank:>4}  {hit.score:7.4f}  {title}{hit.name}")
+    return "\n".join(lines)
+
+
+def columns(text: str) -> int:
+    """Return how many terminal columns a text takes: Chinese, Japanese and Korean characters take two."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def shorten(text: str, room: int) -> str:
+    """Return ``text``, cut with an ellipsis where it takes more than ``room`` columns."""
+    if columns(text) <= room:
+        return text
+    while text and columns(text) > room - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+def pad(text: str, room: int) -> str:
+    """Return ``text`` with blanks up to ``room`` columns."""
+    return text + " " * max(0, room - columns(text))
