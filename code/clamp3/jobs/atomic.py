@@ -1,0 +1,122 @@
+"""Files appear whole or not at all: written under a hidden name in the same folder, then renamed.
+
+An unfinished file is called ``.clamp3-<host>-<pid>-<n>.part``: no reader takes it for an output, and `sweep`
+removes those whose writer is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import platform
+import re
+import zlib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+_PART = re.compile(r"\.clamp3-([0-9a-f]{8})-(\d+)-\d+\.part")
+_NUMBERS = itertools.count()
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Yield a path to write to; it becomes ``path`` if the block ends well, and vanishes if not.
+
+    Parameters
+    ----------
+    path : Path
+        The file to create or replace; missing parent folders are made.
+    durable : bool
+        Also wait until the content is on the disk. A rename alone survives the end of the process, ``kill -9``
+        included; only a power cut needs more, and costs milliseconds per file.
+
+    Yields
+    ------
+    Path
+        A name in the same folder with the suffix ``.part``. Writers that add a suffix of their own, such as
+        ``np.save``, must be given an open file.
+    """
+    path = Path(path)
+    part = _part_beside(path)
+    try:
+        try:
+            os.close(
+                os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            )  # the umask applies, unlike in tempfile
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield part
+        if durable:
+            _flush(part)
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
+    if durable:
+        _flush(path.parent)
+
+
+def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write ``data`` to ``path`` at once; see `replacing`."""
+    with replacing(path, durable=durable) as part, open(part, "wb", buffering=0) as stream:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[stream.write(rest) :]
+
+
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write ``text`` as UTF-8, line ends as they are; see `replacing`."""
+    write_bytes(path, text.encode("utf-8"), durable=durable)
+
+
+def sweep(folders: Collection[Path]) -> int:
+    """Remove unfinished files that a killed process of this machine left in ``folders``; return how many."""
+    removed = 0
+    for folder in folders:
+        try:
+            names = [name for name in os.listdir(folder) if name.startswith(".clamp3-")]
+        except OSError:
+            continue
+        for name in names:
+            match = _PART.fullmatch(name)
+            if match and match[1] == _host() and not _alive(int(match[2])):
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(folder, name))
+                    removed += 1
+    return removed
+
+
+def _part_beside(path: Path) -> Path:
+    # Short, so that it fits wherever the longest allowed file name fits.
+    return path.parent / f".clamp3-{_host()}-{os.getpid()}-{next(_NUMBERS)}.part"
+
+
+def _host() -> str:
+    return f"{zlib.crc32(platform.node().encode()):08x}"
+
+
+def _alive(pid: int) -> bool:
+    if os.name != "posix":
+        return pid == os.getpid()  # there os.kill(pid, 0) would end the process; an open file cannot be unlinked anyway
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or where the system allows it a folder's list of names, is on the disk."""
+    try:
+        handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    except OSError:
+        return  # Windows opens no folders
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,164 @@
+"""The ledger of a batch job: one JSON line per input that was tried, appended at once, never rewritten.
+
+A job killed at any moment leaves at most one torn last line, which the next run passes over. Lines are pure ASCII, so
+that file names with undecodable bytes fit too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from clamp3.errors import Clamp3Error
+from clamp3.jobs.walk import printable
+
+Status = Literal["ok", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one input.
+
+    Attributes
+    ----------
+    input, output : str
+        Posix paths relative to the input and the output folder; ``output`` is empty unless the status is ok.
+    root : str
+        The input folder, absolute.
+    sha256, output_sha256 : str
+        Of the contents; a re-run trusts an output only if both still hold.
+    task : str
+        Names the conversion and its options; another task makes the input be done again.
+    """
+
+    input: str
+    status: Status
+    reason: str = ""
+    output: str = ""
+    seconds: float = 0.0
+    sha256: str = ""
+    output_sha256: str = ""
+    task: str = ""
+    root: str = ""
+    notes: tuple[str, ...] = ()
+
+
+_FIELDS = {field.name for field in fields(Row)}
+
+
+class Ledger:
+    """Rows of a job, oldest first; read at the start, appended to while the job runs.
+
+    Parameters
+    ----------
+    path : Path
+        The JSONL file. It and its folder are made with the first row.
+
+    Raises
+    ------
+    Clamp3Error
+        If the file exists but cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.torn = 0
+        self._last: dict[str, Row] = {}
+        self._makers: dict[str, Row] = {}
+        self._handle: int | None = None
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            data = b""
+        except OSError as error:
+            raise _trouble(self.path, "read", error) from None
+        self._ends_clean = not data or data.endswith(b"\n")
+        for line in data.splitlines():
+            row = _parse(line)
+            if row is not None:
+                self._note(row)
+            elif line.strip():
+                self.torn += 1
+
+    def __len__(self) -> int:
+        return len(self._last)
+
+    def last(self, input: str) -> Row | None:
+        """Return the latest row of an input, or None."""
+        return self._last.get(input)
+
+    def maker(self, output: str) -> Row | None:
+        """Return the latest ok row that wrote ``output``, or None if this job never made it."""
+        return self._makers.get(output)
+
+    def append(self, row: Row) -> None:
+        """Add one row, in one write.
+
+        Raises
+        ------
+        Clamp3Error
+            If the ledger cannot be written; what was done stays.
+        """
+        line = json.dumps(asdict(row), ensure_ascii=True).encode("ascii") + b"\n"
+        try:
+            if self._handle is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._handle = os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o666)
+                if not self._ends_clean:
+                    line = b"\n" + line
+            written = os.write(self._handle, line)
+            while written < len(line):  # a nearly full disk takes part of it, then says why
+                written += os.write(self._handle, line[written:])
+        except OSError as error:
+            raise _trouble(self.path, "written", error) from None
+        self._note(row)
+
+    def close(self) -> None:
+        """Bring the rows to the disk and close the file."""
+        if self._handle is not None:
+            handle, self._handle = self._handle, None
+            try:
+                os.fsync(handle)
+            except OSError as error:
+                raise _trouble(self.path, "written", error) from None
+            finally:
+                os.close(handle)
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            self.close()
+        except Clamp3Error:
+            if error is None:
+                raise
+
+    def _note(self, row: Row) -> None:
+        self._last[row.input] = row
+        if row.status == "ok" and row.output:
+            self._makers[row.output] = row
+
+
+def _parse(line: bytes) -> Row | None:
+    try:
+        value: Any = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(value, dict) or not isinstance(value.get("input"), str) or "status" not in value:
+        return None
+    known = {name: value[name] for name in value if name in _FIELDS}  # rows of a later version may hold more
+    notes = known.get("notes")
+    known["notes"] = tuple(notes) if isinstance(notes, list) else ()
+    return Row(**known)
+
+
+def _trouble(path: Path, verb: str, error: OSError) -> Clamp3Error:
+    return Clamp3Error(
+        f"the ledger {printable(path)} cannot be {verb}: {error.strerror or error}. Outputs made so far are whole; "
+        "clear the cause and run the same command again to go on."
+    )

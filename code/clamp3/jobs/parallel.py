@@ -1,0 +1,390 @@
+"""Map a function over items in worker processes so that one bad item costs only itself.
+
+Every worker reports each item when it is done, so the parent always knows which item is in progress: when a worker
+dies or passes the time limit, exactly that item is at fault, and nothing has to be repeated to find out. Items travel
+in chunks of some 50 ms of work, and a worker is given the next chunk only when it is idle, so neither side ever
+waits for the other with a full pipe.
+
+The parent runs no threads, which keeps ``fork`` (a worker in 2 ms, with everything imported) safe; where the process
+already has threads or torch, workers come from ``forkserver`` or ``spawn`` instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic, TypeVar
+
+from clamp3.errors import Clamp3Error, ConfigError
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+
+CHUNK_SEC = 0.05
+CHUNK_MAX = 64
+START_SEC = 120.0  # a spawned worker imports the function's module, torch at worst
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Value]):
+    """What became of ``items[index]``: a value, or an error in one sentence.
+
+    ``seconds`` is the time the item took in its worker.
+    """
+
+    index: int
+    value: Value | None
+    error: str | None
+    seconds: float
+
+
+def process_map(
+    fn: Callable[[Item], Value],
+    items: Iterable[Item],
+    *,
+    n_workers: int | None = None,
+    timeout_sec: float = 120.0,
+    memory_limit_mb: int | None = 4096,
+    desc: str = "",
+) -> Iterator[Outcome[Value]]:
+    """Call ``fn`` on every item in worker processes and yield the outcomes as they come.
+
+    An exception, a crash of the process, a hang and a lack of memory each become the ``error`` of their item alone.
+    An item that crashes or runs out of memory in a worker that had done others is tried once more in a fresh one.
+
+    Parameters
+    ----------
+    fn : callable
+        Module-level function or ``functools.partial`` of one; it, the items and the values are pickled. What it prints
+        on stdout is dropped.
+    items : iterable
+        Small things such as paths; read files inside ``fn``.
+    n_workers : int, optional
+        Processes; by default one per usable core, and never more than items.
+    timeout_sec : float
+        Longest time for one item; its worker is then killed.
+    memory_limit_mb : int, optional
+        Address space a worker may add to what it starts with. Enforced on Linux only; None for no limit.
+    desc : str
+        Label of the progress bar, which is drawn on stderr if that is a terminal and ``desc`` is not empty.
+
+    Yields
+    ------
+    Outcome
+        One per item, in order of completion.
+
+    Raises
+    ------
+    ConfigError
+        If ``n_workers`` or ``timeout_sec`` is not positive.
+    Clamp3Error
+        If no worker can be started.
+    """
+    if n_workers is not None and n_workers < 1:
+        raise ConfigError(f"n_workers is {n_workers}; give at least 1.")
+    if not timeout_sec > 0:
+        raise ConfigError(f"timeout_sec is {timeout_sec}; give a number of seconds above 0.")
+    listed = list(items)
+    if not listed:
+        return
+    pool = _Pool(fn, listed, min(n_workers or usable_cores(), len(listed)), timeout_sec, memory_limit_mb)
+    with contextlib.closing(pool), _progress(len(listed), desc) as advance:
+        for outcome in pool.outcomes():
+            advance()
+            yield outcome
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use, which in a container is often fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception as one sentence: our own errors as they are, bugs with the place they came from."""
+    if isinstance(error, Clamp3Error):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{os.strerror(error.errno)} ({errno.errorcode.get(error.errno, error.errno)})"
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" ({os.path.basename(place[0].filename)}:{place[0].lineno})" if place else ""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}{where}" if text else f"{type(error).__name__}{where}"
+
+
+@dataclass
+class _Worker:
+    process: Any
+    connection: Connection
+    since: float
+    given: deque[int] = field(default_factory=deque)  # the first is in progress
+    n_done: int = 0
+    ready: bool = False
+
+
+class _Pool(Generic[Item, Value]):
+    def __init__(
+        self, fn: Callable[[Item], Value], items: list[Item], n_workers: int, timeout_sec: float, memory_mb: int | None
+    ) -> None:
+        self.fn, self.items, self.n_workers = fn, items, n_workers
+        self.timeout_sec, self.memory_mb = timeout_sec, memory_mb
+        self.context = multiprocessing.get_context(start_method())
+        self.waiting = deque(range(len(items)))
+        self.alone: deque[int] = deque()  # to be tried again, each in a worker of its own
+        self.workers: list[_Worker] = []
+        self.item_sec = CHUNK_SEC  # running mean; the first chunks are single items
+        self.false_starts = 0
+
+    def outcomes(self) -> Iterator[Outcome[Value]]:
+        while self.waiting or self.alone or any(worker.given for worker in self.workers):
+            self._staff()
+            by_handle = {worker.connection: worker for worker in self.workers}
+            now = time.monotonic()
+            limit = min(worker.since + self._patience(worker) - now for worker in self.workers)
+            for handle in wait(list(by_handle), timeout=min(max(0.0, limit), 60.0)):
+                yield from self._hear(by_handle[handle])  # type: ignore[index]
+            for worker in list(self.workers):
+                # Our caller may have kept us for long: what a worker has said meanwhile counts first.
+                if time.monotonic() - worker.since > self._patience(worker) and not worker.connection.poll():
+                    yield from self._give_up(worker)
+
+    def close(self) -> None:
+        for worker in self.workers:
+            if worker.ready and not worker.given:
+                with contextlib.suppress(OSError):
+                    worker.connection.send(None)
+        deadline = time.monotonic() + 1.0
+        for worker in self.workers:
+            if worker.ready and not worker.given:
+                worker.process.join(max(0.0, deadline - time.monotonic()))
+            _end(worker)
+        self.workers.clear()
+
+    def _patience(self, worker: _Worker) -> float:
+        if not worker.ready:
+            return START_SEC
+        return self.timeout_sec if worker.given else float("inf")
+
+    def _staff(self) -> None:
+        """Start missing workers and give idle ones something to do."""
+        busy = sum(bool(worker.given) for worker in self.workers)
+        wanted = min(self.n_workers, busy + len(self.waiting) + len(self.alone))
+        while len(self.workers) < wanted:
+            self.workers.append(self._start())
+        for worker in self.workers:
+            if not worker.ready or worker.given:
+                continue
+            if self.alone and worker.n_done == 0:
+                chunk = [self.alone.popleft()]
+            elif self.waiting:
+                share = len(self.waiting) // (2 * self.n_workers) + 1
+                size = max(1, min(CHUNK_MAX, share, int(CHUNK_SEC / max(self.item_sec, 1e-6))))
+                chunk = [self.waiting.popleft() for _ in range(min(size, len(self.waiting)))]
+            elif self.alone:  # only used workers are left: make room for a fresh one
+                self._dismiss(worker)
+                return self._staff()
+            else:
+                continue
+            worker.given.extend(chunk)
+            worker.since = time.monotonic()
+            with contextlib.suppress(OSError):  # a worker that died meanwhile is noticed by its closed pipe
+                worker.connection.send([(index, self.items[index]) for index in chunk])
+
+    def _start(self) -> _Worker:
+        ours, theirs = self.context.Pipe()
+        process = self.context.Process(  # type: ignore[attr-defined]
+            target=_work, args=(theirs, self.fn, self.timeout_sec, self.memory_mb), daemon=True
+        )
+        try:
+            process.start()
+        except OSError as error:
+            raise Clamp3Error(f"a worker process cannot be started: {error.strerror or error}.") from None
+        except (AttributeError, TypeError) as error:  # pickling of ``fn`` under spawn
+            raise Clamp3Error(f"the function cannot be handed to a worker process: {error}.") from None
+        finally:
+            theirs.close()  # so that the worker's end closes with the worker
+        return _Worker(process, ours, time.monotonic())
+
+    def _hear(self, worker: _Worker) -> Iterator[Outcome[Value]]:
+        while worker in self.workers:
+            try:
+                message = worker.connection.recv()
+            except (EOFError, OSError):
+                yield from self._bury(worker)
+                return
+            if message is None:
+                worker.ready, self.false_starts = True, 0
+            else:
+                index, value, error, seconds, spent = message
+                worker.given.popleft()
+                retry = spent and worker.n_done > 0
+                worker.n_done += 1
+                worker.since = time.monotonic()
+                self.item_sec += 0.2 * (seconds - self.item_sec)
+                if spent:  # after a MemoryError the worker leaves: its heap cannot be trusted to have room
+                    self.waiting.extendleft(reversed(worker.given))
+                    worker.given.clear()
+                    self._dismiss(worker)
+                if retry:
+                    self.alone.append(index)
+                else:
+                    yield Outcome(index, value, error, seconds)
+            if not worker.given or worker not in self.workers or not worker.connection.poll():
+                return
+
+    def _bury(self, worker: _Worker) -> Iterator[Outcome[Value]]:
+        """Take in the death of a worker: the item in progress is at fault, the others wait again."""
+        seconds = time.monotonic() - worker.since
+        worker.process.join(5.0)
+        code = worker.process.exitcode
+        self._dismiss(worker)
+        if not worker.ready:
+            self.false_starts += 1
+            if self.false_starts > 3:
+                raise Clamp3Error(f"worker processes end before they can start ({_death(code)}).")
+        if worker.given:
+            culprit = worker.given.popleft()
+            self.waiting.extendleft(reversed(worker.given))
+            if worker.n_done > 0:
+                self.alone.append(culprit)
+            else:
+                yield Outcome(culprit, None, f"the worker process {_death(code)}", seconds)
+
+    def _give_up(self, worker: _Worker) -> Iterator[Outcome[Value]]:
+        seconds = time.monotonic() - worker.since
+        self._dismiss(worker)
+        if not worker.ready:
+            raise Clamp3Error(f"a worker process was not ready after {START_SEC:.0f} s.")
+        culprit = worker.given.popleft()
+        self.waiting.extendleft(reversed(worker.given))
+        yield Outcome(culprit, None, f"stopped after {self.timeout_sec:g} s (the time limit)", seconds)
+
+    def _dismiss(self, worker: _Worker) -> None:
+        self.workers.remove(worker)
+        _end(worker)
+
+
+def start_method() -> str:
+    """Return the cheapest way to start a process that is safe in the state this process is in."""
+    if sys.platform != "linux":
+        return "spawn"
+    # A fork copies locks but not the threads that would release them, those of numerical libraries included.
+    threads = len(os.listdir("/proc/self/task"))
+    return "fork" if threads == 1 and "torch" not in sys.modules else "forkserver"
+
+
+def _work(connection: Connection, fn: Callable[[Any], Any], timeout_sec: float, memory_mb: int | None) -> None:
+    """Body of a worker: take chunks, report each item, leave when told or when the parent is gone."""
+    parent = os.getppid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its workers
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the life of the process
+    os.dup2(sys.stdout.fileno(), 1)  # C libraries print too
+    _limit_memory(memory_mb)
+    try:
+        connection.send(None)
+        while _wait_for_work(connection, parent):
+            chunk = connection.recv()
+            if chunk is None:
+                return
+            for index, item in chunk:
+                if os.getppid() != parent:
+                    return
+                _set_alarm(min(timeout_sec + 5.0, 1e8))
+                started = time.perf_counter()
+                value, error, spent = None, None, False
+                try:
+                    value = fn(item)
+                except MemoryError:
+                    error, spent = "out of memory" + (f" (limit {memory_mb} MB)" if memory_mb else ""), True
+                except (Exception, SystemExit) as caught:
+                    error = describe(caught)
+                seconds = time.perf_counter() - started
+                _set_alarm(0.0)
+                _report(connection, index, value, error, seconds, spent)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _wait_for_work(connection: Connection, parent: int) -> bool:
+    # A forked sibling may hold a copy of the parent's end, so the pipe alone does not tell that the parent is gone.
+    while not connection.poll(1.0):
+        if os.getppid() != parent:
+            return False
+    return True
+
+
+def _report(connection: Connection, index: int, value: object, error: str | None, seconds: float, spent: bool) -> None:
+    try:
+        connection.send((index, value, error, seconds, spent))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        raise
+    except Exception as caught:
+        connection.send((index, None, f"the result cannot be handed over: {describe(caught)}", seconds, spent))
+
+
+def _set_alarm(seconds: float) -> None:
+    """Let the system end this process later: a hang ends even when the parent was killed and nobody watches."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _limit_memory(limit_mb: int | None) -> None:
+    if sys.platform != "linux":
+        return  # macOS does not enforce the limit, Windows has none
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if limit_mb is None:
+        return
+    with open("/proc/self/statm", encoding="ascii") as stream:
+        present = int(stream.read().split()[0]) * resource.getpagesize()
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    wanted = present + limit_mb * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+def _end(worker: _Worker) -> None:
+    if worker.process.is_alive():
+        worker.process.kill()
+    worker.process.join(5.0)
+    worker.connection.close()
+
+
+def _death(code: int | None) -> str:
+    if code is None or code >= 0:
+        return f"ended by itself with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    hint = "; the system may be short of memory" if name == "SIGKILL" else ""
+    return f"was ended by {name}{hint}"
+
+
+@contextlib.contextmanager
+def _progress(total: int, desc: str) -> Iterator[Callable[[], object]]:
+    if not desc:
+        yield lambda: None
+        return
+    from tqdm import tqdm
+
+    class Bar(tqdm):
+        monitor_interval = 0  # its monitor is a thread, and workers are forked while the bar lives
+
+    with Bar(total=total, desc=desc, disable=None, file=sys.stderr, unit="file", dynamic_ncols=True) as bar:
+        yield bar.update

@@ -1,0 +1,143 @@
+"""The one walker: which files below a folder are inputs, in an order that never changes."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from clamp3.errors import ConfigError
+from clamp3.formats import Kind, kind_of
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file to read; ``relative`` to the walked root names it on every system alike."""
+
+    path: Path
+    relative: PurePosixPath
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A folder or file that could not be looked at, and why."""
+
+    relative: PurePosixPath
+    reason: str
+
+
+@dataclass
+class Walk:
+    """Everything met below a root: inputs, unreadable places, and what was passed over."""
+
+    files: list[Found] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+
+
+def printable(name: object, encoding: str | None = None) -> str:
+    """Return a file name as one line that a terminal can show: control and undecodable characters as escapes."""
+    text = str(name)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return text.encode(encoding or "utf-8", "backslashreplace").decode(encoding or "utf-8")
+
+
+def walk(root: Path, kinds: Collection[Kind] | None = None, *, exclude: Collection[Path] = ()) -> Walk:
+    """List the files below ``root``, recursively, by suffix in any case.
+
+    Links to folders are followed once, after the real folders, so loops end and no folder is read twice. Hidden
+    entries (``.git``, the ``._*`` files of macOS, unfinished outputs) and other types of file are listed as ignored.
+
+    Parameters
+    ----------
+    root : Path
+        A folder, or a single file.
+    kinds : collection of Kind, optional
+        The kinds wanted; None takes every kind that has a reader.
+    exclude : collection of Path
+        Folders not to enter, such as an output folder inside the input folder.
+
+    Returns
+    -------
+    Walk
+        ``files``, ``problems`` and ``ignored``, each sorted by relative posix path.
+
+    Raises
+    ------
+    ConfigError
+        If ``root`` does not exist or cannot be listed.
+    """
+    root = Path(root)
+    try:
+        status = os.stat(root)
+    except OSError as error:
+        raise ConfigError(f"{printable(root)} cannot be read: {error.strerror or error}.") from None
+    result = Walk()
+    if stat.S_ISREG(status.st_mode):
+        _take(result, Path(root), PurePosixPath(root.name), kinds)
+        return result
+    try:
+        os.scandir(root).close()
+    except OSError as error:
+        raise ConfigError(f"{printable(root)} cannot be listed: {error.strerror or error}.") from None
+
+    seen = {_identity(path) for path in exclude if path.is_dir()} | {(status.st_dev, status.st_ino)}
+    folders: list[tuple[Path, PurePosixPath]] = [(root, PurePosixPath())]
+    links: list[tuple[Path, PurePosixPath]] = []
+    while folders or links:
+        if not folders:
+            links.sort(key=lambda link: link[1].as_posix(), reverse=True)
+            folder, relative = links.pop()
+            identity = _identity(folder)
+            if identity in seen:
+                result.ignored.append(f"{relative}/")
+                continue
+            seen.add(identity)
+        else:
+            folder, relative = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                listed = list(entries)
+        except OSError as error:
+            result.problems.append(Problem(relative, f"the folder cannot be listed: {error.strerror or error}"))
+            continue
+        for entry in listed:
+            name = relative / entry.name
+            try:
+                if entry.name.startswith("."):
+                    result.ignored.append(f"{name}/" if entry.is_dir(follow_symlinks=False) else str(name))
+                elif entry.is_dir():
+                    if entry.is_symlink():
+                        links.append((Path(entry.path), name))
+                    elif (identity := _identity(Path(entry.path))) not in seen:
+                        seen.add(identity)
+                        folders.append((Path(entry.path), name))
+                elif entry.is_file():
+                    _take(result, Path(entry.path), name, kinds)
+                elif entry.is_symlink():
+                    result.problems.append(Problem(name, "the link leads nowhere"))
+                else:  # pipes, sockets and devices: reading one could wait forever
+                    result.ignored.append(str(name))
+            except OSError as error:
+                result.problems.append(Problem(name, f"cannot be read: {error.strerror or error}"))
+    result.files.sort(key=lambda found: found.relative.as_posix())
+    result.problems.sort(key=lambda problem: problem.relative.as_posix())
+    result.ignored.sort()
+    return result
+
+
+def _take(result: Walk, path: Path, relative: PurePosixPath, kinds: Collection[Kind] | None) -> None:
+    kind = kind_of(relative)
+    if kind is None or (kinds is not None and kind not in kinds):
+        result.ignored.append(str(relative))
+    else:
+        result.files.append(Found(path, relative, kind))
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
