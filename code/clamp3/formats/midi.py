@@ -1,0 +1,390 @@
+"""Standard MIDI files read into the one merged track that MTF writes down, and that track written back.
+
+The reader makes no object per message: a channel message is looked up by its three bytes, so the text
+of a message that returns (most do) is built once. It yields what mido's ``merged_track`` yields, in
+the same order and with the same text; the tests hold it against mido message by message.
+
+What is accepted is what mido accepts (without its ``clip``: a data byte above 127 is an error), and
+besides RIFF-wrapped files, chunks of unknown type between tracks, and more than 32,767 tracks. What is refused:
+files of type 2 (their tracks have no common time), variable-length numbers beyond 8 bytes, messages
+beyond 1,000,000 bytes, and everything that is cut short or undefined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from clamp3.errors import FormatError
+
+CHANNEL_TYPES = {  # name -> (status of channel 0, number of data bytes)
+    "note_off": (0x80, 2),
+    "note_on": (0x90, 2),
+    "polytouch": (0xA0, 2),
+    "control_change": (0xB0, 2),
+    "program_change": (0xC0, 1),
+    "aftertouch": (0xD0, 1),
+    "pitchwheel": (0xE0, 2),
+}
+SYSTEM_TYPES = {  # name -> (status, number of data bytes)
+    "quarter_frame": (0xF1, 1),
+    "songpos": (0xF2, 2),
+    "song_select": (0xF3, 1),
+    "tune_request": (0xF6, 0),
+    "clock": (0xF8, 0),
+    "start": (0xFA, 0),
+    "continue": (0xFB, 0),
+    "stop": (0xFC, 0),
+    "active_sensing": (0xFE, 0),
+}
+TEXT_TYPES = {  # what the M3-compatible text leaves out
+    "text": 0x01,
+    "copyright": 0x02,
+    "track_name": 0x03,
+    "instrument_name": 0x04,
+    "lyrics": 0x05,
+    "marker": 0x06,
+    "cue_marker": 0x07,
+    "device_name": 0x09,
+}
+META_TYPES = {  # name -> (type byte, least number of data bytes)
+    "sequence_number": (0x00, 0),
+    "channel_prefix": (0x20, 1),
+    "midi_port": (0x21, 0),
+    "end_of_track": (0x2F, 0),
+    "set_tempo": (0x51, 3),
+    "smpte_offset": (0x54, 5),
+    "time_signature": (0x58, 4),
+    "key_signature": (0x59, 2),
+    "sequencer_specific": (0x7F, 0),
+}
+FRAME_RATES = {0: "24", 1: "25", 2: "29.97", 3: "30"}
+_MAJOR = ("Cb", "Gb", "Db", "Ab", "Eb", "Bb", "F", "C", "G", "D", "A", "E", "B", "F#", "C#")
+_MINOR = ("Ab", "Eb", "Bb", "F", "C", "G", "D", "A", "E", "B", "F#", "C#", "G#", "D#", "A#")
+KEYS = {name: (sharps, 0) for sharps, name in enumerate(_MAJOR, -7)}
+KEYS |= {name + "m": (sharps, 1) for sharps, name in enumerate(_MINOR, -7)}
+PITCH_CENTRE = 8192
+
+MAX_NUMBER_BYTES = 8  # a variable-length number; the standard allows 4
+MAX_MESSAGE_BYTES = 1_000_000  # mido's limit
+
+_KEY_NAMES = {signature: name for name, signature in KEYS.items()}
+_TEXT_NAMES = {kind: name for name, kind in TEXT_TYPES.items()}
+_META_NAMES = {kind: name for name, (kind, _) in META_TYPES.items()}
+_END_OF_TRACK = META_TYPES["end_of_track"][0]
+
+_SYSEX, _UNDEFINED = -1, -2
+_NAMES = [""] * 256
+_N_DATA = [_UNDEFINED] * 256  # data bytes after each status byte
+for _name, (_status, _n) in CHANNEL_TYPES.items():
+    _NAMES[_status : _status + 16] = [_name] * 16
+    _N_DATA[_status : _status + 16] = [_n] * 16
+for _name, (_status, _n) in SYSTEM_TYPES.items():
+    _NAMES[_status] = _name
+    _N_DATA[_status] = _n
+_N_DATA[0xF0] = _N_DATA[0xF7] = _SYSEX
+
+Message = tuple[str, str]
+"""A message's text before and after its delta time."""
+
+
+class _Fault(Exception):
+    """What is wrong with the bytes at hand; the reader adds where."""
+
+
+@dataclass
+class MergedTrack:
+    """Messages of all tracks in file order with their absolute times.
+
+    Attributes
+    ----------
+    ticks_per_beat : int
+        Negative if the file counts SMPTE frames, as mido has it.
+    times : list of int
+        Absolute time of each message in ticks.
+    messages : list of Message
+        End-of-track messages left out.
+    text_like : set of int
+        Indices of the messages whose type is one of ``TEXT_TYPES``.
+    end : int
+        Time of the last end of a track.
+    has_notes : bool
+    notes : list of str
+        What a user should know about the file.
+    """
+
+    ticks_per_beat: int
+    times: list[int] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    text_like: set[int] = field(default_factory=set)
+    end: int = 0
+    has_notes: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+def read_midi(data: bytes, *, keep_unknown_time: bool = False) -> MergedTrack:
+    """Read a Standard MIDI File.
+
+    Parameters
+    ----------
+    data : bytes
+        A whole file of type 0 or 1, bare or inside RIFF (``.rmi``).
+    keep_unknown_time : bool
+        mido, and so the published texts, loses the delta time of meta messages of unknown type; keep it.
+
+    Returns
+    -------
+    MergedTrack
+
+    Raises
+    ------
+    FormatError
+        If the file is not MIDI, is cut short, breaks the format or passes a stated limit.
+
+    References
+    ----------
+    Standard MIDI Files 1.0, RP-001 (MIDI Manufacturers Association).
+    """
+    data, notes = _unwrap(data)
+    chunks = _chunks(data)
+    header = next(chunks)[1]
+    kind, n_tracks = int.from_bytes(header[0:2], "big"), int.from_bytes(header[2:4], "big")
+    merged = MergedTrack(int.from_bytes(header[4:6], "big", signed=True), notes=notes)
+    if kind == 2:
+        raise FormatError("The MIDI file is of type 2: its tracks are independent and have no common time.")
+    cache: dict[int, Message] = {}
+    n_read = 0
+    while n_read < n_tracks:
+        name, content = next(chunks, (b"", b""))
+        if not name:
+            raise FormatError(f"The MIDI file is cut short: its header counts {n_tracks} tracks, {n_read} are there.")
+        if name != b"MTrk":
+            merged.notes.append(f"A chunk of unknown type {name!r} was passed over.")
+            continue
+        n_read += 1
+        _read_track(content, n_read, merged, cache, keep_unknown_time)
+    merged.has_notes = any(0x90 <= key >> 16 <= 0x9F and key & 0xFF for key in cache)
+    return merged
+
+
+def write_midi(ticks_per_beat: int, events: Iterable[tuple[int, bytes]]) -> bytes:
+    """Write a file of type 1 with one track, byte for byte as mido would.
+
+    Parameters
+    ----------
+    ticks_per_beat : int
+        16 bits, signed.
+    events : iterable of (int, bytes)
+        Delta time in ticks and the message: channel and system messages with their status byte, sysex
+        (0xF0, data, 0xF7) without length, meta messages whole. The last one must be an end of track.
+
+    Returns
+    -------
+    bytes
+    """
+    track = bytearray()
+    running = 0
+    numbers = {delta: encode_number(delta) for delta in range(128)}
+    for delta, message in events:
+        track += numbers.get(delta) or encode_number(delta)
+        status = message[0]
+        if status < 0xF0:
+            track += message[1:] if status == running else message
+            running = status
+            continue
+        running = 0
+        track += message if status != 0xF0 else b"\xf0" + encode_number(len(message) - 1) + message[1:]
+    header = b"MThd" + (6).to_bytes(4, "big") + b"\x00\x01\x00\x01" + ticks_per_beat.to_bytes(2, "big", signed=True)
+    return header + b"MTrk" + len(track).to_bytes(4, "big") + bytes(track)
+
+
+def encode_number(value: int) -> bytes:
+    """Write a number of at least 0 seven bits a byte, the high bit set on all bytes but the last."""
+    groups = [value & 0x7F]
+    while value := value >> 7:
+        groups.append(value & 0x7F | 0x80)
+    return bytes(reversed(groups))
+
+
+def _unwrap(data: bytes) -> tuple[bytes, list[str]]:
+    """Take the MIDI file out of a RIFF container, if it is in one."""
+    if data[:4] != b"RIFF" or data[8:12] != b"RMID":
+        return data, []
+    pos = 12
+    while pos + 8 <= len(data):
+        name, size = data[pos : pos + 4], int.from_bytes(data[pos + 4 : pos + 8], "little")
+        if name == b"data":
+            return data[pos + 8 : pos + 8 + size], ["The MIDI file was taken out of a RIFF container."]
+        pos += 8 + size + size % 2
+    raise FormatError("The RIFF container is cut short or holds no MIDI data.")
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the name and the content of each chunk; sizes are believed only within the data."""
+    if not data:
+        raise FormatError("The file is empty.")
+    if data[:4] != b"MThd":
+        raise FormatError(f"This is not a MIDI file: it starts with {data[:4]!r}, not with b'MThd'.")
+    pos = 0
+    while pos + 8 <= len(data):
+        name, size = data[pos : pos + 4], int.from_bytes(data[pos + 4 : pos + 8], "big")
+        content = data[pos + 8 : pos + 8 + size]
+        if len(content) < size:
+            claim = f"the chunk {name!r} at byte {pos} claims {size} bytes, {len(content)} are there"
+            raise FormatError(f"The MIDI file is cut short: {claim}.")
+        if pos == 0 and size < 6:
+            raise FormatError(f"The MIDI file's header holds {size} bytes instead of 6.")
+        yield name, content
+        pos += 8 + size
+    if pos == 0:
+        raise FormatError("The MIDI file is cut short inside its header.")
+
+
+def _read_track(
+    track: bytes, number: int, merged: MergedTrack, cache: dict[int, Message], keep_unknown_time: bool
+) -> None:
+    """Append one track's messages to ``merged``; the hot loop of the reader."""
+    add_time, add_message, known = merged.times.append, merged.messages.append, cache.get
+    now = pos = status = 0
+    n_data = _UNDEFINED
+    end = len(track)
+    try:
+        while pos < end:
+            delta = track[pos]
+            pos += 1
+            if delta > 0x7F:
+                delta, pos = _number(track, pos - 1)
+            now += delta
+            first = track[pos]
+            if first > 0x7F:
+                pos += 1
+                if first == 0xFF:
+                    kind = track[pos]
+                    payload, pos = _payload(track, pos + 1)
+                    if kind == _END_OF_TRACK:
+                        continue
+                    if kind in _TEXT_NAMES:
+                        merged.text_like.add(len(merged.times))
+                    elif kind not in _META_NAMES and not keep_unknown_time:
+                        now -= delta
+                    add_message(_meta(kind, payload))
+                    add_time(now)
+                    continue
+                status = first
+                n_data = _N_DATA[status]
+            elif n_data < 1:
+                # As mido: after a sysex a byte without status starts another sysex and is itself lost.
+                if n_data != _SYSEX:
+                    raise _Fault("a message has no status byte and none to repeat")
+                pos += 1
+            if n_data == 2:
+                key = status << 16 | track[pos] << 8 | track[pos + 1]
+                pos += 2
+            elif n_data == 1:
+                key = status << 16 | track[pos] << 8
+                pos += 1
+            elif n_data == 0:
+                key = status << 16
+            elif n_data == _SYSEX:
+                payload, pos = _payload(track, pos)
+                add_message(_sysex(payload))
+                add_time(now)
+                continue
+            else:
+                raise _Fault(f"the status byte 0x{status:02x} is undefined")
+            message = known(key)
+            if message is None:
+                message = cache[key] = _short(status, n_data, key >> 8 & 0xFF, key & 0xFF)
+            add_message(message)
+            add_time(now)
+    except IndexError:
+        raise FormatError(f"Track {number} of the MIDI file is cut short inside a message.") from None
+    except _Fault as fault:
+        raise FormatError(f"Track {number} of the MIDI file, near byte {pos} of {end}: {fault}.") from None
+    merged.end = max(merged.end, now)
+
+
+def _number(data: bytes, pos: int) -> tuple[int, int]:
+    """Read a variable-length number; return it and the place after it."""
+    value = 0
+    for byte in data[pos : pos + MAX_NUMBER_BYTES]:
+        value = value << 7 | byte & 0x7F
+        pos += 1
+        if byte < 0x80:
+            return value, pos
+    if pos >= len(data):
+        raise IndexError
+    raise _Fault(f"a time or a length takes more than {MAX_NUMBER_BYTES} bytes")
+
+
+def _payload(data: bytes, pos: int) -> tuple[bytes, int]:
+    """Read a length and that many bytes; return them and the place after them."""
+    size, pos = _number(data, pos)
+    if size > MAX_MESSAGE_BYTES:
+        raise _Fault(f"a message claims {size} bytes; the limit is {MAX_MESSAGE_BYTES}")
+    if pos + size > len(data):
+        raise IndexError
+    return data[pos : pos + size], pos + size
+
+
+def _short(status: int, n_data: int, first: int, second: int) -> Message:
+    """Text of a channel or system message."""
+    if (first | second) > 0x7F:
+        raise _Fault(f"a {_NAMES[status]} message has a data byte above 127")
+    name = _NAMES[status]
+    if status < 0xE0:
+        values = [status & 0x0F, first, second][: n_data + 1]
+    elif status < 0xF0:
+        values = [status & 0x0F, (first | second << 7) - PITCH_CENTRE]
+    elif name == "songpos":
+        values = [first | second << 7]
+    elif name == "quarter_frame":
+        values = [first >> 4, first & 0x0F]
+    else:
+        values = [first][:n_data]
+    return f"{name} ", "".join(f" {value}" for value in values)
+
+
+def _sysex(payload: bytes) -> Message:
+    payload = payload[payload[:1] == b"\xf0" :]
+    if payload[-1:] == b"\xf7":
+        payload = payload[:-1]
+    if not payload.isascii():
+        raise _Fault("a sysex message has a data byte above 127")
+    return "sysex ", f" {list(payload)}"
+
+
+def _meta(kind: int, payload: bytes) -> Message:
+    """Text of a meta message; its delta time comes last."""
+    if kind in _TEXT_NAMES:
+        text = payload.decode("latin-1").encode("unicode_escape").decode("ascii")
+        return f"{_TEXT_NAMES[kind]} {text} ", ""
+    if kind not in _META_NAMES:
+        return f"unknown_meta {kind} {tuple(payload)} ", ""
+    name = _META_NAMES[kind]
+    if len(payload) < META_TYPES[name][1] or (name == "sequence_number" and len(payload) == 1):
+        raise _Fault(f"a {name} message has only {len(payload)} bytes")
+    if name in ("sequence_number", "set_tempo"):
+        value = str(int.from_bytes(payload[: 3 if name == "set_tempo" else 2], "big"))
+    elif name in ("channel_prefix", "midi_port"):
+        value = str(payload[0] if payload else 0)
+    elif name == "smpte_offset":
+        value = _smpte_offset(payload)
+    elif name == "time_signature":
+        value = f"{payload[0]} {1 << payload[1]} {payload[2]} {payload[3]}"
+    elif name == "key_signature":
+        signature = (int.from_bytes(payload[:1], "big", signed=True), payload[1])
+        if signature not in _KEY_NAMES:
+            raise _Fault(f"a key_signature message names no key: {signature[0]} sharps, mode {signature[1]}")
+        value = _KEY_NAMES[signature]
+    else:
+        value = str(tuple(payload))
+    return f"{name} {value} ", ""
+
+
+def _smpte_offset(payload: bytes) -> str:
+    rate, hours = payload[0] >> 5, payload[0] & 0x1F
+    minutes, seconds, frames, sub_frames = payload[1:5]
+    if rate not in FRAME_RATES or minutes > 59 or seconds > 59 or sub_frames > 99:
+        raise _Fault(f"a smpte_offset message holds impossible values: {list(payload[:5])}")
+    return f"{FRAME_RATES[rate]} {hours} {minutes} {seconds} {frames} {sub_frames}"
