@@ -31,7 +31,8 @@ class _Embeddings(nn.Module):
     def forward(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
         if inputs_embeds is None:
             assert input_ids is not None
-            inputs_embeds = self.word_embeddings(input_ids)  # (B, T, D)
+            # The word table may be kept in another type than the layers.
+            inputs_embeds = self.word_embeddings(input_ids).to(self.LayerNorm.weight.dtype)  # (B, T, D)
         positions = self._positions(input_ids, inputs_embeds)
         hidden = inputs_embeds + self.token_type_embeddings.weight[0] + positions
         return cast(Tensor, self.dropout(self.LayerNorm(hidden)))

@@ -6,7 +6,7 @@ State-dict names are those of the published checkpoints.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,13 @@ class PatchEmbedding(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
         if not self.weight.is_meta:
             nn.init.normal_(self.weight, std=0.02)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # Also an assigned tensor is laid out by columns; the caller's dict is torch's own shallow copy.
+        weight = state_dict.get(f"{prefix}weight")
+        if weight is not None and weight.ndim == 2:
+            state_dict[f"{prefix}weight"] = weight.t().contiguous().t()
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(self, patches: Tensor) -> Tensor:
         """Return (B, L, D) embeddings of (B, L, P) integer codes below 128."""

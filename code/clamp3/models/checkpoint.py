@@ -1,0 +1,133 @@
+"""Checkpoint files as names, shapes and lazily read tensors, whoever wrote them; nothing in them is ever executed.
+
+Readable are released ``.pth`` files (a dict whose ``model`` holds the tensors) and our own ``.safetensors`` (sizes and
+facts of the training in the header). Both are mapped into memory: a tower that is not asked for is not read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clamp3.errors import WeightsError
+
+if TYPE_CHECKING:
+    import torch
+
+# CLaMP 2 named its symbolic tower differently; data-parallel training adds a prefix; old BERTs saved a counter.
+_RENAMED = {"music_model.": "symbolic_model.", "music_proj.": "symbolic_proj."}
+_NOT_WEIGHTS = (".position_ids", ".token_type_ids")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An open checkpoint.
+
+    Attributes
+    ----------
+    shapes : dict
+        Shape of every tensor by its present-day name.
+    config : dict or None
+        Sizes as written by us; None in released files.
+    kind : str
+        ``clamp3`` or ``m3``.
+    info : dict
+        What the training wrote about itself.
+    """
+
+    path: Path
+    kind: str
+    shapes: dict[str, tuple[int, ...]]
+    config: dict[str, Any] | None = None
+    info: dict[str, Any] = field(default_factory=dict)
+    _source: Any = None
+    _names: dict[str, str] = field(default_factory=dict)
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """Return one tensor, mapped from the file where its format allows."""
+        key = self._names[name]
+        if isinstance(self._source, dict):
+            tensor: torch.Tensor = self._source[key]
+            return tensor
+        return self._source.get_tensor(key)
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Open a ``.pth``/``.pt``/``.bin`` or ``.safetensors`` file without executing or copying anything.
+
+    Raises
+    ------
+    WeightsError
+        If it is absent, truncated, holds something other than tensors, or would run code when unpickled.
+    """
+    if not path.is_file():
+        raise WeightsError(f"no checkpoint at {path}.")
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
+    return _open_safetensors(path) if path.suffix == ".safetensors" else _open_pickle(path)
+
+
+def _open_safetensors(path: Path) -> Checkpoint:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        source = safe_open(str(path), framework="pt")
+        metadata = source.metadata() or {}
+        names = _present_names(source.keys())
+        shapes = {name: tuple(source.get_slice(key).get_shape()) for name, key in names.items()}
+        config = json.loads(metadata["config"]) if "config" in metadata else None
+        info = json.loads(metadata.get("info", "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path} is damaged or no safetensors file: {error}.") from error
+    return Checkpoint(path, metadata.get("kind", _kind(shapes)), shapes, config, info, source, names)
+
+
+def _open_pickle(path: Path) -> Checkpoint:
+    import zipfile
+
+    import torch
+
+    try:
+        # Only the zip format of torch >= 1.6 can be mapped; older files are read whole.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # a damaged file can raise nearly anything; see the message for which it is
+        reason = str(error).strip().splitlines()
+        unsafe = "nsupported" in str(error) and ("global" in str(error).lower() or "class" in str(error).lower())
+        what = (
+            "holds more than tensors and was not opened, because unpickling it could run code" if unsafe else "damaged"
+        )
+        what = what if unsafe else f"is {what} or no checkpoint"
+        raise WeightsError(f"{path} {what} ({reason[0] if reason else type(error).__name__}).") from error
+    tensors = content.get("model", content) if isinstance(content, dict) else None
+    if (
+        not isinstance(tensors, Mapping)
+        or not tensors
+        or not all(isinstance(t, torch.Tensor) for t in tensors.values())
+    ):
+        raise WeightsError(f"{path} is no checkpoint: expected tensors by name, or a dict that has them under 'model'.")
+    names = _present_names(tensors)
+    shapes = {name: tuple(tensors[key].shape) for name, key in names.items()}
+    info = {key: content[key] for key in ("epoch", "min_eval_loss") if isinstance(content.get(key), (int, float))}
+    return Checkpoint(path, _kind(shapes), shapes, None, info, dict(tensors), names)
+
+
+def _present_names(keys: Any) -> dict[str, str]:
+    names = {}
+    for key in keys:
+        name = str(key).removeprefix("module.")
+        for old, new in _RENAMED.items():
+            if name.startswith(old):
+                name = new + name[len(old) :]
+        if not name.endswith(_NOT_WEIGHTS):
+            names[name] = key
+    return names
+
+
+def _kind(shapes: Mapping[str, Any]) -> str:
+    return "m3" if any(name.startswith(("encoder.patch_embedding", "encoder.base.")) for name in shapes) else "clamp3"

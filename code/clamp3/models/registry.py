@@ -1,0 +1,215 @@
+"""Weights by name: where they are looked for, how they are fetched, and what identifies them.
+
+Order: a path; the ``code/`` folder, where the released scripts keep their files; the cache folder
+(``$CLAMP3_CACHE/weights`` or ``~/.cache/clamp3/weights``) and the Hugging Face cache; a checked download. What is asked
+for and absent is an error that names file, address and folder; nothing else is ever used in its place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from clamp3.errors import WeightsError
+
+logger = logging.getLogger(__name__)
+
+_CLAMP3_FILE = (
+    "weights_clamp3_{}_h_size_768_t_model_FacebookAI_xlm-roberta-base_t_length_128_a_size_768_a_layers_12"
+    "_a_length_128_s_size_768_s_layers_12_p_size_64_p_length_512.pth"
+)
+# The second name is what the released configuration writes and looks for; the first is what was published.
+_M3_FILES = (
+    "weights_m3_p_size_64_p_length_512_t_layers_3_p_layers_12_h_size_768_lr_0.0001_batch_16_mask_0.45.pth",
+    "weights_m3_h_size_768_t_layers_3_p_layers_12_p_size_64_p_length_512_lr_0.0001_batch_16_mask_0.45.pth",
+)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A name that weights can be asked for by.
+
+    Attributes
+    ----------
+    repo : str or None
+        Hugging Face repository; None for weights that come with the package.
+    files : tuple of str
+        Accepted file names; the first one is downloaded.
+    """
+
+    repo: str | None
+    files: tuple[str, ...]
+
+    def of_epoch(self, epoch: int | None) -> tuple[str, ...]:
+        """Return the file names of one epoch's checkpoint: ``…_<epoch>.pth``, as released code writes them."""
+        return self.files if epoch is None else tuple(_of_epoch(name, epoch) for name in self.files)
+
+    def url(self, file: str) -> str | None:
+        """Return the address a person can open to download a file."""
+        return None if self.repo is None else f"https://huggingface.co/{self.repo}/resolve/main/{file}"
+
+
+PUBLISHED: dict[str, Published] = {
+    "saas": Published("sander-wood/clamp3", (_CLAMP3_FILE.format("saas"),)),
+    "c2": Published("sander-wood/clamp3", (_CLAMP3_FILE.format("c2"),)),
+    "m3": Published("sander-wood/clamp2", _M3_FILES),
+    "mini": Published(None, ("mini.safetensors",)),
+}
+
+
+def code_folder() -> Path:
+    """Return the ``code/`` folder beside this package, where released scripts keep weights."""
+    return Path(__file__).resolve().parents[2]
+
+
+def cache_folder() -> Path:
+    """Return ``$CLAMP3_CACHE`` or ``~/.cache/clamp3``; it may not exist."""
+    configured = os.environ.get("CLAMP3_CACHE")
+    return Path(configured).expanduser() if configured else Path.home() / ".cache" / "clamp3"
+
+
+def resolve(name_or_path: str | os.PathLike[str], *, epoch: int | None = None, download: bool = True) -> Path:
+    """Find the file of some weights, downloading published ones that are nowhere on this machine.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        ``saas``, ``c2``, ``m3``, ``mini``, a checkpoint file, or the folder of a training run (its best weights).
+        A file that happens to have one of the names is written ``./saas``.
+    epoch : int, optional
+        Checkpoint of this epoch: ``<file>_<epoch>.pth`` for released weights, ``epoch_<epoch>.safetensors`` in the
+        folder of a training run.
+    download : bool
+        False forbids the network.
+
+    Returns
+    -------
+    Path
+        An existing file.
+
+    Raises
+    ------
+    WeightsError
+        If it is absent and cannot be downloaded.
+    """
+    if isinstance(name_or_path, str) and name_or_path in PUBLISHED:
+        return _resolve_name(name_or_path, epoch, download)
+    path = Path(name_or_path).expanduser()
+    candidates = _candidates(path, epoch)
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    wanted = "weights" if epoch is None else f"a checkpoint of epoch {epoch}"
+    places = " or ".join(str(candidate) for candidate in candidates)
+    raise WeightsError(f"no {wanted} at {places}; give one of {', '.join(PUBLISHED)} or the path of a checkpoint.")
+
+
+def _candidates(path: Path, epoch: int | None) -> list[Path]:
+    folder = path if path.is_dir() else path.parent
+    if epoch is None:
+        return [folder / "best.safetensors", folder / "mini.safetensors"] if path.is_dir() else [path]
+    ours = [folder / f"epoch_{epoch:04d}.safetensors", folder / f"epoch_{epoch}.safetensors"]
+    return ours if path.is_dir() else [path.with_name(_of_epoch(path.name, epoch)), *ours]
+
+
+def _of_epoch(file: str, epoch: int) -> str:
+    stem, dot, suffix = file.rpartition(".")
+    return f"{stem}_{epoch}{dot}{suffix}" if dot else f"{file}_{epoch}"
+
+
+def _resolve_name(name: str, epoch: int | None, download: bool) -> Path:
+    published = PUBLISHED[name]
+    files = published.of_epoch(epoch)
+    folders = [code_folder(), cache_folder() / "weights"]
+    if published.repo is None:
+        folders = [Path(__file__).resolve().parent / name, *folders]
+    for folder in folders:
+        for file in files:
+            if (folder / file).is_file():
+                return folder / file
+    if published.repo is None:
+        hint = "it has no checkpoints of single epochs" if epoch is not None else "code/recipes/mini trains it"
+        raise WeightsError(f"the weights {name!r} are absent: no {files[0]} in {folders[0]}; {hint}.")
+    try:
+        return hub_file(published.repo, files[0], download=download)
+    except WeightsError as error:
+        raise WeightsError(
+            f"the weights {name!r} are absent: put {files[0]} from {published.url(files[0])} into {folders[0]} or "
+            f"{folders[1]} ({error})."
+        ) from error
+
+
+def hub_file(repo: str, file: str, *, download: bool = True) -> Path:
+    """Return a file of a Hugging Face repository from its cache, or download it there (atomic, size and hash checked).
+
+    ``HF_HUB_OFFLINE=1`` and ``HF_HOME`` are respected.
+
+    Raises
+    ------
+    WeightsError
+        If it is not in the cache and cannot be downloaded, or arrives damaged.
+    """
+    import huggingface_hub as hub
+
+    cached = hub.try_to_load_from_cache(repo, file)
+    if isinstance(cached, str) and Path(cached).is_file():
+        return Path(cached)
+    if not download:
+        raise WeightsError("it is not in the Hugging Face cache")
+    logger.info("downloading %s from huggingface.co/%s", file, repo)
+    try:
+        path = Path(hub.hf_hub_download(repo, file))
+        _check_download(hub.get_hf_file_metadata(hub.hf_hub_url(repo, file)), path)
+    except (OSError, ValueError, RuntimeError) as error:  # the hub's own errors derive from these
+        reason = str(error).strip().splitlines()
+        raise WeightsError(f"the download failed: {reason[0] if reason else type(error).__name__}") from error
+    return path
+
+
+def _check_download(metadata: object, path: Path) -> None:
+    """Remove a downloaded file that has not the size or, for large files, the SHA-256 that the hub states."""
+    size, etag = getattr(metadata, "size", None), str(getattr(metadata, "etag", "") or "")
+    wrong = size is not None and path.stat().st_size != size
+    if not wrong and re.fullmatch(r"[0-9a-f]{64}", etag):
+        wrong = digest(path) != etag
+    if wrong:
+        path.resolve().unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        raise WeightsError(f"{path.name} arrived damaged and was removed; run the command again")
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file, remembered in the cache folder by path, size and time of change."""
+    status = path.stat()
+    key = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+    memo = cache_folder() / "digests" / hashlib.sha256(key.encode()).hexdigest()
+    try:
+        known = memo.read_text(encoding="ascii")
+        if re.fullmatch(r"[0-9a-f]{64}", known):
+            return known
+    except (OSError, UnicodeDecodeError):
+        pass
+    content = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            content.update(block)
+    value = content.hexdigest()
+    try:
+        from clamp3.jobs.atomic import write_text
+
+        write_text(memo, value, durable=False)
+    except OSError as error:
+        logger.debug("the digest of %s is not remembered: %s", path, error)
+    return value
+
+
+def identity(path: Path) -> str:
+    """Return what names these weights in outputs and cache keys: a short name and 12 digits of the content's hash."""
+    for name, published in PUBLISHED.items():
+        if path.name in published.files:
+            return f"{name}-{digest(path)[:12]}"
+    return f"{path.stem[:40]}-{digest(path)[:12]}"

@@ -1,0 +1,150 @@
+"""Words to token ids: the tokenizer of the text tower, without importing the transformers library where possible."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clamp3.errors import WeightsError
+
+FILES = ("tokenizer.json", "sentencepiece.bpe.model")
+"""Files that make a folder a tokenizer, in order of preference."""
+
+
+@dataclass(frozen=True)
+class TextTokenizer:
+    """Token ids of lines of text.
+
+    Attributes
+    ----------
+    sep : str
+        The separator token, put between lines.
+    pad_id : int
+        Id that fills short rows of a batch.
+    n_tokens : int
+        Size of the vocabulary, special tokens included.
+    """
+
+    sep: str
+    pad_id: int
+    n_tokens: int
+    _encode: Callable[[str], list[int]]
+
+    def encode_lines(self, lines: Sequence[str]) -> list[int]:
+        """Return the ids of lines joined by the separator token, with begin and end tokens; not cropped.
+
+        Duplicates and empty lines are the caller's matter (`clamp3.inputs`).
+        """
+        return self._encode(self.sep.join(lines))
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of one text, with begin and end tokens."""
+        return self._encode(text)
+
+
+def load_tokenizer(dir_or_name: str | os.PathLike[str] | None) -> TextTokenizer:
+    """Load a tokenizer.
+
+    Parameters
+    ----------
+    dir_or_name : str or path
+        A folder with ``tokenizer.json`` (or only ``sentencepiece.bpe.model``), or a Hugging Face name such as
+        ``FacebookAI/xlm-roberta-base``, of which the one file is downloaded.
+
+    Raises
+    ------
+    WeightsError
+        If there is none, it is damaged, or has no separator or padding token.
+    """
+    if dir_or_name is None:
+        raise WeightsError("these weights come without a tokenizer; name its folder with --text_model.")
+    folder = Path(dir_or_name).expanduser()
+    if (folder / "tokenizer.json").is_file():
+        return _from_json(folder / "tokenizer.json")
+    if (folder / "sentencepiece.bpe.model").is_file():
+        return _from_sentencepiece(folder / "sentencepiece.bpe.model")
+    if folder.exists() or not is_hub_name(dir_or_name):
+        raise WeightsError(f"no tokenizer in {folder}: neither {' nor '.join(FILES)} is there.")
+    from clamp3.models.registry import hub_file
+
+    try:
+        return _from_json(hub_file(str(dir_or_name), "tokenizer.json"))
+    except WeightsError as error:
+        raise WeightsError(
+            f"the tokenizer of {dir_or_name} is absent: put tokenizer.json from "
+            f"https://huggingface.co/{dir_or_name}/resolve/main/tokenizer.json into a folder and name that with "
+            f"--text_model ({error})."
+        ) from error
+
+
+def is_hub_name(value: str | os.PathLike[str]) -> bool:
+    """Return whether a value reads as ``owner/name`` on Hugging Face and not as a path."""
+    parts = str(value).split("/")
+    return isinstance(value, str) and len(parts) == 2 and all(parts) and parts[0] not in (".", "..", "~")
+
+
+def _from_json(path: Path) -> TextTokenizer:
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the Rust library raises plain Exception
+        raise WeightsError(f"{path} cannot be read as a tokenizer: {error}.") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    sep, pad = _special_tokens(path.parent)
+    pad_id = tokenizer.token_to_id(pad)
+    if pad_id is None or tokenizer.token_to_id(sep) is None:
+        raise WeightsError(f"{path} has no token {sep!r} or no token {pad!r}.")
+
+    def encode(text: str) -> list[int]:
+        return list(tokenizer.encode(text).ids)
+
+    return TextTokenizer(sep, pad_id, tokenizer.get_vocab_size(with_added_tokens=True), encode)
+
+
+def _special_tokens(folder: Path) -> tuple[str, str]:
+    """Return separator and padding token as the folder declares them, else XLM-R's."""
+    declared: dict[str, Any] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        try:
+            values = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        for token in ("sep_token", "pad_token"):
+            value = values.get(token)
+            value = value.get("content") if isinstance(value, dict) else value
+            if isinstance(value, str):
+                declared.setdefault(token, value)
+    return declared.get("sep_token", "</s>"), declared.get("pad_token", "<pad>")
+
+
+def _from_sentencepiece(path: Path) -> TextTokenizer:
+    """Read XLM-R's original file; its numbering puts ``<s> <pad> </s> <unk>`` before the pieces, ``<mask>`` last."""
+    from sentencepiece import SentencePieceProcessor
+
+    try:
+        pieces = SentencePieceProcessor(model_file=str(path))
+    except (OSError, RuntimeError) as error:
+        raise WeightsError(f"{path} cannot be read as a SentencePiece model: {error}.") from error
+    mask_id = pieces.get_piece_size() + 1
+    special = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "<mask>": mask_id}
+    # A mask takes the blanks before it along; the other special tokens stand for themselves.
+    cut = re.compile(r"(<s>|<pad>|</s>|<unk>|\s*<mask>)")
+    unknown = pieces.unk_id()
+
+    def encode(text: str) -> list[int]:
+        ids = [special["<s>"]]
+        for part in cut.split(text):
+            if part.strip() in special and cut.fullmatch(part):
+                ids.append(special[part.strip()])
+            else:
+                ids += [special["<unk>"] if piece == unknown else piece + 1 for piece in pieces.encode(part)]
+        return [*ids, special["</s>"]]
+
+    return TextTokenizer("</s>", special["<pad>"], mask_id + 1, encode)
