@@ -7,6 +7,7 @@ behaviour of the released ``preprocessing/abc/batch_xml2abc.py``: xml2abc 143 wi
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from clamp3.errors import FormatError
@@ -15,6 +16,15 @@ from clamp3.formats.guards import is_zip, parse_xml, unpack_mxl
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
+
+# Parts of xml2abc's remarks that tell of notes lost or moved, and how we put them.
+_LOSSES = {
+    "discarded": "overlapping note or slur left out",
+    "skipped empty voice": "voice without notes left out",
+    "skipped non printable": "voice with invisible notes left out",
+    "longer than metre": "bar longer than its metre",
+    "added chord": "overlapping notes joined into a chord",
+}
 
 
 def musicxml_to_abc(data: bytes, *, name: str = "score") -> Converted:
@@ -37,15 +47,26 @@ def musicxml_to_abc(data: bytes, *, name: str = "score") -> Converted:
     FormatError
         If the file is no MusicXML, holds no notes, or passes a limit of `clamp3.formats.guards`.
     """
-    root = _plain(parse_xml(unpack_mxl(data) if is_zip(data) else data))
-    return _convert(root, name)
+    root = _partwise(parse_xml(unpack_mxl(data) if is_zip(data) else data))
+    try:
+        return _convert(root, name)
+    except _ConverterError as stopped:
+        return _repaired(root, stopped, name)
 
 
-def _plain(root: Element) -> Element:
+class _ConverterError(Exception):
+    """xml2abc ended in one of its own exceptions; the message says which."""
+
+
+def _partwise(root: Element) -> Element:
     if root.tag.startswith("{"):
         for node in root.iter():
             if isinstance(node.tag, str):
                 node.tag = node.tag.rsplit("}", 1)[-1]
+    if root.tag == "score-timewise":
+        from clamp3.formats.musicxml_repair import partwise
+
+        return partwise(root)
     if root.tag != "score-partwise":
         raise FormatError(f"not a MusicXML score: its root element is <{root.tag}>.")
     return root
@@ -54,10 +75,39 @@ def _plain(root: Element) -> Element:
 def _convert(root: Element, name: str) -> Converted:
     from clamp3.formats.xml2abc_engine import engine
 
+    converter = engine()
     try:
-        text = engine().convert(root, name=name)
-    except Exception as error:
-        raise FormatError(f"xml2abc: {type(error).__name__}: {error}.") from error
+        text = converter.convert(root, name=name)
+    except Exception as error:  # its author foresaw none of them: KeyError, IndexError, ValueError, …
+        raise _ConverterError(f"{type(error).__name__}: {error}") from error
     if not text:
         raise FormatError("the score holds no notes.")
-    return Converted(text)
+    return Converted(text, _losses(converter.messages))
+
+
+def _repaired(root: Element, stopped: _ConverterError, name: str) -> Converted:
+    """Try again with a repaired tree, then with what music21 makes of the score."""
+    from clamp3.formats.musicxml_repair import repair
+
+    notes = tuple(repair(root))
+    try:
+        made = _convert(root, name)
+        return Converted(made.text, notes + made.notes)
+    except _ConverterError as still:
+        stopped = still
+    from xml.etree.ElementTree import tostring
+
+    from clamp3.formats.notation import score_to_musicxml
+
+    try:
+        fresh = parse_xml(score_to_musicxml(tostring(root), suffix=".musicxml", name=name))
+        made = _convert(fresh, name)
+    except (FormatError, _ConverterError) as last:
+        raise FormatError(f"xml2abc stops with {stopped}; by way of music21: {last}") from last
+    return Converted(made.text, ("rewritten by music21, since xml2abc stops with " + str(stopped), *made.notes))
+
+
+def _losses(messages: list[str]) -> tuple[str, ...]:
+    """Return what the converter said it left out, each kind once with its count."""
+    counts = Counter(what for message in messages for mark, what in _LOSSES.items() if mark in message)
+    return tuple(f"{what} ({count})" if count > 1 else what for what, count in counts.items())
