@@ -7,6 +7,7 @@ removes those whose writer is gone.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import platform
@@ -94,6 +95,7 @@ def _part_beside(path: Path) -> Path:
     return path.parent / f".clamp3-{_host()}-{os.getpid()}-{next(_NUMBERS)}.part"
 
 
+@functools.cache
 def _host() -> str:
     return f"{zlib.crc32(platform.node().encode()):08x}"
 

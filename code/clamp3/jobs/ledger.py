@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -103,7 +103,7 @@ class Ledger:
         Clamp3Error
             If the ledger cannot be written; what was done stays.
         """
-        line = json.dumps(asdict(row), ensure_ascii=True).encode("ascii") + b"\n"
+        line = json.dumps(vars(row), ensure_ascii=True).encode("ascii") + b"\n"
         try:
             if self._handle is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
