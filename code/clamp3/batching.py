@@ -6,9 +6,10 @@ Shapes: B batch, T positions (tokens, patches or audio vectors), D width, E widt
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -112,7 +113,7 @@ def run(
     token_budget: int,
     batch_size: int | None = None,
     temporal: bool = False,
-) -> list[np.ndarray | DataError]:
+) -> Iterator[tuple[int, np.ndarray | DataError]]:
     """Encode sequences.
 
     Parameters
@@ -126,34 +127,36 @@ def run(
     temporal : bool
         Return hidden states in place of one vector.
 
-    Returns
-    -------
-    list of arrays or DataError
-        Per sequence, float32: the mean of its windows' vectors weighted as `clamp3.windows.windows` says,
-        shape (E,); or, temporal, the hidden states of its windows with the overlap of the last kept once,
-        shape (1, T, D). A DataError where the encoder gave no finite numbers.
+    Yields
+    ------
+    (int, array or DataError)
+        Number of a sequence, as soon as its last window is done, and its value, float32: the mean of its
+        windows' vectors weighted as `clamp3.windows.windows` says, shape (E,); or, temporal, the hidden states
+        of its windows with the overlap of the last kept once, shape (1, T, D). A DataError where the encoder
+        gave no finite numbers.
     """
-    totals: list[Any] = [None] * len(sequences)  # running weighted sums, float64 (E,)
-    weights = [0] * len(sequences)
-    parts: list[dict[int, np.ndarray]] = [{} for _ in sequences]
     lengths = [len(sequence) for sequence in sequences]
-    for batch in plan(lengths, limit=tower.limit, token_budget=token_budget, batch_size=batch_size):
-        for window, row in zip(batch, _run_batch(sequences, batch, tower, temporal), strict=True):
-            if temporal:
-                parts[window.owner][window.start] = row[window.length - window.weight :]
-            else:
-                share = row.astype(np.float64) * window.weight
-                totals[window.owner] = share if totals[window.owner] is None else totals[window.owner] + share
-                weights[window.owner] += window.weight
-    results: list[np.ndarray | DataError] = []
-    for owner in range(len(sequences)):
-        if temporal:
-            value = np.concatenate([parts[owner][start] for start in sorted(parts[owner])])[None]  # (1, T, D)
-        else:
-            value = (totals[owner] / weights[owner]).astype(np.float32)  # (E,)
-        good = bool(np.isfinite(value).all())
-        results.append(value if good else DataError("the encoder gave NaN or infinity; try --dtype float32."))
-    return results
+    batches = plan(lengths, limit=tower.limit, token_budget=token_budget, batch_size=batch_size)
+    missing = Counter(piece.owner for batch in batches for piece in batch)
+    done: dict[int, list[tuple[Piece, np.ndarray]]] = defaultdict(list)
+    for batch in batches:
+        for piece, row in zip(batch, _run_batch(sequences, batch, tower, temporal), strict=True):
+            done[piece.owner].append((piece, row))
+            missing[piece.owner] -= 1
+            if not missing[piece.owner]:
+                value = _join(done.pop(piece.owner), temporal)
+                good = bool(np.isfinite(value).all())
+                yield piece.owner, value if good else DataError("the encoder gave NaN or infinity; use float32.")
+
+
+def _join(rows: list[tuple[Piece, np.ndarray]], temporal: bool) -> np.ndarray:
+    """Return one input's value from those of its windows."""
+    rows.sort(key=lambda pair: pair[0].start)
+    if temporal:
+        kept = [row[piece.length - piece.weight :] for piece, row in rows]
+        return np.concatenate(kept)[None]  # (1, T, D)
+    total = sum(piece.weight * row.astype(np.float64) for piece, row in rows)
+    return np.asarray(total / sum(piece.weight for piece, _ in rows), np.float32)  # (E,)
 
 
 def _run_batch(sequences: Sequence[np.ndarray], batch: list[Piece], tower: Tower, temporal: bool) -> list[np.ndarray]:

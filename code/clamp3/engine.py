@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clamp3.batching import Tower
 from clamp3.errors import ConfigError
@@ -48,7 +48,7 @@ def clamp3_tower(
 
     where, kind = pick_device(device), getattr(torch, dtype)
     loaded = load_model(path, towers=(modality,), text_model=text_model, dtype=kind, device=where)
-    model, config = loaded.model.eval(), loaded.config
+    model, config = loaded.model, loaded.config
     # Sums over hundreds of positions and the last projection stay in float32, whatever the layers compute in.
     model.get_submodule(f"{modality}_proj").float()
 
@@ -62,20 +62,18 @@ def clamp3_tower(
     return Tower(encode, pool, config.length(modality), pad or 0, where, kind)
 
 
-def m3_tower(path: Path, *, dtype: str, device: str | None) -> tuple[Tower, int]:
-    """Load M3's encoder; its global vector is the plain mean over patches. Returns the tower and its width."""
+def m3_tower(path: Path, *, dtype: str, device: str | None) -> Tower:
+    """Load M3's encoder; its global vector is the plain mean over patches. Raises as `clamp3_tower`."""
     import torch
 
     from clamp3.models.towers import masked_mean
     from clamp3.models.weights import load_m3
 
     where, kind = pick_device(device), getattr(torch, dtype)
-    model: Any = load_m3(path, dtype=kind, device=where).model.encoder.eval()
-
-    def encode(inputs: Tensor, mask: Tensor) -> Tensor:
-        return model(inputs, mask)  # type: ignore[no-any-return]
+    loaded = load_m3(path, dtype=kind, device=where)
+    encoder = loaded.model.encoder
 
     def pool(hidden: Tensor, mask: Tensor) -> Tensor:
         return masked_mean(hidden.float(), mask)
 
-    return Tower(encode, pool, 512, 0, where, kind), model.base.config.width
+    return Tower(encoder, pool, loaded.config.patch_length, 0, where, kind)

@@ -1,0 +1,317 @@
+"""From inputs to results, whatever the encoder: read, look up, convert, batch, run, keep.
+
+`Encoder` is what `clamp3.embed.Clamp3` and `clamp3.embed.M3` share. It works in rounds of a few hundred inputs, so that
+windows of many files can be sorted by length while memory stays bounded, and an input that fails ends as a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from clamp3.errors import ConfigError, DataError, FormatError
+from clamp3.inputs import (
+    Item,
+    Modality,
+    Prepared,
+    Source,
+    audio_sequence,
+    digest,
+    modality_of,
+    needs_process,
+    preprocessing,
+    source_of,
+    symbolic_sequence,
+    text_of,
+)
+
+if TYPE_CHECKING:
+    from clamp3.batching import Tower
+    from clamp3.jobs.cache import VectorCache
+    from clamp3.models.tokenizer import TextTokenizer
+
+Dtype = Literal["auto", "float32", "bfloat16"]
+
+# One round: what is read, converted, sorted by length and encoded together; bounds the memory of long jobs.
+_ROUND_ITEMS = 512
+_ROUND_BYTES = 64 << 20
+# Fewer conversions than this are quicker here than in processes that have to start.
+_MIN_FOR_PROCESSES = 3
+# Positions encoded together: large enough for full speed of the matrix products, small enough to pad little.
+_TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
+# Vectors handed to the cache at once; what an interrupted job loses.
+_KEEP_EVERY = 32
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one input.
+
+    Attributes
+    ----------
+    index : int
+        Place among the inputs, from 0.
+    value : float32 array or None
+        (D,) global vector, or (1, T, D) hidden states; None if there is an error.
+    error : str or None
+        One sentence.
+    notes : tuple of str
+        What a user should know about the conversion.
+    sha256 : str or None
+        Of the input's bytes; None if they could not be read.
+    cached : bool
+        The vector was known from an earlier run.
+    """
+
+    index: int
+    name: str
+    value: np.ndarray | None = None
+    error: str | None = None
+    notes: tuple[str, ...] = ()
+    sha256: str | None = None
+    cached: bool = False
+
+
+class Encoder:
+    """Inputs to vectors; a subclass says which towers there are and loads them.
+
+    Parameters
+    ----------
+    identity : str
+        Names the weights and their tokenizer; the arithmetic is added to it.
+    dtype : {"auto", "float32", "bfloat16"}
+        Arithmetic of the towers. auto is float32, because published numbers are float32 numbers.
+    device : str, optional
+        As torch names it; None takes the GPU if there is one.
+    cache : VectorCache, optional
+        Where global vectors are kept between runs.
+
+    Attributes
+    ----------
+    identity : str
+        Equal identities give comparable vectors.
+    """
+
+    def __init__(self, identity: str, *, dtype: Dtype, device: str | None, cache: VectorCache | None) -> None:
+        if dtype not in ("auto", "float32", "bfloat16"):
+            raise ConfigError(f"dtype is {dtype!r}; choose auto, float32 or bfloat16.")
+        self.dtype: Literal["float32", "bfloat16"] = "bfloat16" if dtype == "bfloat16" else "float32"
+        self.identity = f"{identity}:{self.dtype}"
+        self._device = device
+        self._cache = cache
+        self._towers: dict[Modality, Tower] = {}
+
+    def lacks(self, modality: Modality) -> str | None:
+        """Return why inputs of a modality cannot be encoded, None if they can."""
+        raise NotImplementedError
+
+    def tokenizer(self) -> TextTokenizer:
+        """Return the text tower's tokenizer."""
+        raise NotImplementedError
+
+    def _load(self, modality: Modality) -> Tower:
+        raise NotImplementedError
+
+    def load(self, modality: Modality) -> Tower:
+        """Return a tower, loading it the first time it is needed."""
+        if modality not in self._towers:
+            self._towers[modality] = self._load(modality)
+        return self._towers[modality]
+
+    def stream(
+        self,
+        items: Iterable[Item],
+        *,
+        batch_size: int | None = None,
+        temporal: bool = False,
+        n_workers: int | None = None,
+    ) -> Iterator[Result]:
+        """Encode inputs, holding a few hundred of them in memory at most.
+
+        Parameters
+        ----------
+        items : iterable of str, path, Source or (bytes, Kind)
+            Taken as they are needed. A string is a path if it names an existing file, else a sentence.
+        batch_size : int, optional
+            Most windows encoded together; without it the number of positions decides.
+        temporal : bool
+            Hidden states in place of global vectors.
+        n_workers : int, optional
+            Processes for conversions; None takes one per core.
+
+        Yields
+        ------
+        Result
+            One per input, in order of completion.
+
+        Raises
+        ------
+        ConfigError
+            If ``batch_size`` is below 1.
+        WeightsError
+            If a tower that is needed cannot be loaded.
+        """
+        if batch_size is not None and batch_size < 1:
+            raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
+        cache = None if temporal else self._cache
+        queue, start = iter(items), 0
+        while (work := _Round.read(queue, start)).names:
+            start += len(work.names)
+            if cache is not None:
+                yield from self._recall(work, cache)
+            self._prepare(work, n_workers)
+            yield from work.failures()
+            fresh: dict[str, np.ndarray] = {}
+            try:
+                for result, key in self._run(work, batch_size, temporal):
+                    if cache is not None and key is not None and result.value is not None:
+                        fresh[key] = result.value
+                    if cache is not None and len(fresh) >= _KEEP_EVERY:
+                        cache.put_many(fresh)
+                        fresh = {}
+                    yield result
+            finally:
+                if cache is not None and fresh:
+                    cache.put_many(fresh)
+
+    def _recall(self, work: _Round, cache: VectorCache) -> Iterator[Result]:
+        """Take out of a round what the cache knows."""
+        from clamp3.jobs.cache import content_key
+
+        for index, data in work.data.items():
+            work.keys[index] = content_key(data, work.sources[index].kind, self.identity, preprocessing())
+        known = cache.get_many(list(work.keys.values()))
+        for index, key in work.keys.items():
+            if key in known:
+                yield work.result(index, value=known[key], cached=True)
+                del work.data[index]
+
+    def _prepare(self, work: _Round, n_workers: int | None) -> None:
+        """Turn the bytes of a round into sequences or errors."""
+        from clamp3.jobs.parallel import describe
+
+        far: list[int] = []
+        for index, data in work.data.items():
+            source = work.sources[index]
+            modality = modality_of(source.kind)
+            reason = self.lacks(modality)
+            if reason is not None:
+                work.errors[index] = f"{source.name}: {reason}"
+            elif modality == "symbolic" and needs_process(data, source.kind):
+                far.append(index)
+            else:
+                if modality == "text":
+                    self.tokenizer()  # an absent one is no fault of the input
+                try:
+                    work.sequences[index] = self._sequence(data, source)
+                except Exception as error:  # whatever is in the file, it costs only itself
+                    work.errors[index] = describe(error)
+        payloads = [(work.data[index], work.sources[index].kind, work.sources[index].name) for index in far]
+        for place, value, failure in _convert(payloads, n_workers):
+            if value is None:
+                work.errors[far[place]] = failure or "the conversion gave nothing."
+            else:
+                work.sequences[far[place]] = value
+
+    def _sequence(self, data: bytes, source: Source) -> Prepared:
+        modality = modality_of(source.kind)
+        if modality == "symbolic":
+            return symbolic_sequence((data, source.kind, source.name))
+        if modality == "audio":
+            return audio_sequence(data, source.name)
+        ids = self.tokenizer().encode_lines(text_of(data, source.name))
+        return Prepared("text", np.asarray(ids, np.int64))
+
+    def _run(self, work: _Round, batch_size: int | None, temporal: bool) -> Iterator[tuple[Result, str | None]]:
+        """Encode the sequences of a round, modality by modality; yield results with their cache keys."""
+        from clamp3 import batching
+
+        for modality in ("text", "symbolic", "audio"):
+            members = [index for index, sequence in work.sequences.items() if sequence.modality == modality]
+            if not members:
+                continue
+            tower = self.load(modality)
+            values = batching.run(
+                [work.sequences[index].values for index in members],
+                tower,
+                token_budget=_TOKEN_BUDGET.get(tower.device.type, _TOKEN_BUDGET["cpu"]),
+                batch_size=batch_size,
+                temporal=temporal,
+            )
+            for place, value in values:
+                index = members[place]
+                if isinstance(value, DataError):
+                    yield work.result(index, error=f"{work.names[index]}: {value}"), None
+                else:
+                    yield work.result(index, value=value), work.keys.get(index)
+
+
+def _convert(payloads: list[Any], n_workers: int | None) -> Iterator[tuple[int, Prepared | None, str | None]]:
+    """Yield (place, sequence, error) of symbolic files; several go through worker processes."""
+    from clamp3.jobs.parallel import describe, process_map
+
+    if len(payloads) >= _MIN_FOR_PROCESSES:
+        for outcome in process_map(symbolic_sequence, payloads, n_workers=n_workers):
+            yield outcome.index, outcome.value, outcome.error
+        return
+    for place, payload in enumerate(payloads):
+        try:
+            yield place, symbolic_sequence(payload), None
+        except Exception as error:  # as in a worker process
+            yield place, None, describe(error)
+
+
+class _Round:
+    """Inputs that are read, converted and encoded together; everything is keyed by their place in the round."""
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+        self.names: list[str] = []
+        self.sources: dict[int, Source] = {}
+        self.data: dict[int, bytes] = {}
+        self.sha256: dict[int, str] = {}
+        self.keys: dict[int, str] = {}
+        self.sequences: dict[int, Prepared] = {}
+        self.errors: dict[int, str] = {}
+
+    @classmethod
+    def read(cls, queue: Iterator[Item], start: int) -> _Round:
+        """Take inputs from the queue until the round is full."""
+        work, n_bytes = cls(start), 0
+        for item in queue:
+            index = len(work.names)
+            try:
+                source = source_of(item)
+            except FormatError as error:
+                work.names.append(str(item)[:200])
+                work.errors[index] = str(error)
+            else:
+                work.names.append(source.name)
+                work.sources[index] = source
+                try:
+                    data = source.read()
+                except FormatError as error:
+                    work.errors[index] = str(error)
+                else:
+                    work.data[index] = data
+                    work.sha256[index] = digest(data)
+                    n_bytes += len(data)
+            if len(work.names) >= _ROUND_ITEMS or n_bytes >= _ROUND_BYTES:
+                break
+        return work
+
+    def failures(self) -> Iterator[Result]:
+        """Yield the results of inputs that have an error by now."""
+        for index in sorted(self.errors):
+            yield self.result(index, error=self.errors[index])
+
+    def result(
+        self, index: int, *, value: np.ndarray | None = None, error: str | None = None, cached: bool = False
+    ) -> Result:
+        """Return what became of one input."""
+        sequence = self.sequences.get(index)
+        notes = sequence.notes if sequence is not None else ()
+        return Result(self.start + index, self.names[index], value, error, notes, self.sha256.get(index), cached)

@@ -1,0 +1,113 @@
+"""Ask a folder of raw music and text files for what is closest to a sentence or a file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clamp3.errors import Clamp3Error, DataError
+from clamp3.formats.titles import title_of
+from clamp3.inputs import Item, Source, modality_of
+from clamp3.jobs.walk import walk
+from clamp3.retrieval.search import Hit, rank
+
+if TYPE_CHECKING:
+    from clamp3.embed import Clamp3
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a folder answers to a question.
+
+    Attributes
+    ----------
+    hits : list of Hit
+        Best first; a name is the file's path in the folder, suffix included.
+    failures : list of (str, str)
+        Files that could not be compared, and why.
+    passed_over : list of str
+        Files of types without a reader.
+    n_references, n_cached : int
+        Files compared, and how many of their vectors were known from before.
+    """
+
+    hits: list[Hit]
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
+    n_references: int = 0
+    n_cached: int = 0
+
+
+def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10) -> Answer:
+    """Rank the files of a folder by their closeness to a query.
+
+    Parameters
+    ----------
+    clamp3 : Clamp3
+        With a cache, files seen before are not encoded again, wherever they lie now.
+    query : str, path, Source or (bytes, Kind)
+        A sentence or any file.
+    folder : Path
+        Searched recursively; any mixture of kinds.
+    top_k : int
+        How many answers.
+
+    Raises
+    ------
+    DataError
+        If no file of the folder can be compared.
+    Clamp3Error
+        If the query cannot be encoded.
+    """
+    found = walk(folder)
+    sources = [Source(item.kind, str(item.relative), path=item.path) for item in found.files]
+    failures = [(str(problem.relative), problem.reason) for problem in found.problems]
+    vectors: list[np.ndarray] = []
+    kept: list[Source] = []
+    n_cached = 0
+    for result in clamp3.stream(sources):
+        if result.value is None:
+            failures.append((result.name, result.error or "no vector"))
+        else:
+            vectors.append(result.value)
+            kept.append(sources[result.index])
+            n_cached += result.cached
+    if not vectors:
+        kinds = ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in _suffixes(found.ignored))
+        reason = f" (first: {failures[0][0]}: {failures[0][1]})" if failures else f" (it has: {kinds})" if kinds else ""
+        raise DataError(f"{folder} holds no file that can be compared{reason}.")
+    asked = clamp3.encode([query])
+    if asked.errors[0] is not None:
+        raise Clamp3Error(f"the query cannot be encoded: {asked.errors[0]}")
+    ranked = rank(asked.vectors[0], np.stack(vectors), top_k, [source.name for source in kept])
+    hits = [
+        Hit(place, kept[row].name, score, _title(kept[row]), str(kept[row].path))
+        for place, (row, score) in enumerate(ranked, start=1)
+    ]
+    return Answer(hits, sorted(failures), found.ignored, len(kept), n_cached)
+
+
+def describe_ignored(passed_over: list[str]) -> str:
+    """Return a sentence on the files without a reader, "" if there are none."""
+    counts = _suffixes(passed_over)
+    if not counts:
+        return ""
+    listed = ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in counts)
+    return f"passed over files of other types: {listed}."
+
+
+def _suffixes(names: list[str]) -> list[tuple[str, int]]:
+    return sorted(Counter(PurePosixPath(name).suffix.lower() for name in names if not name.endswith("/")).items())
+
+
+def _title(source: Source) -> str:
+    if modality_of(source.kind) == "audio":
+        return ""
+    try:
+        return title_of(source.read(), source.kind)
+    except Clamp3Error:
+        return ""

@@ -1,0 +1,60 @@
+"""Find the pieces of a folder that are closest to a sentence or a file.
+
+    python retrieval/clamp3_search.py "a lively jig for fiddle" my_scores/ --top_k 10
+    python retrieval/clamp3_search.py "eine ruhige Klaviersonate" my_scores/ --model saas --json
+    python retrieval/clamp3_search.py tune.abc my_midi_files/
+
+The folder is read with its sub-folders and may hold any mixture of .txt .xml .musicxml .mxl .krn .mei .abc .mid .midi
+.mtf and .npy (audio features). Vectors are kept by content (in $CLAMP3_CACHE, else ~/.cache/clamp3), so the next
+question needs no more than the question's own vector. Files that fail are named on stderr, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, parser_for, run
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of this script."""
+    parser = parser_for(__doc__)
+    parser.add_argument("query", help="a sentence, or the path of a file of any kind")
+    parser.add_argument("reference_dir", type=Path, help="folder to search")
+    parser.add_argument("--top_k", type=int, default=10, help="how many results (default: %(default)s)")
+    parser.add_argument("--model", default="mini", help="mini, saas, c2 or a checkpoint (default: %(default)s)")
+    parser.add_argument("--text_model", help="folder or name of the text tower's tokenizer, if not the model's own")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is float32")
+    parser.add_argument("--no_cache", action="store_true", help="neither use nor keep vectors of earlier questions")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the script; return its exit code."""
+    args = build_parser().parse_args(argv)
+    from clamp3.embed import Clamp3
+    from clamp3.jobs.cache import VectorCache
+    from clamp3.retrieval.library import ask, describe_ignored
+    from clamp3.retrieval.present import as_json, as_lines, as_table
+
+    cache = None if args.no_cache else VectorCache(None)
+    clamp3 = Clamp3.from_pretrained(args.model, text_model=args.text_model, dtype=args.dtype, cache=cache)
+    answer = ask(clamp3, args.query, args.reference_dir, top_k=args.top_k)
+    if args.json:
+        failures = [{"name": name, "reason": reason} for name, reason in answer.failures]
+        facts = {"query": args.query, "model": clamp3.identity, "n_references": answer.n_references}
+        print(as_json(answer.hits, **facts, failures=failures))
+    else:
+        print(as_table(answer.hits) if sys.stdout.isatty() else as_lines(answer.hits))
+    for name, reason in answer.failures:
+        print(f"left out: {name}: {reason}", file=sys.stderr)
+    if sentence := describe_ignored(answer.passed_over):
+        print(sentence, file=sys.stderr)
+    return EXIT_SOME_FAILED if answer.failures else EXIT_OK
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
