@@ -1,0 +1,94 @@
+"""Which items make up which batch: a pure function of seed, epoch, rank and world size.
+
+Nothing about the order has to be saved, so a run resumed in the middle of an epoch goes on with the
+very batches an uninterrupted run would have seen.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def epoch_batches(
+    lengths: Sequence[int],
+    batch_size: int,
+    *,
+    epoch: int,
+    seed: int,
+    rank: int = 0,
+    world_size: int = 1,
+    bucket: bool = False,
+) -> list[list[int]]:
+    """Return this rank's batches of one epoch.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Length of every item after cropping; only their order matters, and only with ``bucket``.
+    batch_size : int
+        Items per rank and step.
+    epoch, seed : int
+        Together they fix the order; every rank must pass the same.
+    rank, world_size : int
+        Rank r takes its contiguous share of every global batch.
+    bucket : bool
+        Put items of like length together (within 50 batches at a time). Harmless where the loss is a
+        sum over items, as in M3; with a contrastive loss it would choose the negatives by length.
+
+    Returns
+    -------
+    list of list of int
+        The same number of batches on every rank. All have ``batch_size`` items except where the data
+        have fewer than one global batch: then one smaller batch, equal on all ranks. With ``bucket``
+        the remainder forms a last smaller batch; without it is left out (this epoch).
+    """
+    rng = random.Random(f"order/{seed}/{epoch}")
+    order = list(range(len(lengths)))
+    rng.shuffle(order)
+    step = batch_size * world_size
+    if bucket:
+        pool = 50 * step
+        sorted_pools = [sorted(order[at : at + pool], key=lambda i: lengths[i]) for at in range(0, len(order), pool)]
+        order = [index for part in sorted_pools for index in part]
+    groups = [order[at : at + step] for at in range(0, len(order), step)]
+    if groups and len(groups[-1]) < step:
+        short = groups.pop()
+        share = len(short) // world_size
+        if share and (bucket or not groups):
+            groups.append(short[: share * world_size])
+    if bucket:
+        rng.shuffle(groups)
+    return [group[rank * len(group) // world_size : (rank + 1) * len(group) // world_size] for group in groups]
+
+
+def length_parts(lengths: Sequence[int], n_parts: int) -> list[list[int]]:
+    """Return positions grouped by length: at most ``n_parts`` groups, shortest first.
+
+    Used inside a step to encode a batch in length-sorted sub-batches; every position occurs once.
+    The cut points minimise the number of padded cells (items x longest) over all contiguous cuts.
+    """
+    order = np.argsort(np.asarray(lengths), kind="stable")
+    n = len(order)
+    longest = np.asarray(lengths)[order]
+    least = np.full(n + 1, np.inf)  # least padded cells of the first i items in the parts so far
+    least[0] = 0
+    cuts: list[np.ndarray] = []
+    for _ in range(min(n_parts, n)):
+        now, cut = least.copy(), np.arange(n + 1)  # a part may stay empty
+        for stop in range(1, n + 1):
+            costs = least[:stop] + (stop - np.arange(stop)) * longest[stop - 1]
+            start = int(costs.argmin())
+            if costs[start] < now[stop]:
+                now[stop], cut[stop] = costs[start], start
+        least = now
+        cuts.append(cut)
+    parts: list[list[int]] = []
+    stop = n
+    for cut in reversed(cuts):
+        if cut[stop] < stop:
+            parts.append(order[cut[stop] : stop].tolist())
+        stop = int(cut[stop])
+    return parts[::-1]

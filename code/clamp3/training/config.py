@@ -1,0 +1,259 @@
+"""Settings of a training run: frozen, validated, one dataclass per script, flags made from the fields.
+
+``code/config.py`` (plain released names) replaces the defaults, flags replace both, and the resolved
+values go into every checkpoint. No torch here, so ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from clamp3.errors import ConfigError
+
+SCHEDULES, PRECISIONS = ("constant", "cosine"), ("auto", "no", "bf16", "fp16")
+
+
+def _setting(default: Any, text: str, *, name: str | None = None, choices: tuple[str, ...] | None = None) -> Any:
+    """Declare a field: its default, its help line, the released name in ``code/config.py`` if it has one."""
+    metadata = {"help": text, "name": name, "choices": choices}
+    if isinstance(default, list):
+        return field(default_factory=lambda: tuple(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What both trainings share. Field help texts are the documentation."""
+
+    out: Path = _setting(Path("runs/run"), "folder of the run: checkpoints, metrics.jsonl, best.safetensors")
+    epochs: int = _setting(100, "passes over the data")
+    batch_size: int = _setting(16, "pieces per process and step")
+    learning_rate: float = _setting(1e-4, "rate after warm-up")
+    warmup_steps: int = _setting(1000, "steps of linear warm-up; 0 acts as the released scripts did")
+    schedule: str = _setting(
+        "constant",
+        "rate after warm-up; cosine falls to 0 at the last step, or at the end of --max_minutes",
+        choices=SCHEDULES,
+    )
+    weight_decay: float = _setting(0.01, "AdamW's decoupled weight decay")
+    max_grad_norm: float = _setting(0.0, "clip the gradient's norm; 0 = never (released)")
+    max_steps: int = _setting(0, "stop after so many steps; 0 = after the epochs")
+    max_minutes: float = _setting(0.0, "stop, evaluate and save after so many minutes of training; 0 = no limit")
+    mixed_precision: str = _setting("auto", "auto = fp16 on CUDA, no on CPU", choices=PRECISIONS)
+    seed: int = _setting(42, "of weights, order, crops, masks and dropout")
+    eval_split: float = _setting(
+        0.01, "share held out by hash of the id if no evaluation data are named", name="EVAL_SPLIT"
+    )
+    save_every: int = _setting(5, "keep the weights of every so many epochs; 0 = only last and best", name="SAVE_EVERY")
+    save_minutes: float = _setting(10.0, "write last.pt at least every so many minutes; 0 = once an epoch")
+    log_every: int = _setting(10, "steps between two rows of metrics.jsonl")
+    max_bad: float = _setting(0.05, "stop if more than this share of the items cannot be read")
+    workers: int = _setting(0, "processes that prepare batches; 0 = none")
+    resume: str = _setting("no", "auto = go on from OUT/last.pt if there is one; or a checkpoint file")
+    wandb: bool = _setting(False, "also log to Weights & Biases (key only from WANDB_API_KEY)")
+
+    width: int = _setting(768, "width of the symbolic encoder", name="M3_HIDDEN_SIZE")
+    n_layers: int = _setting(12, "its layers", name="PATCH_NUM_LAYERS")
+    n_heads: int = _setting(0, "its attention heads; 0 = width / 64")
+    feed_forward: int = _setting(0, "its feed-forward width; 0 = 4 x width")
+    dropout: float = _setting(0.1, "of all towers while training")
+    max_patches: int = _setting(512, "positions of the symbolic encoder", name="PATCH_LENGTH")
+    patch_length: int = _setting(0, "crop of training and evaluation in patches; 0 = max_patches")
+
+    def __post_init__(self) -> None:
+        """Check every value once, naming the flag at fault.
+
+        Raises
+        ------
+        ConfigError
+            If a value is out of range or not one of the choices.
+        """
+        for name in ("epochs", "batch_size", "width", "n_layers", "max_patches", "log_every"):
+            self._need(getattr(self, name) >= 1, name, "at least 1")
+        for name in ("warmup_steps", "max_steps", "max_minutes", "save_every", "save_minutes", "workers", "max_grad_norm",
+                     "weight_decay", "n_heads", "feed_forward", "patch_length"):  # fmt: skip
+            self._need(getattr(self, name) >= 0, name, "0 or more")
+        self._need(self.learning_rate > 0, "learning_rate", "above 0")
+        self._need(0 <= self.eval_split < 1, "eval_split", "in [0, 1)")
+        self._need(0 <= self.max_bad <= 1, "max_bad", "in [0, 1]")
+        self._need(0 <= self.dropout < 1, "dropout", "in [0, 1)")
+        self._need(self.schedule in SCHEDULES, "schedule", f"one of {', '.join(SCHEDULES)}")
+        self._need(self.mixed_precision in PRECISIONS, "mixed_precision", f"one of {', '.join(PRECISIONS)}")
+        self._need(self.width % self.heads == 0, "n_heads", f"a divisor of width {self.width}")
+        self._need(
+            3 <= self.crop_length <= self.max_patches, "patch_length", f"from 3 to max_patches {self.max_patches}"
+        )
+
+    def _need(self, fine: bool, name: str, rule: str) -> None:
+        if not fine:
+            raise ConfigError(f"--{name} must be {rule}, got {getattr(self, name)}.")
+
+    @property
+    def heads(self) -> int:
+        """Attention heads of the symbolic encoder."""
+        return self.n_heads or max(1, self.width // 64)
+
+    @property
+    def inner_width(self) -> int:
+        """Feed-forward width of the symbolic encoder."""
+        return self.feed_forward or 4 * self.width
+
+    @property
+    def crop_length(self) -> int:
+        """Patches a piece is cropped to."""
+        return self.patch_length or self.max_patches
+
+
+@dataclass(frozen=True)
+class M3Training(RunConfig):
+    """M3 pre-training: rebuild hidden patches (arXiv 2410.13267)."""
+
+    out: Path = _setting(Path("runs/m3"), "folder of the run: checkpoints, metrics.jsonl, best.safetensors")
+    data: tuple[Path, ...] = _setting([], "folders or files of interleaved .abc and .mtf", name="M3_TRAIN_FOLDERS")
+    eval_data: tuple[Path, ...] = _setting(
+        [], "evaluation folders; without any, eval_split acts", name="M3_EVAL_FOLDERS"
+    )
+    pack: Path | None = _setting(None, "folder for the packed patches, reused by later runs (default: OUT/pack)")
+    epochs: int = _setting(100, "passes over the data", name="M3_NUM_EPOCH")
+    learning_rate: float = _setting(1e-4, "rate after warm-up", name="M3_LEARNING_RATE")
+    batch_size: int = _setting(16, "pieces per process and step", name="M3_BATCH_SIZE")
+    mask_ratio: float = _setting(0.45, "share of the patches that is selected", name="M3_MASK_RATIO")
+    decoder_layers: int = _setting(3, "layers of the character decoder", name="TOKEN_NUM_LAYERS")
+    decode_limit: int = _setting(
+        0, "decode at most so many of a piece's selected patches, drawn anew each step; 0 = all"
+    )
+    init: tuple[str, ...] = _setting([], "weights to start from: an M3 name or file")
+
+    def __post_init__(self) -> None:
+        """Check the fields of M3 too."""
+        super().__post_init__()
+        self._need(0 < self.mask_ratio <= 1, "mask_ratio", "in (0, 1]")
+        self._need(self.decoder_layers >= 1, "decoder_layers", "at least 1")
+        self._need(self.decode_limit >= 0, "decode_limit", "0 or more")
+
+
+@dataclass(frozen=True)
+class Clamp3Training(RunConfig):
+    """Alignment of text and symbolic music (arXiv 2502.10362)."""
+
+    out: Path = _setting(
+        Path("runs/clamp3_symbolic"), "folder of the run: checkpoints, metrics.jsonl, best.safetensors"
+    )
+    train_jsonl: Path | None = _setting(
+        None, "one object per piece; filepaths relative to it", name="CLAMP3_TRAIN_JSONL"
+    )
+    eval_jsonl: Path | None = _setting(None, "evaluation pieces; without it, eval_split acts", name="CLAMP3_EVAL_JSONL")
+    pack: Path | None = _setting(None, "folder for the packed patches, reused by later runs (default: OUT/pack)")
+    epochs: int = _setting(100, "passes over the data", name="CLAMP3_NUM_EPOCH")
+    batch_size: int = _setting(128, "pieces per process and step", name="CLAMP3_BATCH_SIZE")
+    learning_rate: float = _setting(5e-5, "rate after warm-up", name="CLAMP3_LEARNING_RATE")
+    hidden_size: int = _setting(768, "width of the joint space", name="CLAMP3_HIDDEN_SIZE")
+    text_model: str = _setting(
+        "FacebookAI/xlm-roberta-base", "name or folder: tokenizer, config.json, weights", name="TEXT_MODEL_NAME"
+    )
+    text_length: int = _setting(128, "tokens a text is cropped to", name="MAX_TEXT_LENGTH")
+    text_from_scratch: bool = _setting(False, "allow a text tower without weights: start it at random")
+    text_dropout: bool = _setting(True, "draw fields and lines; no = the evaluation text, always", name="TEXT_DROPOUT")
+    line_keep: float = _setting(0.5, "probability that a line of the drawn text stays")
+    instrument_removal: float = _setting(0.9, "probability that a training piece loses its instruments")
+    freeze_text: bool = _setting(
+        False, "do not train the text tower (it also stays without dropout)", name="FREEZE_TEXT"
+    )
+    freeze_symbolic: bool = _setting(False, "do not train the symbolic tower")
+    logit_scale: float = _setting(1.0, "constant factor on the dot products", name="LOGIT_SCALE")
+    init: tuple[str, ...] = _setting([], "weights to start from, in order: M3 and CLaMP 3 names or files")
+    sub_batches: int = _setting(
+        4, "length-sorted parts a batch is encoded in; the result is the same, padding is saved"
+    )
+
+    def __post_init__(self) -> None:
+        """Check the fields of CLaMP 3 too."""
+        super().__post_init__()
+        for name in ("hidden_size", "text_length", "sub_batches"):
+            self._need(getattr(self, name) >= 1, name, "at least 1")
+        for name in ("line_keep", "instrument_removal"):
+            self._need(0 <= getattr(self, name) <= 1, name, "in [0, 1]")
+        self._need(self.logit_scale > 0, "logit_scale", "above 0")
+        self._need(
+            not (self.freeze_text and self.freeze_symbolic), "freeze_symbolic", "off if the text tower is frozen too"
+        )
+
+
+Config = TypeVar("Config", bound=RunConfig)
+
+
+def _base_type(annotation: Any) -> tuple[Any, bool]:
+    """Return the plain type of a field and whether it takes several values."""
+    if typing.get_origin(annotation) is tuple:
+        return typing.get_args(annotation)[0], True
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return next(part for part in typing.get_args(annotation) if part is not type(None)), False
+    return annotation, False
+
+
+def add_flags(parser: argparse.ArgumentParser, config: type[Config], file: Any = None) -> None:
+    """Give the parser one flag per field; defaults come from ``file`` where it has the released name.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    config : type
+        ``M3Training`` or ``Clamp3Training``.
+    file : module, optional
+        ``code/config.py``.
+    """
+    hints = typing.get_type_hints(config)
+    for item in dataclasses.fields(config):
+        kind, several = _base_type(hints[item.name])
+        default = item.default_factory() if item.default_factory is not dataclasses.MISSING else item.default
+        name = item.metadata["name"]
+        if file is not None and name and hasattr(file, name):
+            default = getattr(file, name)
+        about = f"{item.metadata['help']} (default: {'none' if default in (None, (), []) else default})"
+        about = about.replace("%", "%%")
+        if kind is bool:
+            parser.add_argument(f"--{item.name}", action=argparse.BooleanOptionalAction, default=default, help=about)
+        elif several:
+            parser.add_argument(f"--{item.name}", type=kind, nargs="+", default=default, help=about)
+        else:
+            choices = item.metadata["choices"]
+            parser.add_argument(f"--{item.name}", type=kind, default=default, choices=choices, help=about)
+
+
+def from_flags(config: type[Config], args: argparse.Namespace) -> Config:
+    """Build the validated configuration from parsed flags.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range.
+    """
+    hints = typing.get_type_hints(config)
+    values: dict[str, Any] = {}
+    for item in dataclasses.fields(config):
+        kind, several = _base_type(hints[item.name])
+        value = getattr(args, item.name)
+        if several:
+            values[item.name] = tuple(kind(part) for part in value or () if str(part))
+        elif value is None or (kind is Path and str(value) in ("", ".")):
+            values[item.name] = None  # an empty path in config.py means "none"
+        else:
+            values[item.name] = value if isinstance(value, kind) else kind(value)
+    return config(**values)
+
+
+def to_plain(config: RunConfig) -> dict[str, Any]:
+    """Return the configuration as JSON-ready values, for checkpoints and metrics."""
+    plain: dict[str, Any] = {}
+    for name, value in dataclasses.asdict(config).items():
+        if isinstance(value, tuple):
+            plain[name] = [str(part) for part in value]
+        else:
+            plain[name] = str(value) if isinstance(value, Path) else value
+    return plain

@@ -1,0 +1,129 @@
+"""M3 pre-training as a task of the loop: hide patches, rebuild their characters."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from clamp3.models.m3 import M3Model
+from clamp3.training.batches import epoch_batches
+from clamp3.training.build import m3_model
+from clamp3.training.config import M3Training
+from clamp3.training.data import EVALUATION, M3Dataset, collate_m3
+from clamp3.training.pack import PatchPack, check_problems, list_symbolic, open_pack
+from clamp3.training.splits import split
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+logger = logging.getLogger(__name__)
+
+
+def n_characters(patches: Tensor, selected: Tensor) -> Tensor:
+    """Return how many characters the decoder is asked for: all but the first of a patch, pads left out."""
+    return (patches[selected][:, 1:] != 0).sum()
+
+
+class M3Task:
+    """Model, data and loss of a run; see ``clamp3.training.loop.Task``."""
+
+    def __init__(self, config: M3Training, model: M3Model, train: M3Dataset, evaluation: M3Dataset | None) -> None:
+        self.config, self.module = config, model
+        self.train_data, self.eval_data = train, evaluation
+
+    def collate(self, items: Sequence[Any]) -> dict[str, Tensor]:
+        """Pad a batch to its longest piece."""
+        return collate_m3(items)
+
+    def batches(self, epoch: int, rank: int, world_size: int) -> list[list[int]]:
+        """Return batches of pieces of like length."""
+        return epoch_batches(
+            self.train_data.lengths, self.config.batch_size, epoch=epoch, seed=self.config.seed, rank=rank,
+            world_size=world_size, bucket=True,
+        )  # fmt: skip
+
+    def train(self) -> None:
+        """Turn dropout on."""
+        self.module.train()
+
+    def loss(self, wrapped: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the mean loss per character of the global batch (its share of it with several ranks)."""
+        loss = wrapped(batch["patches"], batch["mask"], batch["selected"], batch["corrupted"])
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            world_size = torch.distributed.get_world_size()
+            mine = n_characters(batch["patches"], batch["selected"]).to(loss.dtype)
+            total = mine.clone()
+            torch.distributed.all_reduce(total)
+            loss = loss * (mine * world_size / total.clamp(min=1))
+        return loss, {"patches": batch["mask"].sum()}
+
+    @torch.no_grad()
+    def evaluate(self, wrapped: nn.Module, accelerator: Accelerator) -> dict[str, float]:
+        """Return the mean loss per character with nothing corrupted, as the released evaluation has it."""
+        if self.eval_data is None or not len(self.eval_data):
+            return {}
+        self.module.eval()
+        order = sorted(range(len(self.eval_data)), key=lambda index: self.eval_data.lengths[index])  # type: ignore[union-attr]
+        size = self.config.batch_size
+        groups = [order[at : at + size] for at in range(0, len(order), size)]
+        sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
+        for group in groups[accelerator.process_index :: accelerator.num_processes]:
+            batch = self.collate([self.eval_data[EVALUATION, index] for index in group])
+            batch = {name: value.to(accelerator.device) for name, value in batch.items()}
+            count = n_characters(batch["patches"], batch["selected"])
+            loss = self.module(batch["patches"], batch["mask"], batch["selected"], batch["corrupted"])
+            sums += torch.stack((loss.double() * count, count.double()))
+        total, count = accelerator.reduce(sums, "sum").tolist()
+        return {"loss": total / max(count, 1)}
+
+    def export(self, path: Path, info: dict[str, Any]) -> None:
+        """Write the model as safetensors."""
+        from clamp3.models.weights import save_safetensors
+
+        save_safetensors(self.module, self.module.config, path, info=info)
+
+
+def _usable(pack: PatchPack, indices: Sequence[int]) -> list[int]:
+    return [index for index in indices if index not in pack.problems]
+
+
+def make_m3_task(config: M3Training, accelerator: Accelerator) -> M3Task:
+    """Read the data and build the model of an M3 run.
+
+    Raises
+    ------
+    DataError
+        If there are no files, or too many that cannot be used.
+    """
+    train_files, eval_files = list_symbolic(config.data), list_symbolic(config.eval_data)
+    paths = train_files + [path for path in eval_files if path not in set(train_files)]
+    check_problems([], len(train_files), config.max_bad)
+    with accelerator.main_process_first():
+        pack = open_pack(paths, config.pack or config.out / "pack", n_workers=os.cpu_count())
+    check_problems(list(pack.problems.values()), len(paths), config.max_bad)
+    if eval_files:
+        named = set(eval_files)
+        train, evaluation = (
+            [i for i, p in enumerate(paths) if p not in named],
+            [i for i, p in enumerate(paths) if p in named],
+        )
+    else:
+        # Renderings of one piece share a stem and stay on one side.
+        train, evaluation = split([path.stem for path in paths], config.eval_split)
+    train, evaluation = _usable(pack, train), _usable(pack, evaluation)
+    check_problems([], len(train), config.max_bad)
+    if accelerator.is_main_process:
+        logger.info("M3: %d training files, %d evaluation files", len(train), len(evaluation))
+    settings = {"limit": config.crop_length, "mask_ratio": config.mask_ratio, "seed": config.seed}
+    return M3Task(
+        config,
+        m3_model(config),
+        M3Dataset(pack, train, decode_limit=config.decode_limit, **settings),
+        M3Dataset(pack, evaluation, decode_limit=0, **settings) if evaluation else None,
+    )

@@ -1,0 +1,214 @@
+"""Patches of a whole training set in one memory-mapped file, so that epochs read bytes, not text.
+
+A pack is keyed by its files (path, size, time of change) and by what was stored of them; it is
+written once, to a temporary name first, and reused by every later run that names the same files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from clamp3.errors import DataError, FormatError
+from clamp3.patches import PATCH_SIZE, encode
+from clamp3.training.instruments import without_instruments
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1
+FULL, PLAIN = 0, 1  # with instruments as written; without
+SUFFIXES = (".abc", ".mtf")
+
+
+def read_symbolic(path: Path) -> str:
+    """Return the text of an ``.abc`` or ``.mtf`` file with line feeds only.
+
+    Raises
+    ------
+    FormatError
+        If it cannot be read, is empty, no UTF-8, or of another type.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise FormatError(f"{path.name}: training reads .abc (interleaved) and .mtf files; convert it first.")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise FormatError(f"{path}: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: no UTF-8 text (byte {error.start}).") from error
+    if not text.strip():
+        raise FormatError(f"{path}: empty file.")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def list_symbolic(roots: Iterable[Path]) -> list[Path]:
+    """Return every ``.abc`` and ``.mtf`` file under the roots, sorted, sub-folders and any case included.
+
+    Raises
+    ------
+    DataError
+        If a root does not exist.
+    """
+    found: set[Path] = set()
+    for root in roots:
+        if not root.exists():
+            raise DataError(f"{root} does not exist; name a folder with .abc or .mtf files.")
+        files = [root] if root.is_file() else root.rglob("*")
+        found.update(path for path in files if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(found)
+
+
+def _encode_file(path: Path) -> tuple[np.ndarray, np.ndarray | None] | str:
+    """Return (full, without instruments or None if equal), or the reason why there is nothing."""
+    try:
+        text = read_symbolic(path)
+        plain = without_instruments(text)
+        return encode(text), (encode(plain) if plain != text else None)
+    except FormatError as error:
+        return str(error)
+
+
+@dataclass(frozen=True)
+class PatchPack:
+    """Random access to the patches of many files.
+
+    Attributes
+    ----------
+    data : uint8 memory map, shape (all patches, 64)
+    spans : int64 array, shape (n files, 2, 2)
+        Start and number of patches, of the full text and of the text without instruments; -1 where
+        the file could not be read.
+    problems : dict
+        File index → reason.
+    """
+
+    data: np.ndarray
+    spans: np.ndarray
+    problems: dict[int, str]
+
+    def length(self, index: int, variant: int = FULL) -> int:
+        """Return the number of patches, both wrapping patches included."""
+        return int(self.spans[index, variant, 1])
+
+    def patches(self, index: int, variant: int = FULL, part: slice | None = None) -> np.ndarray:
+        """Return a copy of a file's patches, uint8 (L, 64), or of a slice of them."""
+        start, length = (int(value) for value in self.spans[index, variant])
+        first, last, _ = (part or slice(None)).indices(length)
+        return np.array(self.data[start + first : start + last])
+
+
+def _key(paths: Sequence[Path]) -> str:
+    digest = hashlib.sha256(f"clamp3 pack {VERSION}".encode())
+    for path in paths:
+        try:
+            stat = path.stat()
+            facts = f"{stat.st_size} {stat.st_mtime_ns}"
+        except OSError:
+            facts = "absent"
+        digest.update(f"{path.resolve()}\0{facts}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()[:16]
+
+
+def _encoded(paths: Sequence[Path], n_workers: int) -> Iterator[tuple[np.ndarray, np.ndarray | None] | str]:
+    if n_workers < 2 or len(paths) < 200:
+        yield from map(_encode_file, paths)
+        return
+    with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_encode_file, paths, chunksize=32)
+
+
+def open_pack(paths: Sequence[Path], folder: Path, *, n_workers: int | None = None) -> PatchPack:
+    """Return the pack of these files, building it first if it is not there.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        ``.abc`` and ``.mtf`` files; a file's index here is its index in the pack.
+    folder : Path
+        Where packs live; created if absent.
+    n_workers : int, optional
+        Processes that encode; all cores by default.
+
+    Returns
+    -------
+    PatchPack
+        With a reason for every file that could not be used.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    name = _key(paths)
+    data_path, index_path = folder / f"{name}.u8", folder / f"{name}.json"
+    if not index_path.exists():
+        _build(paths, data_path, index_path, n_workers or os.cpu_count() or 1)
+    index = json.loads(index_path.read_text(encoding="utf-8"))
+    spans = np.array(index["spans"], dtype=np.int64).reshape(len(paths), 2, 2)
+    size = data_path.stat().st_size // PATCH_SIZE
+    data = (
+        np.memmap(data_path, dtype=np.uint8, mode="r", shape=(size, PATCH_SIZE))
+        if size
+        else np.zeros((0, PATCH_SIZE), np.uint8)
+    )
+    return PatchPack(data, spans, {int(key): reason for key, reason in index["problems"].items()})
+
+
+def _build(paths: Sequence[Path], data_path: Path, index_path: Path, n_workers: int) -> None:
+    from tqdm import tqdm
+
+    spans = np.full((len(paths), 2, 2), -1, dtype=np.int64)
+    problems: dict[int, str] = {}
+    at = 0
+    temporary = data_path.with_name(f".{data_path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            progress = tqdm(_encoded(paths, n_workers), total=len(paths), desc="packing", unit="file", leave=False)
+            for index, found in enumerate(progress):
+                if isinstance(found, str):
+                    problems[index] = found
+                    continue
+                for variant, patches in enumerate(found):
+                    if patches is None:
+                        spans[index, variant] = spans[index, FULL]
+                        continue
+                    file.write(np.ascontiguousarray(patches, dtype=np.uint8).tobytes())
+                    spans[index, variant] = at, len(patches)
+                    at += len(patches)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, data_path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    # The index is written last: a pack without it does not exist.
+    from clamp3.jobs.atomic import write_text
+
+    write_text(index_path, json.dumps({"spans": spans.tolist(), "problems": problems}))
+    logger.info("packed %d files, %d patches, %.0f MB", len(paths) - len(problems), at, at * PATCH_SIZE / 1e6)
+
+
+def check_problems(problems: Sequence[str], n_items: int, max_bad: float) -> None:
+    """Log what could not be used; refuse if it is too much.
+
+    Raises
+    ------
+    DataError
+        If no item is left, or more than ``max_bad`` of them are unusable.
+    """
+    for reason in problems[:20]:
+        logger.warning("left out: %s", reason)
+    if len(problems) > 20:
+        logger.warning("left out: %d more", len(problems) - 20)
+    if n_items == 0 or len(problems) == n_items:
+        raise DataError(
+            f"None of the {n_items} training items can be used." + (f" First: {problems[0]}" if problems else "")
+        )
+    if len(problems) > max_bad * n_items:
+        raise DataError(
+            f"{len(problems)} of {n_items} items cannot be used, more than --max_bad {max_bad:g}. First: {problems[0]}"
+        )

@@ -1,0 +1,39 @@
+"""The one file to edit: plain values under the names CLaMP 3 published. Flags of a script override them.
+
+python code/train_m3.py --help                 # every flag, with the value it takes from here
+python code/train_clamp3_symbolic.py --help
+"""
+
+EVAL_SPLIT = 0.01  # share of the training items held out (by hash of their id) if no evaluation data are named
+SAVE_EVERY = 5  # keep the weights of every so many epochs; last and best are always kept
+
+# ---- M3 pre-training ----
+M3_TRAIN_FOLDERS: list[str] = []  # folders of interleaved .abc and .mtf files
+M3_EVAL_FOLDERS: list[str] = []  # optional
+
+PATCH_SIZE = 64  # characters per patch; fixed by the released weights
+PATCH_LENGTH = 512  # patches per window
+PATCH_NUM_LAYERS = 12  # layers of the patch encoder
+TOKEN_NUM_LAYERS = 3  # layers of the character decoder
+M3_HIDDEN_SIZE = 768
+
+M3_NUM_EPOCH = 100
+M3_LEARNING_RATE = 1e-4
+M3_BATCH_SIZE = 16  # per process
+M3_MASK_RATIO = 0.45
+
+# ---- CLaMP 3, text and symbolic music ----
+CLAMP3_TRAIN_JSONL = ""  # one object per piece; its filepaths are relative to the JSONL's folder
+CLAMP3_EVAL_JSONL = ""  # optional
+
+CLAMP3_HIDDEN_SIZE = 768  # width of the joint space
+TEXT_MODEL_NAME = "FacebookAI/xlm-roberta-base"
+MAX_TEXT_LENGTH = 128
+
+CLAMP3_NUM_EPOCH = 100
+CLAMP3_LEARNING_RATE = 5e-5  # symbolic stages; audio stages were trained with 1e-5
+CLAMP3_BATCH_SIZE = 128  # per process; published symbolic training: 8 x 128
+LOGIT_SCALE = 1.0  # constant factor on the dot products
+
+FREEZE_TEXT = False  # True in the last stage of SAAS
+TEXT_DROPOUT = True  # draw fields and lines of the text anew each time

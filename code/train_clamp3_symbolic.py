@@ -1,0 +1,49 @@
+r"""Align text with symbolic music: CLaMP 3's contrastive training (arXiv 2502.10362).
+
+One process, CPU or one GPU:
+    python code/train_clamp3_symbolic.py --train_jsonl data/train.jsonl --init m3 --out runs/s
+Eight GPUs of one node (8 x 128 pieces per step, as published):
+    torchrun --standalone --nproc_per_node=8 code/train_clamp3_symbolic.py --train_jsonl data/train.jsonl --init m3 --out runs/s
+Last stage of SAAS, text frozen:
+    python code/train_clamp3_symbolic.py --train_jsonl data/train.jsonl --init runs/saa/best.safetensors --freeze_text --out runs/saas
+A small model with a text tower of its own:
+    python code/train_clamp3_symbolic.py --train_jsonl train.jsonl --eval_jsonl eval.jsonl --init runs/m3/best.safetensors \
+        --text_model mini_text/ --text_from_scratch --hidden_size 256 --mixed_precision bf16 --out runs/mini
+Going on after a stop, to the same numbers as without it:
+    (the same command) --resume auto
+
+Sizes of the symbolic tower come from --init where one is given. Writes OUT/last.pt (everything to resume),
+best.safetensors (lowest evaluation loss), metrics.jsonl. SIGTERM saves and ends with exit code 0. Defaults come from
+code/config.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import config as released
+from clamp3.cli import parser_for, run
+from clamp3.training.config import Clamp3Training, add_flags, from_flags
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser: one flag per field of ``Clamp3Training``."""
+    parser = parser_for(__doc__)
+    add_flags(parser, Clamp3Training, released)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train; return the exit code."""
+    config = from_flags(Clamp3Training, build_parser().parse_args(argv))
+    from clamp3.training.clamp3_task import make_clamp3_task
+    from clamp3.training.loop import start_run
+
+    outcome = start_run(config, make_clamp3_task)
+    if outcome.main:
+        print(outcome.summary(config.out))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
