@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from clamp3.errors import FormatError
 
@@ -152,7 +153,7 @@ def read_midi(data: bytes, *, keep_unknown_time: bool = False) -> MergedTrack:
     merged = MergedTrack(int.from_bytes(header[4:6], "big", signed=True), notes=notes)
     if kind == 2:
         raise FormatError("The MIDI file is of type 2: its tracks are independent and have no common time.")
-    cache: dict[int, Message] = {}
+    cache: dict[bytes, Message] = {}
     n_read = 0
     while n_read < n_tracks:
         name, content = next(chunks, (b"", b""))
@@ -163,7 +164,7 @@ def read_midi(data: bytes, *, keep_unknown_time: bool = False) -> MergedTrack:
             continue
         n_read += 1
         _read_track(content, n_read, merged, cache, keep_unknown_time)
-    merged.has_notes = any(0x90 <= key >> 16 <= 0x9F and key & 0xFF for key in cache)
+    merged.has_notes = any(0x90 <= event[0] <= 0x9F and event[2] for event in cache)
     return merged
 
 
@@ -241,12 +242,15 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _read_track(
-    track: bytes, number: int, merged: MergedTrack, cache: dict[int, Message], keep_unknown_time: bool
+    track: bytes, number: int, merged: MergedTrack, cache: dict[bytes, Message], keep_unknown_time: bool
 ) -> None:
-    """Append one track's messages to ``merged``; the hot loop of the reader."""
+    """Append one track's messages to ``merged``; the hot loop of the reader.
+
+    ``cache`` maps the three bytes of a channel message with two data bytes to its text, shared by all tracks.
+    """
     add_time, add_message, known = merged.times.append, merged.messages.append, cache.get
-    now = pos = status = 0
-    n_data = _UNDEFINED
+    now = pos = 0
+    last = b""  # the last message but meta; its first byte is the running status
     end = len(track)
     try:
         while pos < end:
@@ -255,46 +259,52 @@ def _read_track(
             if delta > 0x7F:
                 delta, pos = _number(track, pos - 1)
             now += delta
-            first = track[pos]
-            if first > 0x7F:
-                pos += 1
-                if first == 0xFF:
-                    kind = track[pos]
-                    payload, pos = _payload(track, pos + 1)
-                    if kind == _END_OF_TRACK:
-                        continue
-                    if kind in _TEXT_NAMES:
-                        merged.text_like.add(len(merged.times))
-                    elif kind not in _META_NAMES and not keep_unknown_time:
-                        now -= delta
-                    add_message(_meta(kind, payload))
-                    add_time(now)
-                    continue
-                status = first
-                n_data = _N_DATA[status]
-            elif n_data < 1:
-                # As mido: after a sysex a byte without status starts another sysex and is itself lost.
-                if n_data != _SYSEX:
-                    raise _Fault("a message has no status byte and none to repeat")
-                pos += 1
-            if n_data == 2:
-                key = status << 16 | track[pos] << 8 | track[pos + 1]
-                pos += 2
-            elif n_data == 1:
-                key = status << 16 | track[pos] << 8
-                pos += 1
-            elif n_data == 0:
-                key = status << 16
-            elif n_data == _SYSEX:
-                payload, pos = _payload(track, pos)
-                add_message(_sysex(payload))
+            event = track[pos : pos + 3]
+            message = known(event)
+            if message is not None:
+                pos += 3
+                last = event
+                add_message(message)
                 add_time(now)
                 continue
-            else:
+            first = track[pos]
+            if first == 0xFF:
+                kind = track[pos + 1]
+                payload, pos = _payload(track, pos + 2)
+                if kind == _END_OF_TRACK:
+                    continue
+                if kind in _TEXT_NAMES:
+                    merged.text_like.add(len(merged.times))
+                elif kind not in _META_NAMES and not keep_unknown_time:
+                    now -= delta
+                add_message(_meta(kind, payload))
+                add_time(now)
+                continue
+            if first > 0x7F:
+                last = event
+                pos += 1
+            elif not last:
+                raise _Fault("a message has no status byte and none to repeat")
+            status = last[0]
+            n_data = _N_DATA[status]
+            if n_data == _SYSEX:
+                # As mido: after a sysex a byte without status starts another sysex and is itself lost.
+                payload, pos = _payload(track, pos + (first <= 0x7F))
+                message = _sysex(payload)
+            elif n_data == _UNDEFINED:
                 raise _Fault(f"the status byte 0x{status:02x} is undefined")
-            message = known(key)
-            if message is None:
-                message = cache[key] = _short(status, n_data, key >> 8 & 0xFF, key & 0xFF)
+            elif n_data == 0 and first <= 0x7F:
+                raise _Fault("a message has no status byte and its predecessor takes no data")
+            else:
+                event = last[:1] + track[pos : pos + n_data]
+                pos += n_data
+                if pos > end:
+                    raise IndexError
+                message = known(event)
+                if message is None:
+                    message = _short(event)
+                    if n_data == 2:
+                        cache[event] = message
             add_message(message)
             add_time(now)
     except IndexError:
@@ -327,21 +337,23 @@ def _payload(data: bytes, pos: int) -> tuple[bytes, int]:
     return data[pos : pos + size], pos + size
 
 
-def _short(status: int, n_data: int, first: int, second: int) -> Message:
+@lru_cache(maxsize=1 << 14)
+def _short(event: bytes) -> Message:
     """Text of a channel or system message."""
-    if (first | second) > 0x7F:
-        raise _Fault(f"a {_NAMES[status]} message has a data byte above 127")
+    status, data = event[0], event[1:]
     name = _NAMES[status]
-    if status < 0xE0:
-        values = [status & 0x0F, first, second][: n_data + 1]
-    elif status < 0xF0:
-        values = [status & 0x0F, (first | second << 7) - PITCH_CENTRE]
+    if not data.isascii():
+        raise _Fault(f"a {name} message has a data byte above 127")
+    if 0xE0 <= status < 0xF0:
+        values = [status & 0x0F, (data[0] | data[1] << 7) - PITCH_CENTRE]
+    elif status < 0xE0:
+        values = [status & 0x0F, *data]
     elif name == "songpos":
-        values = [first | second << 7]
+        values = [data[0] | data[1] << 7]
     elif name == "quarter_frame":
-        values = [first >> 4, first & 0x0F]
+        values = [data[0] >> 4, data[0] & 0x0F]
     else:
-        values = [first][:n_data]
+        values = list(data)
     return f"{name} ", "".join(f" {value}" for value in values)
 
 

@@ -12,7 +12,6 @@ CLaMP 2 (arXiv 2410.13267), section 3.
 from __future__ import annotations
 
 import re
-from operator import sub
 
 from clamp3.errors import FormatError
 from clamp3.formats import Converted
@@ -64,25 +63,29 @@ def midi_to_mtf(data: bytes, *, m3_compatible: bool = True, keep_timing: bool = 
     """
     merged = read_midi(data, keep_unknown_time=keep_timing)
     dropped = merged.text_like if m3_compatible else set()
-    order = sorted(range(len(merged.times)), key=merged.times.__getitem__)  # stable: tracks keep their order
-    if keep_timing and dropped:
-        order = [index for index in order if index not in dropped]
-    times = [merged.times[index] for index in order]
-    deltas = list(map(sub, times, [0, *times]))
-    messages = map(merged.messages.__getitem__, order)
-    lines = [f"{before}{delta}{after}" for (before, after), delta in zip(messages, deltas, strict=True)]
+    times, messages = merged.times, merged.messages
+    lines = [f"{_HEAD} {merged.ticks_per_beat}"]
+    add = lines.append
+    last = lost = 0
+    for index in sorted(range(len(times)), key=times.__getitem__):  # stable: tracks keep their order
+        now = times[index]
+        if index in dropped:
+            if not keep_timing:
+                lost += now - last
+                last = now
+            continue
+        before, after = messages[index]
+        add(f"{before}{now - last}{after}")
+        last = now
+    add(f"end_of_track {merged.end - last}")
     notes = merged.notes
-    if dropped and not keep_timing:
-        kept = [index not in dropped for index in order]
-        lines = [line for line, keep in zip(lines, kept, strict=True) if keep]
-        if lost := sum(delta for delta, keep in zip(deltas, kept, strict=True) if not keep):
-            notes.append(f"{len(dropped)} text-like messages were left out, and {lost} ticks of time with them.")
-    last = merged.end - (times[-1] if times else 0)
+    if lost:
+        notes.append(f"{len(dropped)} text-like messages were left out, and {lost} ticks of time with them.")
     if merged.ticks_per_beat <= 0:
         notes.append(f"The time unit {merged.ticks_per_beat} is not ticks per beat (SMPTE frames or none).")
     if not merged.has_notes:
         notes.append("The file holds no note.")
-    return Converted("\n".join([f"{_HEAD} {merged.ticks_per_beat}", *lines, f"end_of_track {last}"]), tuple(notes))
+    return Converted("\n".join(lines), tuple(notes))
 
 
 def mtf_to_midi(text: str) -> bytes:
