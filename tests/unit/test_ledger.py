@@ -7,7 +7,6 @@ import json
 import os
 
 import pytest
-
 from clamp3.errors import Clamp3Error
 from clamp3.jobs.ledger import Ledger, Row
 
@@ -91,7 +90,7 @@ def test_a_full_disk_is_one_sentence_that_says_how_to_go_on(tmp_path, monkeypatc
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "write", write)
-    with pytest.raises(Clamp3Error, match="No space left on device.*run the same command again"):
+    with pytest.raises(Clamp3Error, match=r"No space left on device.*run the same command again"):
         ledger.append(Row("b", "ok"))
     monkeypatch.undo()
     ledger.close()
