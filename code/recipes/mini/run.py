@@ -1,0 +1,164 @@
+"""Make the mini model from nothing but pip packages: data, tokenizer, pre-training, alignment, export, evaluation.
+
+python code/recipes/mini/run.py --work_dir runs/mini                       about 80 minutes on two cores
+python code/recipes/mini/run.py --work_dir runs/mini --lieder DIR          with OpenScore Lieder as further training data
+python code/recipes/mini/run.py --work_dir runs/mini --install             also put the result into the package
+python code/recipes/mini/run.py --work_dir runs/try --limit 400 --m3_minutes 1 --clamp3_minutes 2      a quick trial
+
+A finished step is not done again; an interrupted one goes on where it was. WORK_DIR/run.json holds the time of each
+step, WORK_DIR/export/ the result, WORK_DIR/evaluation.json its numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+CODE = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(CODE))  # `recipes` and `clamp3`, without installation
+
+from clamp3.cli import parser_for, run
+
+SEED = 42
+LARGEST_BYTES = 20_000_000
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    parser = parser_for(__doc__)
+    parser.add_argument("--work_dir", type=Path, default=Path("runs/mini"), help="everything goes here")
+    parser.add_argument("--lieder", type=Path, help="OpenScore Lieder, as further training pieces")
+    parser.add_argument("--limit", type=int, help="take only about so many pieces, for a trial")
+    parser.add_argument("--m3_minutes", type=float, default=25, help="of pre-training (default: 25)")
+    parser.add_argument("--clamp3_minutes", type=float, default=40, help="of alignment (default: 40)")
+    parser.add_argument("--install", action="store_true", help="copy the result to code/clamp3/models/mini")
+    return parser
+
+
+def m3_flags(work: Path, minutes: float) -> list[str]:
+    """Return the flags of pre-training; the sizes keep the exported file under `LARGEST_BYTES`."""
+    return [
+        "--data", str(work / "data/train"), "--eval_data", str(work / "data/valid"), "--out", str(work / "m3"),
+        "--width", "256", "--n_layers", "4", "--n_heads", "4", "--decoder_layers", "2",
+        "--max_patches", "256", "--batch_size", "32", "--decode_limit", "16", "--learning_rate", "1e-3",
+        "--warmup_steps", "100", "--schedule", "cosine", "--max_grad_norm", "1", "--max_minutes", f"{minutes:g}",
+        "--mixed_precision", "no", "--save_every", "0", "--seed", str(SEED), "--resume", "auto",
+    ]  # fmt: skip
+
+
+def clamp3_flags(work: Path, minutes: float) -> list[str]:
+    """Return the flags of alignment."""
+    return [
+        "--train_jsonl", str(work / "data/train.jsonl"), "--eval_jsonl", str(work / "data/valid.jsonl"),
+        "--out", str(work / "clamp3"), "--init", str(work / "m3/best.safetensors"),
+        "--text_model", str(work / "text"), "--text_from_scratch", "--hidden_size", "256",
+        "--batch_size", "128", "--learning_rate", "5e-4", "--warmup_steps", "200",
+        "--schedule", "cosine", "--max_grad_norm", "1", "--max_minutes", f"{minutes:g}",
+        "--mixed_precision", "no", "--save_every", "0", "--seed", str(SEED), "--resume", "auto",
+    ]  # fmt: skip
+
+
+def call(script: str, *flags: str) -> None:
+    """Run one of our scripts.
+
+    Raises
+    ------
+    DataError
+        If it does not end well.
+    """
+    from clamp3.errors import DataError
+
+    command = [sys.executable, str(CODE / script), *flags]
+    code = subprocess.run(command, check=False).returncode  # noqa: S603 (a list, of our own scripts)
+    if code:
+        raise DataError(f"{script} ended with exit code {code}; its message is above.")
+
+
+def export(work: Path) -> None:
+    """Write the best checkpoint in half precision, with its tokenizer, to ``work/export``.
+
+    Raises
+    ------
+    DataError
+        If the file would be larger than `LARGEST_BYTES`.
+    """
+    import shutil
+
+    import torch
+
+    from clamp3.errors import DataError
+    from clamp3.models.weights import load_model, save_safetensors
+
+    loaded = load_model(work / "clamp3/best.safetensors", towers=("text", "symbolic"), text_model=work / "text")
+    out = work / "export"
+    out.mkdir(parents=True, exist_ok=True)
+    info = {"recipe": "code/recipes/mini", "data": "music21 corpus", "seed": SEED}
+    save_safetensors(loaded.model, loaded.config, out / "mini.safetensors", dtype=torch.float16, info=info)
+    shutil.copyfile(work / "text/tokenizer.json", out / "tokenizer.json")
+    size = (out / "mini.safetensors").stat().st_size
+    if size > LARGEST_BYTES:
+        raise DataError(f"mini.safetensors has {size} bytes, more than {LARGEST_BYTES}; make the towers smaller.")
+
+
+def install(work: Path) -> None:
+    """Copy the result into the package."""
+    import shutil
+
+    target = CODE / "clamp3/models/mini"
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ("mini.safetensors", "tokenizer.json"):
+        shutil.copyfile(work / "export" / name, target / name)
+
+
+def steps(args: argparse.Namespace) -> dict[str, Callable[[], None]]:
+    """Return what is to be done, in order, by name."""
+    work = args.work_dir
+    data = [str(work / "data")]
+    build = data + (["--lieder", str(args.lieder)] if args.lieder else [])
+    build += ["--limit", str(args.limit)] if args.limit else []
+    found: dict[str, Callable[[], None]] = {
+        "data": lambda: call("recipes/mini/build_data.py", *build),
+        "tokenizer": lambda: call("recipes/mini/tokenizer.py", *data, str(work / "text")),
+        "m3": lambda: call("train_m3.py", *m3_flags(work, args.m3_minutes)),
+        "clamp3": lambda: call("train_clamp3_symbolic.py", *clamp3_flags(work, args.clamp3_minutes)),
+        "export": lambda: export(work),
+        "evaluation": lambda: call(
+            "recipes/mini/evaluate.py", *data, "--model", str(work / "export/mini.safetensors"),
+            "--json", str(work / "evaluation.json"),
+        ),
+    }  # fmt: skip
+    if args.install:
+        found["install"] = lambda: install(work)
+    return found
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    from clamp3.jobs.atomic import write_text
+
+    args = build_parser().parse_args(argv)
+    args.work_dir.mkdir(parents=True, exist_ok=True)
+    path = args.work_dir / "run.json"
+    state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"seconds": {}}
+    for name, step in steps(args).items():
+        if name in state["seconds"]:
+            print(f"{name}: done before, in {state['seconds'][name]:.0f} s")
+            continue
+        print(f"{name}: started", flush=True)
+        started = time.monotonic()
+        step()
+        state["seconds"][name] = round(time.monotonic() - started, 1)
+        write_text(path, json.dumps(state, indent=1) + "\n")
+        print(f"{name}: {state['seconds'][name]:.0f} s", flush=True)
+    print(f"all steps: {sum(state['seconds'].values()) / 60:.1f} minutes")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
