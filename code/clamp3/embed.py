@@ -141,6 +141,11 @@ class Clamp3(Encoder):
             return None
         return f"it needs the {modality} tower; {self._weights.name} has {' and '.join(self.config.towers)} only."
 
+    @property
+    def feature_width(self) -> int:
+        """Width of the feature vectors that the audio tower takes."""
+        return self.config.tower("audio").width
+
     def tokenizer(self) -> TextTokenizer:
         """Return the text tower's tokenizer."""
         return self._tokenizer

@@ -21,7 +21,6 @@ from clamp3.formats import Kind, kind_of
 
 Modality = Literal["text", "symbolic", "audio"]
 
-FEATURE_WIDTH = 768
 # Raise it when the same bytes become another sequence: cached vectors and output folders carry it.
 PREPROCESSING_VERSION = 1
 
@@ -205,26 +204,35 @@ def symbolic_sequence(payload: tuple[bytes, Kind, str]) -> Prepared:
     return Prepared("symbolic", values, notes)
 
 
-def audio_sequence(data: bytes, name: str) -> Prepared:
+def audio_sequence(data: bytes, name: str, *, width: int) -> Prepared:
     """Return the vectors of an audio feature file, with a zero vector on both ends.
+
+    Parameters
+    ----------
+    data : bytes
+        Content of a ``.npy`` file of shape (…, ``width``); leading axes are flattened.
+    name : str
+        How messages call it.
+    width : int
+        D, what the audio tower takes; 768 for MERT features.
 
     Returns
     -------
     Prepared
-        ``values`` float32, shape (T + 2, 768).
+        ``values`` float32, shape (T + 2, D).
 
     Raises
     ------
     FormatError
-        If the bytes are no plain numeric ``.npy`` of shape (…, 768), are empty, or contain NaN or infinity.
+        If the bytes are no plain numeric ``.npy`` of shape (…, D), are empty, or contain NaN or infinity.
     """
     from clamp3.formats.arrays import read_array
 
     array = read_array(data, name)
-    if array.ndim == 0 or array.shape[-1] != FEATURE_WIDTH or array.size == 0:
-        raise FormatError(f"{name} has shape {array.shape}; audio features have shape (…, {FEATURE_WIDTH}).")
-    vectors = array.reshape(-1, FEATURE_WIDTH).astype(np.float32)  # (T, 768)
-    ends = np.zeros((1, FEATURE_WIDTH), np.float32)
+    if array.ndim == 0 or array.shape[-1] != width or array.size == 0:
+        raise FormatError(f"{name} has shape {array.shape}; audio features have shape (…, {width}).")
+    vectors = array.reshape(-1, width).astype(np.float32)  # (T, D)
+    ends = np.zeros((1, width), np.float32)
     return Prepared("audio", np.concatenate([ends, vectors, ends]))
 
 

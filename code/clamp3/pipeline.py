@@ -108,6 +108,11 @@ class Encoder:
         """Return why inputs of a modality cannot be encoded, None if they can."""
         raise NotImplementedError
 
+    @property
+    def feature_width(self) -> int:
+        """Width of the feature vectors that the audio tower takes."""
+        raise NotImplementedError
+
     def tokenizer(self) -> TextTokenizer:
         """Return the text tower's tokenizer."""
         raise NotImplementedError
@@ -221,7 +226,7 @@ class Encoder:
         if modality == "symbolic":
             return symbolic_sequence((data, source.kind, source.name))
         if modality == "audio":
-            return audio_sequence(data, source.name)
+            return audio_sequence(data, source.name, width=self.feature_width)
         ids = self.tokenizer().encode_lines(text_of(data, source.name))
         return Prepared("text", np.asarray(ids, np.int64))
 

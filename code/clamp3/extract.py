@@ -1,0 +1,299 @@
+"""Encode a folder into a folder of ``.npy`` files: shared by processes, resumable, one vector or one reason per input.
+
+The output folder says in ``features.json`` which weights, arithmetic and conversions its arrays come from, and takes
+no others; ``ledger.jsonl`` has a row per input. Outputs are whole or absent, whatever ends the run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from clamp3.errors import ConfigError, DataError, FormatError
+from clamp3.formats import Kind
+from clamp3.inputs import Source, digest, modality_of, preprocessing
+from clamp3.jobs.atomic import sweep, write_bytes, write_text
+from clamp3.jobs.batch import LEDGER_NAME, Summary
+from clamp3.jobs.crew import Alone, Crew
+from clamp3.jobs.ledger import Ledger, Row
+from clamp3.jobs.naming import output_names, shared_stems
+from clamp3.jobs.walk import printable, walk
+from clamp3.pipeline import Encoder, Result
+
+log = logging.getLogger(__name__)
+
+META_NAME = "features.json"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One input and where its array goes, relative to the two folders."""
+
+    input: str
+    output: str
+    kind: Kind
+
+
+def extract_folder(
+    encoder: Encoder,
+    input_dir: Path,
+    output_dir: Path,
+    *,
+    temporal: bool,
+    batch_size: int | None = None,
+    n_workers: int | None = None,
+    crew: Crew | None = None,
+) -> Summary:
+    """Encode every readable file below ``input_dir``.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        `clamp3.embed.Clamp3` or `clamp3.embed.M3`.
+    input_dir : Path
+        A folder, or a single file.
+    output_dir : Path
+        Made if absent. ``sub/a.abc`` becomes ``sub/a.npy``; inputs with one stem keep their suffixes.
+    temporal : bool
+        Hidden states, shape (1, T, D), in place of one vector, shape (1, D).
+    batch_size, n_workers
+        See `Encoder.stream`.
+    crew : Crew, optional
+        The processes that share this work; None for this one alone.
+
+    Returns
+    -------
+    Summary
+        Of all processes, on every one of them.
+
+    Raises
+    ------
+    ConfigError
+        If the input folder is missing or holds nothing readable, or the output folder belongs to other weights or
+        another kind of array.
+    Clamp3Error
+        If the ledger cannot be written.
+    """
+    crew = crew or Alone()
+    started = time.monotonic()
+    input_dir, output_dir = Path(input_dir), Path(output_dir)
+    summary = Summary(ledger=str(output_dir / LEDGER_NAME))
+    mode = "temporal" if temporal else "global"
+    root = str(input_dir.resolve())
+    task = f"extract {mode} {encoder.identity} {preprocessing()}"
+    with Ledger(output_dir / LEDGER_NAME) as ledger:
+        listed = None
+        if crew.rank == 0:
+            listed = _list_work(encoder, input_dir, output_dir, summary, ledger, task=task, root=root)
+            claim_folder(output_dir, encoder, mode)
+        listed = crew.agree(listed)
+        base = input_dir if input_dir.is_dir() else input_dir.parent
+        tasks = [Task(row[0], row[1], Kind(row[2])) for row in listed]
+        for piece in crew.claim(len(tasks)):
+            job = _Piece(tasks[piece.start : piece.stop], base, output_dir, ledger, task=task, root=root)
+            since = time.monotonic()
+            for result in encoder.stream(job.sources(), batch_size=batch_size, temporal=temporal, n_workers=n_workers):
+                now = time.monotonic()
+                job.finish(result, now - since, summary)
+                since = now
+            summary.skipped += job.n_skipped
+    _merge(summary, crew)
+    summary.seconds = time.monotonic() - started
+    return summary
+
+
+def claim_folder(output_dir: Path, encoder: Encoder, mode: str) -> None:
+    """Write what an output folder's arrays come from, or refuse a folder that has others.
+
+    Raises
+    ------
+    ConfigError
+        If the folder's ``features.json`` names other weights, arithmetic, conversions or another kind of array.
+    """
+    wanted = {
+        "arrays": mode,
+        "weights": encoder.identity.rpartition(":")[0],
+        "dtype": encoder.dtype,
+        "preprocessing": preprocessing(),
+    }
+    path = output_dir / META_NAME
+    found = read_meta(output_dir)
+    if found is None:
+        write_text(path, json.dumps(wanted, indent=2) + "\n")
+        return
+    different = [f"{key} {found.get(key)!r}, now {value!r}" for key, value in wanted.items() if found.get(key) != value]
+    if different:
+        raise ConfigError(
+            f"{printable(output_dir)} holds arrays that cannot be mixed with these ({'; '.join(different)}); "
+            "give another output folder."
+        )
+
+
+def read_meta(folder: Path) -> dict[str, Any] | None:
+    """Return what the arrays of a folder come from, None if it does not say.
+
+    Raises
+    ------
+    ConfigError
+        If its ``features.json`` cannot be read.
+    """
+    path = folder / META_NAME
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{printable(path)} cannot be read ({error}); move it away or give another folder.") from None
+    if not isinstance(value, dict):
+        raise ConfigError(f"{printable(path)} is not a JSON object; move it away or give another folder.")
+    return value
+
+
+def _list_work(
+    encoder: Encoder, input_dir: Path, output_dir: Path, summary: Summary, ledger: Ledger, *, task: str, root: str
+) -> list[tuple[str, str, str]]:
+    """Return (input, output, kind) of every file, largest first within each modality; note what cannot be listed."""
+    if output_dir.exists() and not output_dir.is_dir():
+        raise ConfigError(f"{printable(output_dir)} is a file; give a folder to write to.")
+    if input_dir.resolve() == output_dir.resolve():
+        raise ConfigError("the input folder cannot be the output folder too.")
+    inside = input_dir.is_dir() and input_dir.resolve() in output_dir.resolve().parents
+    found = walk(input_dir, exclude=[output_dir] if inside else [])
+    if not found.files and not found.problems:
+        raise ConfigError(f"{printable(input_dir)} holds no file that can be encoded.")
+    outputs = output_names((file.relative for file in found.files), ".npy")
+    summary.ignored, summary.renamed = found.ignored, shared_stems(outputs)
+    for problem in found.problems:
+        name = problem.relative.as_posix()
+        ledger.append(Row(name, "failed", problem.reason, task=task, root=root))
+        summary.failed.append((name, problem.reason))
+    sweep({(output_dir / output).parent for output in outputs.values()})
+    # Large files first: the last pieces of work are small, so the processes end together, and files of like length
+    # are encoded in one batch.
+    files = sorted(found.files, key=lambda file: (modality_of(file.kind), -_size(file.path), file.relative.as_posix()))
+    return [(file.relative.as_posix(), outputs[file.relative].as_posix(), file.kind.value) for file in files]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+class _Piece:
+    """Some inputs on their way through the encoder."""
+
+    def __init__(
+        self, tasks: list[Task], input_dir: Path, output_dir: Path, ledger: Ledger, *, task: str, root: str
+    ) -> None:
+        self.tasks, self.input_dir, self.output_dir, self.ledger = tasks, input_dir, output_dir, ledger
+        self.task, self.root = task, root
+        self.sent: list[Task] = []
+        self.n_skipped = 0
+
+    def sources(self) -> Iterator[Source]:
+        """Yield the inputs that are not done yet, in the order of ``sent``."""
+        for item in self.tasks:
+            path = self.input_dir / item.input
+            source = Source(item.kind, item.input, path=path)
+            try:
+                data = source.read()
+            except FormatError:
+                pass  # the encoder reports it
+            else:
+                if self._is_done(item, data):
+                    self.n_skipped += 1
+                    continue
+                source = Source(item.kind, item.input, data=data)
+            self.sent.append(item)
+            yield source
+
+    def finish(self, result: Result, seconds: float, summary: Summary) -> None:
+        """Write an array and its row."""
+        item = self.sent[result.index]
+        error, made = result.error, ""
+        if result.value is not None:
+            try:
+                made = self._write(item, result.value)
+            except (OSError, DataError) as trouble:
+                error = (trouble.strerror or str(trouble)) if isinstance(trouble, OSError) else str(trouble)
+        if error is not None:
+            self._remove_stale(item)
+        row = Row(
+            input=item.input,
+            status="ok" if error is None else "failed",
+            reason=error or "",
+            output=item.output if error is None else "",
+            seconds=round(seconds, 4),
+            sha256=result.sha256 or "",
+            output_sha256=made,
+            task=self.task,
+            root=self.root,
+            notes=result.notes,
+        )
+        self.ledger.append(row)
+        if error is None:
+            summary.ok += 1
+            summary.notes += [(item.input, note) for note in result.notes]
+        else:
+            summary.failed.append((item.input, error))
+
+    def _is_done(self, item: Task, data: bytes) -> bool:
+        made = self.ledger.maker(item.output)
+        return (
+            made is not None
+            and (made.input, made.task) == (item.input, self.task)
+            and made.sha256 == digest(data)
+            and made.output_sha256 == self._present(item)
+        )
+
+    def _present(self, item: Task) -> str:
+        try:
+            return digest((self.output_dir / item.output).read_bytes())
+        except OSError:
+            return ""
+
+    def _write(self, item: Task, value: np.ndarray) -> str:
+        """Write an array and return its hash."""
+        present, made = self._present(item), self.ledger.maker(item.output)
+        if present and made is None:
+            raise DataError("its output exists and is not in the ledger; move it away.")
+        if present and made is not None and made.root != self.root:
+            raise DataError(f"its output was made from {made.root}/{made.input}; give another output folder.")
+        stream = io.BytesIO()
+        np.save(stream, value if value.ndim == 3 else value[None])  # (1, T, D) or (1, D)
+        content = stream.getvalue()
+        write_bytes(self.output_dir / item.output, content, durable=False)
+        return hashlib.sha256(content).hexdigest()
+
+    def _remove_stale(self, item: Task) -> None:
+        """Remove what an earlier run made of content that this input no longer has, unless someone changed it."""
+        made = self.ledger.maker(item.output)
+        if made is None or (made.input, made.root) != (item.input, self.root):
+            return
+        if made.output_sha256 == self._present(item):
+            (self.output_dir / PurePosixPath(item.output)).unlink(missing_ok=True)
+
+
+def _merge(summary: Summary, crew: Crew) -> None:
+    """Add up the summaries of all processes."""
+    if crew.size == 1:
+        summary.failed.sort()
+        summary.notes.sort()
+        return
+    parts = crew.gather([summary.ok, summary.skipped, summary.failed, summary.notes, summary.ignored, summary.renamed])
+    summary.ok, summary.skipped = sum(part[0] for part in parts), sum(part[1] for part in parts)
+    summary.failed = sorted((name, reason) for part in parts for name, reason in part[2])
+    summary.notes = sorted((name, note) for part in parts for name, note in part[3])
+    summary.ignored = parts[0][4]
+    summary.renamed = [tuple(group) for group in parts[0][5]]

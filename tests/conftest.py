@@ -1,0 +1,101 @@
+"""What several test modules share: a small CLaMP 3 with random weights, and a loader for scripts."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def script():
+    """Return a function that imports a script of this repository by its path, such as ``code/extract_clamp3.py``."""
+
+    def load(relative):
+        path = ROOT / relative
+        spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    """Keep tests away from the cache of the person who runs them."""
+    monkeypatch.setenv("CLAMP3_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def write_tokenizer(folder):
+    """Write a word tokenizer with XLM-R's special tokens; words it does not know become ``<unk>``."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = ["a", "slow", "fast", "song", "dance", "jig", "waltz", "sad", "piano", "fiddle", "for", "and", "in"]
+    vocabulary = {token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>"])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return len(vocabulary)
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory):
+    """Return a checkpoint of three small towers with short windows (8 tokens, 12 patches, 6 audio vectors)."""
+    import torch
+    from clamp3.models.config import Clamp3Config, TowerConfig
+    from clamp3.models.towers import Clamp3Model
+    from clamp3.models.weights import save_safetensors
+
+    torch.set_num_threads(1)  # threads cost more than they give at this size
+    folder = tmp_path_factory.mktemp("tiny")
+    n_tokens = write_tokenizer(folder)
+    sizes = {"width": 32, "n_layers": 2, "n_heads": 4, "feed_forward": 64}
+    config = Clamp3Config(
+        text=TowerConfig(**sizes, max_length=10, vocab_size=n_tokens, type_vocab_size=1, pad_id=1),
+        symbolic=TowerConfig(**sizes, max_length=12),
+        audio=TowerConfig(**sizes, max_length=6),
+        hidden_size=24,
+        text_length=8,
+        symbolic_length=12,
+        audio_length=6,
+    )
+    model = Clamp3Model(config, generator=torch.Generator().manual_seed(7))
+    generator = torch.Generator().manual_seed(8)
+    with torch.no_grad():  # zeros and ones would hide forgotten biases and norms
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    path = folder / "tiny.safetensors"
+    save_safetensors(model, config, path)
+    return path
+
+
+@pytest.fixture
+def music(tmp_path):
+    """Return a folder with one small file of every kind that needs no conversion but ABC's."""
+    import numpy as np
+
+    folder = tmp_path / "music"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "song.txt").write_text("slow song\nfor piano\nslow song\n", encoding="utf-8")
+    bars = "".join(f"[V:1]{note}4|[V:2]{note},4|\n" for note in "CDEFGAB" * 3)
+    voices = "V:1 treble\nV:2 bass\n"
+    (folder / "long.abc").write_text(f"%%score 1 2\nL:1/8\nM:2/4\nK:C\n{voices}{bars}", encoding="utf-8")
+    (folder / "sub" / "tune.ABC").write_text("L:1/8\nM:2/4\nK:G\nV:1 treble\n[V:1]G2A2|\n[V:1]B4|]\n", encoding="utf-8")
+    notes = "".join(f"note_on {i} 0 {60 + i} 80\nnote_off {i} 0 {60 + i} 0\n" for i in range(9))
+    (folder / "play.mtf").write_text(f"ticks_per_beat 480\n{notes}end_of_track 1\n", encoding="utf-8")
+    np.save(folder / "audio.npy", np.random.default_rng(3).standard_normal((1, 15, 32)).astype(np.float32))
+    return folder
+
+
+def read_ledger(folder):
+    """Return the rows of a folder's ledger."""
+    return [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines() if line.strip()]
