@@ -17,13 +17,14 @@ from typing import NamedTuple
 
 from clamp3.errors import FormatError
 from clamp3.formats import Converted
+from clamp3.formats.abc_lengths import bar_length
 
 DROPPED_FIELDS = ("X:", "T:", "C:", "W:", "w:", "Z:", "%%MIDI")
 _BAR_NUMBER = re.compile(r"%\d+\n$")
 _FIELD = re.compile(r"[A-Za-z]:")
 _QUOTED = re.compile(r'"[^"]*"')
 _INTERLEAVED = re.compile(r"^\[V:1\]", re.MULTILINE)
-_VOICE_LINE = re.compile(r"^V:", re.MULTILINE)
+LENGTH_TOLERANCE = 0.125  # a 64th note: xml2abc rounds odd tuplets to 64ths
 
 
 class Voices(NamedTuple):
@@ -63,13 +64,31 @@ def interleave(text: str) -> Converted:
     """
     if is_interleaved(text):
         return Converted(text)
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").splitlines(keepends=True)
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    notes: list[str] = []
+    # Not str.splitlines, which also cuts at form feeds and other signs that may stand in a title.
+    lines = [line + "\n" for line in text.split("\n")]
+    if not _in_standard_form(lines):
+        from clamp3.formats.abc_tunes import standard_form
+
+        text, notes = standard_form(text)
+        lines = text.splitlines(keepends=True)
     try:
-        return _interleave_lines(_clean(lines))
-    except FormatError:
-        raise
-    except Exception as error:
-        raise FormatError(f"not ABC with bars: {type(error).__name__}: {error}.") from error
+        return _woven(_clean(lines), notes)
+    except (IndexError, KeyError, ValueError) as error:
+        raise FormatError(f"a voice of this ABC has no bars: {type(error).__name__}: {error}.") from error
+
+
+def _in_standard_form(lines: list[str]) -> bool:
+    """Tell whether lines stand as xml2abc writes them: header, then one block per voice, from ``V:1`` on."""
+    names = [line.strip() for line in lines if line.startswith("V:") and " " not in line.strip()]
+    if not names or names[0] != "V:1" or len(set(names)) < len(names):
+        return False
+    body = next(index for index, line in enumerate(lines) if line.strip() == "V:1")
+    # A title or part name may hold a line break; only music in front of V:1 tells of another shape.
+    is_header = not any("|" in line and not _FIELD.match(line) and not line.startswith("%") for line in lines[:body])
+    voices = [line for line in lines[body:] if line.startswith(("V:", "X:", "K:"))]
+    return is_header and len(voices) == len(names)
 
 
 def _clean(lines: list[str]) -> list[str]:
@@ -87,11 +106,13 @@ def _clean(lines: list[str]) -> list[str]:
     return cleaned
 
 
-def _interleave_lines(lines: list[str]) -> Converted:
+def _woven(lines: list[str], notes: list[str]) -> Converted:
     from abctoolkit import rotate, utils
 
     tune = Voices(*utils.extract_barline_and_bartext_dict(lines))
+    notes += _made_equal(tune)
     first, last = _sounding(tune, utils.find_valid_bar_index)
+    notes += _disagreements(tune, first, last)
     kept = utils.merge_barline_and_bartext_dict(
         tune.header,
         tune.prefix,
@@ -99,7 +120,38 @@ def _interleave_lines(lines: list[str]) -> Converted:
         {voice: bars[first:last] for voice, bars in tune.bars.items()},
         {voice: [*right[first : last - 1], right[-1]] for voice, right in tune.right.items()},
     )
-    return Converted("".join(rotate.rotate_abc(kept)))
+    return Converted("".join(rotate.rotate_abc(kept)), tuple(notes))
+
+
+def _made_equal(tune: Voices) -> list[str]:
+    """Fill voices that have fewer bars than the longest with invisible rests; the published tool gives up."""
+    longest = max(tune.bars, key=lambda voice: len(tune.bars[voice]))
+    n_bars = len(tune.bars[longest])
+    notes = []
+    for voice, bars in tune.bars.items():
+        missing = range(len(bars), n_bars)
+        if missing:
+            notes.append(f"{voice} has {len(bars)} bars of {n_bars}: filled with invisible rests")
+        for index in missing:
+            bars.append(f"x{max(1, round(bar_length(tune.bars[longest][index])))}")
+            tune.left[voice].append(tune.right[voice][-1])
+            tune.right[voice].append(tune.right[longest][index])
+    return notes
+
+
+def _disagreements(tune: Voices, first: int, last: int) -> list[str]:
+    """Name the bars in which voices last unequally long, as the published tool prints on the screen."""
+    reference, *others = tune.bars.values()
+    if not others:
+        return []
+    unequal = []
+    for index in range(first, last):
+        length = bar_length(reference[index])
+        if any(abs(bar_length(bars[index]) - length) > LENGTH_TOLERANCE for bars in others):
+            unequal.append(index + 1)
+    if not unequal:
+        return []
+    return [f"voices last unequally long in {len(unequal)} of {last - first} bars, first in bar {unequal[0]}"]
 
 
 def _sounding(tune: Voices, find: Callable[[list[str]], tuple[int, int]]) -> tuple[int, int]:

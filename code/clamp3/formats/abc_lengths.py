@@ -1,0 +1,45 @@
+"""How long a bar of ABC lasts, to tell voices that disagree."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+_SILENT = re.compile(r'"[^"]*"|![^!]*!|\{[^}]*\}|\[[A-Za-z]:[^\]]*\]')
+_TIMED = re.compile(
+    r"\((\d+)(?::(\d*))?(?::(\d*))?"  # tuplet p:q:r
+    r"|(?:\[([^\]]*)\]|[A-Ga-gxz][,']*)(\d*)(/*)(\d*)"  # chord or note with its length
+)
+_INNER = re.compile(r"[A-Ga-gxz][,']*(\d*)(/*)(\d*)")
+_IN_TIME = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}  # ABC 2.1, section 4.13: "(p" alone puts p notes into the time of q
+
+
+@lru_cache(maxsize=8192)
+def bar_length(text: str) -> float:
+    """Return the length of a bar in units of ``L:``, tuplets included.
+
+    Broken rhythms (``>``, ``<``) move length from one note to its neighbour and do not change the sum.
+    """
+    total = 0.0
+    tuplets: list[list[float]] = []  # [factor, notes left], innermost last
+    for p, q, r, chord, n, slash, d in _TIMED.findall(_SILENT.sub("", text)):
+        if p:
+            tuplets.append([(int(q or 0) or _IN_TIME.get(int(p), 2)) / (int(p) or 1), int(r or 0) or int(p)])
+            continue
+        length = _length(n, slash, d) if n or slash else 1.0
+        if chord and (inner := _INNER.search(chord)):
+            length *= _length(*inner.groups())
+        if tuplets:
+            for tuplet in tuplets:
+                length *= tuplet[0]
+                tuplet[1] -= 1
+            tuplets = [tuplet for tuplet in tuplets if tuplet[1] > 0]
+        total += length
+    return total
+
+
+def _length(n: str, slash: str, d: str) -> float:
+    whole = float(n) if n else 1.0
+    if not slash:
+        return whole
+    return whole / (float(d) or 1.0) if d else whole / 2 ** min(len(slash), 16)

@@ -1,0 +1,207 @@
+"""ABC as people write it, brought into the shape xml2abc writes: one tune, ``V:n`` blocks, unit length 1/8.
+
+The published preparation takes only its own shape; other files came out scrambled or not at all. Files in
+that shape never come through here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from clamp3.errors import FormatError
+
+UNIT = Fraction(1, 8)  # what the models were trained with; patches leave the line "L:1/8" out
+_FIELD = re.compile(r"([A-Za-z]):")
+_START = re.compile(r"X:")
+_COMMENT = re.compile(r'^((?:[^%"\\]|\\.|"[^"]*"?)*)%.*$')
+_SWITCH = re.compile(r"\[V:\s*([^\]\s]+)[^\]]*\]")
+# What is no note: quoted text, decorations, inline fields, grace notes; then notes and chords with their length.
+_LENGTHS = re.compile(
+    r'"[^"]*"|![^!\n]*!|\+[a-z]+\+|\[[A-Za-z]:[^\]]*\]|\{[^}]*\}'
+    r"|(?P<note>\[[^\]|:\d][^\]|]*\]|[_^=]*[A-Ga-gxz][,']*)(?P<n>\d*)(?P<slash>/*)(?P<d>\d*)"
+)
+_BARLINE = re.compile(r"(\|\|:|:\|\||\[\|:|:\|\]|\|\]:|:\[\||\|:|::|:\||\[\||\|\||\|\]|\|)")
+_IN_BODY = "KLMQ"  # fields that change the music where they stand; the rest of them are words
+
+
+@dataclass
+class _Tune:
+    header: list[str] = field(default_factory=list)
+    order: list[str] = field(default_factory=list)  # voice names
+    defined: dict[str, str] = field(default_factory=dict)  # name -> what stands behind it in its V: line
+    music: dict[str, list[str]] = field(default_factory=dict)
+    now: str = ""
+
+    def switch(self, name: str, properties: str = "") -> None:
+        if name not in self.music:
+            self.order.append(name)
+            self.music[name] = []
+        if properties:
+            self.defined.setdefault(name, properties)
+        self.now = name
+
+    def add(self, text: str) -> None:
+        if not self.now:
+            self.switch("1")
+        self.music[self.now].append(text)
+
+
+def standard_form(text: str) -> tuple[str, list[str]]:
+    """Return the first tune of a text in the shape xml2abc writes, and notes on what was changed.
+
+    Voices are numbered in order of appearance, their pieces joined; comments, words and lyrics are dropped,
+    note lengths are rewritten for ``L:1/8``.
+
+    Raises
+    ------
+    FormatError
+        If no music follows the header.
+    """
+    notes: list[str] = []
+    tune = _read(_first_tune(text.split("\n"), notes))
+    voices = [name for name in tune.order if _BARLINE.sub("", "".join(tune.music[name])).strip()]
+    if not voices:
+        raise FormatError("the ABC holds a header but no music." if tune.header else "this is no ABC: no music found.")
+    numbers = {name: str(number) for number, name in enumerate(voices, start=1)}
+    scale = _scale(tune, notes)
+    header = [_renumbered(line, numbers) for line in tune.header]
+    header += [f"V:{numbers[name]} {tune.defined.get(name, 'treble')}" for name in voices]
+    for name in voices:
+        music = " ".join(tune.music[name])
+        header += [f"V:{numbers[name]}", _barred(_rescaled(music, scale) if scale != 1 else music)]
+    return "\n".join(header) + "\n", notes
+
+
+def _first_tune(lines: list[str], notes: list[str]) -> list[str]:
+    starts = [index for index, line in enumerate(lines) if _START.match(line)]
+    if len(starts) < 2:
+        return lines
+    notes.append(f"first of {len(starts)} tunes taken")
+    # Fields before the first tune hold for all of them.
+    return lines[: starts[1]]
+
+
+def _read(lines: list[str]) -> _Tune:
+    tune, in_header = _Tune(), True
+    for raw in lines:
+        line = raw if raw.startswith("%%") else _COMMENT.sub(r"\1", raw)
+        line = line.rstrip()
+        if not line.strip():
+            continue
+        found = _FIELD.match(line)
+        if found and not re.match(r"[A-Ga-gxz]:[|:]", line):
+            in_header = _field(tune, found[1], line, in_header)
+        elif line.startswith("%%"):
+            if in_header or not any(tune.music.values()):
+                tune.header.append(line)
+        else:
+            in_header = False
+            _music(tune, line)
+    return tune
+
+
+def _field(tune: _Tune, key: str, line: str, in_header: bool) -> bool:
+    """Take an information field; returns whether the header goes on."""
+    value = line[2:].strip()
+    if key == "V":
+        name, _, properties = value.partition(" ")
+        if name:
+            tune.switch(name, properties.strip())
+    elif in_header:
+        tune.header.append(f"{key}:{value}")
+        return key != "K"
+    elif key in _IN_BODY:
+        tune.add(f"[{key}:{value}]")
+    return in_header
+
+
+def _music(tune: _Tune, line: str) -> None:
+    line = line.removesuffix("\\")
+    if line.count("!") % 2:  # before ABC 2.0 a lone "!" broke the printed line
+        line = line.removesuffix("!")
+    pieces = _SWITCH.split(line)  # text, name, text, name, text …
+    if pieces[0].strip():
+        tune.add(pieces[0].strip())
+    for name, text in zip(pieces[1::2], pieces[2::2], strict=True):
+        tune.switch(name)
+        if text.strip():
+            tune.add(text.strip())
+
+
+def _renumbered(line: str, numbers: dict[str, str]) -> str:
+    if not line.startswith(("%%score", "%%staves")):
+        return line
+    word, _, rest = line.partition(" ")
+    return word + " " + re.sub(r"[^\s()\[\]{}|*]+", lambda found: numbers.get(found[0], found[0]), rest)
+
+
+def _scale(tune: _Tune, notes: list[str]) -> Fraction:
+    """Return how many eighths the tune's unit length is, and put ``L:1/8`` into its header."""
+    value = next((line[2:] for line in tune.header if line.startswith("L:")), "")
+    metre = next((line[2:].strip() for line in tune.header if line.startswith("M:")), "")
+    unit = _fraction(value)
+    if unit is None:  # ABC 2.1, section 3.1.7
+        length = _fraction(metre)
+        unit = Fraction(1, 16) if length is not None and length < Fraction(3, 4) else UNIT
+    if any("[L:" in text for music in tune.music.values() for text in music):
+        notes.append("unit length changes within the tune: lengths left as written")
+        if not value:
+            _insert_unit(tune, unit)
+        return Fraction(1)
+    tune.header = [line for line in tune.header if not line.startswith("L:")]
+    _insert_unit(tune, UNIT)
+    if unit != UNIT:
+        notes.append(f"lengths rewritten from L:{unit} to L:1/8")
+    return unit / UNIT
+
+
+def _insert_unit(tune: _Tune, unit: Fraction) -> None:
+    at = next((index for index, line in enumerate(tune.header) if line[:2] in ("Q:", "M:", "K:")), len(tune.header))
+    tune.header.insert(at, f"L:{unit}")
+
+
+def _fraction(text: str) -> Fraction | None:
+    found = re.match(r"\s*(\d+)\s*/\s*(\d+)", text)
+    return Fraction(int(found[1]), int(found[2])) if found and int(found[2]) else None
+
+
+def note_length(n: str, slash: str, d: str) -> Fraction:
+    """Return the length that ``3``, ``/``, ``//``, ``3/4`` … behind a note stand for, in units."""
+    below = int(d) if d and slash else 2 ** len(slash)
+    return Fraction(int(n or 1), below or 1)
+
+
+def _rescaled(music: str, scale: Fraction) -> str:
+    def longer(found: re.Match[str]) -> str:
+        if found["note"] is None:
+            return found[0]
+        length = note_length(found["n"], found["slash"], found["d"]) * scale
+        below = "" if length.denominator == 1 else "/" if length.denominator == 2 else f"/{length.denominator}"
+        if length.numerator != 1 and below == "/":
+            below = "/2"
+        return found["note"] + ("" if length.numerator == 1 else str(length.numerator)) + below
+
+    return _LENGTHS.sub(longer, music)
+
+
+def _barred(music: str) -> str:
+    """Join bar lines that stand next to each other and close the last bar: one sign between two bars."""
+    pieces = _BARLINE.split(music.replace(":||:", "::").replace(":|:", "::"))
+    bars = [pieces[0]]
+    for sign, text in zip(pieces[1::2], pieces[2::2], strict=True):
+        if len(bars) > 2 and not bars[-1].strip():
+            bars[-2] = _joined(bars[-2], sign)
+            bars[-1] = text
+        else:
+            bars += [sign, text]
+    if bars[-1].strip():
+        bars.append(" |")
+    return "".join(bars)
+
+
+def _joined(first: str, second: str) -> str:
+    if first.startswith(":") and second.endswith(":"):
+        return "::"
+    return first if first.startswith(":") or second == "|" else second
