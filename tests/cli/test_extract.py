@@ -1,0 +1,282 @@
+"""The extraction scripts from outside: outputs, resume, refusals, several processes, death in the middle."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from clamp3.embed import Clamp3
+from clamp3.errors import ConfigError
+from conftest import ROOT, read_ledger
+
+SCRIPT = ROOT / "code" / "extract_clamp3.py"
+
+
+@pytest.fixture
+def extract(script, tiny_weights):
+    main = script("code/extract_clamp3.py").main
+    return lambda *args: main([*map(str, args), "--model", str(tiny_weights)])
+
+
+def arrays(folder):
+    return {path.relative_to(folder).as_posix(): np.load(path) for path in sorted(folder.rglob("*.npy"))}
+
+
+def environment():
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def test_a_folder_becomes_a_folder_of_vectors(extract, music, tmp_path, tiny_weights, capsys):
+    out = tmp_path / "out"
+    assert extract(music, out, "--get_global") == 0
+    assert "5 converted, 0 already done, 0 failed" in capsys.readouterr().out
+    made = arrays(out)
+    assert list(made) == ["audio.npy", "long.npy", "play.npy", "song.npy", "sub/tune.npy"]
+    clamp3 = Clamp3.from_pretrained(tiny_weights)
+    for name, source in (("song.npy", "song.txt"), ("sub/tune.npy", "sub/tune.ABC")):
+        assert made[name].shape == (1, 24) and made[name].dtype == np.float32
+        np.testing.assert_allclose(made[name][0], clamp3.encode([music / source]).vectors[0], atol=5e-6)
+    rows = read_ledger(out)
+    assert {row["input"] for row in rows} == {"audio.npy", "long.abc", "play.mtf", "song.txt", "sub/tune.ABC"}
+    assert all(row["status"] == "ok" and row["sha256"] and row["task"].startswith("extract global") for row in rows)
+    meta = json.loads((out / "features.json").read_text())
+    assert meta["arrays"] == "global" and meta["dtype"] == "float32" and meta["weights"] in clamp3.identity
+    assert not list(out.rglob("*.part"))
+
+
+def test_hidden_states_without_the_flag(extract, music, tmp_path):
+    assert extract(music, tmp_path / "out") == 0
+    assert {name: array.shape for name, array in arrays(tmp_path / "out").items()} == {
+        "audio.npy": (1, 17, 32),
+        "long.npy": (1, 49, 32),  # 5 header lines, 42 bars, 2 wrapping patches (L:1/8 is no patch)
+        "play.npy": (1, 21, 32),  # first and last line, 18 notes of two kinds in turn, 2 wrapping patches, less 1
+        "song.npy": (1, 8, 32),
+        "sub/tune.npy": (1, 7, 32),
+    }
+
+
+def test_flags_may_stand_anywhere(script, music, tmp_path, tiny_weights):
+    main = script("code/extract_clamp3.py").main
+    weights = str(tiny_weights)
+    orders = [
+        ["--get_global", "--model", weights, str(music), str(tmp_path / "a")],
+        [str(music), "--model", weights, "--get_global", str(tmp_path / "b")],
+    ]
+    assert [main(order) for order in orders] == [0, 0]
+    assert not list(ROOT.glob("--get_global*"))
+    first, second = arrays(tmp_path / "a"), arrays(tmp_path / "b")
+    assert list(first) == list(second) and all((first[name] == second[name]).all() for name in first)
+
+
+def test_a_second_run_does_what_is_missing_or_changed(extract, music, tmp_path, capsys):
+    out = tmp_path / "out"
+    extract(music, out, "--get_global")
+    stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.npy")}
+    (out / "long.npy").unlink()
+    (out / "play.npy").write_bytes(b"torn")
+    (music / "song.txt").write_text("fast jig", encoding="utf-8")
+    capsys.readouterr()
+    assert extract(music, out, "--get_global", "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["ok"], summary["skipped"]) == (3, 2)
+    changed = {path.name for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp}
+    assert changed == {"long.npy", "play.npy", "song.npy"}
+
+
+def test_a_bad_file_is_named_and_stops_nothing(extract, music, tmp_path, capsys):
+    (music / "bad ;$(touch x) 'q'.mid").write_bytes(b"MThd garbage")
+    (music / "empty.txt").write_bytes(b"")
+    np.save(music / "pickled.npy", np.array([{"a": 1}], object), allow_pickle=True)
+    out = tmp_path / "out"
+    assert extract(music, out, "--get_global") == 1
+    assert "5 converted, 0 already done, 3 failed" in capsys.readouterr().out
+    failed = {row["input"]: row["reason"] for row in read_ledger(out) if row["status"] == "failed"}
+    assert set(failed) == {"bad ;$(touch x) 'q'.mid", "empty.txt", "pickled.npy"} and all(failed.values())
+    assert len(arrays(out)) == 5
+
+
+def test_an_output_of_content_that_is_gone_goes_too(extract, music, tmp_path):
+    out = tmp_path / "out"
+    extract(music, out, "--get_global")
+    (music / "play.mtf").write_text("not MTF any more")
+    assert extract(music, out, "--get_global") == 1
+    assert "play.npy" not in arrays(out) and len(arrays(out)) == 4
+
+
+def test_one_stem_twice_keeps_both(extract, tmp_path, capsys):
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "a.txt").write_text("slow song")
+    (source / "a.mtf").write_text("ticks_per_beat 480\nnote_on 0 0 60 64\n")
+    assert extract(source, tmp_path / "out", "--get_global") == 0
+    assert list(arrays(tmp_path / "out")) == ["a.mtf.npy", "a.txt.npy"]
+    assert "one stem" in capsys.readouterr().out
+
+
+def test_arrays_of_another_kind_or_model_are_not_mixed(extract, script, music, tmp_path, tiny_weights):
+    out = tmp_path / "out"
+    extract(music, out, "--get_global")
+    before = arrays(out)
+    with pytest.raises(ConfigError, match="arrays 'global', now 'temporal'"):
+        extract(music, out)
+    with pytest.raises(ConfigError, match="dtype 'float32', now 'bfloat16'"):
+        extract(music, out, "--get_global", "--dtype", "bfloat16")
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(tiny_weights.read_bytes())
+    (tmp_path / "tokenizer.json").write_bytes(tiny_weights.with_name("tokenizer.json").read_bytes())
+    with pytest.raises(ConfigError, match="weights 'tiny-"):
+        script("code/extract_clamp3.py").main([str(music), str(out), "--get_global", "--model", str(other)])
+    assert list(before) == list(arrays(out))
+
+
+def test_files_of_unknown_origin_are_not_overwritten(extract, music, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "song.npy").write_bytes(b"mine")
+    assert extract(music, out, "--get_global") == 1
+    assert (out / "song.npy").read_bytes() == b"mine"
+    assert [row["input"] for row in read_ledger(out) if row["status"] == "failed"] == ["song.txt"]
+
+
+@pytest.mark.parametrize("case", ["missing", "empty", "same", "file"])
+def test_wrong_folders_are_named(extract, music, tmp_path, case):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("x")
+    source, out, match = {
+        "missing": (tmp_path / "nowhere", tmp_path / "out", "cannot be read"),
+        "empty": (tmp_path / "empty", tmp_path / "out", "holds no file"),
+        "same": (music, music, "cannot be the output"),
+        "file": (music, tmp_path / "file", "is a file"),
+    }[case]
+    with pytest.raises(ConfigError, match=match):
+        extract(source, out)
+
+
+def test_an_output_folder_inside_the_input_is_not_read(extract, music):
+    assert extract(music, music / "features", "--get_global") == 0
+    assert extract(music, music / "features", "--get_global") == 0
+    assert len(arrays(music / "features")) == 5
+
+
+def test_m3_features(script, music, tmp_path, capsys):
+    import torch
+    from clamp3.models.config import DecoderConfig, M3Config, TowerConfig
+    from clamp3.models.m3 import M3Model
+    from clamp3.models.weights import load_m3, save_safetensors
+    from clamp3.patches import encode
+
+    sizes = {"width": 32, "n_layers": 2, "n_heads": 4, "feed_forward": 64}
+    config = M3Config(TowerConfig(**sizes, max_length=64), DecoderConfig(**{**sizes, "n_layers": 1}), patch_length=64)
+    path = tmp_path / "m3.safetensors"
+    save_safetensors(M3Model(config), config, path)
+    main = script("code/extract_m3.py").main
+    assert main([str(music), str(tmp_path / "states"), "--model", str(path)]) == 1  # text and audio are not for M3
+    failed = {row["input"] for row in read_ledger(tmp_path / "states") if row["status"] == "failed"}
+    assert failed == {"song.txt", "audio.npy"}
+    assert main([str(music), str(tmp_path / "means"), "--model", str(path), "--get_global"]) == 1
+    states, means = arrays(tmp_path / "states"), arrays(tmp_path / "means")
+    assert list(states) == list(means) == ["long.npy", "play.npy", "sub/tune.npy"]
+    codes = torch.from_numpy(encode((music / "sub" / "tune.ABC").read_text()))
+    with torch.inference_mode():
+        expected = load_m3(path).model.encoder(codes[None], None).numpy()
+    np.testing.assert_allclose(states["sub/tune.npy"], expected, atol=5e-6)
+    np.testing.assert_allclose(means["sub/tune.npy"], expected.mean(1), atol=5e-6)
+
+
+@pytest.mark.parametrize("name", ["code/extract_clamp3.py", "code/extract_m3.py"])
+def test_help_is_quick_and_loads_no_torch(name):
+    probe = "import runpy, sys; sys.argv[1:] = ['--help']\n"
+    probe += f"try: runpy.run_path({str(ROOT / name)!r}, run_name='__main__')\nexcept SystemExit: pass\n"
+    probe += "print(sorted({'torch', 'transformers', 'numpy', 'music21'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert "--get_global" in done.stdout and done.stdout.rstrip().endswith("[]")
+
+
+def test_wrong_usage_exits_with_2(music, tmp_path):
+    command = [sys.executable, str(SCRIPT), str(music), str(tmp_path / "out"), "--model", str(tmp_path / "absent.pth")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "absent.pth" in done.stderr and "Traceback" not in done.stderr
+
+
+def many_texts(folder, n):
+    folder.mkdir()
+    for i in range(n):
+        (folder / f"{i:03d}.txt").write_text(f"song {'slow ' * (i % 40)} {i}")
+    return folder
+
+
+def test_two_processes_do_each_file_once(tiny_weights, tmp_path):
+    source, out = many_texts(tmp_path / "in", 60), tmp_path / "out"
+    (source / "bad.mtf").write_text("no header")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, str(SCRIPT), str(source), str(out), "--get_global", "--model", str(tiny_weights)]
+    ranks = [
+        subprocess.Popen(
+            command,
+            env={
+                **environment(),
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": "2",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+            },
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    outputs = [process.communicate(timeout=120)[0] for process in ranks]
+    assert [process.returncode for process in ranks] == [1, 1]
+    assert "60 converted, 0 already done, 1 failed" in outputs[0] and outputs[1] == ""
+    rows = read_ledger(out)
+    assert sorted(row["input"] for row in rows) == sorted(path.name for path in source.iterdir())
+    assert len(arrays(out)) == 60
+
+
+@pytest.mark.slow
+def test_under_torchrun(tiny_weights, tmp_path):
+    source, out = many_texts(tmp_path / "in", 40), tmp_path / "out"
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        "2",
+        "--master_port",
+        "0",
+        str(SCRIPT),
+    ]
+    command += [str(source), str(out), "--get_global", "--model", str(tiny_weights)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False, timeout=180)
+    assert done.returncode == 0, done.stderr
+    assert "40 converted" in done.stdout and len(read_ledger(out)) == 40 and len(arrays(out)) == 40
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_kill_9_then_the_same_command_again(tiny_weights, tmp_path):
+    source, out = many_texts(tmp_path / "in", 400), tmp_path / "out"
+    command = [sys.executable, str(SCRIPT), str(source), str(out), "--get_global", "--model", str(tiny_weights)]
+    command += ["--batch_size", "1"]
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("*.npy"))) < 20 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done_before = len(list(out.glob("*.npy")))
+    assert 20 <= done_before < 400
+    for path in out.glob("*.npy"):
+        assert np.load(path).shape == (1, 24)
+    again = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert f"{len(read_ledger(out)) - (done_before - 1)} converted" in again.stdout or "already done" in again.stdout
+    assert len(arrays(out)) == 400 and not list(out.glob(".clamp3-*"))
+    assert {row["input"] for row in read_ledger(out)} == {path.name for path in source.iterdir()}
