@@ -11,6 +11,7 @@ package's two functions that print to the screen and give up are replaced here.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,13 +19,18 @@ from typing import NamedTuple
 from clamp3.errors import FormatError
 from clamp3.formats import Converted
 from clamp3.formats.abc_lengths import bar_length
+from clamp3.formats.abc_to_xml import abc_to_musicxml
 
 DROPPED_FIELDS = ("X:", "T:", "C:", "W:", "w:", "Z:", "%%MIDI")
 _BAR_NUMBER = re.compile(r"%\d+\n$")
 _FIELD = re.compile(r"[A-Za-z]:")
 _QUOTED = re.compile(r'"[^"]*"')
-_INTERLEAVED = re.compile(r"^\[V:1\]", re.MULTILINE)
+_VOICE = re.compile(r"\[V:\s*(\d+)\s*\]")
+# Music, a bar line, and more music: two bars. What follows a bar line may be the number of an ending.
+_INNER_BARLINE = re.compile(r"[A-Ga-gxz][^|]*\|[^A-Za-z]*[A-Ga-gxz]")
 LENGTH_TOLERANCE = 0.125  # a 64th note: xml2abc rounds odd tuplets to 64ths
+
+__all__ = ["abc_to_musicxml", "interleave", "is_interleaved"]
 
 
 class Voices(NamedTuple):
@@ -38,8 +44,25 @@ class Voices(NamedTuple):
 
 
 def is_interleaved(text: str) -> bool:
-    """Tell interleaved ABC by its content: its bars stand on lines that open with ``[V:1]``."""
-    return _INTERLEAVED.search(text) is not None
+    """Tell interleaved ABC by its content.
+
+    Lines of music open with ``[V:n]``, hold their voices in ascending order and one bar of each. ABC that
+    only names its voices inline has several bars behind a name.
+    """
+    lines = [line for line in text.split("\n") if _VOICE.match(line)]
+    if not lines:
+        return False
+    most = 0
+    for line in lines:
+        _, *pieces = _VOICE.split(line)
+        numbers = [int(number) for number in pieces[::2]]
+        if any(below >= above for below, above in itertools.pairwise(numbers)):
+            return False
+        if any(_INNER_BARLINE.search(_QUOTED.sub("", bar)) for bar in pieces[1::2]):
+            return False
+        most = max(most, len(numbers))
+    known = {number for line in lines for number in _VOICE.findall(line)}
+    return most > 1 or len(known) == 1
 
 
 def interleave(text: str) -> Converted:

@@ -23,7 +23,10 @@ _LENGTHS = re.compile(
     r"|(?P<note>\[[^\]|:\d][^\]|]*\]|[_^=]*[A-Ga-gxz][,']*)(?P<n>\d*)(?P<slash>/*)(?P<d>\d*)"
 )
 _BARLINE = re.compile(r"(\|\|:|:\|\||\[\|:|:\|\]|\|\]:|:\[\||\|:|::|:\||\[\||\|\||\|\]|\|)")
-_IN_BODY = "KLMQ"  # fields that change the music where they stand; the rest of them are words
+_IN_BODY = "KLMQ"  # fields that change the music where they stand
+_WORDS = "ABDFGHNORSr"  # origin, book, notes …: words about the tune, which the models must not see
+_DIRECTIVES = ("%%score", "%%staves")
+_PROPERTIES = ((r"\bclef=", ""), (r"\b(?:subname|sname|snm)=", "snm="), (r"\b(?:name|nm)=", "nm="))
 
 
 @dataclass
@@ -61,9 +64,11 @@ def standard_form(text: str) -> tuple[str, list[str]]:
     """
     notes: list[str] = []
     tune = _read(_first_tune(text.split("\n"), notes))
+    if not any(line[:2] in ("K:", "M:", "L:") for line in tune.header) and "|" not in text:
+        raise FormatError("this is no ABC: it has neither a K:, M: or L: field nor a bar line.")
     voices = [name for name in tune.order if _BARLINE.sub("", "".join(tune.music[name])).strip()]
     if not voices:
-        raise FormatError("the ABC holds a header but no music." if tune.header else "this is no ABC: no music found.")
+        raise FormatError("the ABC holds a header but no music.")
     numbers = {name: str(number) for number, name in enumerate(voices, start=1)}
     scale = _scale(tune, notes)
     header = [_renumbered(line, numbers) for line in tune.header]
@@ -94,7 +99,7 @@ def _read(lines: list[str]) -> _Tune:
         if found and not re.match(r"[A-Ga-gxz]:[|:]", line):
             in_header = _field(tune, found[1], line, in_header)
         elif line.startswith("%%"):
-            if in_header or not any(tune.music.values()):
+            if line.startswith(_DIRECTIVES) and not any(tune.music.values()):
                 tune.header.append(line)
         else:
             in_header = False
@@ -107,8 +112,12 @@ def _field(tune: _Tune, key: str, line: str, in_header: bool) -> bool:
     value = line[2:].strip()
     if key == "V":
         name, _, properties = value.partition(" ")
+        for pattern, ours in _PROPERTIES:
+            properties = re.sub(pattern, ours, properties)
         if name:
             tune.switch(name, properties.strip())
+    elif key in _WORDS:
+        pass
     elif in_header:
         tune.header.append(f"{key}:{value}")
         return key != "K"
@@ -131,7 +140,7 @@ def _music(tune: _Tune, line: str) -> None:
 
 
 def _renumbered(line: str, numbers: dict[str, str]) -> str:
-    if not line.startswith(("%%score", "%%staves")):
+    if not line.startswith(_DIRECTIVES):
         return line
     word, _, rest = line.partition(" ")
     return word + " " + re.sub(r"[^\s()\[\]{}|*]+", lambda found: numbers.get(found[0], found[0]), rest)

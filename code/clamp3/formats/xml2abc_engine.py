@@ -11,6 +11,7 @@ import gc
 import importlib.util
 import io
 import threading
+import warnings
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ class Xml2Abc:
     """One private copy of the converter, adapted to take a parsed tree; not safe across threads."""
 
     def __init__(self) -> None:
-        self._module: Any = _private_copy()
+        self._module: Any = private_copy(SOURCE)
         self.messages: list[str] = []
         self._module.info = self._record
         self._module.E = _TreeAsIs()
@@ -78,11 +79,14 @@ class _TreeAsIs:
         return root
 
 
-def _private_copy() -> Any:
-    spec = importlib.util.find_spec(SOURCE)
+def private_copy(name: str) -> Any:
+    """Return a module object of its own for an installed module, unknown to ``sys.modules``."""
+    spec = importlib.util.find_spec(name)
     assert spec is not None and spec.loader is not None, "abctoolkit is a dependency of this package"
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)  # its regular expressions predate raw strings
+        spec.loader.exec_module(module)
     return module
 
 

@@ -1,0 +1,63 @@
+"""Wim Vree's abc2xml, run in process: a private copy of the module per thread, ABC in, a MusicXML tree out."""
+
+from __future__ import annotations
+
+import threading
+from math import gcd
+from typing import TYPE_CHECKING, Any
+
+from clamp3.formats.xml2abc_engine import private_copy
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+SOURCE = "abctoolkit.abc2xml"
+
+
+class Abc2Xml:
+    """One private copy of the converter; not safe across threads."""
+
+    def __init__(self) -> None:
+        self._module: Any = private_copy(SOURCE)
+        self.messages: list[str] = []
+        self._module.info = lambda message, warn=1: self.messages.append(str(message))
+
+    def convert(self, text: str) -> Element:
+        """Return one tune as ``score-partwise``; ``messages`` then holds the converter's remarks.
+
+        The converter's own reader of files is left aside: it would follow ``%%abc-include`` to any path.
+
+        Raises
+        ------
+        Exception
+            Whatever the converter's code ends in on text it does not foresee.
+        """
+        self.messages.clear()
+        self._module.prevloc = 0
+        converter = self._module.MusicXml()
+        converter.uSyms = dict(converter.uSyms)  # symbols that a tune defines stay its own
+        score: Element = converter.parse(text)
+        _smallest_divisions(score)
+        for encoding in score.iter("encoding"):
+            for date in encoding.findall("encoding-date"):  # the same text gives the same file on any day
+                encoding.remove(date)
+        return score
+
+
+def _smallest_divisions(score: Element) -> None:
+    durations = list(score.iter("duration"))
+    divisions = list(score.iter("divisions"))
+    common = gcd(*(int(node.text or 0) for node in durations + divisions)) or 1
+    for node in durations + divisions:
+        node.text = str(int(node.text or 0) // common)
+
+
+_LOCAL = threading.local()
+
+
+def engine() -> Abc2Xml:
+    """Return this thread's converter, made on first use."""
+    if not hasattr(_LOCAL, "engine"):
+        _LOCAL.engine = Abc2Xml()
+    made: Abc2Xml = _LOCAL.engine
+    return made

@@ -1,0 +1,42 @@
+"""Convert a folder of ABC, plain or interleaved, into MusicXML (to look at, hear or edit it in notation programs).
+
+    python preprocessing/abc/batch_abc2xml.py <input_dir> <output_dir>
+
+Of several tunes in a file the first is taken. The output folder mirrors the input folder; ledger.jsonl in it says
+what became of every file, with notes on signs that could not be read. Run again, only what is missing or changed is
+done. Exit code 1: some files failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import PurePath
+
+from clamp3.cli import parser_for, run
+from clamp3.formats import Converted, Kind
+from clamp3.jobs.batch import add_batch_flags, run_batch
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of this script's flags."""
+    return add_batch_flags(parser_for(__doc__))
+
+
+def convert(data: bytes, name: str) -> Converted:
+    """Convert one file's content; runs in a worker."""
+    from clamp3.formats.abc import abc_to_musicxml
+    from clamp3.formats.guards import decode_abc
+
+    text, notes = decode_abc(data)
+    made = abc_to_musicxml(text, name=PurePath(name).stem)
+    return Converted(made.text, notes + made.notes)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Convert the folder, print the summary, return the exit code."""
+    args = build_parser().parse_args(argv)
+    return run_batch(convert, args, kinds=[Kind.ABC], suffix=".xml", task="abc2xml")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

@@ -1,0 +1,39 @@
+"""Convert a folder of standard ABC into interleaved ABC, the text that the models read scores from.
+
+    python preprocessing/abc/batch_interleaved_abc.py <input_dir> <output_dir>
+
+Takes what batch_xml2abc.py writes, and ABC from elsewhere (of several tunes in a file the first is taken). Each line
+of the output is one bar of every voice. Titles, names of people and lyrics are left out. The output folder mirrors
+the input folder; ledger.jsonl in it says what became of every file, with notes on voices that disagree. Run again,
+only what is missing or changed is done. Exit code 1: some files failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from clamp3.cli import parser_for, run
+from clamp3.formats import Converted, Kind
+from clamp3.jobs.batch import add_batch_flags, run_batch
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of this script's flags."""
+    return add_batch_flags(parser_for(__doc__))
+
+
+def convert(data: bytes, name: str) -> Converted:
+    """Convert one file's content; runs in a worker."""
+    from clamp3.formats.symbolic import score_to_interleaved
+
+    return score_to_interleaved(data, Kind.ABC, name=name)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Convert the folder, print the summary, return the exit code."""
+    args = build_parser().parse_args(argv)
+    return run_batch(convert, args, kinds=[Kind.ABC], suffix=".abc", task="interleaved abc")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
