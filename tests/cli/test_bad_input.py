@@ -171,7 +171,7 @@ def check_reason(done: Done, name: str, pattern: str) -> None:
     assert row["status"] == "failed"
     assert row["output"] == ""
     assert len(row["reason"]) > 8 and "\n" not in row["reason"]
-    assert re.search(pattern, row["reason"]), row["reason"]
+    assert re.search(pattern, row["reason"], re.IGNORECASE), row["reason"]
     # Named by the formats, not stumbled over.
     assert not re.match(r"[A-Z]\w*(Error|Exception|Interrupt|Exit): ", row["reason"]), row["reason"]
     assert not re.search("worker process|time limit|out of memory", row["reason"]), row["reason"]
@@ -413,6 +413,25 @@ def test_kill_in_the_middle_then_again_does_only_what_is_missing(tmp_path, delay
     assert done.outputs == set(expected)  # whole ones only, and no unfinished file is left
     assert all((target / name).read_bytes() == content for name, content in expected.items())
     assert all((target / name).stat().st_mtime_ns == at for name, at in times.items())
+
+
+@linux
+def test_ctrl_c_keeps_what_is_finished(tmp_path):
+    pieces = [midi(600 + i) for i in range(20)]
+    source, target = put(tmp_path / "in", {f"{i:03}.mid": pieces[i % 20] for i in range(300)}), tmp_path / "out"
+    job = subprocess.Popen(
+        command(MIDI2MTF, source, target), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (target / "ledger.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    os.killpg(job.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    out, err = job.communicate(timeout=60)
+    assert (job.returncode, out) == (130, "")
+    assert err.startswith("interrupted: ") and err.count("\n") == 1
+    assert convert(MIDI2MTF, source, target).code == 0
+    assert len(files(target)) == 301
 
 
 def settle(folder: Path) -> None:

@@ -178,6 +178,22 @@ def test_no_more_processes_than_items(monkeypatch):
     assert len(started) <= 2
 
 
+def test_fewer_workers_when_the_system_allows_no_more(monkeypatch):
+    start = parallel._Pool._start
+    monkeypatch.setattr(
+        parallel._Pool, "_start", lambda self: start(self) if not self.workers else raise_(Clamp3Error("no more"))
+    )
+    found = by_index(process_map(double, range(20), n_workers=4))
+    assert [found[i].value for i in range(20)] == [2 * i for i in range(20)]
+    monkeypatch.setattr(parallel._Pool, "_start", lambda self: raise_(Clamp3Error("none at all")))
+    with pytest.raises(Clamp3Error, match="none at all"):
+        list(process_map(double, [1]))
+
+
+def raise_(error: Exception) -> None:
+    raise error
+
+
 def test_leaving_early_ends_the_workers():
     outcomes = process_map(os.path.basename, [f"x{i}" for i in range(1000)], n_workers=2)
     next(outcomes)

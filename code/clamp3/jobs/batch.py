@@ -15,6 +15,7 @@ import argparse
 import functools
 import hashlib
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Collection
@@ -123,7 +124,8 @@ def convert_folder(
             name = problem.relative.as_posix()
             ledger.append(Row(name, "failed", problem.reason, task=task, root=root))
             summary.failed.append((name, problem.reason))
-        jobs = [_job(file, outputs[file.relative], output_dir, ledger, task, root, force) for file in found.files]
+        files = sorted(found.files, key=_size, reverse=True)  # a long one that starts last would keep all waiting
+        jobs = [_job(file, outputs[file.relative], output_dir, ledger, task, root, force) for file in files]
         folders = {(output_dir / output).parent for output in outputs.values()}
         sweep(folders)
         outcomes = process_map(
@@ -136,7 +138,7 @@ def convert_folder(
         )
         current = set(outputs.values())
         for outcome in outcomes:
-            file = found.files[outcome.index]
+            file = files[outcome.index]
             row = _row(file, outputs[file.relative], outcome, task, root)
             if row.status == "skipped":
                 summary.skipped += 1
@@ -298,6 +300,13 @@ def _convert_one(convert: Convert, job: _Job) -> _Result:
         raise  # the pool tries again in a fresh process
     except Exception as error:
         return _Result("failed", describe(error), sha256)
+
+
+def _size(file: Found) -> int:
+    try:
+        return os.stat(file.path).st_size
+    except OSError:
+        return 0  # its worker will say why
 
 
 def _sha256_of(path: Path) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 _ALONE_PIECE = 512  # a single process needs no fairness, only bounded memory
 _CREW_PIECE = 256
 _WAIT = timedelta(hours=24)  # rank 0 may list a large folder meanwhile; launchers end us if it fails
+_MEET = timedelta(minutes=10)  # processes of one launch start together
 _PREFIX = "clamp3_crew"
 
 
@@ -117,7 +118,7 @@ def crew_from_environment() -> Crew:
     from torch.distributed import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
-    store, rank, size = next(iter(rendezvous("env://", timeout=_WAIT)))
+    store, rank, size = next(iter(rendezvous("env://", timeout=_MEET)))
     # A restarted group of workers meets in the same store; what the last one left there must not count.
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return StoreCrew(PrefixStore(f"{_PREFIX}/{attempt}", store), rank, size)

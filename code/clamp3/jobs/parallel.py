@@ -185,7 +185,12 @@ class _Pool(Generic[Item, Value]):
         busy = sum(bool(worker.given) for worker in self.workers)
         wanted = min(self.n_workers, busy + len(self.waiting) + len(self.alone))
         while len(self.workers) < wanted:
-            self.workers.append(self._start())
+            try:
+                self.workers.append(self._start())
+            except Clamp3Error:
+                if not self.workers:
+                    raise
+                self.n_workers = wanted = len(self.workers)  # the system allows no more: slower, but it goes on
         for worker in self.workers:
             if not worker.ready or worker.given:
                 continue

@@ -1,0 +1,112 @@
+"""The search scripts from outside: any query, any mixture of files, reasons for what fails, and the second question."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from clamp3.embed import Clamp3
+from clamp3.errors import Clamp3Error, ConfigError, DataError
+from conftest import ROOT
+
+
+@pytest.fixture
+def ask(script, tiny_weights):
+    main = script("retrieval/clamp3_search.py").main
+    return lambda *args: main([*map(str, args), "--model", str(tiny_weights)])
+
+
+def test_a_sentence_ranks_a_folder_of_any_mixture(ask, music, tiny_weights, capsys):
+    (music / "titled.abc").write_text(
+        "X:1\nT:The Title\nL:1/8\nM:2/4\nK:D\nV:1 treble\nV:2 bass\nV:1\nD4|E4|]\nV:2\nD,4|E,4|]\n"
+    )
+    (music / "cover.jpg").write_bytes(b"jpg")
+    assert ask("sad waltz for piano", music, "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    hits = answer["results"]
+    assert answer["n_references"] == len(hits) == 6 and answer["failures"] == []
+    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+    assert {hit["name"]: hit.get("title") for hit in hits} == {
+        "audio.npy": None,
+        "long.abc": None,
+        "play.mtf": None,
+        "song.txt": "slow song",
+        "sub/tune.ABC": None,
+        "titled.abc": "The Title",
+    }
+    clamp3 = Clamp3.from_pretrained(tiny_weights)
+    a, b = clamp3.encode(["sad waltz for piano", music / "play.mtf"]).vectors
+    expected = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    got = next(hit["score"] for hit in hits if hit["name"] == "play.mtf")
+    assert got == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_file_finds_itself_first(ask, music, capsys):
+    assert ask(music / "long.abc", music, "--top_k", 1) == 0
+    name, score = capsys.readouterr().out.split("\t")[:2]
+    assert (name, float(score)) == ("long.abc", 1.0)
+
+
+def test_what_fails_is_named_and_the_rest_is_ranked(ask, music, capsys):
+    (music / "bad.mid").write_bytes(b"MThd")
+    (music / "cover.jpg").write_bytes(b"jpg")
+    assert ask("a jig", music) == 1
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 5
+    assert "left out: bad.mid: " in captured.err and "1 .jpg" in captured.err
+
+
+def test_the_next_question_loads_the_text_tower_alone(ask, music, monkeypatch, capsys):
+    assert ask("a jig", music) == 0
+    loaded = []
+    load = Clamp3._load
+    monkeypatch.setattr(Clamp3, "_load", lambda self, modality: loaded.append(modality) or load(self, modality))
+    assert ask("a waltz", music) == 0
+    assert loaded == ["text"]
+    assert ask("a waltz", music, "--no_cache") == 0
+    assert sorted(loaded[1:]) == ["audio", "symbolic", "text"]
+
+
+def test_folders_and_queries_that_cannot_be_used(ask, music, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "cover.jpg").write_bytes(b"jpg")
+    with pytest.raises(DataError, match=r"no file that can be compared \(it has: 1 \.jpg\)"):
+        ask("a jig", tmp_path / "pictures")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        ask("a jig", tmp_path / "nowhere")
+    with pytest.raises(Clamp3Error, match="the query cannot be encoded: missing.mid does not exist"):
+        ask("missing.mid", music)
+    with pytest.raises(ConfigError, match="at least 1"):
+        ask("a jig", music, "--top_k", 0)
+
+
+def test_vectors_of_two_models_are_not_compared(script, tmp_path):
+    main = script("retrieval/semantic_search.py").main
+    for name, weights in (("query", "saas-1"), ("ref", "c2-2")):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "x.npy", np.ones((1, 4), np.float32))
+        (tmp_path / name / "features.json").write_text(json.dumps({"arrays": "global", "weights": weights}))
+    with pytest.raises(DataError, match="saas-1.*c2-2"):
+        main([str(tmp_path / "query" / "x.npy"), str(tmp_path / "ref")])
+
+
+def test_semantic_search_names_what_it_leaves_out(script, tmp_path, capsys):
+    np.save(tmp_path / "a.npy", np.ones((1, 4), np.float32))
+    np.save(tmp_path / "b.npy", np.ones((1, 7, 4), np.float32))
+    main = script("retrieval/semantic_search.py").main
+    assert main([str(tmp_path / "a.npy"), str(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "a\t1.0000\n" and "left out: b.npy: " in captured.err and "--get_global" in captured.err
+    np.save(tmp_path / "wide.npy", np.ones(5, np.float32))
+    with pytest.raises(DataError, match="width 5"):
+        main([str(tmp_path / "wide.npy"), str(tmp_path / "a.npy")])
+
+
+@pytest.mark.parametrize("name", ["retrieval/semantic_search.py", "retrieval/clamp3_search.py"])
+def test_help_is_quick_and_loads_no_torch(name):
+    probe = "import runpy, sys; sys.argv[1:] = ['--help']\n"
+    probe += f"try: runpy.run_path({str(ROOT / name)!r}, run_name='__main__')\nexcept SystemExit: pass\n"
+    probe += "print(sorted({'torch', 'transformers', 'numpy', 'music21'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert "--top_k" in done.stdout and done.stdout.rstrip().endswith("[]")
