@@ -98,7 +98,6 @@ class Vectors:
 def retrieval(queries: Any, references: Any) -> dict[str, float]:
     """Return all metrics where query i is answered by reference i."""
     import numpy as np
-
     from clamp3.retrieval.metrics import cosine_ranks, evaluate
 
     found = evaluate(cosine_ranks(queries, references, np.arange(len(queries))), len(references))
@@ -117,7 +116,6 @@ def zero_shot(music: Any, prompts: Any, truth: Sequence[int], names: Sequence[st
         Of the C classes.
     """
     import numpy as np
-
     from clamp3.retrieval.metrics import unit_rows
 
     guess = (unit_rows(music) @ unit_rows(prompts).T).argmax(axis=1)
@@ -139,9 +137,9 @@ def zero_shot(music: Any, prompts: Any, truth: Sequence[int], names: Sequence[st
 
 def prompt_of(name: str, language: str) -> str:
     """Return the zero-shot prompt of a collection: its label as a person would type it."""
-    from recipes.mini.lexicon import LABELS
+    from recipes.mini.lexicon import word
 
-    label = LABELS[name][language]
+    label = word("label", name, language)
     return f"{'an' if label[0].lower() in 'aeiou' else 'a'} {label}" if language == "en" else label
 
 
@@ -192,11 +190,11 @@ def summary(result: dict[str, Any]) -> str:
                 f"{name:34} {values['mrr']:7.4f} {values['times_chance']:9.1f} {values['hit@1']:7.4f} "
                 f"{values['hit@10']:7.4f}"
             )
-    lines.append(f"\n{'zero-shot':34} {'accuracy':>9} {'balanced':>9} {'largest class':>14}")
+    lines.append(f"\n{'zero-shot':34} {'accuracy':>9} {'balanced':>9} {'largest':>9}")
     for name, values in result.items():
         if isinstance(values, dict) and "accuracy" in values:
             lines.append(
-                f"{name:34} {values['accuracy']:9.4f} {values['balanced_accuracy']:9.4f} {values['largest_class']:14.4f}"
+                f"{name:34} {values['accuracy']:9.4f} {values['balanced_accuracy']:9.4f} {values['largest_class']:9.4f}"
             )
     return "\n".join(lines)
 

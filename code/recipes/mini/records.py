@@ -11,35 +11,22 @@ import random
 from typing import Any
 
 from recipes.mini.lexicon import (
-    COLLECTIONS,
-    CONTOURS,
-    COUNTRIES,
-    FORMS,
     GERMAN_NAMES,
-    INTERVALS,
-    LABELS,
+    LANGUAGE_NAMES,
     LANGUAGES,
-    LENGTHS,
-    MODES,
-    MOODS,
-    ORIGINS,
-    PACES,
     ROMANCE_NAMES,
     SCENE_OF,
-    SCENES,
     SCORING_OF,
-    SCORINGS,
+    word,
 )
-from recipes.mini.templates import PICK_UPS, TEMPLATES, TEXTURES
+from recipes.mini.templates import PICK_UPS, TEMPLATES, TEXTURES, UNMEASURED
 
-ROMAN = ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII", "XIII", "XIV", "XV", "XVI", "XVII",
-         "XVIII", "XIX", "XX", "XXI")  # fmt: skip
+ROMAN = {14: "XIV", 15: "XV", 16: "XVI", 17: "XVII", 18: "XVIII", 19: "XIX", 20: "XX", 21: "XXI"}
 FIELDS = ("background", "analysis", "description", "scene")
-LANGUAGE_NAMES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish", "zh": "Chinese (simplified)"}
 GENRE_OF = {
     "bach_chorale": "sacred vocal music", "palestrina": "sacred vocal music", "monteverdi": "secular vocal music",
-    "trecento": "medieval vocal music", "string_quartet": "chamber music", "art_music": "classical music", "lieder": "art song",
-    "ryan": "fiddle tune", "oneill": "fiddle tune",
+    "trecento": "medieval vocal music", "string_quartet": "chamber music", "art_music": "classical music",
+    "lieder": "art song", "ryan": "fiddle tune", "oneill": "fiddle tune",
 }  # fmt: skip
 FLAT_FIRST = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 
@@ -62,19 +49,19 @@ def note_name(name: str, language: str) -> str:
 
 def key_name(tonic: str, mode: str, language: str) -> str:
     """Return a key in a language's own notation, for example ``g-Moll`` or ``ré majeur``."""
-    name, word = note_name(tonic, language), MODES[mode][language]
+    name, kind = note_name(tonic, language), word("mode", mode, language)
     if language == "de":
-        return f"{name.lower() if mode == 'minor' else name}-{word}"
-    return f"{name}{word}" if language == "zh" else f"{name} {word}"
+        return f"{name.lower() if mode == 'minor' else name}-{kind}"
+    return f"{name}{kind}" if language == "zh" else f"{name} {kind}"
 
 
-def adjective(word: str, gender: str, language: str) -> str:
-    """Return an adjective as it stands with an indefinite noun of a gender."""
+def adjective(stem: str, gender: str, language: str) -> str:
+    """Return an adjective of the lexicon as it stands with an indefinite noun of a gender."""
     if language == "de":
-        return word + {"m": "er", "f": "e", "n": "es"}[gender]
-    if "/" in word:
-        return word.split("/")[gender == "f"]
-    return word
+        return stem + {"m": "er", "f": "e", "n": "es"}[gender]
+    if "/" in stem:
+        return stem.split("/")[gender == "f"]
+    return stem
 
 
 def article(noun: str, gender: str, language: str) -> str:
@@ -125,37 +112,37 @@ def words_of(row: dict[str, Any], language: str, rng: random.Random) -> dict[str
         Draws among words of one meaning.
     """
     facts, form = row["facts"], row["form"]
-    gender, _, noun = FORMS[form][language].rpartition(":")
+    gender, _, noun = word("form", form, language).rpartition(":")
     scene = SCENE_OF.get(form)
     if scene is None:
         scene = "church" if form.startswith("mass") else "home" if row["collection"].startswith("essen") else "hall"
-    pace = rng.choice(PACES[pace_of(facts)][language].split("; "))
-    mood = rng.choice(MOODS[facts["mode"]][language].split("; "))
-    origin, century = ORIGINS[row["region"]][language], row["century"]
+    pace = rng.choice(word("pace", pace_of(facts), language).split("; "))
+    mood = rng.choice(word("mood", facts["mode"], language).split("; "))
+    origin, century = word("origin", row["region"], language), row["century"]
     alone, several = TEXTURES[language]
 
-    def agree(word: str, gender: str = gender) -> str:
-        return word if language in ("en", "zh") else adjective(word, gender, language)
+    def agree(stem: str, gender: str = gender) -> str:
+        return stem if language in ("en", "zh") else adjective(stem, gender, language)
 
     words = {
         "noun": noun,
         "key": key_name(facts["key"], facts["mode"], language),
-        "metre": facts["metre"] or "?",
+        "metre": facts["metre"],
         "bars": str(facts["bars"]),
         "low": pitch_with_octave(facts["low"], language),
         "high": pitch_with_octave(facts["high"], language),
         "texture": alone if facts["voices"] == 1 else several.format(facts["voices"]),
         "opening": " ".join(note_name(name, language) for name in facts["opening"]),
-        "contour": " ".join(CONTOURS[move][language] for move in facts["contour"]),
+        "contour": " ".join(word("contour", move, language) for move in facts["contour"]),
         "last": note_name(facts["last"], language),
-        "leap": INTERVALS[str(min(13, facts["leap"]))][language],
+        "leap": word("interval", str(min(13, facts["leap"])), language),
         "steps": str(facts["steps"]),
-        "shortest": LENGTHS[length_of(facts["shortest"])][language],
-        "country": COUNTRIES[row["region"]][language],
-        "collection": COLLECTIONS[row["collection"]][language],
-        "label": LABELS[row["collection"]][language],
-        "scoring": SCORINGS[SCORING_OF[row["collection"]]][language],
-        "scene": SCENES[scene][language],
+        "shortest": word("length", length_of(facts["shortest"]), language),
+        "country": word("country", row["region"], language),
+        "collection": word("collection", row["collection"], language),
+        "label": word("label", row["collection"], language),
+        "scoring": word("scoring", SCORING_OF[row["collection"]], language),
+        "scene": word("scene", scene, language),
         "century": {"en": f"{century}th", "de": f"{century}.", "fr": f"{ROMAN[century]}e"}.get(
             language, ROMAN[century] if language == "es" else str(century)
         ),
@@ -176,7 +163,10 @@ def lines_of(row: dict[str, Any], field: str, language: str) -> str:
     """Return a field's lines in one language, the phrasing drawn from the piece's id."""
     rng = random.Random(f"{row['id']} {field} {language}")
     words = words_of(row, language, rng)
-    lines = [rng.choice(phrasings).format_map(words) for phrasings in TEMPLATES[language][field]]
+    lines = []
+    for phrasings in TEMPLATES[language][field]:
+        usable = [text for text in phrasings if row["facts"]["metre"] or "{metre}" not in text]
+        lines.append(rng.choice(usable or [UNMEASURED[language]]).format_map(words))
     if field == "analysis" and row["facts"]["pickup"]:
         lines.append(PICK_UPS[language])
     return "\n".join(lines)

@@ -1,9 +1,11 @@
 """Make the mini model from nothing but pip packages: data, tokenizer, pre-training, alignment, export, evaluation.
 
-python code/recipes/mini/run.py --work_dir runs/mini                       about 80 minutes on two cores
-python code/recipes/mini/run.py --work_dir runs/mini --lieder DIR          with OpenScore Lieder as further training data
-python code/recipes/mini/run.py --work_dir runs/mini --install             also put the result into the package
-python code/recipes/mini/run.py --work_dir runs/try --limit 400 --m3_minutes 1 --clamp3_minutes 2      a quick trial
+About 80 minutes on two cores:
+    python code/recipes/mini/run.py --work_dir runs/mini
+With OpenScore Lieder as further training data; the result also goes into the package:
+    python code/recipes/mini/run.py --work_dir runs/mini --lieder DIR --install
+A quick trial:
+    python code/recipes/mini/run.py --work_dir runs/try --limit 400 --m3_minutes 1 --clamp3_minutes 2
 
 A finished step is not done again; an interrupted one goes on where it was. WORK_DIR/run.json holds the time of each
 step, WORK_DIR/export/ the result, WORK_DIR/evaluation.json its numbers.
@@ -20,11 +22,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-CODE = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(CODE))  # `recipes` and `clamp3`, without installation
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `recipes` and `clamp3`, without installation
 
 from clamp3.cli import parser_for, run
 
+CODE = Path(__file__).resolve().parents[2]
 SEED = 42
 LARGEST_BYTES = 20_000_000
 
@@ -91,7 +93,6 @@ def export(work: Path) -> None:
     import shutil
 
     import torch
-
     from clamp3.errors import DataError
     from clamp3.models.weights import load_model, save_safetensors
 
@@ -138,6 +139,26 @@ def steps(args: argparse.Namespace) -> dict[str, Callable[[], None]]:
     return found
 
 
+def read_state(path: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Return which steps are done, or an empty record.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds a run with other settings: its steps would be mixed with ours.
+    """
+    from clamp3.errors import ConfigError
+
+    settings = {name: getattr(args, name) for name in ("limit", "m3_minutes", "clamp3_minutes")}
+    settings["lieder"] = str(args.lieder) if args.lieder else None
+    if not path.exists():
+        return {"settings": settings, "seconds": {}}
+    state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if state["settings"] != settings:
+        raise ConfigError(f"{path.parent} holds a run with {state['settings']}; give the same flags or another folder.")
+    return state
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     from clamp3.jobs.atomic import write_text
@@ -145,7 +166,7 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     args.work_dir.mkdir(parents=True, exist_ok=True)
     path = args.work_dir / "run.json"
-    state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"seconds": {}}
+    state = read_state(path, args)
     for name, step in steps(args).items():
         if name in state["seconds"]:
             print(f"{name}: done before, in {state['seconds'][name]:.0f} s")

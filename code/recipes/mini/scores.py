@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 SIGNS = {-2: "bb", -1: "b", 0: "", 1: "#", 2: "##"}
 TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 MINOR_TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "Bb", "B")
-FLAT_MINOR_TONICS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "Cb")
 # Krumhansl and Kessler (1982), probe-tone profiles from C.
 MAJOR_PROFILE = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 MINOR_PROFILE = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
@@ -154,9 +154,8 @@ def read_musicxml(data: bytes) -> Score:
     """
     from xml.etree.ElementTree import ParseError
 
-    from defusedxml.ElementTree import fromstring
-
     from clamp3.errors import FormatError
+    from defusedxml.ElementTree import fromstring
 
     try:
         root = _plain(fromstring(data, forbid_dtd=False))
@@ -168,7 +167,8 @@ def read_musicxml(data: bytes) -> Score:
     for creator in root.findall("identification/creator"):
         if creator.get("type") == "composer":
             score.composer = (creator.text or "").strip()
-    readers, columns = [], []
+    readers: list[_PartReader] = []
+    columns: list[list[Any]] = []
     for element in root.findall("part"):
         head = named.get(element.get("id"))
         part = Part()
@@ -181,7 +181,9 @@ def read_musicxml(data: bytes) -> Score:
     score.bars = max((len(bars) for bars in columns), default=0)
     start = 0.0
     for index in range(score.bars):
-        length = max(reader.bar(bars[index], start) for reader, bars in zip(readers, columns) if index < len(bars))
+        length = max(
+            reader.bar(bars[index], start) for reader, bars in zip(readers, columns, strict=True) if index < len(bars)
+        )
         if index == 0 and score.metres:
             beats, unit = score.metres[0][1]
             score.pickup = length < 4 * beats / unit - 1e-6
@@ -249,7 +251,7 @@ def find_key(score: Score, tonic: int | None = None, mode: str | None = None) ->
         }
         mode = max(MODE_STEPS, key=lambda name: shares[name])
     used = sorted({(pitch - tonic) % 12 for pitch in range(12) if weight[pitch] > 0})
-    gaps = [(b - a) % 12 for a, b in zip(used, used[1:] + used[:1])]
+    gaps = [(b - a) % 12 for a, b in zip(used, used[1:] + used[:1], strict=True)]
     if 4 <= len(used) <= 5 and len(score.parts) == 1 and 1 not in gaps:
         mode = "pentatonic"
     names = spelled.get(tonic, {})
@@ -278,7 +280,7 @@ def facts_of(score: Score, tonic: int | None = None, mode: str | None = None) ->
     key, mode = find_key(score, tonic, mode)
     notes = [note for part in score.parts for note in part.notes]
     tune = melody(score.parts[0])
-    moves = [b.pitch - a.pitch for a, b in zip(tune, tune[1:])]
+    moves = [b.pitch - a.pitch for a, b in pairwise(tune)]
     count = max(1, len(moves))
     length = max(note.onset + note.length for note in notes)
     home = STEPS[key[0]] + {"#": 1, "b": -1}.get(key[1:2], 0)
@@ -321,7 +323,7 @@ def fingerprints(score: Score) -> tuple[str, str]:
         for part in score.parts
     )
     tune = melody(score.parts[0])
-    moves = [str(b.pitch - a.pitch) for a, b in zip(tune, tune[1:]) if b.pitch != a.pitch]
+    moves = [str(b.pitch - a.pitch) for a, b in pairwise(tune) if b.pitch != a.pitch]
     whole = hashlib.sha256(content.encode()).hexdigest()[:24]
     return whole, " ".join(moves[:20]) if len(moves) >= 20 else ""
 

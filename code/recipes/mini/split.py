@@ -36,7 +36,11 @@ def works_of(rows: list[dict[str, Any]]) -> dict[str, str]:
 
     owner: dict[str, str] = {}
     for row in sorted(rows, key=lambda row: row["id"]):
-        for key in (*row["groups"], "whole " + row["whole"], *(["incipit " + row["incipit"]] if row["incipit"] else [])):
+        for key in (
+            *row["groups"],
+            "whole " + row["whole"],
+            *(["incipit " + row["incipit"]] if row["incipit"] else []),
+        ):
             a, b = find(row["id"]), find(owner.setdefault(key, row["id"]))
             parent[max(a, b)] = min(a, b)
     return {name: find(name) for name in parent}

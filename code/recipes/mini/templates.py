@@ -8,7 +8,11 @@ from __future__ import annotations
 TEMPLATES: dict[str, dict[str, tuple[tuple[str, ...], ...]]] = {
     "en": {
         "analysis": (
-            ("{key}, {metre} time, {bars} bars", "in {key} and {metre} time, {bars} bars long", "{bars} bars of {metre} in {key}"),
+            (
+                "{key}, {metre} time, {bars} bars",
+                "in {key} and {metre} time, {bars} bars long",
+                "{bars} bars of {metre} in {key}",
+            ),
             ("range {low} to {high}, {texture}", "from {low} up to {high}, {texture}"),
             ("opens with {opening}", "begins {opening}"),
             ("first steps: {contour}; ends on {last}",),
@@ -42,7 +46,11 @@ TEMPLATES: dict[str, dict[str, tuple[tuple[str, ...], ...]]] = {
         ),
         "description": (
             ("{a_pace} {noun} in {key}", "{a_origin} {noun} in {key}", "{a_pace}, {mood} {noun} in {key}"),
-            ("{a_mood} {noun} im {metre}-Takt", "{a_noun} im {metre}-Takt", "{music_mood} und {music_pace} Musik im {metre}-Takt"),
+            (
+                "{a_mood} {noun} im {metre}-Takt",
+                "{a_noun} im {metre}-Takt",
+                "{music_mood} und {music_pace} Musik im {metre}-Takt",
+            ),
             ("{a_noun} für {scoring}", "{music_origin} Musik für {scoring}", "{a_origin} {noun}"),
             ("{music_pace} Musik", "{music_mood} Musik", "{music_origin} Musik", "Musik im {metre}-Takt"),
         ),
@@ -54,7 +62,10 @@ TEMPLATES: dict[str, dict[str, tuple[tuple[str, ...], ...]]] = {
             ("ambitus de {low} à {high}, {texture}", "de {low} à {high}, {texture}"),
             ("commence par {opening}", "début : {opening}"),
             ("premiers pas : {contour} ; finit sur {last}",),
-            ("plus grand saut : {leap} ; {steps} pour cent de degrés conjoints ; valeurs les plus brèves : {shortest}",),
+            (
+                "plus grand saut : {leap} ; {steps} pour cent de degrés conjoints ; "
+                "valeurs les plus brèves : {shortest}",
+            ),
         ),
         "background": (
             ("dans {collection}", "{a_noun} dans {collection}"),
@@ -84,7 +95,11 @@ TEMPLATES: dict[str, dict[str, tuple[tuple[str, ...], ...]]] = {
         ),
         "description": (
             ("{a_noun} {pace} en {key}", "{a_noun} {origin} en {key}", "{a_noun} {origin} {pace} en {key}"),
-            ("{a_noun} {mood} en compás de {metre}", "{a_noun} en {metre}", "música {music_mood} y {music_pace} en {metre}"),
+            (
+                "{a_noun} {mood} en compás de {metre}",
+                "{a_noun} en {metre}",
+                "música {music_mood} y {music_pace} en {metre}",
+            ),
             ("{a_noun} para {scoring}", "música {music_origin} para {scoring}", "{a_noun} de {country}"),
             ("música {music_pace}", "música {music_mood}", "música {music_origin}", "música en {metre}"),
         ),
@@ -126,4 +141,12 @@ PICK_UPS = {
     "fr": "commence par une levée",
     "es": "empieza con anacrusa",
     "zh": "弱起小节开始",
+}
+# Where a piece has no time signature, in place of phrasings that would name it.
+UNMEASURED = {
+    "en": "{key}, no fixed metre, {bars} bars",
+    "de": "{key}, ohne feste Taktart, {bars} Takte",
+    "fr": "{key}, sans mesure fixe, {bars} mesures",
+    "es": "{key}, sin compás fijo, {bars} compases",
+    "zh": "{key}，无固定拍号，{bars}小节",
 }

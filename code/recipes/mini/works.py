@@ -26,29 +26,41 @@ KERN_BARS, MOVEMENTS_PER_MASS = 60, 3
 # What Essen's German fields say, by the first pattern that fits.
 ESSEN_REGIONS = (
     (r"China|Taiwan", "china"), (r"Luxemb", "luxembourg"), (r"^Lothringen|Mitteleuropa, Lothringen", "lorraine"),
-    (r"Irland|Gaelisch", "ireland"), (r"Deutschland", "germany"), (r"Oesterreich|Tirol|Steiermark|Kaernten", "austria"),
-    (r"Schweiz", "switzerland"), (r"Niederlande|flaemisch|Belgien", "netherlands"), (r"Jugoslaw|Serb|Kroat", "balkans"),
-    (r"Rumaen", "romania"), (r"Ungarn", "hungary"), (r"Tschech|Boehm|Maehren", "bohemia"), (r"Polen|Schlesien", "poland"),
+    (r"Irland|Gaelisch", "ireland"), (r"Deutschland", "germany"),
+    (r"Oesterreich|Tirol|Steiermark|Kaernten", "austria"), (r"Schweiz", "switzerland"),
+    (r"Niederlande|flaemisch|Belgien", "netherlands"), (r"Jugoslaw|Serb|Kroat", "balkans"), (r"Rumaen", "romania"),
+    (r"Ungarn", "hungary"), (r"Tschech|Boehm|Maehren", "bohemia"), (r"Polen|Schlesien", "poland"),
     (r"UdSSR|Russland|Ukraine", "russia"), (r"Lothringen", "lorraine"), (r"Frankreich|Elsass", "france"),
-    (r"England|Grossbrit", "england"), (r"Schottland", "scotland"), (r"Schweden|Daenemark|Norwegen|Island", "scandinavia"),
-    (r"Italien", "italy"), (r"Spanien", "spain"), (r"Mexiko", "mexico"), (r"Amerika|USA", "america"),
+    (r"England|Grossbrit", "england"), (r"Schottland", "scotland"),
+    (r"Schweden|Daenemark|Norwegen|Island", "scandinavia"), (r"Italien", "italy"), (r"Spanien", "spain"),
+    (r"Mexiko", "mexico"), (r"Amerika|USA", "america"),
 )  # fmt: skip
 ESSEN_FORMS = (
-    (r"Wiegen", "lullaby"), (r"Kinder", "children"), (r"Ballade", "ballad"), (r"[Gg]eistlich|religi|Weihnacht", "sacred"),
-    (r"Tanz", "dance_song"), (r"Trink|Zech", "drinking"), (r"Soldat|Krieg", "soldier"), (r"Hochzeit|Ehestand", "wedding"),
-    (r"Abschied", "farewell"), (r"Jaeger|Jagd", "hunting"), (r"Liebe", "love"), (r"Staende|Beruf|Arbeit", "work_song"),
+    (r"Wiegen", "lullaby"), (r"Kinder", "children"), (r"Ballade", "ballad"),
+    (r"[Gg]eistlich|religi|Weihnacht", "sacred"), (r"Tanz", "dance_song"), (r"Trink|Zech", "drinking"),
+    (r"Soldat|Krieg", "soldier"), (r"Hochzeit|Ehestand", "wedding"), (r"Abschied", "farewell"),
+    (r"Jaeger|Jagd", "hunting"), (r"Liebe", "love"), (r"Staende|Beruf|Arbeit", "work_song"),
     (r"Scherz|lustig|Schalk", "humorous"), (r"Romanze|Sage|erzaehl", "ballad"), (r"Shange", "mountain_song"),
     (r"Xiaodiao", "little_tune"), (r"Xiqu|quju", "opera_tune"),
 )  # fmt: skip
 DANCES = (
-    (r"slip ?jig", "slip_jig"), (r"jig", "jig"), (r"reel", "reel"), (r"hornpipe", "hornpipe"), (r"strathspey", "strathspey"),
-    (r"clog", "clog"), (r"fling", "fling"), (r"waltz", "waltz"), (r"minuet|menuet", "minuet"), (r"quick ?step|march", "march"),
-    (r"polka", "polka"), (r"gavotte", "gavotte"), (r"\bair\b", "air"), (r"slide", "jig"), (r"walk ?around", "clog"),
+    (r"slip ?jig", "slip_jig"), (r"jig", "jig"), (r"reel", "reel"), (r"hornpipe", "hornpipe"),
+    (r"strathspey", "strathspey"), (r"clog", "clog"), (r"fling", "fling"), (r"waltz", "waltz"),
+    (r"minuet|menuet", "minuet"), (r"quick ?step|march", "march"), (r"polka", "polka"), (r"gavotte", "gavotte"),
+    (r"\bair\b", "air"), (r"slide", "jig"), (r"walk ?around", "clog"),
 )  # fmt: skip
-ONEILL_FORMS = ((700, "air"), (1115, "jig"), (1175, "slip_jig"), (1555, "reel"), (1740, "hornpipe"), (1800, "dance"), (1850, "march"))
+ONEILL_FORMS = (
+    (700, "air"),
+    (1115, "jig"),
+    (1175, "slip_jig"),
+    (1555, "reel"),
+    (1740, "hornpipe"),
+    (1800, "dance"),
+    (1850, "march"),
+)
 TRECENTO_COMPOSERS = {
-    "Jacopo": "Jacopo da Bologna", "Giovanni": "Giovanni da Cascia", "Piero": "Maestro Piero", "Lorenzo": "Lorenzo da Firenze",
-    "Landini": "Francesco Landini", "Gratiosus": "Gratiosus de Padua",
+    "Jacopo": "Jacopo da Bologna", "Giovanni": "Giovanni da Cascia", "Piero": "Maestro Piero",
+    "Lorenzo": "Lorenzo da Firenze", "Landini": "Francesco Landini", "Gratiosus": "Gratiosus de Padua",
 }  # fmt: skip
 
 COMPOSER_REGIONS = (
@@ -199,7 +211,11 @@ def _tunes(root: Path) -> Iterator[Source]:
                 head = fields(tune)
                 if "K" not in head:
                     continue
-                name = f"{slug(collection)}-{slug(path.stem)}-{index:03d}" if len(tunes) > 1 else f"{slug(collection)}-{slug(path.stem)}"
+                name = (
+                    f"{slug(collection)}-{slug(path.stem)}-{index:03d}"
+                    if len(tunes) > 1
+                    else f"{slug(collection)}-{slug(path.stem)}"
+                )
                 work = Source(name, collection, "abc", path.relative_to(root).as_posix(), tune)
                 work.composer, work.region, work.century, work.form = composer, region, century, form
                 work.title = plain_title((head.get("T") or [path.stem])[0])
@@ -249,7 +265,11 @@ def _movements(root: Path) -> Iterator[Source]:
         work = Source(f"palestrina-{slug(path.stem)}", "palestrina", "kern", path.relative_to(root).as_posix())
         work.title = f"{name}: {movement}"
         work.composer, work.region, work.century = "Giovanni Pierluigi da Palestrina", "italy", 16
-        work.form = f"mass_{movement.lower()}" if movement in ("Kyrie", "Gloria", "Credo", "Sanctus", "Benedictus", "Agnus") else "mass"
+        work.form = (
+            f"mass_{movement.lower()}"
+            if movement in ("Kyrie", "Gloria", "Credo", "Sanctus", "Benedictus", "Agnus")
+            else "mass"
+        )
         # All movements of a mass share themes, so the whole mass is one work.
         work.groups = [f"palestrina:{slug(name)}" if mass else f"palestrina:{path.stem}"]
         yield work
@@ -278,9 +298,9 @@ def _place(work: Source, folder: str, inner: str) -> None:
         work.groups = [f"bach:{number[1]}" if number else f"bach:{inner}"]
         work.title = f"BWV {inner[3:]}" if number else inner
     elif folder == "monteverdi":
-        book, _, number = inner.removeprefix("madrigal.").partition(".")
-        work.groups = [f"monteverdi:{book}.{number.removesuffix('_old')}"]
-        work.title = f"Madrigal {number.removesuffix('_old')} of book {book}"
+        book, _, place = inner.removeprefix("madrigal.").removesuffix("_old").partition(".")
+        work.groups = [f"monteverdi:{book}.{place}"]
+        work.title = f"Madrigal {place} of book {book}"
     elif folder == "trecento":
         work.composer = next((name for key, name in TRECENTO_COMPOSERS.items() if key in inner), "")
         sacred = re.search(r"Kyrie|Gloria|Credo|Sanctus|Agnus|Benedicamus", inner)
