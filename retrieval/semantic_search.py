@@ -32,11 +32,12 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from clamp3.errors import ConfigError
     from clamp3.retrieval.present import as_json, as_lines, as_table
-    from clamp3.retrieval.search import load_folder, read_vector, search
+    from clamp3.retrieval.search import check_same_model, load_folder, read_vector, search
 
     if not args.query.is_file():
         raise ConfigError(f"{args.query} is no file; the query is a .npy file with one vector.")
     query = read_vector(args.query.read_bytes(), str(args.query))
+    check_same_model(args.query, args.folder)
     references = load_folder(args.folder)
     hits = search(query, references, args.top_k)
     if args.json:

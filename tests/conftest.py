@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 
 import pytest
@@ -94,8 +93,3 @@ def music(tmp_path):
     (folder / "play.mtf").write_text(f"ticks_per_beat 480\n{notes}end_of_track 1\n", encoding="utf-8")
     np.save(folder / "audio.npy", np.random.default_rng(3).standard_normal((1, 15, 32)).astype(np.float32))
     return folder
-
-
-def read_ledger(folder):
-    """Return the rows of a folder's ledger."""
-    return [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines() if line.strip()]

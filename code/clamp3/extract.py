@@ -86,6 +86,10 @@ def extract_folder(
     crew = crew or Alone()
     started = time.monotonic()
     input_dir, output_dir = Path(input_dir), Path(output_dir)
+    if output_dir.exists() and not output_dir.is_dir():
+        raise ConfigError(f"{printable(output_dir)} is a file; give a folder to write to.")
+    if input_dir.resolve() == output_dir.resolve():
+        raise ConfigError("the input folder cannot be the output folder too.")
     summary = Summary(ledger=str(output_dir / LEDGER_NAME))
     mode = "temporal" if temporal else "global"
     root = str(input_dir.resolve())
@@ -162,10 +166,6 @@ def _list_work(
     encoder: Encoder, input_dir: Path, output_dir: Path, summary: Summary, ledger: Ledger, *, task: str, root: str
 ) -> list[tuple[str, str, str]]:
     """Return (input, output, kind) of every file, largest first within each modality; note what cannot be listed."""
-    if output_dir.exists() and not output_dir.is_dir():
-        raise ConfigError(f"{printable(output_dir)} is a file; give a folder to write to.")
-    if input_dir.resolve() == output_dir.resolve():
-        raise ConfigError("the input folder cannot be the output folder too.")
     inside = input_dir.is_dir() and input_dir.resolve() in output_dir.resolve().parents
     found = walk(input_dir, exclude=[output_dir] if inside else [])
     if not found.files and not found.problems:

@@ -8,13 +8,14 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from clamp3.embed import Clamp3
 from clamp3.errors import ConfigError
-from conftest import ROOT, read_ledger
 
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "code" / "extract_clamp3.py"
 
 
@@ -26,6 +27,10 @@ def extract(script, tiny_weights):
 
 def arrays(folder):
     return {path.relative_to(folder).as_posix(): np.load(path) for path in sorted(folder.rglob("*.npy"))}
+
+
+def read_ledger(folder):
+    return [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines() if line.strip()]
 
 
 def environment():

@@ -206,3 +206,34 @@ def search(query: np.ndarray, references: FeatureFolder, top_k: int = 10) -> lis
     """Return the ``top_k`` hits of a query among the vectors of a folder; see `rank`."""
     ranked = rank(query, references.vectors, top_k, references.names)
     return [Hit(place, references.names[row], score) for place, (row, score) in enumerate(ranked, start=1)]
+
+
+def check_same_model(query: Path, folder: Path) -> None:
+    """Refuse to compare vectors that are known to come from different weights.
+
+    Parameters
+    ----------
+    query, folder : Path
+        A query's file and the searched folder. What extraction wrote beside them, or above them, says where they come
+        from; where nothing was written, nothing is known and nothing refused.
+
+    Raises
+    ------
+    DataError
+        If both are known and differ.
+    """
+    asked, searched = _weights_of(query.parent), _weights_of(folder if folder.is_dir() else folder.parent)
+    if asked is not None and searched is not None and asked != searched:
+        raise DataError(
+            f"the query's vector was made with {asked}, the folder's with {searched}; they cannot be compared."
+        )
+
+
+def _weights_of(folder: Path) -> str | None:
+    from clamp3.extract import read_meta
+
+    for place in (folder.resolve(), *folder.resolve().parents):
+        meta = read_meta(place)
+        if meta is not None:
+            return str(meta.get("weights"))
+    return None
