@@ -190,6 +190,36 @@ def test_fewer_workers_when_the_system_allows_no_more(monkeypatch):
         list(process_map(double, [1]))
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_script_needs_no_guard_and_is_not_run_again(tmp_path, method):
+    script = tmp_path / "five_lines.py"
+    script.write_text(
+        "import os.path\n"
+        "from clamp3.jobs import parallel\n"
+        f"parallel.start_method = lambda: {method!r}\n"
+        "print('once')\n"
+        "print(sorted(o.value for o in parallel.process_map(os.path.basename, ['a/b', 'c/d'], n_workers=2)))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("once\n['b', 'd']\n", "")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_functions_and_items_of_a_guarded_script_work(tmp_path, method):
+    script = tmp_path / "guarded.py"
+    script.write_text(
+        "from clamp3.jobs import parallel\n"
+        "class Item:\n    def __init__(self, x): self.x = x\n"
+        "def get(item): return item.x\n"
+        "if __name__ == '__main__':\n"
+        f"    parallel.start_method = lambda: {method!r}\n"
+        "    print([o.value for o in parallel.process_map(get, [Item(1), Item(2)], n_workers=1)])\n"
+        "    print([o.value for o in parallel.process_map(id, [3, Item(2)], n_workers=1)] != [])\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("[1, 2]\nTrue\n", "")
+
+
 def raise_(error: Exception) -> None:
     raise error
 

@@ -15,6 +15,7 @@ import contextlib
 import errno
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import time
@@ -23,6 +24,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from clamp3.errors import Clamp3Error, ConfigError
@@ -144,6 +147,7 @@ class _Pool(Generic[Item, Value]):
         self.fn, self.items, self.n_workers = fn, items, n_workers
         self.timeout_sec, self.memory_mb = timeout_sec, memory_mb
         self.context = multiprocessing.get_context(start_method())
+        self.hide_main = self.context.get_start_method() != "fork" and not _uses_main(fn, items)
         self.waiting = deque(range(len(items)))
         self.alone: deque[int] = deque()  # to be tried again, each in a worker of its own
         self.workers: list[_Worker] = []
@@ -216,7 +220,8 @@ class _Pool(Generic[Item, Value]):
             target=_work, args=(theirs, self.fn, self.timeout_sec, self.memory_mb), daemon=True
         )
         try:
-            process.start()
+            with _main_hidden() if self.hide_main else contextlib.nullcontext():
+                process.start()
         except OSError as error:
             raise Clamp3Error(f"a worker process cannot be started: {error.strerror or error}.") from None
         except (AttributeError, TypeError) as error:  # pickling of ``fn`` under spawn
@@ -261,7 +266,10 @@ class _Pool(Generic[Item, Value]):
         if not worker.ready:
             self.false_starts += 1
             if self.false_starts > 3:
-                raise Clamp3Error(f"worker processes end before they can start ({_death(code)}).")
+                raise Clamp3Error(
+                    f"worker processes end before they can start ({_death(code)}); if what they should do is defined "
+                    "in a script, its main part must stand behind `if __name__ == '__main__':`."
+                )
         if worker.given:
             culprit = worker.given.popleft()
             self.waiting.extendleft(reversed(worker.given))
@@ -291,6 +299,31 @@ def start_method() -> str:
     # A fork copies locks but not the threads that would release them, those of numerical libraries included.
     threads = len(os.listdir("/proc/self/task"))
     return "fork" if threads == 1 and "torch" not in sys.modules else "forkserver"
+
+
+def _uses_main(fn: Callable[..., Any], items: list[Any]) -> bool:
+    """Tell whether a worker needs what the started script itself defines."""
+    if any(type(item).__module__ == "__main__" for item in items):
+        return True
+    try:
+        return b"__main__" in ForkingPickler.dumps((fn, items[0])).tobytes()
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return True
+
+
+@contextlib.contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Keep a spawned worker from running the started script again.
+
+    Python does so for functions defined there. Ours are not, and a script of five lines that encodes a folder has no
+    reason to guard its main part: run again in every worker, it would start workers of its own.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _work(connection: Connection, fn: Callable[[Any], Any], timeout_sec: float, memory_mb: int | None) -> None:
