@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,9 @@ class Abc2Xml:
         self._module.prevloc = 0
         converter = self._module.MusicXml()
         converter.uSyms = dict(converter.uSyms)  # symbols that a tune defines stay its own
-        score: Element = converter.parse(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # it calls pyparsing by its former names
+            score: Element = converter.parse(text)
         _smallest_divisions(score)
         for encoding in score.iter("encoding"):
             for date in encoding.findall("encoding-date"):  # the same text gives the same file on any day

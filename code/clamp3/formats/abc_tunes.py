@@ -71,7 +71,7 @@ def standard_form(text: str) -> tuple[str, list[str]]:
         raise FormatError("the ABC holds a header but no music.")
     numbers = {name: str(number) for number, name in enumerate(voices, start=1)}
     scale = _scale(tune, notes)
-    header = [_renumbered(line, numbers) for line in tune.header]
+    header = sorted((_renumbered(line, numbers) for line in tune.header), key=_place)
     header += [f"V:{numbers[name]} {tune.defined.get(name, 'treble')}" for name in voices]
     for name in voices:
         music = " ".join(tune.music[name])
@@ -139,6 +139,11 @@ def _music(tune: _Tune, line: str) -> None:
             tune.add(text.strip())
 
 
+def _place(line: str) -> int:
+    found = "%LQMK".find(line[0])  # the order in which xml2abc writes them
+    return found if found >= 0 else len("%LQMK")
+
+
 def _renumbered(line: str, numbers: dict[str, str]) -> str:
     if not line.startswith(_DIRECTIVES):
         return line
@@ -157,18 +162,12 @@ def _scale(tune: _Tune, notes: list[str]) -> Fraction:
     if any("[L:" in text for music in tune.music.values() for text in music):
         notes.append("unit length changes within the tune: lengths left as written")
         if not value:
-            _insert_unit(tune, unit)
+            tune.header.append(f"L:{unit}")
         return Fraction(1)
-    tune.header = [line for line in tune.header if not line.startswith("L:")]
-    _insert_unit(tune, UNIT)
+    tune.header = [line for line in tune.header if not line.startswith("L:")] + [f"L:{UNIT}"]
     if unit != UNIT:
         notes.append(f"lengths rewritten from L:{unit} to L:1/8")
     return unit / UNIT
-
-
-def _insert_unit(tune: _Tune, unit: Fraction) -> None:
-    at = next((index for index, line in enumerate(tune.header) if line[:2] in ("Q:", "M:", "K:")), len(tune.header))
-    tune.header.insert(at, f"L:{unit}")
 
 
 def _fraction(text: str) -> Fraction | None:

@@ -85,7 +85,9 @@ def private_copy(name: str) -> Any:
     assert spec is not None and spec.loader is not None, "abctoolkit is a dependency of this package"
     module = importlib.util.module_from_spec(spec)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)  # its regular expressions predate raw strings
+        # Regular expressions without raw strings, and pyparsing's former names.
+        warnings.simplefilter("ignore", SyntaxWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
         spec.loader.exec_module(module)
     return module
 

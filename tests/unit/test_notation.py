@@ -1,0 +1,43 @@
+"""Kern and MEI become MusicXML through music21; what it cannot read has a reason."""
+
+import pytest
+from clamp3.errors import FormatError
+from clamp3.formats.musicxml import musicxml_to_abc
+from clamp3.formats.notation import score_to_musicxml
+
+KERN = b"**kern\n*clefG2\n*k[f#]\n*M4/4\n=1-\n4g\n4a\n4b\n4cc\n==\n*-\n"
+MEI = b"""<?xml version="1.0"?><mei xmlns="http://www.music-encoding.org/ns/mei"><music><body><mdiv><score>
+<scoreDef meter.count="4" meter.unit="4"><staffGrp><staffDef n="1" lines="5" clef.shape="G" clef.line="2"/></staffGrp>
+</scoreDef><section><measure n="1"><staff n="1"><layer n="1"><note pname="c" oct="4" dur="2"/>
+<note pname="d" oct="4" dur="2"/></layer></staff></measure></section></score></mdiv></body></music></mei>"""
+
+
+def abc(data, suffix):
+    return musicxml_to_abc(score_to_musicxml(data, suffix=suffix, name=f"piece{suffix}")).text
+
+
+def test_kern():
+    text = abc(KERN, ".krn")
+    assert "K:G\n" in text
+    assert "M:4/4\n" in text
+    assert " G2 A2 B2 c2 |" in text
+
+
+def test_mei():
+    assert " C4 D4 |" in abc(MEI, ".MEI")
+
+
+@pytest.mark.parametrize(
+    ("data", "suffix", "reason"),
+    [
+        (b"no kern at all", ".krn", "cannot convert this .krn|no notes"),
+        (b" \n", ".krn", "empty"),
+        (b"<mei/>", ".mei", "cannot convert this .mei|no notes"),
+        (b'<!DOCTYPE m [<!ENTITY x SYSTEM "file:///etc/hostname">]><m>&x;</m>', ".mei", "entity"),
+        (KERN.replace(b"4g\n4a\n4b\n4cc\n", b"1r\n"), ".krn", "no notes"),
+        (b"\xff\xff", ".rntxt", "UTF-8"),
+    ],
+)
+def test_unusable_files_have_a_reason(data, suffix, reason):
+    with pytest.raises(FormatError, match=reason):
+        score_to_musicxml(data, suffix=suffix, name="piece")
