@@ -50,6 +50,7 @@ def write_tokenizer(folder):
 def tiny_weights(tmp_path_factory):
     """Return a checkpoint of three small towers with short windows (8 tokens, 12 patches, 6 audio vectors)."""
     import torch
+
     from clamp3.models.config import Clamp3Config, TowerConfig
     from clamp3.models.towers import Clamp3Model
     from clamp3.models.weights import save_safetensors

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from clamp3.embed import Clamp3
 from clamp3.errors import ConfigError
 
@@ -171,6 +172,7 @@ def test_an_output_folder_inside_the_input_is_not_read(extract, music):
 
 def test_m3_features(script, music, tmp_path, capsys):
     import torch
+
     from clamp3.models.config import DecoderConfig, M3Config, TowerConfig
     from clamp3.models.m3 import M3Model
     from clamp3.models.weights import load_m3, save_safetensors

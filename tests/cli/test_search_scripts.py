@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from clamp3.embed import Clamp3
 from clamp3.errors import Clamp3Error, ConfigError, DataError
 

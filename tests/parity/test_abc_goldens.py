@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from clamp3.formats.abc import interleave, is_interleaved
 from clamp3.formats.musicxml import musicxml_to_abc
 from clamp3.patches import encode

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import mido
 import pytest
+from midi_maker import CHANNEL_RANGES, META_TYPES, OTHER_TYPES, damaged, random_file, released_mtf, saved
+
 from clamp3.errors import FormatError
 from clamp3.formats.mtf import midi_to_mtf, mtf_to_midi
-from midi_maker import CHANNEL_RANGES, META_TYPES, OTHER_TYPES, damaged, random_file, released_mtf, saved
 
 GOLDEN = Path(__file__).parent / "golden" / "mtf"
 MUSIC21 = Path(importlib.util.find_spec("music21").origin).parent

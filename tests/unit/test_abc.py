@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+
 from clamp3.errors import FormatError
 from clamp3.formats.abc import abc_to_musicxml, interleave, is_interleaved
 from clamp3.formats.abc_lengths import bar_length

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from clamp3.jobs import atomic
 from clamp3.jobs.atomic import replacing, sweep, write_bytes, write_text
 

@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 import pytest
+
 from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError
 from clamp3.formats import Converted, Kind
 from clamp3.jobs import batch

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from clamp3.formats import Kind
 from clamp3.jobs.cache import VectorCache, content_key, default_cache_dir
 

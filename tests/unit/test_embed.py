@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+
 from clamp3 import batching, patches
 from clamp3.batching import plan
 from clamp3.embed import Clamp3

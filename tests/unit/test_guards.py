@@ -4,6 +4,7 @@ import io
 import zipfile
 
 import pytest
+
 from clamp3.errors import FormatError
 from clamp3.formats import guards
 

@@ -7,6 +7,7 @@ import json
 import os
 
 import pytest
+
 from clamp3.errors import Clamp3Error
 from clamp3.jobs.ledger import Ledger, Row
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from clamp3.errors import DataError
 from clamp3.retrieval import metrics
 

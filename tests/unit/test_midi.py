@@ -4,6 +4,7 @@ import time
 import tracemalloc
 
 import pytest
+
 from clamp3.errors import FormatError
 from clamp3.formats.midi import KEYS, encode_number, read_midi, write_midi
 from clamp3.formats.mtf import midi_to_mtf, mtf_to_midi

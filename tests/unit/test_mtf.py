@@ -4,6 +4,7 @@ import random
 import time
 
 import pytest
+
 from clamp3.errors import FormatError
 from clamp3.formats.mtf import midi_to_mtf, mtf_to_midi
 

@@ -4,6 +4,7 @@ import sys
 import threading
 
 import pytest
+
 from clamp3.errors import FormatError
 from clamp3.formats.musicxml import musicxml_to_abc
 

@@ -1,6 +1,7 @@
 """Kern and MEI become MusicXML through music21; what it cannot read has a reason."""
 
 import pytest
+
 from clamp3.errors import FormatError
 from clamp3.formats.musicxml import musicxml_to_abc
 from clamp3.formats.notation import score_to_musicxml

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+
 from clamp3.errors import Clamp3Error, ConfigError, FormatError
 from clamp3.jobs import parallel
 from clamp3.jobs.parallel import describe, process_map, start_method, usable_cores

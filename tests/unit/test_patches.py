@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+
 from clamp3.errors import FormatError
 from clamp3.patches import BOS, EOS, PAD, PATCH_SIZE, decode, encode, lost_characters, split_text
 

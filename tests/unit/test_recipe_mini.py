@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import mido
 import numpy as np
 import pytest
+
 from clamp3.errors import ConfigError, DataError, FormatError
 from recipes.mini import build_data, evaluate, heldout, pieces, records, scores, split, tokenizer, works
 from recipes.mini import run as recipe

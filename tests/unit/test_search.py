@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 from clamp3.errors import ConfigError, DataError, FormatError
 from clamp3.formats import Kind
 from clamp3.formats.titles import title_of

@@ -4,6 +4,7 @@ import io
 import sys
 
 import pytest
+
 from clamp3.errors import FormatError
 from clamp3.formats import Kind
 from clamp3.formats.abc import interleave, is_interleaved

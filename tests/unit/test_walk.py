@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from clamp3.errors import ConfigError
 from clamp3.formats import Kind
 from clamp3.jobs.walk import printable, walk

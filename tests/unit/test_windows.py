@@ -1,6 +1,7 @@
 """The window plan of behaviour.md section 5, by hand and by its invariants."""
 
 import pytest
+
 from clamp3.windows import windows
 
 
