@@ -84,6 +84,7 @@ def show_answers(
 def evaluate(clamp3: Clamp3, records: list[dict[str, Any]], folder: Path) -> str:
     """Return how well each piece is found by the English lines of its ``analysis``, in one sentence."""
     import numpy as np
+
     from clamp3.formats import Kind
     from clamp3.retrieval.metrics import cosine_ranks
     from clamp3.retrieval.metrics import evaluate as metrics_of
