@@ -1,13 +1,14 @@
 r"""Align text with symbolic music: CLaMP 3's contrastive training (arXiv 2502.10362).
 
 One process, CPU or one GPU:
-    python code/train_clamp3_symbolic.py --train_jsonl data/train.jsonl --init m3 --out runs/s
+    python code/train_clamp3_symbolic.py --train_jsonl train.jsonl --init m3 --out runs/s
 Eight GPUs of one node (8 x 128 pieces per step, as published):
-    torchrun --standalone --nproc_per_node=8 code/train_clamp3_symbolic.py --train_jsonl data/train.jsonl --init m3 --out runs/s
+    torchrun --standalone --nproc_per_node=8 code/train_clamp3_symbolic.py --train_jsonl train.jsonl --init m3 --out runs/s
 Last stage of SAAS, text frozen:
-    python code/train_clamp3_symbolic.py --train_jsonl data/train.jsonl --init runs/saa/best.safetensors --freeze_text --out runs/saas
+    python code/train_clamp3_symbolic.py --train_jsonl train.jsonl --init runs/saa/best.safetensors --freeze_text \
+        --out runs/saas
 A small model with a text tower of its own:
-    python code/train_clamp3_symbolic.py --train_jsonl train.jsonl --eval_jsonl eval.jsonl --init runs/m3/best.safetensors \
+    python code/train_clamp3_symbolic.py --train_jsonl train.jsonl --eval_jsonl eval.jsonl --init m3.safetensors \
         --text_model mini_text/ --text_from_scratch --hidden_size 256 --mixed_precision bf16 --out runs/mini
 Going on after a stop, to the same numbers as without it:
     (the same command) --resume auto

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from clamp3.errors import ConfigError, WeightsError
 from clamp3.models.config import Clamp3Config, DecoderConfig, M3Config, TowerConfig
@@ -52,7 +52,9 @@ def m3_model(config: M3Training) -> M3Model:
             feed_forward=4 * config.width,
             dropout=config.dropout,
         )
-        return M3Model(M3Config(encoder=_tower_of(config), decoder=decoder, patch_length=config.max_patches))
+        model = M3Model(M3Config(encoder=_tower_of(config), decoder=decoder, patch_length=config.max_patches))
+        set_attention_dropout(model, config.attention_dropout)
+        return model
     if len(config.init) > 1:
         raise ConfigError(f"--init of M3 takes one file, got {len(config.init)}.")
     from clamp3.models.weights import load_m3
@@ -63,8 +65,19 @@ def m3_model(config: M3Training) -> M3Model:
     encoder = replace(sizes.encoder, dropout=config.dropout)
     model = M3Model(replace(sizes, encoder=encoder, decoder=replace(sizes.decoder, dropout=config.dropout)))
     model.load_state_dict(loaded.model.state_dict())
+    set_attention_dropout(model, config.attention_dropout)
     logger.info("starting from %s", loaded.identity)
     return model
+
+
+def set_attention_dropout(model: nn.Module, probability: float) -> None:
+    """Give the attention weights of every encoder a dropout of their own; what decodes characters keeps its own."""
+    from clamp3.models.bert import Bert
+
+    for encoder in model.modules():
+        if isinstance(encoder, Bert):
+            for layer in encoder.encoder.layer:
+                layer.attention.self.dropout = probability
 
 
 def _check_crop(config: RunConfig, encoder: TowerConfig) -> None:
@@ -158,5 +171,6 @@ def clamp3_model(config: Clamp3Training) -> tuple[Clamp3Model, tuple[str, ...]]:
     )
     for part, state in states.items():
         model.get_submodule(part).load_state_dict(state)
+    set_attention_dropout(model, config.attention_dropout)
     wanted = {"text": config.freeze_text, "symbolic": config.freeze_symbolic, "audio": "audio" in towers}
     return model, tuple(name for name, frozen in wanted.items() if frozen)

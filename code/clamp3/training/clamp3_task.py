@@ -236,6 +236,6 @@ def make_clamp3_task(config: Clamp3Training, accelerator: Accelerator) -> Clamp3
             line_keep=config.line_keep,
             instrument_removal=config.instrument_removal,
             **settings,
-        ),  # fmt: skip
+        ),
         PairDataset(evaluation, pack, tokenizer, **settings) if evaluation else None,
     )

@@ -65,7 +65,7 @@ def pad(rows: Sequence[np.ndarray], fill: int) -> tuple[np.ndarray, np.ndarray]:
     return values, mask
 
 
-class M3Dataset(Dataset[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]):
+class M3Dataset(Dataset[tuple[np.ndarray, np.ndarray, np.ndarray]]):
     """Pieces with hidden patches.
 
     Parameters
