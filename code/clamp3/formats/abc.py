@@ -5,19 +5,17 @@ where each line is one bar of every voice: ``[V:1]…|[V:2]…|``.
 
 References
 ----------
-The steps are those of the published preparation (abctoolkit 0.0.6, ``rotate`` and ``utils``); that
-package's two functions that print to the screen and give up are replaced here.
+The steps are those of the published preparation (abctoolkit 0.0.6), which prints what it finds and gives up on
+voices of unequal bar count.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
-from typing import NamedTuple
 
-from clamp3.errors import FormatError
 from clamp3.formats import Converted
+from clamp3.formats.abc_bars import Voice, cut_tune, sounding
 from clamp3.formats.abc_lengths import bar_length
 from clamp3.formats.abc_to_xml import abc_to_musicxml
 
@@ -31,16 +29,6 @@ _INNER_BARLINE = re.compile(r"[A-Ga-gxz][^|]*\|[^A-Za-z]*[A-Ga-gxz]")
 LENGTH_TOLERANCE = 0.125  # a 64th note: xml2abc rounds odd tuplets to 64ths
 
 __all__ = ["abc_to_musicxml", "interleave", "is_interleaved"]
-
-
-class Voices(NamedTuple):
-    """A tune cut into bars: header lines, then per voice (``V:1`` …) what stands where."""
-
-    header: list[str]
-    prefix: dict[str, str]
-    left: dict[str, list[str]]
-    bars: dict[str, list[str]]
-    right: dict[str, list[str]]
 
 
 def is_interleaved(text: str) -> bool:
@@ -96,10 +84,7 @@ def interleave(text: str) -> Converted:
 
         text, notes = standard_form(text)
         lines = text.splitlines(keepends=True)
-    try:
-        return _woven(_clean(lines), notes)
-    except (IndexError, KeyError, ValueError) as error:
-        raise FormatError(f"a voice of this ABC has no bars: {type(error).__name__}: {error}.") from error
+    return _woven(_clean(lines), notes)
 
 
 def _in_standard_form(lines: list[str]) -> bool:
@@ -130,41 +115,40 @@ def _clean(lines: list[str]) -> list[str]:
 
 
 def _woven(lines: list[str], notes: list[str]) -> Converted:
-    from abctoolkit import rotate, utils
+    header, voices = cut_tune(lines)
+    notes += _made_equal(voices)
+    first, last = sounding(list(voices.values()))
+    notes += _disagreements(voices, first, last)
+    kept = {name: voice.without_empty(first, last) for name, voice in voices.items()}
+    rows = [line if line.endswith("\n") else line + "\n" for line in header]
+    for index in range(len(kept["V:1"].bars)):
+        row = []
+        for name, voice in kept.items():
+            if index < len(voice.bars):
+                start = "" if index else voice.prefix + voice.opening
+                row.append(f"[{name}]{start}{voice.bars[index]}{voice.closing[index]}")
+        rows.append("".join(row) + "\n")
+    return Converted("".join(rows), tuple(notes))
 
-    tune = Voices(*utils.extract_barline_and_bartext_dict(lines))
-    notes += _made_equal(tune)
-    first, last = _sounding(tune, utils.find_valid_bar_index)
-    notes += _disagreements(tune, first, last)
-    kept = utils.merge_barline_and_bartext_dict(
-        tune.header,
-        tune.prefix,
-        {voice: [left[0], *left[first + 1 : last]] for voice, left in tune.left.items()},
-        {voice: bars[first:last] for voice, bars in tune.bars.items()},
-        {voice: [*right[first : last - 1], right[-1]] for voice, right in tune.right.items()},
-    )
-    return Converted("".join(rotate.rotate_abc(kept)), tuple(notes))
 
-
-def _made_equal(tune: Voices) -> list[str]:
+def _made_equal(voices: dict[str, Voice]) -> list[str]:
     """Fill voices that have fewer bars than the longest with invisible rests; the published tool gives up."""
-    longest = max(tune.bars, key=lambda voice: len(tune.bars[voice]))
-    n_bars = len(tune.bars[longest])
+    longest = max(voices.values(), key=lambda voice: len(voice.bars))
+    n_bars = len(longest.bars)
     notes = []
-    for voice, bars in tune.bars.items():
-        missing = range(len(bars), n_bars)
+    for name, voice in voices.items():
+        missing = range(len(voice.bars), n_bars)
         if missing:
-            notes.append(f"{voice} has {len(bars)} bars of {n_bars}: filled with invisible rests")
+            notes.append(f"{name} has {len(voice.bars)} bars of {n_bars}: filled with invisible rests")
         for index in missing:
-            bars.append(f"x{max(1, round(bar_length(tune.bars[longest][index])))}")
-            tune.left[voice].append(tune.right[voice][-1])
-            tune.right[voice].append(tune.right[longest][index])
+            voice.bars.append(f"x{max(1, round(bar_length(longest.bars[index])))}")
+            voice.closing.append(longest.closing[index])
     return notes
 
 
-def _disagreements(tune: Voices, first: int, last: int) -> list[str]:
+def _disagreements(voices: dict[str, Voice], first: int, last: int) -> list[str]:
     """Name the bars in which voices last unequally long, as the published tool prints on the screen."""
-    reference, *others = tune.bars.values()
+    reference, *others = [voice.bars for voice in voices.values()]
     if not others:
         return []
     unequal = []
@@ -175,12 +159,3 @@ def _disagreements(tune: Voices, first: int, last: int) -> list[str]:
     if not unequal:
         return []
     return [f"voices last unequally long in {len(unequal)} of {last - first} bars, first in bar {unequal[0]}"]
-
-
-def _sounding(tune: Voices, find: Callable[[list[str]], tuple[int, int]]) -> tuple[int, int]:
-    """Return the range of bars from the first to the last that is not empty in every voice."""
-    ranges = [find(bars) for bars in tune.bars.values()]
-    first, last = min(start for start, _ in ranges), max(stop for _, stop in ranges)
-    if first >= last:
-        raise FormatError("no voice holds a note.")
-    return first, last

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from clamp3.errors import FormatError
+from clamp3.formats.abc_bars import BAR_SIGN
 
 UNIT = Fraction(1, 8)  # what the models were trained with; patches leave the line "L:1/8" out
 _FIELD = re.compile(r"([A-Za-z]):")
@@ -22,7 +23,6 @@ _LENGTHS = re.compile(
     r'"[^"]*"|![^!\n]*!|\+[a-z]+\+|\[[A-Za-z]:[^\]]*\]|\{[^}]*\}'
     r"|(?P<note>\[[^\]|:\d][^\]|]*\]|[_^=]*[A-Ga-gxz][,']*)(?P<n>\d*)(?P<slash>/*)(?P<d>\d*)"
 )
-_BARLINE = re.compile(r"(\|\|:|:\|\||\[\|:|:\|\]|\|\]:|:\[\||\|:|::|:\||\[\||\|\||\|\]|\|)")
 _IN_BODY = "KLMQ"  # fields that change the music where they stand
 _WORDS = "ABDFGHNORSr"  # origin, book, notes …: words about the tune, which the models must not see
 _DIRECTIVES = ("%%score", "%%staves")
@@ -66,7 +66,7 @@ def standard_form(text: str) -> tuple[str, list[str]]:
     tune = _read(_first_tune(text.split("\n"), notes))
     if not any(line[:2] in ("K:", "M:", "L:") for line in tune.header) and "|" not in text:
         raise FormatError("this is no ABC: it has neither a K:, M: or L: field nor a bar line.")
-    voices = [name for name in tune.order if _BARLINE.sub("", "".join(tune.music[name])).strip()]
+    voices = [name for name in tune.order if BAR_SIGN.sub("", "".join(tune.music[name])).strip()]
     if not voices:
         raise FormatError("the ABC holds a header but no music.")
     numbers = {name: str(number) for number, name in enumerate(voices, start=1)}
@@ -195,21 +195,6 @@ def _rescaled(music: str, scale: Fraction) -> str:
 
 
 def _barred(music: str) -> str:
-    """Join bar lines that stand next to each other and close the last bar: one sign between two bars."""
-    pieces = _BARLINE.split(music.replace(":||:", "::").replace(":|:", "::"))
-    bars = [pieces[0]]
-    for sign, text in zip(pieces[1::2], pieces[2::2], strict=True):
-        if len(bars) > 2 and not bars[-1].strip():
-            bars[-2] = _joined(bars[-2], sign)
-            bars[-1] = text
-        else:
-            bars += [sign, text]
-    if bars[-1].strip():
-        bars.append(" |")
-    return "".join(bars)
-
-
-def _joined(first: str, second: str) -> str:
-    if first.startswith(":") and second.endswith(":"):
-        return "::"
-    return first if first.startswith(":") or second == "|" else second
+    """Close the last bar and write the end and start of a repeat as one sign."""
+    music = music.replace(":||:", "::").replace(":|:", "::")
+    return music if not BAR_SIGN.split(music)[-1].strip() else music + " |"

@@ -1,0 +1,179 @@
+"""Standard ABC cut into voices and bars, with the rules of the published preparation.
+
+Kept because the published weights learned from texts cut this way: which signs end a bar, that numbers of
+endings belong to the sign before them, that a voice's leading inline fields stand before its first sign, and
+which bars count as empty.
+
+References
+----------
+abctoolkit 0.0.6: ``utils.extract_barline_and_bartext_dict``, ``utils.strip_empty_bars``, ``rotate.rotate_abc``;
+tests/unit/test_abc_oracle.py compares.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from clamp3.errors import FormatError
+
+BAR_SIGN = re.compile(r"(\|\|:|:\|\||\[\|:|:\|\]|\|\]:|:\[\||\|:|::|:\||\[\||\|\||\|\]|\|)")
+_IS_SIGN = BAR_SIGN.fullmatch
+_INLINE_FIELD = re.compile(r"\[[A-Za-z]:[^\]]*\]")
+_ENDING = re.compile(r"[0-9,.:-]*")
+_DECORATION = re.compile(r"![^!]+!")
+_ANNOTATION = re.compile(r'"[\^_<>@][^"]*"|("[^"]*")')
+_NOTE = re.compile(r"[A-Ga-g]")
+_EMPTY_LETTERS = frozenset("ZzXx")
+
+
+@dataclass
+class Voice:
+    """One voice: what stands before its first sign, that sign, and its bars with the sign after each."""
+
+    prefix: str
+    opening: str
+    bars: list[str]
+    closing: list[str]
+
+    def without_empty(self, first: int, last: int) -> Voice:
+        """Return bars ``first`` to ``last`` (exclusive); the opening and the final sign stay."""
+        kept = Voice(
+            self.prefix, self.opening, self.bars[first:last], [*self.closing[first : last - 1], self.closing[-1]]
+        )
+        if kept.is_plain():
+            return kept
+        # The published tool writes the voice out here and cuts it again; only odd texts come out different.
+        text = "".join(f"{bar} {sign} " for bar, sign in zip(kept.bars, kept.closing, strict=True))
+        return cut_voice(f"{kept.prefix}{kept.opening} {text}")
+
+    def is_plain(self) -> bool:
+        """Tell whether cutting the voice again would give the same: text and signs alternate."""
+        if any(not bar or _IS_SIGN(bar) for bar in self.bars):
+            return False
+        return bool(self.opening) or bool(_INLINE_FIELD.sub("", self.bars[0]).strip())
+
+
+def cut_tune(lines: list[str]) -> tuple[list[str], dict[str, Voice]]:
+    """Return the header lines and the voices (``V:1`` …) of standard ABC.
+
+    Parameters
+    ----------
+    lines : list of str
+        With line ends; the music begins at the last line that reads ``V:1``.
+
+    Raises
+    ------
+    FormatError
+        If there is no such line or a voice has no bar.
+    """
+    start = next((index for index in range(len(lines) - 1, -1, -1) if lines[index].strip() == "V:1"), None)
+    if start is None:
+        raise FormatError("the ABC has no voice V:1.")
+    texts: dict[str, list[str]] = {}
+    text: list[str] = []
+    for line in lines[start:]:
+        if line.startswith("V:"):
+            text = texts[line.strip()] = []
+        else:
+            text.append(line)
+    return lines[:start], {name: cut_voice("".join(text)) for name, text in texts.items()}
+
+
+def cut_voice(text: str) -> Voice:
+    """Cut the music of one voice at its bar signs.
+
+    Raises
+    ------
+    FormatError
+        If it has no complete bar.
+    """
+    pieces = _alternating(BAR_SIGN.split(text.strip()))
+    if len(pieces) < 2:
+        raise FormatError("a voice has no bar.")
+    opening = prefix = ""
+    if _IS_SIGN(pieces[0]):
+        start = 1
+        opening = pieces[0]
+    elif not _INLINE_FIELD.sub("", pieces[0]).strip():
+        start = 2
+        prefix, opening = pieces[0].strip(), pieces[1]
+    else:
+        start = 0
+    bars: list[str] = []
+    closing: list[str] = []
+    for index in range(start, len(pieces), 2):
+        bar = pieces[index].strip().replace("\n", "")
+        if bar[0] == ":" or bar[0].isdigit():
+            ending = _ENDING.match(bar).end()  # type: ignore[union-attr]  # matches the empty string at worst
+            ending = min(ending, len(bar) - 1)
+            if closing:
+                closing[-1] += bar[:ending]
+            else:
+                opening += bar[:ending]
+            bar = bar[ending:].strip()
+        if index + 1 == len(pieces):
+            break  # music after the last sign is lost, as the published tool has it
+        bars.append(bar)
+        closing.append(pieces[index + 1])
+    if not bars:
+        raise FormatError("a voice has no bar.")
+    return Voice(prefix, opening, bars, closing)
+
+
+def _alternating(pieces: list[str]) -> list[str]:
+    """Drop blank pieces and join signs that then stand side by side, so that text and signs alternate.
+
+    The published tool drops a repeated sign; at two different ones it takes signs for music from there on.
+    """
+    kept: list[str] = []
+    for piece in pieces:
+        if not piece or piece.isspace():
+            continue
+        if kept and _IS_SIGN(piece) and _IS_SIGN(kept[-1]):
+            kept[-1] = joined_signs(kept[-1], piece)
+        else:
+            kept.append(piece)
+    return kept
+
+
+def joined_signs(first: str, second: str) -> str:
+    """Return one bar sign for two in a row: an end and a start of a repeat become ``::``, else the stronger stays."""
+    if first == second:
+        return first
+    if first.startswith(":") and second.endswith(":"):
+        return "::"
+    return first if first.startswith(":") or second == "|" else second
+
+
+def sounding(voices: list[Voice]) -> tuple[int, int]:
+    """Return the range from the first to the last bar (exclusive) that is not empty in every voice.
+
+    Raises
+    ------
+    FormatError
+        If there is none.
+    """
+    first = min(
+        next((index for index, bar in enumerate(voice.bars) if _opens(bar)), len(voice.bars)) for voice in voices
+    )
+    last = max(
+        next((index for index in range(len(voice.bars) - 1, -1, -1) if _sounds(voice.bars[index])), -1)
+        for voice in voices
+    )
+    if first > last:
+        raise FormatError("no voice holds a note.")
+    return first, last + 1
+
+
+def _opens(bar: str) -> bool:
+    """Tell whether a bar may be the first: a change of key or metre counts, for it acts on what follows."""
+    return any(letter.isalpha() and letter not in _EMPTY_LETTERS for letter in _without_remarks(bar))
+
+
+def _sounds(bar: str) -> bool:
+    return _NOTE.search(_INLINE_FIELD.sub("", _without_remarks(bar))) is not None
+
+
+def _without_remarks(bar: str) -> str:
+    return _ANNOTATION.sub(r"\1", _DECORATION.sub("", bar))
