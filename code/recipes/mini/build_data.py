@@ -101,6 +101,7 @@ def link_part(out: Path, name: str, rows: list[dict[str, Any]]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    from clamp3.errors import DataError
     from clamp3.jobs.atomic import write_text
     from recipes.mini.records import make_record
     from recipes.mini.split import assign, drop_copies
@@ -137,6 +138,9 @@ def main(argv: list[str] | None = None) -> int:
     }  # fmt: skip
     write_text(out / "stats.json", json.dumps(stats, indent=1, ensure_ascii=False) + "\n")
     print(json.dumps(stats, indent=1, ensure_ascii=False))
+    empty = [name for name, count in counts.items() if not count]
+    if empty:
+        raise DataError(f"no pieces for {' and '.join(empty)}: too few were converted, or --limit is too small.")
     return 0
 
 

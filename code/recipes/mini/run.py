@@ -60,7 +60,7 @@ def clamp3_flags(work: Path, minutes: float) -> list[str]:
         "--train_jsonl", str(work / "data/train.jsonl"), "--eval_jsonl", str(work / "data/valid.jsonl"),
         "--out", str(work / "clamp3"), "--init", str(work / "m3/best.safetensors"),
         "--text_model", str(work / "text"), "--text_from_scratch", "--hidden_size", "256",
-        "--batch_size", "128", "--learning_rate", "5e-4", "--warmup_steps", "200",
+        "--patch_length", "256", "--batch_size", "128", "--learning_rate", "5e-4", "--warmup_steps", "200",
         "--schedule", "cosine", "--max_grad_norm", "1", "--max_minutes", f"{minutes:g}",
         "--mixed_precision", "no", "--save_every", "0", "--seed", str(SEED), "--resume", "auto",
     ]  # fmt: skip
