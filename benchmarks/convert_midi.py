@@ -26,10 +26,11 @@ from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
+from machine import write_result
+
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, parser_for, run
 from clamp3.errors import ConfigError, FormatError
 from clamp3.formats import Converted, Kind, kind_of
-from machine import write_result
 
 TEXT_TYPES = ["text", "copyright", "track_name", "instrument_name", "lyrics", "marker", "cue_marker", "device_name"]
 
@@ -190,9 +191,10 @@ def measure(args: argparse.Namespace, work: Path) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> int:
     """Measure, write the result, print it."""
     args = build_parser().parse_args(argv)
+    import mido  # noqa: F401 - loaded before the clock starts; forked workers have it
+
     import clamp3.formats.mtf
     import clamp3.jobs.batch  # noqa: F401
-    import mido  # noqa: F401 - loaded before the clock starts; forked workers have it
 
     with tempfile.TemporaryDirectory() as folder:
         result = measure(args, Path(folder))
