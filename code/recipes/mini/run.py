@@ -108,13 +108,15 @@ def export(work: Path) -> None:
 
 
 def install(work: Path) -> None:
-    """Copy the result into the package."""
+    """Copy the result, its numbers and the list of held-out pieces to where the package and the demo read them."""
     import shutil
 
     target = CODE / "clamp3/models/mini"
     target.mkdir(parents=True, exist_ok=True)
     for name in ("mini.safetensors", "tokenizer.json"):
         shutil.copyfile(work / "export" / name, target / name)
+    shutil.copyfile(work / "evaluation.json", target / "evaluation.json")
+    shutil.copyfile(work / "data/heldout.txt", CODE / "recipes/mini/heldout.txt")
 
 
 def steps(args: argparse.Namespace) -> dict[str, Callable[[], None]]:
