@@ -98,6 +98,7 @@ class Vectors:
 def retrieval(queries: Any, references: Any) -> dict[str, float]:
     """Return all metrics where query i is answered by reference i."""
     import numpy as np
+
     from clamp3.retrieval.metrics import cosine_ranks, evaluate
 
     found = evaluate(cosine_ranks(queries, references, np.arange(len(queries))), len(references))
@@ -116,6 +117,7 @@ def zero_shot(music: Any, prompts: Any, truth: Sequence[int], names: Sequence[st
         Of the C classes.
     """
     import numpy as np
+
     from clamp3.retrieval.metrics import unit_rows
 
     guess = (unit_rows(music) @ unit_rows(prompts).T).argmax(axis=1)

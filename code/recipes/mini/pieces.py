@@ -27,6 +27,7 @@ def musicxml_of(work: Source, root: Path) -> bytes:
     """Return the MusicXML of a piece: as it is, or made from ABC or kern."""
     if work.kind == "abc":
         from abctoolkit.abc2xml import fixDoctype, getXmlDocs
+
         from clamp3.errors import FormatError
 
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

@@ -93,6 +93,7 @@ def export(work: Path) -> None:
     import shutil
 
     import torch
+
     from clamp3.errors import DataError
     from clamp3.models.weights import load_model, save_safetensors
 

@@ -154,8 +154,9 @@ def read_musicxml(data: bytes) -> Score:
     """
     from xml.etree.ElementTree import ParseError
 
-    from clamp3.errors import FormatError
     from defusedxml.ElementTree import fromstring
+
+    from clamp3.errors import FormatError
 
     try:
         root = _plain(fromstring(data, forbid_dtd=False))
