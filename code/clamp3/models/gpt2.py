@@ -86,15 +86,17 @@ class Gpt2(nn.Module):
         self.transformer = _Transformer(config)
         self.lm_head = nn.Linear(config.width, config.vocab_size, bias=False)
         self.lm_head.weight = self.transformer.wte.weight
-        self._initialise(config.n_layers)
+        self.initialise()
 
     def forward(self, embeds: Tensor) -> Tensor:
         """Return logits (N, T, vocabulary) of embeddings (N, T, D); a position sees itself and those before."""
         return cast(Tensor, self.lm_head(self.transformer(embeds)))
 
     @torch.no_grad()
-    def _initialise(self, n_layers: int) -> None:
-        """Draw as GPT-2 does: N(0, 0.02), and less for layers that end a residual branch."""
+    def initialise(self, generator: torch.Generator | None = None) -> None:
+        """Draw weights as GPT-2 does: N(0, 0.02), and less for layers that end a residual branch."""
+        n_branches = 2 * len(self.transformer.h)
         for name, weight in self.named_parameters():
             if weight.ndim == 2 and not weight.is_meta:
-                weight.normal_(std=0.02 / (2 * n_layers) ** 0.5 if name.endswith("c_proj.weight") else 0.02)
+                std = 0.02 / n_branches**0.5 if name.endswith("c_proj.weight") else 0.02
+                weight.normal_(std=std, generator=generator)

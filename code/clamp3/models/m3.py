@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clamp3.models.bert import initialise
 from clamp3.models.config import M3Config
 from clamp3.models.gpt2 import Gpt2
 from clamp3.models.towers import PatchEncoder
@@ -71,14 +72,19 @@ class M3Model(nn.Module):
     Parameters
     ----------
     config : M3Config
-        Sizes; weights are random, drawn from the global random state.
+        Sizes; weights are random.
+    generator : torch.Generator, optional
+        Source of the random weights; None uses the global one.
     """
 
-    def __init__(self, config: M3Config) -> None:
+    def __init__(self, config: M3Config, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
         self.encoder = PatchEncoder(config.encoder, config.patch_size)
         self.decoder = PatchDecoder(config)
+        if generator is not None:
+            initialise(self.encoder, generator)
+            self.decoder.base.initialise(generator)
 
     def forward(self, patches: Tensor, mask: Tensor | None, selected: Tensor, corrupted: Tensor) -> Tensor:
         """Return the loss of rebuilding the selected patches.

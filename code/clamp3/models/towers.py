@@ -17,7 +17,7 @@ from clamp3.models.bert import Bert, initialise
 from clamp3.models.config import N_CODES, Clamp3Config, TowerConfig
 
 
-class PatchEmbedding(nn.Module):
+class PatchEmbedding(nn.Linear):
     """A linear layer over the one-hot codes of a patch, computed as a sum of gathered columns.
 
     The weight has the published shape (D, P * 128) but lies in memory column by column, so that the gather reads whole
@@ -26,11 +26,9 @@ class PatchEmbedding(nn.Module):
     """
 
     def __init__(self, patch_size: int, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(patch_size * N_CODES, width).t())
-        self.bias = nn.Parameter(torch.zeros(width))
-        if not self.weight.is_meta:
-            nn.init.normal_(self.weight, std=0.02)
+        super().__init__(patch_size * N_CODES, width)
+        self.weight = nn.Parameter(self.weight.detach().t().contiguous().t())
+        initialise(self)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # Also an assigned tensor is laid out by columns; the caller's dict is torch's own shallow copy.
