@@ -26,6 +26,7 @@ from clamp3.jobs.batch import LEDGER_NAME, Summary
 from clamp3.jobs.crew import Alone, Crew
 from clamp3.jobs.ledger import Ledger, Row
 from clamp3.jobs.naming import output_names, shared_stems
+from clamp3.jobs.progress import progress
 from clamp3.jobs.walk import printable, walk
 from clamp3.pipeline import Encoder, Result
 
@@ -102,14 +103,22 @@ def extract_folder(
         listed = crew.agree(listed)
         base = input_dir if input_dir.is_dir() else input_dir.parent
         tasks = [Task(row[0], row[1], Kind(row[2])) for row in listed]
-        for piece in crew.claim(len(tasks)):
-            job = _Piece(tasks[piece.start : piece.stop], base, output_dir, ledger, task=task, root=root)
-            since = time.monotonic()
-            for result in encoder.stream(job.sources(), batch_size=batch_size, temporal=temporal, n_workers=n_workers):
-                now = time.monotonic()
-                job.finish(result, now - since, summary)
-                since = now
-            summary.skipped += job.n_skipped
+        with progress(len(tasks), "encoding", shown=crew.rank == 0) as advance:
+            passed = 0
+            for piece in crew.claim(len(tasks)):
+                advance(piece.start - passed)  # what the other processes took
+                job = _Piece(tasks[piece.start : piece.stop], base, output_dir, ledger, task=task, root=root)
+                since = time.monotonic()
+                for result in encoder.stream(
+                    job.sources(), batch_size=batch_size, temporal=temporal, n_workers=n_workers
+                ):
+                    now = time.monotonic()
+                    job.finish(result, now - since, summary)
+                    since = now
+                    advance(1)
+                advance(job.n_skipped)
+                summary.skipped += job.n_skipped
+                passed = piece.stop
     _merge(summary, crew)
     summary.seconds = time.monotonic() - started
     return summary

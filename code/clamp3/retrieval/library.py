@@ -12,6 +12,7 @@ import numpy as np
 from clamp3.errors import Clamp3Error, DataError
 from clamp3.formats.titles import title_of
 from clamp3.inputs import Item, Source, modality_of
+from clamp3.jobs.progress import progress
 from clamp3.jobs.walk import walk
 from clamp3.retrieval.search import Hit, rank
 
@@ -69,13 +70,15 @@ def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10) -> Answer
     vectors: list[np.ndarray] = []
     kept: list[Source] = []
     n_cached = 0
-    for result in clamp3.stream(sources):
-        if result.value is None:
-            failures.append((result.name, result.error or "no vector"))
-        else:
-            vectors.append(result.value)
-            kept.append(sources[result.index])
-            n_cached += result.cached
+    with progress(len(sources), "encoding") as advance:
+        for result in clamp3.stream(sources):
+            advance(1)
+            if result.value is None:
+                failures.append((result.name, result.error or "no vector"))
+            else:
+                vectors.append(result.value)
+                kept.append(sources[result.index])
+                n_cached += result.cached
     if not vectors:
         kinds = ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in _suffixes(found.ignored))
         reason = f" (first: {failures[0][0]}: {failures[0][1]})" if failures else f" (it has: {kinds})" if kinds else ""

@@ -1,0 +1,94 @@
+"""The released inference path, rebuilt from its description, as the yardstick of `extract.py`.
+
+One input at a time; every window padded to its full length (512 patches, 128 tokens); patches as one-hot vectors of
+8,192 numbers through a dense layer; transformers' BERT and XLM-R with eager attention; all towers built with random
+weights and then overwritten from the checkpoint.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PATCHES, CODES, PATCH_SIZE, TOKENS = 512, 128, 64, 128
+
+
+class ReleasedWay:
+    """All towers of a released checkpoint, and both encodings that are compared."""
+
+    def __init__(self, weights: Path, text_model: Path) -> None:
+        import torch
+        from transformers import AutoConfig, AutoTokenizer, BertConfig, BertModel, XLMRobertaModel
+
+        self.torch = torch
+        self.tokenizer = AutoTokenizer.from_pretrained(str(text_model))
+        symbolic = BertConfig(vocab_size=1, hidden_size=768, max_position_embeddings=PATCHES)
+        audio = BertConfig(vocab_size=1, hidden_size=768, max_position_embeddings=128)
+        text = AutoConfig.from_pretrained(str(text_model))
+        for config in (symbolic, audio, text):
+            config._attn_implementation = "eager"
+        self.symbolic, self.audio, self.text = BertModel(symbolic), BertModel(audio), XLMRobertaModel(text)
+        self.patch_embedding = torch.nn.Linear(PATCH_SIZE * CODES, 768)
+        self.symbolic_proj, self.text_proj = torch.nn.Linear(768, 768), torch.nn.Linear(768, 768)
+        state = torch.load(weights, map_location="cpu", weights_only=True)["model"]
+        for prefix, module in (
+            ("symbolic_model.base.", self.symbolic),
+            ("symbolic_model.patch_embedding.", self.patch_embedding),
+            ("symbolic_proj.", self.symbolic_proj),
+            ("audio_model.", self.audio),
+            ("text_model.", self.text),
+            ("text_proj.", self.text_proj),
+        ):
+            module.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+            module.eval()
+
+    def music(self, text: str) -> np.ndarray:
+        """Return the (768,) vector of interleaved ABC or MTF text."""
+        from clamp3 import patches
+
+        return self._weighted(patches.encode(text), PATCHES, self._music_window)
+
+    def words(self, text: str) -> np.ndarray:
+        """Return the (768,) vector of a sentence."""
+        ids = np.asarray(self.tokenizer(text)["input_ids"], np.int64)
+        return self._weighted(ids, TOKENS, self._text_window)
+
+    def _weighted(self, values: np.ndarray, limit: int, encode: Any) -> np.ndarray:
+        parts = [values[start : start + limit] for start in range(0, len(values), limit)]
+        weights = np.array([len(part) for part in parts], np.float32)
+        if len(parts) > 1:
+            parts[-1] = values[-limit:]
+        with self.torch.no_grad():
+            vectors = np.stack([encode(part).numpy() for part in parts])
+        return np.asarray((vectors * weights[:, None]).sum(0) / weights.sum())
+
+    def _music_window(self, codes: np.ndarray) -> Any:
+        torch = self.torch
+        padded = np.zeros((PATCHES, PATCH_SIZE), np.int64)
+        padded[: len(codes)] = codes
+        mask = torch.zeros(1, PATCHES)
+        mask[0, : len(codes)] = 1
+        one_hot = torch.nn.functional.one_hot(torch.from_numpy(padded)[None], CODES).float().flatten(2)  # (1, L, 8192)
+        hidden = self.symbolic(inputs_embeds=self.patch_embedding(one_hot), attention_mask=mask)["last_hidden_state"]
+        return self.symbolic_proj(_mean(hidden, mask))[0]
+
+    def _text_window(self, ids: np.ndarray) -> Any:
+        torch = self.torch
+        padded = np.full(TOKENS, self.tokenizer.pad_token_id, np.int64)
+        padded[: len(ids)] = ids
+        mask = torch.zeros(1, TOKENS)
+        mask[0, : len(ids)] = 1
+        hidden = self.text(torch.from_numpy(padded)[None], attention_mask=mask)["last_hidden_state"]
+        return self.text_proj(_mean(hidden, mask))[0]
+
+
+def _mean(hidden: Any, mask: Any) -> Any:
+    weight = mask.unsqueeze(-1)
+    return (hidden * weight).sum(1) / weight.sum(1)
+
+
+if __name__ == "__main__":  # start-up to the first vector, measured from outside: released_way.py WEIGHTS TEXT_MODEL
+    ReleasedWay(Path(sys.argv[1]), Path(sys.argv[2])).words("a lively jig")

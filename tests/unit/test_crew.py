@@ -1,0 +1,67 @@
+"""Sharing a list of work: every number once, small pieces last, one summary for all."""
+
+import threading
+
+import pytest
+
+from clamp3.jobs.crew import Alone, StoreCrew, crew_from_environment
+
+
+def run_ranks(size, body):
+    """Run ``body(crew)`` on threads that share an in-memory store; return the results by rank."""
+    from torch.distributed import HashStore
+
+    store = HashStore()
+    results = [None] * size
+    barrier = threading.Barrier(size)
+
+    def target(rank):
+        barrier.wait()
+        results[rank] = body(StoreCrew(store, rank, size))
+
+    threads = [threading.Thread(target=target, args=(rank,), daemon=True) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+    return results
+
+
+@pytest.mark.parametrize("total", [0, 1, 7, 1000, 5000])
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_every_number_is_claimed_once(total, size):
+    pieces = [piece for part in run_ranks(size, lambda crew: list(crew.claim(total))) for piece in part]
+    assert sorted(number for piece in pieces for number in piece) == list(range(total))
+    last = max(pieces, key=lambda piece: piece.start, default=range(0))
+    assert len(last) <= 1  # the last pieces are small, so that nobody works alone for long
+    assert all(len(piece) <= 256 for piece in pieces)
+
+
+def test_two_lists_in_a_row_do_not_mix():
+    def body(crew):
+        return [sum(len(piece) for piece in crew.claim(100)), sum(len(piece) for piece in crew.claim(40))]
+
+    counts = run_ranks(3, body)
+    assert [sum(part[i] for part in counts) for i in range(2)] == [100, 40]
+
+
+def test_rank_0_decides_and_all_see_all():
+    def body(crew):
+        decided = crew.agree({"list": [["ä\udcff", 1]]} if crew.rank == 0 else None)
+        return decided, crew.gather(crew.rank * 10)
+
+    assert run_ranks(3, body) == [({"list": [["ä\udcff", 1]]}, [0, 10, 20])] * 3
+
+
+def test_alone():
+    crew = Alone()
+    assert [number for piece in crew.claim(1300) for number in piece] == list(range(1300))
+    assert crew.agree([1]) == [1] and crew.gather(2) == [2]
+
+
+def test_without_a_launcher_a_process_is_alone(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert isinstance(crew_from_environment(), Alone)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert isinstance(crew_from_environment(), Alone)
