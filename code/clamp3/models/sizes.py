@@ -40,10 +40,8 @@ def bert_sizes(shapes: Shapes, prefix: str, *, like: TowerConfig | None = None) 
     feed_forward = _shape(shapes, f"{prefix}encoder.layer.0.intermediate.dense.weight")[0]
     width = words[1]
     if like is None and width % HEAD_WIDTH:
-        raise WeightsError(
-            f"the number of heads of an encoder of width {width} is not in the file; "
-            "name the folder with its config.json by --text_model."
-        )
+        hint = "; name the folder with its config.json by --text_model" if prefix.startswith("text") else ""
+        raise WeightsError(f"the file does not say how many heads its encoder of width {width} has{hint}.")
     xlm_r = types == 1
     return TowerConfig(
         width=width,

@@ -268,20 +268,21 @@ def _describe(checkpoint: Checkpoint, text_model: str | os.PathLike[str] | None)
     path = checkpoint.path
     if checkpoint.kind != "clamp3":
         raise WeightsError(f"{path} holds M3 weights, which have no joint space; use code/extract_m3.py with them.")
-    folder = Path(text_model) if text_model is not None and Path(text_model).is_dir() else None
+    named = Path(text_model).expanduser() if text_model is not None else None
+    folder = named if named is not None and named.is_dir() else None
+    if text_model is not None and folder is None and not is_hub_name(text_model):
+        raise ConfigError(f"--text_model {text_model}: no such folder, and no Hugging Face name either.")
     if checkpoint.config is not None:
         config = Clamp3Config.from_dict(checkpoint.config)
     else:
         config = clamp3_sizes(checkpoint.shapes, folder)
-    if text_model is not None and folder is None and not is_hub_name(text_model):
-        raise ConfigError(f"--text_model {text_model}: no such folder, and no Hugging Face name either.")
     tokenizer_dir: Path | str | None = folder or (str(text_model) if text_model is not None else None)
     if tokenizer_dir is None:
-        named = checkpoint.info.get("text_model")
+        stated = checkpoint.info.get("text_model")
         if any((path.parent / file).is_file() for file in TOKENIZER_FILES):
             tokenizer_dir = path.parent
-        elif isinstance(named, str):
-            tokenizer_dir = Path(named) if Path(named).is_dir() else named
+        elif isinstance(stated, str):
+            tokenizer_dir = Path(stated) if Path(stated).is_dir() else stated
         elif checkpoint.config is None:
             tokenizer_dir = RELEASED_TEXT_MODEL
     return Described(path, config, tokenizer_dir, identity(path), checkpoint.info)
