@@ -20,6 +20,7 @@ from clamp3.errors import ConfigError, DataError, FormatError
 from clamp3.formats.arrays import read_array
 
 SCORE_DECIMALS = 7
+_ROUNDING = 1e-4  # far above what single precision gets wrong in a cosine
 _CHUNK_ROWS = 8192  # bounds the float64 copy to 50 MB at width 768
 
 
@@ -192,14 +193,25 @@ def rank(
         raise ConfigError(f"top_k is {top_k}; at least 1 result must be asked for.")
     if names is not None and len(names) != len(reference):
         raise DataError(f"{len(names)} names for {len(reference)} references.")
-    scores = cosine(query, reference)
-    candidates = np.arange(len(scores))
-    if top_k < len(scores):
-        # Everything that ties with the k-th best stays in, so that the name decides and not the partition.
-        threshold = np.partition(scores, len(scores) - top_k)[len(scores) - top_k]
-        candidates = np.flatnonzero(scores >= threshold)
-    order = sorted(candidates.tolist(), key=lambda row: (-scores[row], names[row] if names is not None else row))
-    return [(row, float(scores[row])) for row in order[:top_k]]
+    candidates = _near(query, reference, top_k)
+    scores = dict(zip(candidates.tolist(), cosine(query, reference[candidates]).tolist(), strict=True))
+    order = sorted(scores, key=lambda row: (-scores[row], names[row] if names is not None else row))
+    return [(row, scores[row]) for row in order[:top_k]]
+
+
+def _near(query: np.ndarray, reference: np.ndarray, top_k: int) -> np.ndarray:
+    """Return the rows that may be among the best, in ascending order: all that single precision cannot rule out."""
+    reference = np.asarray(reference)
+    if reference.ndim != 2 or reference.shape[1] != np.size(query) or top_k >= len(reference):
+        return np.arange(len(reference))  # `cosine` says what is wrong with shapes
+    vectors = reference.astype(np.float32, copy=False)
+    direction = np.asarray(query, np.float32).reshape(-1)
+    tiny = np.finfo(np.float32).tiny
+    norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors)) * max(float(np.linalg.norm(direction)), tiny)
+    scores = (vectors @ direction) / np.maximum(norms, tiny)
+    # Everything that may tie with the k-th best stays in, so that the name decides and not the rounding.
+    threshold = np.partition(scores, len(scores) - top_k)[len(scores) - top_k]
+    return np.flatnonzero(scores >= threshold - _ROUNDING)
 
 
 def search(query: np.ndarray, references: FeatureFolder, top_k: int = 10) -> list[Hit]:
