@@ -5,6 +5,8 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -208,6 +210,16 @@ def test_the_header_can_be_read_without_this_code(own):
     assert metadata["kind"] == "clamp3"
     assert json.loads(metadata["config"])["hidden_size"] == 40
     assert json.loads(metadata["info"])["steps"] == 12
+
+
+def test_loading_imports_neither_transformers_nor_the_compiler_of_torch(own):
+    code = (
+        "import sys; from clamp3.models.weights import load_model; "
+        f"load_model({str(own)!r}, ('text', 'symbolic', 'audio')); "
+        "print([name for name in ('transformers', 'torch._dynamo') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 # ---- M3 -----------------------------------------------------------------------------------------------------------

@@ -21,9 +21,9 @@ from clamp3.models.config import TowerConfig
 class _Embeddings(nn.Module):
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
-        self.word_embeddings = nn.Embedding(config.vocab_size, config.width)
-        self.position_embeddings = nn.Embedding(config.max_length, config.width)
-        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.width)
+        self.word_embeddings = table(config.vocab_size, config.width)
+        self.position_embeddings = table(config.max_length, config.width)
+        self.token_type_embeddings = table(config.type_vocab_size, config.width)
         self.LayerNorm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
         self.pad_id = config.pad_id
@@ -167,6 +167,14 @@ class Bert(nn.Module):
             raise TypeError("give either input_ids or inputs_embeds")
         hidden = self.embeddings(input_ids, inputs_embeds)
         return cast(Tensor, self.encoder(hidden, key_mask(attention_mask)))
+
+
+def table(n_rows: int, width: int) -> nn.Embedding:
+    """Return an embedding whose weights are yet to be drawn.
+
+    ``nn.Embedding`` draws at once, which on the meta device imports torch's compiler: a second at every start.
+    """
+    return nn.Embedding.from_pretrained(torch.empty(n_rows, width), freeze=False)
 
 
 def key_mask(mask: Tensor | None) -> Tensor | None:

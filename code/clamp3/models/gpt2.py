@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clamp3.models.bert import table
 from clamp3.models.config import DecoderConfig
 
 
@@ -65,8 +66,8 @@ class _Block(nn.Module):
 class _Transformer(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
-        self.wte = nn.Embedding(config.vocab_size, config.width)
-        self.wpe = nn.Embedding(config.max_length, config.width)
+        self.wte = table(config.vocab_size, config.width)
+        self.wpe = table(config.max_length, config.width)
         self.h = nn.ModuleList(_Block(config) for _ in range(config.n_layers))
         self.ln_f = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.dropout = config.dropout
