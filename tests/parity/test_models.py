@@ -15,6 +15,7 @@ from clamp3.models.towers import Clamp3Model
 from clamp3.models.weights import load_model
 from clamp3.patches import MASK, encode
 
+TRAINING = GOLDEN.parent / "training"
 TOWERS = {"text": ("text_",), "symbolic": ("symbolic_",), "audio": ("audio_",)}
 INPUTS = sorted(path.name for path in (GOLDEN / "inputs").iterdir())
 MODALITY = {"txt": "text", "abc": "symbolic", "mtf": "symbolic", "npy": "audio"}
@@ -127,7 +128,7 @@ def test_token_ids_equal_the_published_ones(tmp_path, files):
         (tmp_path / file).write_bytes((GOLDEN / "tiny_xlmr" / file).read_bytes())
     tokenizer = load_tokenizer(tmp_path)
     published = json.loads((GOLDEN / "text_token_ids.json").read_text(encoding="utf-8"))
-    trace = json.loads((GOLDEN / "training.json").read_text(encoding="utf-8"))["train_trace"]["texts"]
+    trace = json.loads((TRAINING / "golden.json").read_text(encoding="utf-8"))["train_trace"]["texts"]
     assert [tokenizer.encode_lines([text]) for text in trace] == published.pop("train_trace")
     assert len(published) == 5
     for name, ids in published.items():
@@ -143,12 +144,12 @@ def test_m3_loss_equals_the_published_one():
     )
     state = {
         name: seeded(name, shape) + (1 if ".ln_" in name and name.endswith("weight") else 0)
-        for name, shape in manifest("m3_tiny_manifest.json").items()
+        for name, shape in manifest("../training/m3_tiny_manifest.json").items()
     }
     model = M3Model(config)
     model.load_state_dict(state, strict=True)
-    golden = json.loads((GOLDEN / "training.json").read_text(encoding="utf-8"))["m3"]
-    patches = torch.from_numpy(encode((GOLDEN / "bwv114.7.abc").read_text(encoding="utf-8")))[None]
+    golden = json.loads((TRAINING / "golden.json").read_text(encoding="utf-8"))["m3"]
+    patches = torch.from_numpy(encode((TRAINING / "bwv114.7.abc").read_text(encoding="utf-8")))[None]
     assert patches.shape[1] == golden["patches"]
     selected = torch.zeros(patches.shape[:2], dtype=torch.bool)
     selected[:, 1::3] = True
