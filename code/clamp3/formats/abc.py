@@ -148,14 +148,14 @@ def _made_equal(voices: dict[str, Voice]) -> list[str]:
 
 def _disagreements(voices: dict[str, Voice], first: int, last: int) -> list[str]:
     """Name the bars in which voices last unequally long, as the published tool prints on the screen."""
-    reference, *others = [voice.bars for voice in voices.values()]
-    if not others:
+    if len(voices) < 2:
         return []
-    unequal = []
-    for index in range(first, last):
-        length = bar_length(reference[index])
-        if any(abs(bar_length(bars[index]) - length) > LENGTH_TOLERANCE for bars in others):
-            unequal.append(index + 1)
+    lengths = [map(bar_length, voice.bars[first:last]) for voice in voices.values()]
+    unequal = [
+        first + number
+        for number, bar in enumerate(zip(*lengths, strict=True), start=1)
+        if max(bar) - min(bar) > LENGTH_TOLERANCE
+    ]
     if not unequal:
         return []
     return [f"voices last unequally long in {len(unequal)} of {last - first} bars, first in bar {unequal[0]}"]

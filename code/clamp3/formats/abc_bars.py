@@ -17,8 +17,10 @@ from dataclasses import dataclass
 
 from clamp3.errors import FormatError
 
-BAR_SIGN = re.compile(r"(\|\|:|:\|\||\[\|:|:\|\]|\|\]:|:\[\||\|:|::|:\||\[\||\|\||\|\]|\|)")
-_IS_SIGN = BAR_SIGN.fullmatch
+# In the order in which they are tried.
+SIGNS = ("||:", ":||", "[|:", ":|]", "|]:", ":[|", "|:", "::", ":|", "[|", "||", "|]", "|")
+BAR_SIGN = re.compile("(" + "|".join(map(re.escape, SIGNS)) + ")")
+_SIGNS = frozenset(SIGNS)
 _INLINE_FIELD = re.compile(r"\[[A-Za-z]:[^\]]*\]")
 _ENDING = re.compile(r"[0-9,.:-]*")
 _DECORATION = re.compile(r"![^!]+!")
@@ -49,7 +51,7 @@ class Voice:
 
     def is_plain(self) -> bool:
         """Tell whether cutting the voice again would give the same: text and signs alternate."""
-        if any(not bar or _IS_SIGN(bar) for bar in self.bars):
+        if any(not bar or bar in _SIGNS for bar in self.bars):
             return False
         return bool(self.opening) or bool(_INLINE_FIELD.sub("", self.bars[0]).strip())
 
@@ -92,7 +94,7 @@ def cut_voice(text: str) -> Voice:
     if len(pieces) < 2:
         raise FormatError("a voice has no bar.")
     opening = prefix = ""
-    if _IS_SIGN(pieces[0]):
+    if pieces[0] in _SIGNS:
         start = 1
         opening = pieces[0]
     elif not _INLINE_FIELD.sub("", pieces[0]).strip():
@@ -126,11 +128,13 @@ def _alternating(pieces: list[str]) -> list[str]:
 
     The published tool drops a repeated sign; at two different ones it takes signs for music from there on.
     """
+    if all(map(str.strip, pieces[2:-1:2])):  # as nearly always; blank at the ends at most
+        return pieces[not pieces[0].strip() : len(pieces) - (not pieces[-1].strip())]
     kept: list[str] = []
     for piece in pieces:
         if not piece or piece.isspace():
             continue
-        if kept and _IS_SIGN(piece) and _IS_SIGN(kept[-1]):
+        if kept and piece in _SIGNS and kept[-1] in _SIGNS:
             kept[-1] = joined_signs(kept[-1], piece)
         else:
             kept.append(piece)
