@@ -76,8 +76,9 @@ def set_attention_dropout(model: nn.Module, probability: float) -> None:
 
     for encoder in model.modules():
         if isinstance(encoder, Bert):
-            for layer in encoder.encoder.layer:
-                layer.attention.self.dropout = probability
+            for name, part in encoder.named_modules():
+                if name.endswith("attention.self"):
+                    part.dropout = probability  # type: ignore[assignment]
 
 
 def _check_crop(config: RunConfig, encoder: TowerConfig) -> None:

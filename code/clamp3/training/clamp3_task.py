@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
-import os
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from clamp3.errors import ConfigError
 from clamp3.models.towers import Clamp3Model
 from clamp3.training.batches import epoch_batches, length_parts
 from clamp3.training.build import clamp3_model, text_tokenizer
 from clamp3.training.config import Clamp3Training
 from clamp3.training.data import EVALUATION, CollatePairs, PairDataset, Record, read_jsonl
-from clamp3.training.loss import ContrastiveLoss, contrastive_loss
+from clamp3.training.loss import contrastive_loss, gather_with_gradient
+from clamp3.training.measures import dimensions, mean_reciprocal_rank
 from clamp3.training.pack import PatchPack, check_problems, open_pack
 from clamp3.training.splits import split
 from clamp3.training.text import evaluation_lines
@@ -39,11 +41,19 @@ class PairEncoder(nn.Module):
         Towers ("text", "symbolic", "audio") that are not trained: no gradient, no dropout.
     sub_batches : int
         Length-sorted parts a batch is encoded in. Vectors do not depend on it; padding is saved.
+    standardise : bool
+        Keep running statistics for `comparable`.
     """
 
-    def __init__(self, model: Clamp3Model, *, frozen: Sequence[str] = (), sub_batches: int = 1) -> None:
+    def __init__(
+        self, model: Clamp3Model, *, frozen: Sequence[str] = (), sub_batches: int = 1, standardise: bool = False
+    ) -> None:
         super().__init__()
         self.model, self.frozen, self.sub_batches = model, tuple(frozen), sub_batches
+        width = model.config.hidden_size
+        self.norms = nn.ModuleDict(
+            {side: nn.BatchNorm1d(width, affine=False) for side in ("text", "symbolic")} if standardise else {}
+        )
         for name in self.frozen:
             for part in ("model", "proj"):
                 model.get_submodule(f"{name}_{part}").requires_grad_(False)
@@ -74,13 +84,29 @@ class PairEncoder(nn.Module):
         music = self._features(self.model.symbolic_features, patches, music_mask, "symbolic")
         return text, music
 
+    def comparable(self, vectors: Tensor, side: str) -> Tensor:
+        """Return vectors (B, E) of the global batch as the loss compares them.
 
-@torch.no_grad()
-def mean_reciprocal_rank(query: Tensor, reference: Tensor) -> Tensor:
-    """Return the MRR of row i of ``reference`` (N, E) for row i of ``query`` (N, E); cosine, ties count against."""
-    query, reference = nn.functional.normalize(query.float(), dim=1), nn.functional.normalize(reference.float(), dim=1)
-    scores = query @ reference.T  # (N, N)
-    return (1 / (scores >= scores.diagonal()[:, None]).sum(1)).mean()
+        As they are (released), or standardised per dimension and of length 1. The latter keeps small towers that
+        start at random from mapping everything to one point, where the gradient of the released loss vanishes.
+        """
+        if side not in self.norms:
+            return vectors
+        return nn.functional.normalize(self.norms[side](vectors.float()), dim=1)
+
+    @torch.no_grad()
+    def exported(self) -> Clamp3Model:
+        """Return the model; standardisation becomes part of copied projections, so that it is a plain CLaMP 3."""
+        if not self.norms:
+            return self.model
+        model = copy.deepcopy(self.model)
+        for side, norm in self.norms.items():
+            assert isinstance(norm, nn.BatchNorm1d) and norm.running_mean is not None and norm.running_var is not None
+            scale, projection = (norm.running_var + norm.eps).rsqrt(), model.get_submodule(f"{side}_proj")
+            assert isinstance(projection, nn.Linear)
+            projection.weight.mul_(scale[:, None])
+            projection.bias.sub_(norm.running_mean).mul_(scale)
+        return model
 
 
 class Clamp3Task:
@@ -91,7 +117,6 @@ class Clamp3Task:
     ) -> None:
         self.config, self.module = config, encoder
         self.train_data, self.eval_data = train, evaluation
-        self.contrastive = ContrastiveLoss(config.logit_scale)
         self.collate_pairs = CollatePairs(train.tokenizer.pad_id)
 
     def collate(self, items: Sequence[Any]) -> dict[str, Tensor]:
@@ -116,7 +141,10 @@ class Clamp3Task:
     def loss(self, wrapped: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the contrastive loss of the global batch."""
         text, music = wrapped(batch["ids"], batch["text_mask"], batch["patches"], batch["music_mask"])
-        return self.contrastive(text, music), {"batch_mrr": mean_reciprocal_rank(text.detach(), music.detach())}
+        text, music = (gather_with_gradient(vectors) for vectors in (text, music))
+        text, music = self.module.comparable(text, "text"), self.module.comparable(music, "symbolic")
+        loss = contrastive_loss(text, music, logit_scale=self.config.logit_scale)
+        return loss, {"batch_mrr": mean_reciprocal_rank(text.detach(), music.detach())}
 
     @torch.no_grad()
     def evaluate(self, wrapped: nn.Module, accelerator: Accelerator) -> dict[str, float]:
@@ -134,10 +162,11 @@ class Clamp3Task:
             batch = self.collate([data[EVALUATION, index] for index in group])
             batch = {name: value.to(accelerator.device) for name, value in batch.items()}
             text, music = self.module(batch["ids"], batch["text_mask"], batch["patches"], batch["music_mask"])
-            found.append((group, text.float().cpu(), music.float().cpu()))
+            text, music = self.module.comparable(text, "text"), self.module.comparable(music, "symbolic")
+            found.append((group, pair[0].float().cpu(), pair[1].float().cpu()))
         found = gather_object(found)
         back = torch.tensor([index for group, _, _ in found for index in group]).argsort()
-        text, music = (torch.cat([part[side] for part in found])[back] for side in (1, 2))
+        text, music = torch.cat([part[1] for part in found])[back], torch.cat([part[2] for part in found])[back]
         # Neighbours in a JSONL are often alike: batches are drawn in a fixed random order.
         mixed = list(range(len(data)))
         random.Random(f"evaluation/{self.config.seed}").shuffle(mixed)
@@ -149,13 +178,16 @@ class Clamp3Task:
             "loss": total / len(data),
             "mrr_text_to_music": float(mean_reciprocal_rank(text, music)),
             "mrr_music_to_text": float(mean_reciprocal_rank(music, text)),
+            "text_dimensions": dimensions(text),
+            "music_dimensions": dimensions(music),
         }
 
     def export(self, path: Path, info: dict[str, Any]) -> None:
         """Write the model as safetensors."""
         from clamp3.models.weights import save_safetensors
 
-        save_safetensors(self.module.model, self.module.model.config, path, info=info)
+        model = self.module.exported()
+        save_safetensors(model, model.config, path, info=info)
 
 
 Row = tuple[str, dict[str, Any] | None, Path]
@@ -200,8 +232,6 @@ def make_clamp3_task(config: Clamp3Training, accelerator: Accelerator) -> Clamp3
     WeightsError
         If weights that are asked for are absent.
     """
-    from clamp3.errors import ConfigError
-
     if config.train_jsonl is None:
         raise ConfigError("Name the training data: --train_jsonl FILE (or CLAMP3_TRAIN_JSONL in code/config.py).")
     sides: list[list[Row]] = []
@@ -209,7 +239,7 @@ def make_clamp3_task(config: Clamp3Training, accelerator: Accelerator) -> Clamp3
         sides.append([(*row, path.parent) for row in read_jsonl(path)] if path else [])
     paths = sorted({file for side in sides for _, fields, folder in side if fields for file in _files(fields, folder)})
     with accelerator.main_process_first():
-        pack = open_pack(paths, config.pack or config.out / "pack", n_workers=os.cpu_count())
+        pack = open_pack(paths, config.pack or config.out / "pack")
     number = {path: index for index, path in enumerate(paths)}
     train, problems = _records(sides[0], pack, number)
     check_problems(problems, len(sides[0]), config.max_bad)
@@ -223,19 +253,19 @@ def make_clamp3_task(config: Clamp3Training, accelerator: Accelerator) -> Clamp3
         logger.info("CLaMP 3: %d training pieces, %d evaluation pieces", len(train), len(evaluation))
     tokenizer = text_tokenizer(config)
     model, frozen = clamp3_model(config)
-    encoder = PairEncoder(model, frozen=frozen, sub_batches=config.sub_batches)
-    settings = {"limit": config.crop_length, "text_length": config.text_length, "seed": config.seed}
-    return Clamp3Task(
-        config,
-        encoder,
-        PairDataset(
-            train,
+    encoder = PairEncoder(model, frozen=frozen, sub_batches=config.sub_batches, standardise=config.standardise)
+
+    def dataset(records: list[Record]) -> PairDataset:
+        return PairDataset(
+            records,
             pack,
             tokenizer,
+            limit=config.crop_length,
+            text_length=config.text_length,
+            seed=config.seed,
             text_dropout=config.text_dropout,
             line_keep=config.line_keep,
             instrument_removal=config.instrument_removal,
-            **settings,
-        ),
-        PairDataset(evaluation, pack, tokenizer, **settings) if evaluation else None,
-    )
+        )
+
+    return Clamp3Task(config, encoder, dataset(train), dataset(evaluation) if evaluation else None)

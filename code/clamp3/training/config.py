@@ -4,6 +4,7 @@
 values go into every checkpoint. No torch here, so ``--help`` is quick.
 """
 
+# ruff: noqa: RUF009 (_setting is dataclasses.field with a help text)
 from __future__ import annotations
 
 import argparse
@@ -172,6 +173,9 @@ class Clamp3Training(RunConfig):
     )
     freeze_symbolic: bool = _setting(False, "do not train the symbolic tower")
     logit_scale: float = _setting(1.0, "constant factor on the dot products", name="LOGIT_SCALE")
+    standardise: bool = _setting(
+        False, "compare vectors standardised over the batch, by cosine: for towers that start at random (no = released)"
+    )
     init: tuple[str, ...] = _setting([], "weights to start from, in order: M3 and CLaMP 3 names or files")
     sub_batches: int = _setting(
         4, "length-sorted parts a batch is encoded in; the result is the same, padding is saved"

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from clamp3.errors import ConfigError, DataError
+from clamp3.errors import DataError
 
 
 class _GatherWithGradient(torch.autograd.Function):
@@ -69,17 +69,3 @@ def contrastive_loss(text: Tensor, music: Tensor, *, logit_scale: float = 1.0) -
     logits = logit_scale * text.float() @ music.float().T  # (B, B)
     target = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-
-
-class ContrastiveLoss(nn.Module):
-    """``contrastive_loss`` over the batches of all ranks, with a fixed scale."""
-
-    def __init__(self, logit_scale: float = 1.0) -> None:
-        super().__init__()
-        if not logit_scale > 0:
-            raise ConfigError(f"logit_scale must be positive, got {logit_scale}.")
-        self.logit_scale = logit_scale
-
-    def forward(self, text: Tensor, music: Tensor) -> Tensor:
-        """Gather both sides, (B, D) each, then compute the loss of the global batch on every rank."""
-        return contrastive_loss(gather_with_gradient(text), gather_with_gradient(music), logit_scale=self.logit_scale)

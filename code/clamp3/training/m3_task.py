@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from clamp3.models.m3 import M3Model
+from clamp3.models.towers import masked_mean
 from clamp3.training.batches import epoch_batches
 from clamp3.training.build import m3_model
 from clamp3.training.config import M3Training
 from clamp3.training.data import EVALUATION, M3Dataset, collate_m3
+from clamp3.training.measures import dimensions
 from clamp3.training.pack import PatchPack, check_problems, list_symbolic, open_pack
 from clamp3.training.splits import split
 
@@ -65,22 +66,33 @@ class M3Task:
 
     @torch.no_grad()
     def evaluate(self, wrapped: nn.Module, accelerator: Accelerator) -> dict[str, float]:
-        """Return the mean loss per character with nothing corrupted, as the released evaluation has it."""
-        if self.eval_data is None or not len(self.eval_data):
+        """Return the mean loss per character with nothing corrupted, as the released evaluation has it.
+
+        ``dimensions`` tells how many directions the pieces' mean vectors spread over: near 1 the encoder has
+        collapsed, and what the loss shows is the decoder alone.
+        """
+        from accelerate.utils import gather_object
+
+        data = self.eval_data
+        if data is None or not len(data):
             return {}
         self.module.eval()
-        order = sorted(range(len(self.eval_data)), key=lambda index: self.eval_data.lengths[index])  # type: ignore[union-attr]
+        order = sorted(range(len(data)), key=lambda index: data.lengths[index])
         size = self.config.batch_size
         groups = [order[at : at + size] for at in range(0, len(order), size)]
+        vectors: list[Tensor] = []
         sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
         for group in groups[accelerator.process_index :: accelerator.num_processes]:
-            batch = self.collate([self.eval_data[EVALUATION, index] for index in group])
+            batch = self.collate([data[EVALUATION, index] for index in group])
             batch = {name: value.to(accelerator.device) for name, value in batch.items()}
             count = n_characters(batch["patches"], batch["selected"])
             loss = self.module(batch["patches"], batch["mask"], batch["selected"], batch["corrupted"])
             sums += torch.stack((loss.double() * count, count.double()))
-        total, count = accelerator.reduce(sums, "sum").tolist()
-        return {"loss": total / max(count, 1)}
+            with accelerator.autocast():
+                hidden = self.module.encoder(batch["corrupted"], batch["mask"])
+            vectors.append(masked_mean(hidden.float(), batch["mask"]).cpu())
+        total, n_decoded = accelerator.reduce(sums, "sum").tolist()
+        return {"loss": total / max(n_decoded, 1), "dimensions": dimensions(torch.cat(gather_object(vectors)))}
 
     def export(self, path: Path, info: dict[str, Any]) -> None:
         """Write the model as safetensors."""
@@ -105,7 +117,7 @@ def make_m3_task(config: M3Training, accelerator: Accelerator) -> M3Task:
     paths = train_files + [path for path in eval_files if path not in set(train_files)]
     check_problems([], len(train_files), config.max_bad)
     with accelerator.main_process_first():
-        pack = open_pack(paths, config.pack or config.out / "pack", n_workers=os.cpu_count())
+        pack = open_pack(paths, config.pack or config.out / "pack")
     check_problems(list(pack.problems.values()), len(paths), config.max_bad)
     if eval_files:
         named = set(eval_files)
@@ -120,10 +132,16 @@ def make_m3_task(config: M3Training, accelerator: Accelerator) -> M3Task:
     check_problems([], len(train), config.max_bad)
     if accelerator.is_main_process:
         logger.info("M3: %d training files, %d evaluation files", len(train), len(evaluation))
-    settings = {"limit": config.crop_length, "mask_ratio": config.mask_ratio, "seed": config.seed}
-    return M3Task(
-        config,
-        m3_model(config),
-        M3Dataset(pack, train, decode_limit=config.decode_limit, **settings),
-        M3Dataset(pack, evaluation, decode_limit=0, **settings) if evaluation else None,
-    )
+
+    def dataset(files: list[int], decode_limit: int) -> M3Dataset:
+        return M3Dataset(
+            pack,
+            files,
+            limit=config.crop_length,
+            mask_ratio=config.mask_ratio,
+            decode_limit=decode_limit,
+            seed=config.seed,
+        )
+
+    train_data = dataset(train, config.decode_limit)
+    return M3Task(config, m3_model(config), train_data, dataset(evaluation, 0) if evaluation else None)

@@ -9,16 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 from clamp3.errors import DataError, FormatError
+from clamp3.formats import Kind
+from clamp3.jobs.atomic import replacing, write_text
+from clamp3.jobs.parallel import process_map
+from clamp3.jobs.walk import walk
 from clamp3.patches import PATCH_SIZE, encode
 from clamp3.training.instruments import without_instruments
 
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 VERSION = 1
 FULL, PLAIN = 0, 1  # with instruments as written; without
 SUFFIXES = (".abc", ".mtf")
+PARALLEL_FROM = 200  # files; below, starting processes takes longer than the work
 
 
 def read_symbolic(path: Path) -> str:
@@ -55,16 +57,10 @@ def list_symbolic(roots: Iterable[Path]) -> list[Path]:
 
     Raises
     ------
-    DataError
+    ConfigError
         If a root does not exist.
     """
-    found: set[Path] = set()
-    for root in roots:
-        if not root.exists():
-            raise DataError(f"{root} does not exist; name a folder with .abc or .mtf files.")
-        files = [root] if root.is_file() else root.rglob("*")
-        found.update(path for path in files if path.suffix.lower() in SUFFIXES and path.is_file())
-    return sorted(found)
+    return sorted({found.path for root in roots for found in walk(root, {Kind.ABC, Kind.MTF}).files})
 
 
 def _encode_file(path: Path) -> tuple[np.ndarray, np.ndarray | None] | str:
@@ -118,12 +114,15 @@ def _key(paths: Sequence[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _encoded(paths: Sequence[Path], n_workers: int) -> Iterator[tuple[np.ndarray, np.ndarray | None] | str]:
-    if n_workers < 2 or len(paths) < 200:
-        yield from map(_encode_file, paths)
+def _encoded(
+    paths: Sequence[Path], n_workers: int | None
+) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray | None] | str]]:
+    """Yield (file index, patches or reason), in any order."""
+    if len(paths) < PARALLEL_FROM:
+        yield from ((index, _encode_file(path)) for index, path in enumerate(paths))
         return
-    with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_encode_file, paths, chunksize=32)
+    for outcome in process_map(_encode_file, paths, n_workers=n_workers, desc="packing"):
+        yield outcome.index, outcome.value if outcome.value is not None else f"{paths[outcome.index]}: {outcome.error}."
 
 
 def open_pack(paths: Sequence[Path], folder: Path, *, n_workers: int | None = None) -> PatchPack:
@@ -147,7 +146,7 @@ def open_pack(paths: Sequence[Path], folder: Path, *, n_workers: int | None = No
     name = _key(paths)
     data_path, index_path = folder / f"{name}.u8", folder / f"{name}.json"
     if not index_path.exists():
-        _build(paths, data_path, index_path, n_workers or os.cpu_count() or 1)
+        _build(paths, data_path, index_path, n_workers)
     index = json.loads(index_path.read_text(encoding="utf-8"))
     spans = np.array(index["spans"], dtype=np.int64).reshape(len(paths), 2, 2)
     size = data_path.stat().st_size // PATCH_SIZE
@@ -159,35 +158,23 @@ def open_pack(paths: Sequence[Path], folder: Path, *, n_workers: int | None = No
     return PatchPack(data, spans, {int(key): reason for key, reason in index["problems"].items()})
 
 
-def _build(paths: Sequence[Path], data_path: Path, index_path: Path, n_workers: int) -> None:
-    from tqdm import tqdm
-
+def _build(paths: Sequence[Path], data_path: Path, index_path: Path, n_workers: int | None) -> None:
     spans = np.full((len(paths), 2, 2), -1, dtype=np.int64)
     problems: dict[int, str] = {}
     at = 0
-    temporary = data_path.with_name(f".{data_path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            progress = tqdm(_encoded(paths, n_workers), total=len(paths), desc="packing", unit="file", leave=False)
-            for index, found in enumerate(progress):
-                if isinstance(found, str):
-                    problems[index] = found
+    with replacing(data_path) as temporary, temporary.open("wb") as file:
+        for index, found in _encoded(paths, n_workers):
+            if isinstance(found, str):
+                problems[index] = found
+                continue
+            for variant, patches in enumerate(found):
+                if patches is None:
+                    spans[index, variant] = spans[index, FULL]
                     continue
-                for variant, patches in enumerate(found):
-                    if patches is None:
-                        spans[index, variant] = spans[index, FULL]
-                        continue
-                    file.write(np.ascontiguousarray(patches, dtype=np.uint8).tobytes())
-                    spans[index, variant] = at, len(patches)
-                    at += len(patches)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, data_path)
-    finally:
-        temporary.unlink(missing_ok=True)
+                file.write(np.ascontiguousarray(patches, dtype=np.uint8).tobytes())
+                spans[index, variant] = at, len(patches)
+                at += len(patches)
     # The index is written last: a pack without it does not exist.
-    from clamp3.jobs.atomic import write_text
-
     write_text(index_path, json.dumps({"spans": spans.tolist(), "problems": problems}))
     logger.info("packed %d files, %d patches, %.0f MB", len(paths) - len(problems), at, at * PATCH_SIZE / 1e6)
 
