@@ -3,7 +3,8 @@ r"""Align text with symbolic music: CLaMP 3's contrastive training (arXiv 2502.1
 One process, CPU or one GPU:
     python code/train_clamp3_symbolic.py --train_jsonl train.jsonl --init m3 --out runs/s
 Eight GPUs of one node (8 x 128 pieces per step, as published):
-    torchrun --standalone --nproc_per_node=8 code/train_clamp3_symbolic.py --train_jsonl train.jsonl --init m3 --out runs/s
+    torchrun --standalone --nproc_per_node=8 code/train_clamp3_symbolic.py --train_jsonl train.jsonl --init m3 \
+        --out runs/s
 Last stage of SAAS, text frozen:
     python code/train_clamp3_symbolic.py --train_jsonl train.jsonl --init runs/saa/best.safetensors --freeze_text \
         --out runs/saas

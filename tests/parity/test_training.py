@@ -1,4 +1,4 @@
-"""Training against the released code: tests/parity/golden/training/golden.json (see ../shared/README.md for how it was made).
+"""Training against the released code: golden/training/golden.json, measured at commit 9016d2b in float32 on a CPU.
 
 Weights are drawn tensor by tensor from their names, so no weight file is needed.
 """
@@ -39,7 +39,9 @@ def seeded_model():
     symbolic = TowerConfig(width=96, n_layers=2, n_heads=4, feed_forward=192, max_length=512, dropout=0.0)
     fields = {**text.to_dict(), "dropout": 0.0}
     model = Clamp3Model(Clamp3Config(text=TowerConfig(**fields), symbolic=symbolic, hidden_size=96))
-    model.load_state_dict({name: torch.from_numpy(seeded(name, tuple(t.shape))) for name, t in model.state_dict().items()})
+    model.load_state_dict(
+        {name: torch.from_numpy(seeded(name, tuple(t.shape))) for name, t in model.state_dict().items()}
+    )
     return model
 
 
@@ -65,8 +67,8 @@ def test_losses_of_the_released_code(tmp_path, sub_batches):
         records, open_pack(paths, tmp_path), load_tokenizer(TINY), limit=512, text_length=128, seed=0,
         text_dropout=False, instrument_removal=0.0, random_crops=False,
     )  # fmt: skip
-    config = Clamp3Training(out=tmp_path, batch_size=8, epochs=8, learning_rate=1e-3, warmup_steps=0, log_every=1, eval_split=0.0,
-                            dropout=0.0, save_every=0, mixed_precision="no")  # fmt: skip
+    config = Clamp3Training(out=tmp_path, batch_size=8, epochs=8, learning_rate=1e-3, warmup_steps=0, log_every=1,
+                            eval_split=0.0, dropout=0.0, save_every=0, mixed_precision="no")  # fmt: skip
     task = Clamp3Task(config, PairEncoder(seeded_model(), sub_batches=sub_batches), data, None)
     Trainer(task, config, make_accelerator(config)).fit()
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

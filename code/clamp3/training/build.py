@@ -78,7 +78,7 @@ def set_attention_dropout(model: nn.Module, probability: float) -> None:
         if isinstance(encoder, Bert):
             for name, part in encoder.named_modules():
                 if name.endswith("attention.self"):
-                    part.dropout = probability  # type: ignore[assignment]
+                    part.dropout = probability
 
 
 def _check_crop(config: RunConfig, encoder: TowerConfig) -> None:

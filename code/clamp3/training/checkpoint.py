@@ -150,8 +150,10 @@ def find_resume(resume: str, out: Path) -> Path | None:
 
 # A resumed run may live elsewhere, last longer and save at other times; everything else must stay.
 MAY_CHANGE = frozenset(
-    ["out", "resume", "max_minutes", "max_steps", "epochs", "save_every", "save_minutes", "log_every", "workers"]
-    + ["wandb", "pack", "max_bad"]
+    {
+        *("out", "pack", "resume", "workers", "wandb", "max_bad"),
+        *("epochs", "max_steps", "max_minutes", "save_every", "save_minutes", "log_every"),
+    }
 )
 
 

@@ -163,7 +163,7 @@ class Clamp3Task:
             batch = {name: value.to(accelerator.device) for name, value in batch.items()}
             text, music = self.module(batch["ids"], batch["text_mask"], batch["patches"], batch["music_mask"])
             text, music = self.module.comparable(text, "text"), self.module.comparable(music, "symbolic")
-            found.append((group, pair[0].float().cpu(), pair[1].float().cpu()))
+            found.append((group, text.float().cpu(), music.float().cpu()))
         found = gather_object(found)
         back = torch.tensor([index for group, _, _ in found for index in group]).argsort()
         text, music = torch.cat([part[1] for part in found])[back], torch.cat([part[2] for part in found])[back]

@@ -268,7 +268,7 @@ class Trainer:
 
     def _export(self, name: str, measures: dict[str, float]) -> None:
         if self.accelerator.is_main_process:
-            info = {"training": to_plain(self.config), "git": self.revision, "epoch": self.progress.epoch,
+            info = {"training": to_plain(self.config), "git": self.revision, "epoch": self.progress.epoch + 1,
                     "step": self.progress.step, "evaluation": measures}  # fmt: skip
             self.task.export(self.config.out / name, info)
 
@@ -320,6 +320,8 @@ class Trainer:
         """
         reason = ""
         with _stop_on_sigterm() as asked:
+            # A run that was resumed after its limit has nothing left to do.
+            reason = self._should_stop(False, self.progress.minutes)
             while not reason and self.progress.epoch < self.config.epochs:
                 reason = self._epoch(asked)
                 if reason == "stopped":
@@ -411,9 +413,10 @@ class Trainer:
         if self.accelerator.is_main_process:
             shown = ", ".join(f"{name} {value:.4f}" for name, value in row.items())
             logger.info("epoch %d, step %d, %.1f min: %s", progress_epoch, progress.step, progress.minutes, shown)
-        best = measures.get("loss", -float(progress.step))  # without evaluation data the newest is the best
-        if best < progress.best_loss:
-            progress.best_loss, progress.best_epoch = best, progress_epoch
+        if not measures:  # without evaluation data the newest is the best
+            self._export(checkpoint.BEST, measures)
+        elif measures["loss"] < progress.best_loss:
+            progress.best_loss, progress.best_epoch = measures["loss"], progress_epoch
             self._export(checkpoint.BEST, measures)
         if complete:
             if config.save_every and progress_epoch % config.save_every == 0:

@@ -1,0 +1,277 @@
+"""The loop end to end on small models: learning, resuming, stopping, freezing, bad data."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from clamp3.cli import run as run_main
+from clamp3.errors import ConfigError, DataError, WeightsError
+from clamp3.training.clamp3_task import make_clamp3_task
+from clamp3.training.config import Clamp3Training, M3Training
+from clamp3.training.loop import Trainer, learning_rate_at, make_accelerator, start_run
+from clamp3.training.m3_task import make_m3_task
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = {"width": 32, "n_layers": 1, "n_heads": 2, "max_patches": 32, "warmup_steps": 2, "log_every": 1}
+KEYS = ("C", "D", "G", "Am", "F", "Bb")
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+    """Return a folder of 24 short pieces, every third also as MTF, with their JSONL."""
+    folder = tmp_path_factory.mktemp("music")
+    rng = random.Random(0)
+    rows = []
+    for i in range(24):
+        key = KEYS[i % len(KEYS)]
+        bars = "|".join("".join(rng.choice("CDEFGAB") for _ in range(4)) for _ in range(3 + i % 5))
+        names = [f"p{i:02d}.abc"]
+        (folder / names[0]).write_text(f'L:1/8\nM:4/4\nK:{key}\nV:1 nm="Flute"\n[V:1]{bars}|]\n')
+        if i % 3 == 0:
+            names.append(f"p{i:02d}.mtf")
+            notes = "".join(f"note_on {rng.randint(0, 9)} 0 {rng.randint(50, 70)} 80\n" for _ in range(9))
+            (folder / names[1]).write_text(f"ticks_per_beat 480\nprogram_change 0 0 73\n{notes}")
+        rows.append({"id": f"p{i}", "title": f"Piece {i}", "analysis": f"key {key} number {i}", "filepaths": names})
+    (folder / "train.jsonl").write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def text_model(tmp_path_factory):
+    """Return a folder with a word tokenizer and the sizes of a small text tower."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    folder = tmp_path_factory.mktemp("text")
+    words = ["<s>", "<pad>", "</s>", "<unk>", "Piece", "key", "number", *KEYS, *map(str, range(24))]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    sizes = {"model_type": "xlm-roberta", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+             "intermediate_size": 64, "max_position_embeddings": 34, "vocab_size": len(words), "type_vocab_size": 1,
+             "pad_token_id": 1}  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(sizes))
+    return folder
+
+
+def m3(music, out, **changes):
+    return M3Training(**{**TINY, "data": (music,), "out": out, "batch_size": 4, "epochs": 2, "learning_rate": 1e-3,
+                         "decoder_layers": 1, "eval_split": 0.1, **changes})  # fmt: skip
+
+
+def pairs(music, out, text_model, **changes):
+    return Clamp3Training(**{**TINY, "train_jsonl": music / "train.jsonl", "out": out, "batch_size": 8, "epochs": 2,
+                             "learning_rate": 1e-3, "text_model": str(text_model), "text_from_scratch": True,
+                             "text_length": 16, "hidden_size": 16, "eval_split": 0.2, **changes})  # fmt: skip
+
+
+def rows_of(out, kind="train"):
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if row["kind"] == kind]
+
+
+def weights_of(out):
+    return torch.load(out / "last.pt", weights_only=True)["model"]
+
+
+def test_m3_learns_and_exports_a_model_that_loads(music, tmp_path):
+    from clamp3.models.weights import load_m3
+
+    outcome = start_run(m3(music, tmp_path / "run", epochs=6), make_m3_task)
+    epochs = rows_of(tmp_path / "run", "epoch")
+    assert outcome.reason == "done"
+    assert epochs[-1]["eval_loss"] < epochs[0]["eval_loss"] < 5
+    assert load_m3(tmp_path / "run/best.safetensors").config.encoder.width == 32
+    assert (tmp_path / "run/epoch_0005.safetensors").exists()
+    state = torch.load(tmp_path / "run/last.pt", weights_only=True)
+    assert state["config"]["mask_ratio"] == 0.45
+    assert state["progress"]["step"] == outcome.progress.step == rows_of(tmp_path / "run")[-1]["step"]
+
+
+@pytest.mark.parametrize("stop_at", [2, 4, 5])
+def test_resume_equals_an_uninterrupted_run_bit_for_bit(music, tmp_path, text_model, stop_at):
+    """With dropout, drawn texts and crops; three steps an epoch, so mid-epoch, and an epoch's end."""
+    whole = pairs(
+        music, tmp_path / "whole", text_model, max_patches=8, dropout=0.1, epochs=3, batch_size=6, max_grad_norm=1.0
+    )
+    start_run(whole, make_clamp3_task)
+    parts = tmp_path / "parts"
+    settings = {"max_patches": 8, "dropout": 0.1, "epochs": 3, "batch_size": 6, "max_grad_norm": 1.0}
+    first = start_run(pairs(music, parts, text_model, max_steps=stop_at, **settings), make_clamp3_task)
+    assert (first.reason, first.progress.step) == ("steps", stop_at)
+    start_run(pairs(music, parts, text_model, resume="auto", **settings), make_clamp3_task)
+    expected, got = weights_of(tmp_path / "whole"), weights_of(parts)
+    assert expected.keys() == got.keys()
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+    losses = [(row["step"], row["loss"]) for row in rows_of(parts)]
+    assert losses == [(row["step"], row["loss"]) for row in rows_of(tmp_path / "whole")]
+
+
+def test_m3_resume_is_exact_too(music, tmp_path):
+    start_run(m3(music, tmp_path / "whole"), make_m3_task)
+    start_run(m3(music, tmp_path / "parts", max_steps=3), make_m3_task)
+    start_run(m3(music, tmp_path / "parts", resume="auto"), make_m3_task)
+    expected, got = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+def test_a_run_is_not_overwritten_nor_resumed_under_other_settings(music, tmp_path):
+    start_run(m3(music, tmp_path, epochs=1), make_m3_task)
+    with pytest.raises(ConfigError, match="--resume auto"):
+        start_run(m3(music, tmp_path, epochs=1), make_m3_task)
+    with pytest.raises(ConfigError, match=r"--learning_rate was 0\.001, is 0\.01"):
+        start_run(m3(music, tmp_path, epochs=2, resume="auto", learning_rate=0.01), make_m3_task)
+    (tmp_path / "last.pt").write_bytes(b"torn")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        start_run(m3(music, tmp_path, epochs=2, resume="auto"), make_m3_task)
+
+
+def test_clamp3_learns_from_m3_weights(music, tmp_path, text_model):
+    start_run(m3(music, tmp_path / "m3", epochs=1), make_m3_task)
+    encoder = weights_of(tmp_path / "m3")["encoder.patch_embedding.weight"]
+    config = pairs(
+        music, tmp_path / "run", text_model, init=(str(tmp_path / "m3/best.safetensors"),), epochs=30, dropout=0.0,
+        learning_rate=3e-3, width=64,
+    )  # fmt: skip
+    task = make_clamp3_task(config, make_accelerator(config))
+    assert torch.equal(task.module.model.symbolic_model.patch_embedding.weight, encoder)
+    start_run(config, make_clamp3_task)
+    losses = [row["loss"] for row in rows_of(tmp_path / "run")]
+    assert sum(losses[-4:]) < 0.9 * sum(losses[:4])
+    assert {"eval_mrr_text_to_music", "eval_music_dimensions"} <= rows_of(tmp_path / "run", "epoch")[-1].keys()
+
+
+def test_frozen_text_keeps_its_weights_and_its_dropout_off(music, tmp_path, text_model):
+    config = pairs(music, tmp_path / "run", text_model, freeze_text=True, dropout=0.5)
+    task = make_clamp3_task(config, make_accelerator(config))
+    before = {name: t.clone() for name, t in task.module.model.state_dict().items()}
+    task.train()
+    assert not task.module.model.text_model.training
+    assert task.module.model.symbolic_model.training
+    Trainer(task, config, make_accelerator(config)).fit()
+    after = task.module.model.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before if name.startswith("text_"))
+    assert not torch.equal(after["symbolic_proj.weight"], before["symbolic_proj.weight"])
+
+
+def test_sub_batches_do_not_change_the_vectors(music, tmp_path, text_model):
+    config = pairs(music, tmp_path, text_model)
+    task = make_clamp3_task(config, make_accelerator(config))
+    batch = task.collate([task.train_data[0, i] for i in range(8)])
+    task.module.eval()
+    with torch.no_grad():
+        split = task.module(**{**batch})
+        task.module.sub_batches = 1
+        whole = task.module(**{**batch})
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(split, whole, strict=True))
+
+
+def test_missing_fields_only_mtf_and_bad_rows(music, tmp_path, text_model):
+    rows = [json.loads(line) for line in (music / "train.jsonl").read_text().splitlines()]
+    rows[0]["filepaths"] = [rows[0]["filepaths"][1]]  # only the .mtf
+    del rows[1]["analysis"]
+    rows[2]["translations"] = None
+    rows[3]["filepaths"] = ["absent.abc"]
+    lines = [json.dumps(row) for row in rows]
+    path = music / "odd.jsonl"
+    path.write_text("\n".join([*lines, "{torn"]))
+    config = pairs(music, tmp_path / "run", text_model, train_jsonl=path, max_bad=0.1, epochs=1)
+    task = make_clamp3_task(config, make_accelerator(config))
+    assert len(task.train_data) + len(task.eval_data) == 23
+    start_run(config, make_clamp3_task)
+    assert rows_of(tmp_path / "run", "epoch")[-1]["eval_loss"] > 0
+    with pytest.raises(DataError, match=r"2 of 25 items cannot be used, more than --max_bad 0\.05"):
+        start_run(pairs(music, tmp_path / "strict", text_model, train_jsonl=path), make_clamp3_task)
+
+
+def test_what_is_missing_is_said(music, tmp_path, text_model):
+    with pytest.raises(ConfigError, match="--train_jsonl"):
+        start_run(pairs(music, tmp_path / "a", text_model, train_jsonl=None), make_clamp3_task)
+    with pytest.raises(DataError, match="cannot be read"):
+        start_run(pairs(music, tmp_path / "b", text_model, train_jsonl=tmp_path / "no.jsonl"), make_clamp3_task)
+    with pytest.raises(WeightsError, match="--text_from_scratch"):
+        start_run(pairs(music, tmp_path / "c", text_model, text_from_scratch=False), make_clamp3_task)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="None of the 0 training items"):
+        start_run(m3(tmp_path / "empty", tmp_path / "d"), make_m3_task)
+
+
+def test_settings_out_of_range_name_their_flag():
+    for wrong in (
+        {"batch_size": 0},
+        {"schedule": "linear"},
+        {"n_heads": 5},
+        {"patch_length": 600},
+        {"eval_split": 1.0},
+    ):
+        with pytest.raises(ConfigError, match=f"--{next(iter(wrong))} must be"):
+            M3Training(**wrong)
+
+
+def test_learning_rate_curve():
+    config = M3Training(learning_rate=1.0, warmup_steps=4)
+    assert [learning_rate_at(step, config, total_steps=10) for step in range(6)] == [0, 0.25, 0.5, 0.75, 1, 1]
+    config = M3Training(learning_rate=1.0, warmup_steps=0, schedule="cosine")
+    assert learning_rate_at(5, config, total_steps=10) == pytest.approx(0.5)
+    assert learning_rate_at(0, config, total_steps=10, time_share=1.0) == pytest.approx(0.0)
+    assert learning_rate_at(0, M3Training(warmup_steps=0), total_steps=1) == 1e-4
+
+
+def test_recorded_rates_follow_the_warm_up(music, tmp_path):
+    start_run(m3(music, tmp_path, epochs=1, warmup_steps=4, learning_rate=1e-3), make_m3_task)
+    rates = [row["lr"] for row in rows_of(tmp_path)]
+    assert rates[:5] == pytest.approx([0, 0.25e-3, 0.5e-3, 0.75e-3, 1e-3])
+
+
+def test_sigterm_saves_and_ends_with_0(music, tmp_path):
+    command = [sys.executable, str(ROOT / "code/train_m3.py"), "--data", str(music), "--out", str(tmp_path / "run"),
+               "--width", "32", "--n_layers", "1", "--n_heads", "2", "--max_patches", "32", "--batch_size", "4",
+               "--epochs", "100000", "--log_every", "1", "--eval_split", "0"]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    metrics = tmp_path / "run/metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (metrics.exists() and metrics.stat().st_size):
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGTERM)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "stopped on request" in printed
+    step = torch.load(tmp_path / "run/last.pt", weights_only=True)["progress"]["step"]
+    assert step == rows_of(tmp_path / "run")[-1]["step"] >= 1
+
+
+def test_errors_become_one_sentence_and_code_2(music, tmp_path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "code"))
+    import train_m3
+
+    arguments = ["--data", str(music), "--out", str(tmp_path), "--mixed_precision", "fp16"]
+    if torch.cuda.is_available():
+        pytest.skip("fp16 works here")
+    assert run_main(lambda: train_m3.main(arguments)) == 2
+    assert "--mixed_precision fp16 needs a CUDA device" in capsys.readouterr().err
+
+
+def test_released_names_in_config_are_the_defaults(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "code"))
+    import config as released
+    import train_clamp3_symbolic
+
+    monkeypatch.setattr(released, "CLAMP3_TRAIN_JSONL", "somewhere/train.jsonl")
+    monkeypatch.setattr(released, "LOGIT_SCALE", 2)
+    args = train_clamp3_symbolic.build_parser().parse_args(["--batch_size", "7"])
+    from clamp3.training.config import from_flags, to_plain
+
+    config = from_flags(Clamp3Training, args)
+    assert config.train_jsonl == Path("somewhere/train.jsonl")
+    assert (config.logit_scale, config.batch_size, config.eval_jsonl) == (2.0, 7, None)
+    assert json.loads(json.dumps(to_plain(config)))["train_jsonl"] == "somewhere/train.jsonl"
