@@ -7,6 +7,9 @@ waits for the other with a full pipe.
 
 The parent runs no threads, which keeps ``fork`` (a worker in 2 ms, with everything imported) safe; where the process
 already has threads or torch, workers come from ``forkserver`` or ``spawn`` instead.
+
+Why not pebble: measured with 5.2.3, an item that calls ``os._exit(0)`` hangs until its time limit, 20 items of which
+10 crash take 17 s in place of 1.5 s, and the adapter around it is as long as this module.
 """
 
 from __future__ import annotations
