@@ -127,9 +127,7 @@ def embeddings(golden: Path) -> dict[str, Any]:
         weights = Path(folder) / "golden.pth"
         torch.save({"model": state, "epoch": 0}, weights)
         del state
-        clamp3 = Clamp3.from_pretrained(
-            weights, text_model=model_dir / "tiny_xlmr", dtype="float32", towers=("text", "symbolic", "audio")
-        )
+        clamp3 = Clamp3.from_pretrained(weights, text_model=model_dir / "tiny_xlmr", dtype="float32")
         paths = sorted((model_dir / "inputs").iterdir())
         encoded = clamp3.encode(paths)
         for path, vector, error in zip(paths, encoded.vectors, encoded.errors, strict=True):
@@ -155,3 +153,183 @@ def temporal_row(hidden: np.ndarray, want: dict[str, np.ndarray]) -> dict[str, A
         "max_abs": max(row["max_abs"] for row in rows),
         "ok": shape == (1, *flat.shape) and all(row["ok"] for row in rows),
     }
+
+
+def released_names(golden: Path) -> dict[str, Any]:
+    """Load exactly the names and shapes of the released checkpoint, strictly; no memory is taken for it."""
+    import torch
+
+    from clamp3.models.config import Clamp3Config
+    from clamp3.models.towers import Clamp3Model
+
+    names = json.loads((golden / "model/released_checkpoint_manifest.json").read_text())
+    with torch.device("meta"):
+        model = Clamp3Model(Clamp3Config.released())
+        state = {name: torch.empty(shape) for name, shape in names.items()}
+    model.load_state_dict(state, strict=True, assign=True)
+    return {"names": len(names), "numbers": sum(t.numel() for t in state.values()), "ok": len(names) == 605}
+
+
+# ---- training ------------------------------------------------------------------------------------------------------
+
+
+def near(ours: float, theirs: float) -> dict[str, Any]:
+    return {"ours": ours, "released": theirs, "ok": abs(ours - theirs) <= 1e-4}
+
+
+def contrastive(expected: dict[str, float]) -> dict[str, Any]:
+    import torch
+
+    from clamp3.training.loss import contrastive_loss
+
+    rng = np.random.Generator(np.random.Philox(11))
+    a, b = (torch.from_numpy(rng.standard_normal((8, 16), dtype=np.float32)).requires_grad_() for _ in range(2))
+    loss = contrastive_loss(a, b)
+    loss.backward()
+    assert a.grad is not None and b.grad is not None
+    ours = {
+        "loss": loss.item(),
+        "grad_a_sum": a.grad.abs().sum().item(),
+        "grad_b_sum": b.grad.abs().sum().item(),
+        "grad_a_00": a.grad[0, 0].item(),
+    }
+    return {f"contrastive {name}": near(value, expected[name]) for name, value in ours.items()}
+
+
+def m3_loss(golden: Path, expected: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    from clamp3.models.config import DecoderConfig, M3Config, TowerConfig
+    from clamp3.models.m3 import M3Model
+    from clamp3.patches import MASK, encode
+
+    encoder = TowerConfig(width=96, n_layers=2, n_heads=4, feed_forward=192)
+    decoder = DecoderConfig(width=96, n_layers=3, n_heads=4, feed_forward=384)
+    model = M3Model(M3Config(encoder=encoder, decoder=decoder)).eval()
+    manifest = json.loads((golden / "training/m3_tiny_manifest.json").read_text())
+    model.load_state_dict(seeded_state(golden, manifest, gpt2_norms=True), strict=False)
+    patches = torch.from_numpy(encode(interleaved(expected["source"])))[None]
+    selected = torch.zeros(patches.shape[:2], dtype=torch.bool)
+    selected[0, 1::3] = True
+    corrupted = torch.where(selected[..., None], MASK, patches)
+    with torch.no_grad():
+        return {"M3 loss": near(model(patches, None, selected, corrupted).item(), expected["loss"])}
+
+
+def interleaved(source: str) -> str:
+    from clamp3.formats.abc import interleave
+    from clamp3.formats.musicxml import musicxml_to_abc
+
+    path = corpus_root() / source
+    return interleave(musicxml_to_abc(path.read_bytes(), name=path.stem).text).text
+
+
+def training_trace(golden: Path, trace: dict[str, Any]) -> dict[str, Any]:
+    """Train eight steps with the real trainer on the eight golden pairs."""
+    from clamp3.models.config import Clamp3Config, TowerConfig
+    from clamp3.models.tokenizer import load_tokenizer
+    from clamp3.models.towers import Clamp3Model
+    from clamp3.training.clamp3_task import Clamp3Task, PairEncoder
+    from clamp3.training.config import Clamp3Training
+    from clamp3.training.data import PairDataset, Record
+    from clamp3.training.loop import Trainer, make_accelerator
+    from clamp3.training.pack import open_pack
+
+    tiny = golden / "model/tiny_xlmr"
+    text = TowerConfig.from_transformers({**json.loads((tiny / "config.json").read_text()), "hidden_dropout_prob": 0.0})
+    symbolic = TowerConfig(width=96, n_layers=2, n_heads=4, feed_forward=192, dropout=0.0)
+    model = Clamp3Model(Clamp3Config(text=text, symbolic=symbolic, hidden_size=96))
+    model.load_state_dict(seeded_state(golden, {name: list(t.shape) for name, t in model.state_dict().items()}))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        paths = [folder / f"{i}.abc" for i in range(len(trace["sources"]))]
+        for path, source in zip(paths, trace["sources"], strict=True):
+            path.write_text(interleaved(source), encoding="utf-8")
+        records = [Record(str(i), {"analysis": text}, (i,), i) for i, text in enumerate(trace["texts"])]
+        data = PairDataset(
+            records,
+            open_pack(paths, folder / "pack"),
+            load_tokenizer(tiny),
+            limit=512,
+            text_length=128,
+            seed=0,
+            text_dropout=False,
+            instrument_removal=0.0,
+            random_crops=False,
+        )
+        config = Clamp3Training(
+            out=folder / "run",
+            batch_size=8,
+            epochs=8,
+            learning_rate=1e-3,
+            warmup_steps=0,
+            log_every=1,
+            eval_split=0.0,
+            dropout=0.0,
+            save_every=0,
+            mixed_precision="no",
+        )
+        Trainer(Clamp3Task(config, PairEncoder(model), data, None), config, make_accelerator(config)).fit()
+        rows = [json.loads(line) for line in (config.out / "metrics.jsonl").read_text().splitlines()]
+    losses = [row["loss"] for row in rows if row["kind"] == "train"]
+    return {f"training loss {i + 1}": near(ours, trace["losses"][i]) for i, ours in enumerate(losses[:8])}
+
+
+# ---- the script ----------------------------------------------------------------------------------------------------
+
+
+def real_scores(data: Path) -> dict[str, Any]:
+    """Convert every score of music21's corpus and every .mxl of OpenScore Lieder."""
+    from clamp3.jobs.parallel import process_map
+
+    corpus = corpus_root()
+    sets = {
+        "music21 scores convert": sorted(p for s in (".xml", ".musicxml", ".mxl") for p in corpus.rglob(f"*{s}")),
+        "OpenScore Lieder convert": sorted((data / "openscore_lieder").rglob("*.mxl")),
+    }
+    results = {}
+    for name, paths in sets.items():
+        outcomes = [(o.value or o.error) for o in process_map(converts, paths, desc=name)]
+        reasons = sorted(str(o) for o in outcomes if o != "ok")
+        results[name] = {"equal": len(paths) - len(reasons), "of": len(paths), "reasons": reasons, "ok": not reasons}
+    return results
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = parser_for(__doc__)
+    parser.add_argument("--golden", type=Path, required=True, help="folder of goldens (abc, mtf, model, training)")
+    parser.add_argument("--data", type=Path, help="folder of real music (vgmidi, openscore_lieder); default: beside it")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = build_parser().parse_args(argv)
+    golden: Path = args.golden.resolve()
+    data: Path = args.data or golden.parent / "data"
+    started = time.perf_counter()
+    abc = [
+        row for row in json.loads((golden / "abc/music21_corpus.json").read_text())["files"] if row["standard_sha256"]
+    ]
+    mtf = json.loads((golden / "mtf/vgmidi_labelled.json").read_text())["files"]
+    training = json.loads((golden / "training/golden.json").read_text())
+    results = {
+        **tally("ABC", [abc_one(item) for item in abc]),
+        **tally("MIDI", [mtf_one(item, data / "vgmidi") for item in mtf]),
+        **embeddings(golden),
+        "released checkpoint, strict": released_names(golden),
+        **contrastive(training["clip_loss"]),
+        **m3_loss(golden, training["m3"]),
+        **training_trace(golden, training["train_trace"]),
+        **real_scores(data),
+    }
+    for name, row in results.items():
+        shown = {key: value for key, value in row.items() if key != "ok"}
+        print(f"{'equal' if row['ok'] else 'DIFFERS':8}{name:32}{shown}")
+    path = write_result("parity", {"seconds": round(time.perf_counter() - started, 1), "checks": results})
+    bad = [name for name, row in results.items() if not row["ok"]]
+    print(f"{len(results) - len(bad)} of {len(results)} checks equal; written to {path}", file=sys.stderr)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
