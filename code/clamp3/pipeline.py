@@ -40,8 +40,6 @@ _ROUND_ITEMS = 512
 _ROUND_BYTES = 64 << 20
 # Fewer conversions than this are quicker here than in processes that have to start.
 _MIN_FOR_PROCESSES = 3
-# Positions encoded together: large enough for full speed of the matrix products, small enough to pad little.
-_TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
 # Vectors handed to the cache at once; what an interrupted job loses.
 _KEEP_EVERY = 32
 
@@ -242,7 +240,6 @@ class Encoder:
             values = batching.run(
                 [work.sequences[index].values for index in members],
                 tower,
-                token_budget=_TOKEN_BUDGET.get(tower.device.type, _TOKEN_BUDGET["cpu"]),
                 batch_size=batch_size,
                 temporal=temporal,
             )

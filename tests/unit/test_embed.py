@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from clamp3 import batching, patches
-from clamp3.batching import plan
+from clamp3.batching import Budget, plan
 from clamp3.embed import Clamp3
 from clamp3.errors import ConfigError, FormatError, WeightsError
 from clamp3.formats import Kind
@@ -296,7 +296,7 @@ def test_bytes_of_a_named_source(tiny):
 def test_the_plan_covers_every_position_once_within_the_budget(batch_size):
     rng = np.random.default_rng(0)
     lengths = [int(n) for n in rng.integers(1, 70, 200)]
-    batches = plan(lengths, limit=16, token_budget=128, batch_size=batch_size)
+    batches = plan(lengths, limit=16, budget=Budget(128, 64), batch_size=batch_size)
     covered = {owner: 0 for owner in range(200)}
     for batch in batches:
         longest = max(piece.length for piece in batch)
