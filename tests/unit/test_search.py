@@ -138,6 +138,7 @@ def test_results_as_lines_table_and_json():
             "<movement-title>x.xml</movement-title><credit page='1'><credit-words>Choral</credit-words></credit>",
             "Choral",
         ),
+        (Kind.MUSICXML, "<credit><credit-words>PDF © 2004 by permission</credit-words></credit>", ""),
         (Kind.MUSICXML, "<score><part id='P1'><work-title>not a head</work-title></part></score>", ""),
         (Kind.SCORE, "!!!COM: Palestrina\n!!!OPR: Missa\n!!!OTL@@LAT: Kyrie\n**kern\n", "Missa: Kyrie"),
         (Kind.MIDI, "MThd\0\0\0\6\0\0\0\1\0\x60MTrk\0\0\0\x20\0\x01\x7f\x00\x7f", ""),

@@ -15,6 +15,10 @@ from clamp3.formats import Kind, kind_of
 
 MAX_CHARACTERS = 120
 _HEAD_BYTES = 1 << 18  # titles stand at the head; a credit page of a large score stays below this
+# Credits without a type are as often the engraver's as the title.
+_NOT_A_TITLE = re.compile(
+    r"©|copyright|\(c\)|permission|public domain|https?:|www\.|all rights|engraved", re.IGNORECASE
+)
 # Names that sequencers and notation programs give to tracks and to untitled scores.
 _NO_TITLE = re.compile(
     r"(?:untitled|title|music21(?: fragment)?|track ?\d*|tempo(?: track)?|piano|conductor(?: track)?|"
@@ -94,7 +98,9 @@ def _musicxml(data: bytes) -> Iterable[str]:
     for credit in re.findall(r"<credit[ >].*?</credit>", text, re.DOTALL):
         kinds = re.findall(r"<credit-type>(.*?)</credit-type>", credit)
         if not kinds or kinds[0].strip() == "title":
-            yield " ".join(_plain(words) for words in re.findall(r"<credit-words[^>]*>(.*?)</credit-words>", credit))
+            words = " ".join(_plain(part) for part in re.findall(r"<credit-words[^>]*>(.*?)</credit-words>", credit))
+            if not _NOT_A_TITLE.search(words):
+                yield words
 
 
 def _notation(data: bytes) -> Iterable[str]:
