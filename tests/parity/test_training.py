@@ -5,13 +5,13 @@ Weights are drawn tensor by tensor from their names, so no weight file is needed
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from seeded import seeded
 
 from clamp3.models.config import Clamp3Config, TowerConfig
 from clamp3.models.tokenizer import load_tokenizer
@@ -28,20 +28,12 @@ EXPECTED = json.loads((GOLDEN / "training/golden.json").read_text(encoding="utf-
 TINY = GOLDEN / "model/tiny_xlmr"
 
 
-def seeded(name, shape):
-    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
-    values = np.random.Generator(np.random.Philox(seed)).standard_normal(shape, dtype=np.float32)
-    return 1 + 0.02 * values if name.endswith(("LayerNorm.weight", "layer_norm.weight")) else 0.02 * values
-
-
 def seeded_model():
     text = TowerConfig.from_transformers(json.loads((TINY / "config.json").read_text(encoding="utf-8")))
     symbolic = TowerConfig(width=96, n_layers=2, n_heads=4, feed_forward=192, max_length=512, dropout=0.0)
     fields = {**text.to_dict(), "dropout": 0.0}
     model = Clamp3Model(Clamp3Config(text=TowerConfig(**fields), symbolic=symbolic, hidden_size=96))
-    model.load_state_dict(
-        {name: torch.from_numpy(seeded(name, tuple(t.shape))) for name, t in model.state_dict().items()}
-    )
+    model.load_state_dict({name: seeded(name, t.shape) for name, t in model.state_dict().items()})
     return model
 
 

@@ -391,8 +391,8 @@ def test_the_recipe_uses_flags_the_training_scripts_have(tmp_path):
     m3 = train_m3.build_parser().parse_args(recipe.m3_flags(tmp_path, 5))
     clamp3 = train_clamp3_symbolic.build_parser().parse_args(recipe.clamp3_flags(tmp_path, 5))
     assert m3.seed == clamp3.seed == recipe.SEED
-    assert list(recipe.steps(argparse.Namespace(work_dir=tmp_path, lieder=None, limit=None, m3_minutes=1.0,
-                                                clamp3_minutes=1.0, install=True))) == [
+    assert list(recipe.steps(argparse.Namespace(work_dir=tmp_path, lieder=None, limit=None, m3_steps=1,
+                                                clamp3_steps=1, install=True))) == [
         "data", "tokenizer", "m3", "clamp3", "export", "evaluation", "install"]  # fmt: skip
 
 

@@ -201,7 +201,9 @@ def save_safetensors(
         "info": json.dumps(dict(info or {}), sort_keys=True),
     }
     with replacing(Path(path)) as temporary:
+        mode = temporary.stat().st_mode
         save_file(tensors, str(temporary), metadata=metadata)
+        temporary.chmod(mode)  # safetensors makes a file that only its owner can read
 
 
 def init_text_tower(dir_or_name: str | os.PathLike[str]) -> tuple[TowerConfig, dict[str, Tensor]]:
