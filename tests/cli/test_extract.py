@@ -1,5 +1,6 @@
 """The extraction scripts from outside: outputs, resume, refusals, several processes, death in the middle."""
 
+import errno
 import json
 import os
 import re
@@ -105,6 +106,31 @@ def test_a_bad_file_is_named_and_stops_nothing(extract, music, tmp_path, capsys)
     failed = {row["input"]: row["reason"] for row in read_ledger(out) if row["status"] == "failed"}
     assert set(failed) == {"bad ;$(touch x) 'q'.mid", "empty.txt", "pickled.npy"} and all(failed.values())
     assert len(arrays(out)) == 5
+
+
+def test_a_full_disk_is_the_reason_of_what_it_hits(extract, music, tmp_path, monkeypatch):
+    from clamp3 import extract as library
+
+    write = library.write_bytes
+
+    def full(path, data, **options):
+        if path.name == "long.npy":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, data, **options)
+
+    monkeypatch.setattr(library, "write_bytes", full)
+    assert extract(music, tmp_path / "out", "--get_global") == 1
+    failed = [(row["input"], row["reason"]) for row in read_ledger(tmp_path / "out") if row["status"] == "failed"]
+    assert failed == [("long.abc", "No space left on device")] and len(arrays(tmp_path / "out")) == 4
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
+def test_names_of_any_bytes(extract, tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / os.fsdecode(b"caf\xe9 'q' ;$(x).TXT")).write_text("slow song")
+    assert extract(source, tmp_path / "out", "--get_global") == 0
+    assert os.listdir(os.fsencode(tmp_path / "out")).count(b"caf\xe9 'q' ;$(x).npy") == 1
 
 
 def test_an_output_of_content_that_is_gone_goes_too(extract, music, tmp_path):

@@ -1,6 +1,7 @@
 """The search scripts from outside: any query, any mixture of files, reasons for what fails, and the second question."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,15 @@ def test_the_next_question_loads_the_text_tower_alone(ask, music, monkeypatch, c
     assert loaded == ["text"]
     assert ask("a waltz", music, "--no_cache") == 0
     assert sorted(loaded[1:]) == ["audio", "symbolic", "text"]
+
+
+def test_names_that_are_no_text_can_be_printed(ask, music, capsys):
+    (music / os.fsdecode(b"caf\xe9.txt")).write_text("a sad song")
+    np.save(music / os.fsdecode(b"bad\xe9.npy"), np.zeros(3))
+    assert ask("a sad song", music, "--top_k", 1, "--json") == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["results"][0]["name"] == "caf\\udce9.txt"
+    assert answer["failures"][0]["name"] == "bad\\udce9.npy"
 
 
 def test_folders_and_queries_that_cannot_be_used(ask, music, tmp_path):

@@ -33,9 +33,20 @@ def run_ranks(size, body):
 def test_every_number_is_claimed_once(total, size):
     pieces = [piece for part in run_ranks(size, lambda crew: list(crew.claim(total))) for piece in part]
     assert sorted(number for piece in pieces for number in piece) == list(range(total))
-    last = max(pieces, key=lambda piece: piece.start, default=range(0))
-    assert len(last) <= 1  # the last pieces are small, so that nobody works alone for long
     assert all(len(piece) <= 256 for piece in pieces)
+
+
+def test_the_last_pieces_are_small_so_that_nobody_works_alone_for_long():
+    from torch.distributed import HashStore
+
+    store = HashStore()
+    slow, quick = (StoreCrew(store, rank, 2).claim(3000) for rank in range(2))
+    first = next(slow)  # then the slow one works, and the quick one takes the rest but the last
+    pieces = [first, *(next(quick) for _ in range(24))]
+    pieces += [*slow, *quick]
+    assert [piece.start for piece in pieces] == [0, *(piece.stop for piece in pieces[:-1])]
+    assert len(first) == 256 and len(pieces[-1]) == 1
+    assert [len(piece) for piece in pieces] == sorted((len(piece) for piece in pieces), reverse=True)
 
 
 def test_two_lists_in_a_row_do_not_mix():

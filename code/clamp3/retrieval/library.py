@@ -13,7 +13,7 @@ from clamp3.errors import Clamp3Error, DataError
 from clamp3.formats.titles import title_of
 from clamp3.inputs import Item, Source, modality_of
 from clamp3.jobs.progress import progress
-from clamp3.jobs.walk import walk
+from clamp3.jobs.walk import printable, walk
 from clamp3.retrieval.search import Hit, rank
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10) -> Answer
         If the query cannot be encoded.
     """
     found = walk(folder)
-    sources = [Source(item.kind, str(item.relative), path=item.path) for item in found.files]
-    failures = [(str(problem.relative), problem.reason) for problem in found.problems]
+    sources = [Source(item.kind, printable(item.relative), path=item.path) for item in found.files]
+    failures = [(printable(problem.relative), problem.reason) for problem in found.problems]
     vectors: list[np.ndarray] = []
     kept: list[Source] = []
     n_cached = 0
@@ -88,7 +88,7 @@ def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10) -> Answer
         raise Clamp3Error(f"the query cannot be encoded: {asked.errors[0]}")
     ranked = rank(asked.vectors[0], np.stack(vectors), top_k, [source.name for source in kept])
     hits = [
-        Hit(place, kept[row].name, score, _title(kept[row]), str(kept[row].path))
+        Hit(place, kept[row].name, score, _title(kept[row]), printable(kept[row].path))
         for place, (row, score) in enumerate(ranked, start=1)
     ]
     return Answer(hits, sorted(failures), found.ignored, len(kept), n_cached)

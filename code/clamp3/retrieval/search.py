@@ -95,21 +95,22 @@ def load_folder(folder: Path) -> FeatureFolder:
         If it holds no usable vector.
     """
     from clamp3.formats import Kind
-    from clamp3.jobs.walk import walk
+    from clamp3.jobs.walk import printable, walk
 
     if not folder.exists():
         raise ConfigError(f"{folder} does not exist; give a folder of .npy files made with --get_global.")
     found = walk(folder, {Kind.FEATURES})
     names: list[str] = []
     vectors: list[np.ndarray] = []
-    problems = [(str(problem.relative), problem.reason) for problem in found.problems]
+    problems = [(printable(problem.relative), problem.reason) for problem in found.problems]
     for item in found.files:
+        name = printable(item.relative)
         try:
-            vectors.append(read_vector(item.path.read_bytes(), str(item.relative)))
+            vectors.append(read_vector(item.path.read_bytes(), name))
         except (FormatError, OSError) as error:
-            problems.append((str(item.relative), str(error)))
+            problems.append((name, str(error)))
         else:
-            names.append(item.relative.with_suffix("").as_posix())
+            names.append(printable(item.relative.with_suffix("")))
     if not vectors:
         reason = f" ({problems[0][1]})" if problems else ""
         raise DataError(f"{folder} holds no global vector to search in{reason}.")
