@@ -389,11 +389,22 @@ def test_the_recipe_uses_flags_the_training_scripts_have(tmp_path):
     import train_m3
 
     m3 = train_m3.build_parser().parse_args(recipe.m3_flags(tmp_path, 5))
-    clamp3 = train_clamp3_symbolic.build_parser().parse_args(recipe.clamp3_flags(tmp_path, 5))
-    assert m3.seed == clamp3.seed == recipe.SEED
-    assert list(recipe.steps(argparse.Namespace(work_dir=tmp_path, lieder=None, limit=None, m3_steps=1,
-                                                clamp3_steps=1, install=True))) == [
-        "data", "tokenizer", "m3", "clamp3", "export", "evaluation", "install"]  # fmt: skip
+    for from_m3 in (True, False):
+        flags = recipe.clamp3_flags(tmp_path, 5, from_m3=from_m3)
+        clamp3 = train_clamp3_symbolic.build_parser().parse_args(flags)
+        assert ("m3/best.safetensors" in " ".join(clamp3.init)) == from_m3
+        assert clamp3.max_patches == m3.max_patches  # later positions would never be trained
+        assert m3.seed == clamp3.seed == recipe.SEED
+
+
+@pytest.mark.parametrize("m3_steps", [0, 1])
+def test_the_steps_in_order(tmp_path, m3_steps):
+    args = argparse.Namespace(
+        work_dir=tmp_path, lieder=None, limit=None, m3_steps=m3_steps, clamp3_steps=1, install=True
+    )
+    pre_training = ["m3"] if m3_steps else []
+    expected = ["data", "tokenizer", *pre_training, "clamp3", "export", "evaluation", "install"]
+    assert list(recipe.steps(args)) == expected
 
 
 @pytest.mark.parametrize("script", ["build_data", "tokenizer", "evaluate", "run"])

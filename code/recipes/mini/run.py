@@ -1,4 +1,4 @@
-"""Make the mini model from nothing but pip packages: data, tokenizer, pre-training, alignment, export, evaluation.
+"""Make the mini model from nothing but pip packages: data, tokenizer, (pre-training,) alignment, export, evaluation.
 
 About 40 minutes on two cores:
     python code/recipes/mini/run.py --work_dir runs/mini
@@ -39,8 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--work_dir", type=Path, default=Path("runs/mini"), help="everything goes here")
     parser.add_argument("--lieder", type=Path, help="OpenScore Lieder, as further training pieces")
     parser.add_argument("--limit", type=int, help="take only about so many pieces, for a trial")
-    parser.add_argument("--m3_steps", type=int, default=300, help="of pre-training (default: %(default)s)")
-    parser.add_argument("--clamp3_steps", type=int, default=480, help="of alignment (default: %(default)s)")
+    parser.add_argument("--m3_steps", type=int, default=0, help="of M3 pre-training (default: none)")
+    parser.add_argument("--clamp3_steps", type=int, default=600, help="of alignment (default: %(default)s)")
     parser.add_argument("--install", action="store_true", help="copy the result to code/clamp3/models/mini")
     return parser
 
@@ -52,19 +52,24 @@ def m3_flags(work: Path, steps: int) -> list[str]:
     """
     return [
         "--data", str(work / "data/train"), "--eval_data", str(work / "data/valid"), "--out", str(work / "m3"),
-        "--width", "256", "--n_layers", "4", "--n_heads", "4", "--decoder_layers", "2", "--max_patches", "256",
+        "--width", "256", "--n_layers", "4", "--n_heads", "4", "--decoder_layers", "2", "--max_patches", "128",
         "--batch_size", "32", "--decode_limit", "8", "--learning_rate", "4e-4", "--warmup_steps", "80",
         "--dropout", "0", "--max_steps", f"{steps}", *_COMMON,
     ]  # fmt: skip
 
 
-def clamp3_flags(work: Path, steps: int) -> list[str]:
-    """Return the flags of alignment."""
+def clamp3_flags(work: Path, steps: int, *, from_m3: bool) -> list[str]:
+    """Return the flags of alignment; the symbolic tower starts from M3 or at random."""
+    start = (
+        ["--init", str(work / "m3/best.safetensors")]
+        if from_m3
+        else ["--width", "256", "--n_layers", "4", "--n_heads", "4"]
+    )
     return [
         "--train_jsonl", str(work / "data/train.jsonl"), "--eval_jsonl", str(work / "data/valid.jsonl"),
-        "--out", str(work / "clamp3"), "--init", str(work / "m3/best.safetensors"),
-        "--text_model", str(work / "text"), "--text_from_scratch", "--hidden_size", "256", "--patch_length", "256",
-        "--batch_size", "128", "--learning_rate", "6e-4", "--warmup_steps", "40", "--standardise",
+        "--out", str(work / "clamp3"), *start, "--max_patches", "128",
+        "--text_model", str(work / "text"), "--text_from_scratch", "--hidden_size", "256", "--text_length", "96",
+        "--batch_size", "128", "--learning_rate", "6e-4", "--warmup_steps", "30", "--standardise",
         "--logit_scale", "14", "--line_keep", "0.4", "--dropout", "0", "--attention_dropout", "0",
         "--max_steps", f"{steps}", *_COMMON,
     ]  # fmt: skip
@@ -134,13 +139,17 @@ def steps(args: argparse.Namespace) -> dict[str, Callable[[], None]]:
         "data": lambda: call("recipes/mini/build_data.py", *build),
         "tokenizer": lambda: call("recipes/mini/tokenizer.py", *data, str(work / "text")),
         "m3": lambda: call("train_m3.py", *m3_flags(work, args.m3_steps)),
-        "clamp3": lambda: call("train_clamp3_symbolic.py", *clamp3_flags(work, args.clamp3_steps)),
+        "clamp3": lambda: call(
+            "train_clamp3_symbolic.py", *clamp3_flags(work, args.clamp3_steps, from_m3=args.m3_steps > 0)
+        ),
         "export": lambda: export(work),
         "evaluation": lambda: call(
             "recipes/mini/evaluate.py", *data, "--model", str(work / "export/mini.safetensors"),
             "--json", str(work / "evaluation.json"),
         ),
     }  # fmt: skip
+    if not args.m3_steps:
+        del found["m3"]
     if args.install:
         found["install"] = lambda: install(work)
     return found
