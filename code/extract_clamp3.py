@@ -14,25 +14,16 @@ is named in OUTPUT_DIR/ledger.jsonl, and the exit code is then 1. features.json 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, parser_for, run
+from clamp3.cli import parser_for, run
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
-    parser = parser_for(__doc__)
-    parser.add_argument("input_dir", type=Path, help="folder to read, recursively, or a single file")
-    parser.add_argument("output_dir", type=Path, help="folder to write the same tree to")
-    parser.add_argument("--get_global", action="store_true", help="one vector per file in place of hidden states")
-    parser.add_argument("--model", default="saas", help="saas, c2, mini or a checkpoint (default: %(default)s)")
+    from clamp3.extract import add_extract_flags
+
+    parser = add_extract_flags(parser_for(__doc__), model="saas", choices="saas, c2, mini or a checkpoint")
     parser.add_argument("--text_model", help="folder or name of the text tower's tokenizer, if not the model's own")
-    parser.add_argument("--epoch", type=int, help="checkpoint of this epoch in place of the best one")
-    parser.add_argument("--batch_size", type=int, help="most windows encoded together (default: by their length)")
-    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is float32")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps … (default: a GPU if there is one)")
-    parser.add_argument("--n_workers", type=int, help="processes for conversions (default: one per usable core)")
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     return parser
 
 
@@ -40,26 +31,12 @@ def main(argv: list[str] | None = None) -> int:
     """Run the script; return its exit code."""
     args = build_parser().parse_args(argv)
     from clamp3.embed import Clamp3
-    from clamp3.extract import extract_folder
-    from clamp3.jobs.batch import report
-    from clamp3.jobs.crew import crew_from_environment
+    from clamp3.extract import run_extract
 
-    crew = crew_from_environment()
     encoder = Clamp3.from_pretrained(
         args.model, text_model=args.text_model, epoch=args.epoch, dtype=args.dtype, device=args.device
     )
-    summary = extract_folder(
-        encoder,
-        args.input_dir,
-        args.output_dir,
-        temporal=not args.get_global,
-        batch_size=args.batch_size,
-        n_workers=args.n_workers,
-        crew=crew,
-    )
-    if crew.rank == 0:
-        return report(summary, as_json=args.json)
-    return EXIT_SOME_FAILED if summary.failed else EXIT_OK
+    return run_extract(encoder, args)
 
 
 if __name__ == "__main__":

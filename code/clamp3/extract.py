@@ -6,6 +6,7 @@ no others; ``ledger.jsonl`` has a row per input. Outputs are whole or absent, wh
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import io
 import json
@@ -18,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED
 from clamp3.errors import ConfigError, DataError, FormatError
 from clamp3.formats import Kind
 from clamp3.inputs import Source, digest, modality_of, preprocessing
 from clamp3.jobs.atomic import sweep, write_bytes, write_text
-from clamp3.jobs.batch import LEDGER_NAME, Summary
-from clamp3.jobs.crew import Alone, Crew
+from clamp3.jobs.batch import LEDGER_NAME, Summary, report
+from clamp3.jobs.crew import Alone, Crew, crew_from_environment
 from clamp3.jobs.ledger import Ledger, Row
 from clamp3.jobs.naming import output_names, shared_stems
 from clamp3.jobs.progress import progress
@@ -42,6 +44,38 @@ class Task:
     input: str
     output: str
     kind: Kind
+
+
+def add_extract_flags(parser: argparse.ArgumentParser, *, model: str, choices: str) -> argparse.ArgumentParser:
+    """Give a parser what the extraction scripts share; `run_extract` takes the parsed flags."""
+    parser.add_argument("input_dir", type=Path, help="folder to read, recursively, or a single file")
+    parser.add_argument("output_dir", type=Path, help="folder to write the same tree to")
+    parser.add_argument("--get_global", action="store_true", help="one vector per file in place of hidden states")
+    parser.add_argument("--model", default=model, help=f"{choices} (default: %(default)s)")
+    parser.add_argument("--epoch", type=int, help="checkpoint of this epoch in place of the best one")
+    parser.add_argument("--batch_size", type=int, help="most windows encoded together (default: by their length)")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is float32")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps … (default: a GPU if there is one)")
+    parser.add_argument("--n_workers", type=int, help="processes for conversions (default: one per usable core)")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    return parser
+
+
+def run_extract(encoder: Encoder, args: argparse.Namespace) -> int:
+    """Extract as the flags say, sharing the work with the other processes of this launch; return the exit code."""
+    crew = crew_from_environment()
+    summary = extract_folder(
+        encoder,
+        args.input_dir,
+        args.output_dir,
+        temporal=not args.get_global,
+        batch_size=args.batch_size,
+        n_workers=args.n_workers,
+        crew=crew,
+    )
+    if crew.rank == 0:
+        return report(summary, as_json=args.json)
+    return EXIT_SOME_FAILED if summary.failed else EXIT_OK
 
 
 def extract_folder(

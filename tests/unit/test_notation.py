@@ -24,6 +24,11 @@ def test_kern():
     assert " G2 A2 B2 c2 |" in text
 
 
+def test_kern_in_latin_1():
+    data = "!!!COM: Fauré\n".encode("latin-1") + KERN
+    assert abc(data, ".krn") == abc("!!!COM: Fauré\n".encode() + KERN, ".krn")
+
+
 def test_mei():
     assert " C4 D4 |" in abc(MEI, ".MEI")
 

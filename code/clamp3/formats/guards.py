@@ -204,10 +204,10 @@ def decode_text(data: bytes) -> str:
     return text
 
 
-def decode_abc(data: bytes) -> tuple[str, tuple[str, ...]]:
-    """Return the text of an ABC file and notes about its encoding; Latin-1 is tried last.
+def decode_lenient(data: bytes) -> tuple[str, tuple[str, ...]]:
+    """Return the text of an ABC or kern file and notes about its encoding; Latin-1 is tried last.
 
-    Older ABC collections are Latin-1; every byte sequence is valid Latin-1, so this is a guess and said.
+    Older collections are Latin-1; every byte sequence is valid Latin-1, so this is a guess and said.
 
     Raises
     ------

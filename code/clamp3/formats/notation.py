@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 from clamp3.errors import FormatError
-from clamp3.formats.guards import check_xml, decode_text
+from clamp3.formats.guards import check_xml, decode_lenient
 
 _FORMATS = {".krn": "humdrum", ".mei": "mei", ".rntxt": "romanText", ".capx": "capella"}
 _XML_FORMATS = (".mei", ".xml", ".musicxml")
@@ -43,8 +43,11 @@ def score_to_musicxml(data: bytes, *, suffix: str, name: str = "score") -> bytes
     suffix = suffix.lower()
     if suffix in _XML_FORMATS:
         check_xml(data)
-    elif suffix in _TEXT_FORMATS and not decode_text(data).strip():
-        raise FormatError("the file is empty.")
+    elif suffix in _TEXT_FORMATS:
+        text, _ = decode_lenient(data)  # old kern files have Latin-1 names of works and composers too
+        if not text.strip():
+            raise FormatError("the file is empty.")
+        data = text.encode("utf-8")
     from music21 import converter
     from music21.musicxml.m21ToXml import GeneralObjectExporter
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from clamp3.errors import FormatError
 from clamp3.formats import Converted, Kind
-from clamp3.formats.guards import decode_abc, decode_text
+from clamp3.formats.guards import decode_lenient, decode_text
 
 SYMBOLIC_KINDS = (Kind.MUSICXML, Kind.SCORE, Kind.ABC, Kind.MIDI, Kind.MTF)
 MTF_START = "ticks_per_beat "
@@ -57,7 +57,7 @@ def score_to_interleaved(data: bytes, kind: Kind, *, name: str) -> Converted:
     from clamp3.formats.abc import interleave
 
     if kind is Kind.ABC:
-        text, notes = decode_abc(data)
+        text, notes = decode_lenient(data)
         standard = Converted(text, notes)
     elif kind in (Kind.MUSICXML, Kind.SCORE):
         standard = score_to_abc(data, kind, name=name)
