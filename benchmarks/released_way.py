@@ -2,16 +2,19 @@
 
 One input at a time; every window padded to its full length (512 patches, 128 tokens); patches as one-hot vectors of
 8,192 numbers through a dense layer; transformers' BERT and XLM-R with eager attention; all towers built with random
-weights and then overwritten from the checkpoint.
+weights and then overwritten from the checkpoint. Start-up to the first vector, to be timed from outside:
+
+    python benchmarks/released_way.py WEIGHTS TEXT_MODEL
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from clamp3.cli import parser_for, run
 
 PATCHES, CODES, PATCH_SIZE, TOKENS = 512, 128, 64, 128
 
@@ -90,5 +93,14 @@ def _mean(hidden: Any, mask: Any) -> Any:
     return (hidden * weight).sum(1) / weight.sum(1)
 
 
-if __name__ == "__main__":  # start-up to the first vector, measured from outside: released_way.py WEIGHTS TEXT_MODEL
-    ReleasedWay(Path(sys.argv[1]), Path(sys.argv[2])).words("a lively jig")
+def main(argv: list[str] | None = None) -> int:
+    parser = parser_for(__doc__)
+    parser.add_argument("weights", type=Path, help="checkpoint with the released names")
+    parser.add_argument("text_model", type=Path, help="folder of the text model")
+    args = parser.parse_args(argv)
+    ReleasedWay(args.weights, args.text_model).words("a lively jig")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

@@ -15,13 +15,11 @@ from __future__ import annotations
 
 import argparse
 
-from clamp3.cli import parser_for, run
+from clamp3.cli import add_extract_flags, parser_for, run
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
-    from clamp3.extract import add_extract_flags
-
     parser = add_extract_flags(parser_for(__doc__), model="saas", choices="saas, c2, mini or a checkpoint")
     parser.add_argument("--text_model", help="folder or name of the text tower's tokenizer, if not the model's own")
     return parser

@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import argparse
 
-from clamp3.cli import parser_for, run
+from clamp3.cli import add_extract_flags, parser_for, run
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
-    from clamp3.extract import add_extract_flags
-
     return add_extract_flags(parser_for(__doc__), model="m3", choices="m3 or a checkpoint")
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from clamp3.errors import Clamp3Error
 
@@ -16,6 +17,21 @@ EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 def parser_for(doc: str | None) -> argparse.ArgumentParser:
     """Return a parser whose ``--help`` is the script's docstring, examples included."""
     return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def add_extract_flags(parser: argparse.ArgumentParser, *, model: str, choices: str) -> argparse.ArgumentParser:
+    """Give a parser what the extraction scripts share; `clamp3.extract.run_extract` takes the parsed flags."""
+    parser.add_argument("input_dir", type=Path, help="folder to read, recursively, or a single file")
+    parser.add_argument("output_dir", type=Path, help="folder to write the same tree to")
+    parser.add_argument("--get_global", action="store_true", help="one vector per file in place of hidden states")
+    parser.add_argument("--model", default=model, help=f"{choices} (default: %(default)s)")
+    parser.add_argument("--epoch", type=int, help="checkpoint of this epoch in place of the best one")
+    parser.add_argument("--batch_size", type=int, help="most windows encoded together (default: by their length)")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is float32")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps … (default: a GPU if there is one)")
+    parser.add_argument("--n_workers", type=int, help="processes for conversions (default: one per usable core)")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    return parser
 
 
 def run(main: Callable[[], int]) -> int:

@@ -46,23 +46,8 @@ class Task:
     kind: Kind
 
 
-def add_extract_flags(parser: argparse.ArgumentParser, *, model: str, choices: str) -> argparse.ArgumentParser:
-    """Give a parser what the extraction scripts share; `run_extract` takes the parsed flags."""
-    parser.add_argument("input_dir", type=Path, help="folder to read, recursively, or a single file")
-    parser.add_argument("output_dir", type=Path, help="folder to write the same tree to")
-    parser.add_argument("--get_global", action="store_true", help="one vector per file in place of hidden states")
-    parser.add_argument("--model", default=model, help=f"{choices} (default: %(default)s)")
-    parser.add_argument("--epoch", type=int, help="checkpoint of this epoch in place of the best one")
-    parser.add_argument("--batch_size", type=int, help="most windows encoded together (default: by their length)")
-    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is float32")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps … (default: a GPU if there is one)")
-    parser.add_argument("--n_workers", type=int, help="processes for conversions (default: one per usable core)")
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
-    return parser
-
-
 def run_extract(encoder: Encoder, args: argparse.Namespace) -> int:
-    """Extract as the flags say, sharing the work with the other processes of this launch; return the exit code."""
+    """Extract as `clamp3.cli.add_extract_flags` says, sharing the work of a launch; return the exit code."""
     crew = crew_from_environment()
     summary = extract_folder(
         encoder,

@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 from clamp3.errors import FormatError
-from clamp3.formats.guards import check_xml, decode_lenient
+from clamp3.formats.guards import check_xml, decode_lenient, decode_text
 
 _FORMATS = {".krn": "humdrum", ".mei": "mei", ".rntxt": "romanText", ".capx": "capella"}
 _XML_FORMATS = (".mei", ".xml", ".musicxml")
@@ -44,7 +44,8 @@ def score_to_musicxml(data: bytes, *, suffix: str, name: str = "score") -> bytes
     if suffix in _XML_FORMATS:
         check_xml(data)
     elif suffix in _TEXT_FORMATS:
-        text, _ = decode_lenient(data)  # old kern files have Latin-1 names of works and composers too
+        # Old kern files name composers in Latin-1.
+        text = decode_lenient(data)[0] if suffix == ".krn" else decode_text(data)
         if not text.strip():
             raise FormatError("the file is empty.")
         data = text.encode("utf-8")
