@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 QUESTIONS = (
     ("English", "a lively Irish jig in 6/8"),
     ("German", "ein geistlicher Choral von Johann Sebastian Bach für vier Stimmen"),
-    ("Chinese", "一首五声音阶的中国民歌"),
+    ("Chinese", "中国民歌"),
 )
 CHUNK = 6  # pieces a worker writes at once; every third piece becomes MIDI, so a multiple of 3
 

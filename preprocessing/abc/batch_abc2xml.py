@@ -25,9 +25,9 @@ def build_parser() -> argparse.ArgumentParser:
 def convert(data: bytes, name: str) -> Converted:
     """Convert one file's content; runs in a worker."""
     from clamp3.formats.abc import abc_to_musicxml
-    from clamp3.formats.guards import decode_abc
+    from clamp3.formats.guards import decode_lenient
 
-    text, notes = decode_abc(data)
+    text, notes = decode_lenient(data)
     made = abc_to_musicxml(text, name=PurePath(name).stem)
     return Converted(made.text, notes + made.notes)
 

@@ -137,20 +137,22 @@ def convert_folder(
             desc=desc,
         )
         current = set(outputs.values())
-        for outcome in outcomes:
-            file = files[outcome.index]
-            row = _row(file, outputs[file.relative], outcome, task, root)
-            if row.status == "skipped":
-                summary.skipped += 1
-                continue
-            _drop_stale(row, ledger, output_dir, outputs[file.relative], current)
-            ledger.append(row)
-            if row.status == "failed":
-                summary.failed.append((row.input, row.reason))
-            else:
-                summary.ok += 1
-                summary.notes += [(row.input, note) for note in row.notes]
-        if summary.failed:
+        try:
+            for outcome in outcomes:
+                file = files[outcome.index]
+                row = _row(file, outputs[file.relative], outcome, task, root)
+                if row.status == "skipped":
+                    summary.skipped += 1
+                    continue
+                _drop_stale(row, ledger, output_dir, outputs[file.relative], current)
+                ledger.append(row)
+                if row.status == "failed":
+                    summary.failed.append((row.input, row.reason))
+                else:
+                    summary.ok += 1
+                    summary.notes += [(row.input, note) for note in row.notes]
+        finally:
+            outcomes.close()  # ends the workers, some perhaps in the middle of a file
             sweep(folders)
     summary.failed.sort()
     summary.notes.sort()

@@ -24,7 +24,7 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
@@ -62,7 +62,7 @@ def process_map(
     timeout_sec: float = 120.0,
     memory_limit_mb: int | None = 4096,
     desc: str = "",
-) -> Iterator[Outcome[Value]]:
+) -> Generator[Outcome[Value], None, None]:
     """Call ``fn`` on every item in worker processes and yield the outcomes as they come.
 
     An exception, a crash of the process, a hang and a lack of memory each become the ``error`` of their item alone.
