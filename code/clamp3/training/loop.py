@@ -181,7 +181,7 @@ class _Metrics:
             try:
                 import wandb
             except ImportError as error:
-                raise ConfigError("--wandb needs the wandb package: pip install 'clamp3[wandb]'.") from error
+                raise ConfigError("--wandb needs the wandb package: pip install 'clamp3[logs]'.") from error
             self.wandb = wandb.init(project="clamp3", name=config.out.name, config=to_plain(config))
 
     def write(self, **row: Any) -> None:
