@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
-from clamp3.formats.xml2abc_engine import private_copy
+from clamp3.formats.xml2abc_engine import per_thread, private_copy
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -55,12 +54,4 @@ def _smallest_divisions(score: Element) -> None:
         node.text = str(int(node.text or 0) // common)
 
 
-_LOCAL = threading.local()
-
-
-def engine() -> Abc2Xml:
-    """Return this thread's converter, made on first use."""
-    if not hasattr(_LOCAL, "engine"):
-        _LOCAL.engine = Abc2Xml()
-    made: Abc2Xml = _LOCAL.engine
-    return made
+engine = per_thread(Abc2Xml)

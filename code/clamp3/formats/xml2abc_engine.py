@@ -12,12 +12,14 @@ import importlib.util
 import io
 import threading
 import warnings
+from collections.abc import Callable
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
+Engine = TypeVar("Engine")
 SOURCE = "abctoolkit.xml2abc"
 # The released call is ``xml2abc.py -d 8 -x FILE``; the rest are that script's own defaults.
 OPTIONS: dict[str, Any] = {
@@ -166,12 +168,17 @@ class _Note:
         return default
 
 
-_LOCAL = threading.local()
+def per_thread(make: Callable[[], Engine]) -> Callable[[], Engine]:
+    """Return a function that gives each thread one object of its own, made on first use."""
+    local = threading.local()
+
+    def get() -> Engine:
+        if not hasattr(local, "made"):
+            local.made = make()
+        made: Engine = local.made
+        return made
+
+    return get
 
 
-def engine() -> Xml2Abc:
-    """Return this thread's converter, made on first use."""
-    if not hasattr(_LOCAL, "engine"):
-        _LOCAL.engine = Xml2Abc()
-    made: Xml2Abc = _LOCAL.engine
-    return made
+engine = per_thread(Xml2Abc)

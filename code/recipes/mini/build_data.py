@@ -1,7 +1,7 @@
 """Turn music21's corpus into training data for the mini model: ABC, MTF and text records.
 
 python code/recipes/mini/build_data.py DATA_DIR
-python code/recipes/mini/build_data.py DATA_DIR --lieder ../shared/data/openscore_lieder
+python code/recipes/mini/build_data.py DATA_DIR --lieder LIEDER_DIR
 python code/recipes/mini/build_data.py DATA_DIR --records_only     write the records again, music as it is
 
 DATA_DIR gets pieces/ (ABC and MTF of everything), pieces.jsonl (facts), train/, valid/ and heldout/ (links to the
