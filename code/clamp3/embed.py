@@ -144,7 +144,7 @@ class Clamp3(Encoder):
     @property
     def feature_width(self) -> int:
         """Width of the feature vectors that the audio tower takes."""
-        return self.config.tower("audio").width
+        return self.config.feature_width
 
     def tokenizer(self) -> TextTokenizer:
         """Return the text tower's tokenizer."""

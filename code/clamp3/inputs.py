@@ -86,7 +86,7 @@ def modality_of(kind: Kind) -> Modality:
     """Return which tower takes inputs of a kind."""
     if kind is Kind.TEXT:
         return "text"
-    return "audio" if kind is Kind.FEATURES else "symbolic"
+    return "audio" if kind in (Kind.AUDIO, Kind.FEATURES) else "symbolic"
 
 
 def source_of(item: Item) -> Source:

@@ -19,6 +19,7 @@ class Kind(str, Enum):
     ABC = "abc"
     MIDI = "midi"
     MTF = "mtf"
+    AUDIO = "audio"
     FEATURES = "features"
 
 
@@ -35,6 +36,20 @@ SUFFIXES: dict[str, Kind] = {
     ".mid": Kind.MIDI,
     ".midi": Kind.MIDI,
     ".mtf": Kind.MTF,
+    ".wav": Kind.AUDIO,
+    ".mp3": Kind.AUDIO,
+    ".flac": Kind.AUDIO,
+    ".ogg": Kind.AUDIO,
+    ".oga": Kind.AUDIO,
+    ".opus": Kind.AUDIO,
+    ".m4a": Kind.AUDIO,
+    ".aac": Kind.AUDIO,
+    ".mp4": Kind.AUDIO,
+    ".webm": Kind.AUDIO,
+    ".wma": Kind.AUDIO,
+    ".aif": Kind.AUDIO,
+    ".aiff": Kind.AUDIO,
+    ".au": Kind.AUDIO,
     ".npy": Kind.FEATURES,
 }
 

@@ -16,6 +16,7 @@ N_CODES = 128
 """Character codes a patch position can hold (7-bit characters and the four special codes)."""
 
 TOWERS = ("text", "symbolic", "audio")
+FRONT_ENDS = ("mert", "mel")
 
 _Config = TypeVar("_Config", bound="_FromDict")
 
@@ -116,6 +117,43 @@ def _tower(value: TowerConfig | Mapping[str, Any] | None) -> TowerConfig | None:
 
 
 @dataclass(frozen=True)
+class FrontEndConfig(_FromDict):
+    """How sound becomes what the audio tower takes.
+
+    Attributes
+    ----------
+    kind : {"mert", "mel"}
+        mert: vectors of MERT, as wide as the tower, as released; nothing is learned before the tower and the other
+        fields say nothing. mel: chunks of `clamp3.formats.mel.log_mel` through a `clamp3.models.front_end.MelFrontEnd`.
+    n_bins, n_frames : int
+        Mel bands of a frame and frames of a chunk.
+    channels : int
+        Width of the convolutions.
+    kernels, strides : tuple of int
+        One convolution each.
+    """
+
+    kind: str = "mert"
+    n_bins: int = 128
+    n_frames: int = 52
+    channels: int = 192
+    kernels: tuple[int, ...] = (5, 3)
+    strides: tuple[int, ...] = (2, 2)
+
+    def __post_init__(self) -> None:
+        for name in ("kernels", "strides"):  # lists where they come from JSON
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.kind not in FRONT_ENDS:
+            raise ConfigError(f"front_end is {self.kind!r}; choose from {', '.join(FRONT_ENDS)}.")
+        if len(self.kernels) != len(self.strides) or not self.kernels:
+            raise ConfigError("front_end.kernels and front_end.strides need one number per convolution.")
+        if min(self.n_bins, self.n_frames, self.channels, *self.kernels, *self.strides) < 1:
+            raise ConfigError("the sizes of front_end must be at least 1.")
+        if any(kernel % 2 == 0 for kernel in self.kernels):
+            raise ConfigError("front_end.kernels must be odd.")
+
+
+@dataclass(frozen=True)
 class Clamp3Config(_FromDict):
     """Sizes of a CLaMP 3 model; a tower that is None is absent.
 
@@ -125,6 +163,8 @@ class Clamp3Config(_FromDict):
         Width of the joint space every tower projects into.
     text_length, symbolic_length, audio_length : int
         Window of each tower in tokens, patches and audio vectors.
+    front_end : FrontEndConfig
+        What the audio tower listens through; MERT where a file says nothing.
     """
 
     text: TowerConfig | None = None
@@ -135,8 +175,11 @@ class Clamp3Config(_FromDict):
     text_length: int = 128
     symbolic_length: int = 512
     audio_length: int = 128
+    front_end: FrontEndConfig = field(default_factory=FrontEndConfig)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.front_end, FrontEndConfig):
+            object.__setattr__(self, "front_end", FrontEndConfig.from_dict(self.front_end))
         for name in TOWERS:
             object.__setattr__(self, name, _tower(getattr(self, name)))
             tower, length = getattr(self, name), self.length(name)
@@ -168,6 +211,12 @@ class Clamp3Config(_FromDict):
         if tower is None:
             raise ConfigError(f"this model has no {name} tower; it has: {', '.join(self.towers) or 'none'}.")
         return tower
+
+    @property
+    def feature_width(self) -> int:
+        """Width of the audio vectors a file gives: the tower's own for MERT, a flattened chunk for mel frames."""
+        tower = self.tower("audio")
+        return tower.width if self.front_end.kind == "mert" else self.front_end.n_frames * self.front_end.n_bins
 
     def length(self, name: str) -> int:
         """Return the window of a tower: tokens, patches or audio vectors."""

@@ -69,7 +69,9 @@ def clamp3_sizes(shapes: Shapes, text_folder: Path | None) -> Clamp3Config:
     sizes = {name: tower.max_length for name, tower in towers.items()}
     patch = shapes.get("symbolic_model.patch_embedding.weight", (0, 64 * N_CODES))[1] // N_CODES
     return Clamp3Config(
-        **towers,
+        text=towers.get("text"),
+        symbolic=towers.get("symbolic"),
+        audio=towers.get("audio"),
         hidden_size=_shape(shapes, f"{present[0]}_proj.weight")[0],
         patch_size=patch,
         text_length=min(128, sizes.get("text", 514) - 2),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from clamp3.errors import ConfigError, DataError
 from clamp3.models.bert import Bert, initialise
 from clamp3.models.config import N_CODES, Clamp3Config, TowerConfig
+from clamp3.models.front_end import MelFrontEnd
 
 
 class PatchEmbedding(nn.Linear):
@@ -84,6 +85,8 @@ class Clamp3Model(nn.Module):
         Encoders of the towers in ``config.towers``.
     text_proj, symbolic_proj, audio_proj : Linear
         From a tower's width to ``config.hidden_size``.
+    audio_front : Module
+        From mel chunks to the audio tower; only with ``config.front_end.kind == "mel"``.
     """
 
     def __init__(self, config: Clamp3Config, *, generator: torch.Generator | None = None) -> None:
@@ -95,6 +98,10 @@ class Clamp3Model(nn.Module):
             self.add_module(f"{name}_model", encoder)
             self.add_module(f"{name}_proj", nn.Linear(tower.width, config.hidden_size))
         initialise(self, generator)
+        if config.audio is not None and config.front_end.kind == "mel":
+            self.audio_front = MelFrontEnd(config.front_end, config.audio.width)
+            initialise(self.audio_front, generator)
+            self.audio_front.draw(generator)
 
     def encode_text(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return hidden states (B, T, D) of token ids (B, T, long); ``mask`` is True at tokens."""
@@ -105,8 +112,13 @@ class Clamp3Model(nn.Module):
         return cast(Tensor, self._part("symbolic", "model")(patches, mask))
 
     def encode_audio(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return hidden states (B, T, D) of audio vectors (B, T, D); ``mask`` is True at vectors."""
+        """Return hidden states (B, T, D) of audio vectors (B, T, F); ``mask`` is True at vectors.
+
+        F is ``config.feature_width``: D for MERT vectors, a flattened chunk for mel frames.
+        """
         encoder = self._part("audio", "model")
+        if self.config.front_end.kind == "mel":
+            vectors = self.audio_front(vectors)
         return cast(Tensor, encoder(inputs_embeds=vectors, attention_mask=mask))
 
     def encode(self, modality: str, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -133,7 +145,7 @@ class Clamp3Model(nn.Module):
         return self.features("symbolic", patches, mask)
 
     def audio_features(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (B, E) vectors of audio vectors (B, T, D)."""
+        """Return (B, E) vectors of audio vectors (B, T, F)."""
         return self.features("audio", vectors, mask)
 
     def forward(

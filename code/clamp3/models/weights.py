@@ -141,7 +141,7 @@ def load_model(
         described.config.tower(name)  # an absent one is an error that lists those there are
     absent: dict[str, Any] = {name: None for name in TOWERS if name not in towers}
     config = replace(described.config, **absent)
-    prefixes = tuple(f"{name}_{part}." for name in config.towers for part in ("model", "proj"))
+    prefixes = tuple(f"{name}_{part}." for name in config.towers for part in ("model", "proj", "front"))
     model = _assemble(lambda: Clamp3Model(config), checkpoint, prefixes, dtype, device)
     return Loaded(model, config, described.tokenizer_dir, described.identity)
 
