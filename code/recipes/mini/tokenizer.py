@@ -1,7 +1,7 @@
 """Train the mini model's own tokenizer and write the configuration of its text tower.
 
 python code/recipes/mini/tokenizer.py DATA_DIR OUT_DIR
-python code/recipes/mini/tokenizer.py DATA_DIR OUT_DIR --vocab_size 6000 --width 256 --layers 3
+python code/recipes/mini/tokenizer.py DATA_DIR OUT_DIR --vocab_size 6000 --width 256 --layers 2
 
 OUT_DIR gets tokenizer.json (for the `tokenizers` library) and config.json (sizes of the text tower).
 A SentencePiece unigram model of the training texts and of the templates in all languages, with XLM-R's
@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("out_dir", type=Path, help="folder of the text tower")
     parser.add_argument("--vocab_size", type=int, default=6000, help="pieces (default: 6000)")
     parser.add_argument("--width", type=int, default=256, help="of the text tower (default: 256)")
-    parser.add_argument("--layers", type=int, default=3, help="of the text tower (default: 3)")
+    parser.add_argument("--layers", type=int, default=2, help="of the text tower (default: 2)")
     parser.add_argument("--heads", type=int, default=4, help="of the text tower (default: 4)")
     parser.add_argument("--feed_forward", type=int, default=1024, help="of the text tower (default: 1024)")
     return parser
