@@ -1,0 +1,123 @@
+"""What papers report, and tables with their rows beside ours.
+
+The numbers are in ``published_<half>.json``: for each table its columns, a row per model, what is measured, which table
+of which paper, and by which way the numbers came here. Nothing of them is computed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from typing import Any
+
+HALVES = ("retrieval", "classification")
+Result = Mapping[tuple[str, str], float]
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a column measures: a task of a benchmark, and its heading."""
+
+    benchmark: str
+    task: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A published table; ``rows`` has a value, or None where the paper has none, per column and model."""
+
+    id: str
+    title: str
+    metric: str
+    paper: str
+    provenance: str
+    notes: tuple[str, ...]
+    columns: tuple[Column, ...]
+    rows: dict[str, tuple[float | None, ...]]
+
+    def of(self, benchmark: str) -> Table:
+        """Return the table with the columns of one benchmark, and the models that have a value there."""
+        kept = [place for place, column in enumerate(self.columns) if column.benchmark == benchmark]
+        rows = {model: tuple(values[place] for place in kept) for model, values in self.rows.items()}
+        rows = {model: values for model, values in rows.items() if any(value is not None for value in values)}
+        return replace(self, columns=tuple(self.columns[place] for place in kept), rows=rows)
+
+    def with_row(self, model: str, result: Result) -> Table:
+        """Return the table with one more row, from values by (benchmark, task)."""
+        row = tuple(result.get((column.benchmark, column.task)) for column in self.columns)
+        return replace(self, rows={**self.rows, model: row})
+
+
+def tables(half: str, benchmark: str | None = None) -> list[Table]:
+    """Return the published tables of a half, of one benchmark if it is named.
+
+    Parameters
+    ----------
+    half : {"retrieval", "classification"}
+    benchmark : str, optional
+        Take its columns only, and tables that have any.
+    """
+    path = files("clamp3.datasets") / f"published_{half}.json"
+    text = path.read_text(encoding="utf-8")
+    found = [_table(entry) for entry in json.loads(text)["tables"]]
+    return found if benchmark is None else [part for table in found if (part := table.of(benchmark)).columns]
+
+
+def as_text(table: Table) -> str:
+    """Return a table for a terminal: a line per model, figures below their headings."""
+    lines = _cells(table)
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    drawn = [f"{table.title}: {table.metric} ({table.paper})"]
+    for name, *figures in lines:
+        padded = [figure.rjust(width) for figure, width in zip(figures, widths[1:], strict=True)]
+        drawn.append("  ".join([name.ljust(widths[0]), *padded]))
+    return "\n".join(drawn)
+
+
+def as_markdown(table: Table) -> str:
+    """Return a table for a page of the documentation, with its notes and provenance."""
+    head, *rest = _cells(table)
+    drawn = [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rest)]
+    notes = [f"- {note}" for note in (*table.notes, f"Source: {table.provenance}.")]
+    return "\n".join([f"**{table.title}, {table.metric}**", "", *drawn, "", *notes])
+
+
+def refreshed(page: str, known: Mapping[str, Table]) -> str:
+    """Return a page with the published rows between its marks written anew.
+
+    A block begins with ``<!-- published: ID -->`` and ends with ``<!-- end -->``, each on a line of its own.
+
+    Raises
+    ------
+    KeyError
+        If a block asks for a table that is not known.
+    """
+    kept: list[str] = []
+    inside = False
+    for line in page.splitlines():
+        if line.strip() == "<!-- end -->":
+            inside = False
+        if not inside:
+            kept.append(line)
+        if line.startswith("<!-- published: "):
+            kept += [as_markdown(known[line.removeprefix("<!-- published: ").removesuffix(" -->")])]
+            inside = True
+    return "\n".join(kept) + "\n"
+
+
+def _cells(table: Table) -> list[list[str]]:
+    lines = [["", *(column.label for column in table.columns)]]
+    return lines + [[model, *map(_figure, values)] for model, values in table.rows.items()]
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _table(entry: dict[str, Any]) -> Table:
+    columns = tuple(Column(**column) for column in entry["columns"])
+    rows = {model: tuple(values) for model, values in entry["rows"].items()}
+    return Table(**{**entry, "notes": tuple(entry["notes"]), "columns": columns, "rows": rows})

@@ -1,0 +1,188 @@
+"""What every loader shares: where a data set comes from, finding its files, and reading its tables.
+
+Nothing is ever downloaded here: licences differ, and most sets ask for a form or hold only links to recordings. What is
+missing is said with its path, address and licence.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from clamp3.errors import ConfigError, DataError, FormatError
+from clamp3.inputs import Source, modality_of
+from clamp3.jobs.walk import printable, walk
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Facts of a data set.
+
+    Attributes
+    ----------
+    name : str
+        What commands call it.
+    title : str
+        What people call it.
+    url : str
+        Where to get it.
+    licence : str
+        As the distributor states it.
+    layout : str
+        What must lie in its folder; a line per file.
+    """
+
+    name: str
+    title: str
+    url: str
+    licence: str
+    layout: str
+
+    def need(self, root: Path, *names: str) -> Path:
+        """Return the first of some files or folders that is there.
+
+        Raises
+        ------
+        ConfigError
+            If none is; the message says what is missing, where to get it and under which licence.
+        """
+        for name in names:
+            if (root / name).exists():
+                return root / name
+        raise ConfigError(f"{printable(root / names[0])} is missing. {self.how_to_get()}")
+
+    def how_to_get(self) -> str:
+        """Return where the set comes from and how it must lie on the disk."""
+        layout = "\n".join(f"  {line}" for line in self.layout.splitlines())
+        return f"Get {self.title} from {self.url} (licence: {self.licence}) and lay it out as\n{layout}"
+
+
+def read_jsonl(path: Path, *required: str) -> list[dict[str, Any]]:
+    """Return the objects of a JSON Lines file, or of a file with one JSON array of objects.
+
+    Parameters
+    ----------
+    path : Path
+    required : str
+        Fields every object must have.
+
+    Raises
+    ------
+    FormatError
+        If the file cannot be read; the message has the line's number.
+    """
+    rows: list[dict[str, Any]] = []
+    with _opened(path) as stream:
+        if stream.read(64).lstrip()[:1] == "[":
+            stream.seek(0)
+            try:
+                found = json.load(stream)
+            except ValueError as error:
+                raise FormatError(f"{printable(path)} is not JSON ({error}).") from None
+            numbered: Iterator[tuple[int, Any]] = enumerate(found, start=1)
+        else:
+            stream.seek(0)
+            numbered = _parsed(stream, path)
+        for number, row in numbered:
+            _check(row, required, f"{printable(path)}:{number}")
+            rows.append(row)
+    if not rows:
+        raise DataError(f"{printable(path)} holds no rows.")
+    return rows
+
+
+def read_csv(path: Path, *required: str, delimiter: str = ",") -> list[dict[str, str]]:
+    """Return the rows of a table with a header line, by column name.
+
+    Parameters
+    ----------
+    path : Path
+    required : str
+        Columns that must be there.
+    delimiter : str
+        Of the fields; a tab for ``.tsv``.
+
+    Raises
+    ------
+    FormatError
+        If the file cannot be read or lacks a column.
+    """
+    with _opened(path) as stream:
+        try:
+            rows = list(csv.DictReader(stream, delimiter=delimiter))
+        except csv.Error as error:
+            raise FormatError(f"{printable(path)} is no table ({error}).") from None
+    if not rows:
+        raise DataError(f"{printable(path)} holds no rows.")
+    for number, row in enumerate(rows, start=2):
+        _check(
+            {name: value for name, value in row.items() if value is not None}, required, f"{printable(path)}:{number}"
+        )
+    return rows
+
+
+def files_by_key(
+    folder: Path, key: Callable[[PurePosixPath], str | None], modality: str | None = None
+) -> dict[str, Source]:
+    """Return the readable files of a folder by what their names say; of several with one key, the first by path.
+
+    Parameters
+    ----------
+    folder : Path
+        Searched recursively.
+    key : callable
+        From a relative path to the item it belongs to, None for files that belong to none.
+    modality : {"text", "symbolic", "audio"}, optional
+        Take files of this modality only.
+    """
+    found: dict[str, Source] = {}
+    for item in walk(folder).files:
+        if modality is not None and modality_of(item.kind) != modality:
+            continue
+        name = key(item.relative)
+        if name is not None:
+            found.setdefault(name, Source(item.kind, printable(item.relative), path=item.path))
+    return found
+
+
+def stem(path: PurePosixPath) -> str:
+    """Return a file's name up to the last dot: ids of recordings may hold any other character."""
+    return path.stem
+
+
+def before_dot(path: PurePosixPath) -> str:
+    """Return a file's name up to the first dot: ``1004034.2min.mp3`` is ``1004034``."""
+    return path.name.split(".")[0]
+
+
+def _opened(path: Path) -> io.TextIOBase:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise FormatError(f"{printable(path)} cannot be read ({error.strerror or error}).") from None
+    try:
+        return io.StringIO(data.decode("utf-8-sig"), newline="")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{printable(path)} is not UTF-8 ({error.reason} at byte {error.start}).") from None
+
+
+def _parsed(stream: io.TextIOBase, path: Path) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(stream, start=1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except ValueError as error:
+                raise FormatError(f"{printable(path)}:{number} is not JSON ({error}).") from None
+
+
+def _check(row: Any, required: tuple[str, ...], place: str) -> None:
+    if not isinstance(row, dict):
+        raise FormatError(f"{place} is no record with named fields.")
+    lacking = [name for name in required if name not in row]
+    if lacking:
+        raise FormatError(f"{place} lacks {', '.join(lacking)}; it has {', '.join(map(str, row))}.")

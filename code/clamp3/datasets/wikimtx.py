@@ -1,0 +1,125 @@
+"""WikiMT-X: 1,000 songs with four texts, a lead sheet in ABC, a recording and a genre (CC BY-NC 4.0).
+
+Distributed are texts, lead sheets and YouTube ids. The recordings are the user's to find; the MIDI files of the
+published tables were rendered from the lead sheets, and `render_midi` does so with music21. The translations of the
+multilingual table are not distributed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clamp3.datasets.source import Dataset, files_by_key, read_jsonl, stem
+from clamp3.errors import FormatError
+from clamp3.formats import Kind
+from clamp3.inputs import Source, sentence
+from clamp3.jobs.walk import printable
+
+FIELDS = ("background", "analysis", "description", "scene")
+LANGUAGES = ("ru", "fr", "es", "ar", "zh", "fi", "el", "ta", "kk", "am")  # the first five were trained on
+_FILE = "wikimt-x-public.jsonl"
+_IDS = ("id", "youtube_id", "ytid", "youtube")
+
+WIKIMTX = Dataset(
+    "wikimtx",
+    "WikiMT-X",
+    "https://huggingface.co/datasets/sander-wood/wikimt-x",
+    "CC BY-NC 4.0",
+    f"{_FILE}          1,000 rows: id, genre, background, analysis, description, scene, leadsheet\n"
+    "audio/<id>.<suffix>            recordings of these YouTube ids, or their features (.npy)\n"
+    "midi/<id>.mid                  rendered from the lead sheets: --render_midi makes them\n"
+    "translations/<language>.jsonl  rows: id, background; languages " + " ".join(LANGUAGES),
+)
+
+
+@dataclass(frozen=True)
+class Song:
+    """One row; ``audio`` and ``midi`` are None where the folder has no file for it."""
+
+    id: str
+    genre: str
+    texts: dict[str, Source]
+    abc: Source
+    midi: Source | None
+    audio: Source | None
+
+
+def read(root: Path) -> list[Song]:
+    """Return the songs of a WikiMT-X folder.
+
+    Raises
+    ------
+    ConfigError
+        If its table is missing.
+    FormatError
+        If a row lacks a field, or two rows have one id.
+    """
+    path = WIKIMTX.need(root, _FILE)
+    rows = read_jsonl(path, "genre", *FIELDS, "leadsheet")
+    audio = files_by_key(root / "audio", stem, "audio") if (root / "audio").is_dir() else {}
+    midi = files_by_key(root / "midi", stem, "symbolic") if (root / "midi").is_dir() else {}
+    songs: dict[str, Song] = {}
+    for number, row in enumerate(rows, start=1):
+        id = _id(row, f"{printable(path)}:{number}")
+        if id in songs:
+            raise FormatError(f"{printable(path)}:{number} has the id {id} for the second time.")
+        texts = {field: sentence(str(row[field])) for field in FIELDS}
+        abc = Source(Kind.ABC, f"{id}.abc", data=str(row["leadsheet"]).encode())
+        songs[id] = Song(id, str(row["genre"]), texts, abc, midi.get(id), audio.get(id))
+    return list(songs.values())
+
+
+def read_translations(root: Path) -> dict[str, dict[str, Source]]:
+    """Return the translated backgrounds that are there: by language, then by id."""
+    found: dict[str, dict[str, Source]] = {}
+    for language in LANGUAGES:
+        path = root / "translations" / f"{language}.jsonl"
+        if path.is_file():
+            rows = enumerate(read_jsonl(path, "background"), start=1)
+            found[language] = {
+                _id(row, f"{printable(path)}:{number}"): sentence(str(row["background"])) for number, row in rows
+            }
+    return found
+
+
+def render_midi(songs: Sequence[Song], folder: Path, *, n_workers: int | None = None) -> list[tuple[str, str]]:
+    """Write ``<id>.mid`` for every song that has none yet; return (id, reason) of those that cannot be rendered.
+
+    Parameters
+    ----------
+    songs : sequence of Song
+    folder : Path
+        The ``midi`` folder of the data set.
+    n_workers : int, optional
+        Processes; None takes one per core.
+    """
+    from clamp3.jobs.atomic import write_bytes
+    from clamp3.jobs.parallel import process_map
+
+    wanted = [song for song in songs if song.midi is None]
+    failures = []
+    for outcome in process_map(_rendered, [song.abc for song in wanted], n_workers=n_workers, desc="rendering"):
+        id = wanted[outcome.index].id
+        if outcome.value is None:
+            failures.append((id, outcome.error or "rendering gave nothing."))
+        else:
+            write_bytes(folder / f"{id}.mid", outcome.value, durable=False)
+    return sorted(failures)
+
+
+def _rendered(abc: Source) -> bytes:
+    from clamp3.formats.score_to_midi import abc_to_midi
+
+    return abc_to_midi(abc.read().decode(), name=abc.name)
+
+
+def _id(row: dict[str, object], place: str) -> str:
+    for name in _IDS:
+        if name in row:
+            if not re.fullmatch(r"[\w-]+", str(row[name])):  # it becomes a file's name
+                raise FormatError(f"{place} has the id {row[name]!r}, which is no YouTube id.")
+            return str(row[name])
+    raise FormatError(f"{place} has no id ({' or '.join(_IDS)}); it has {', '.join(map(str, row))}.")
