@@ -75,6 +75,7 @@ def arrange(midi: bytes, name: str, *, held_out: bool, longest_sec: float = LONG
     tempo = round(500_000 / factor)  # MIDI's default, should the file set none
     track.append(mido.MetaMessage("set_tempo", tempo=tempo))
     passed_sec, wait = 0.0, 0
+    sounding: dict[tuple[int, int], None] = {}  # fluidsynth waits for ever for a note without end
     for message in mido.merge_tracks(given.tracks):
         passed_sec += mido.tick2second(message.time, given.ticks_per_beat, tempo)
         wait += message.time
@@ -85,8 +86,15 @@ def arrange(midi: bytes, name: str, *, held_out: bool, longest_sec: float = LONG
             message = message.copy(tempo=tempo)
         elif message.type not in ("note_on", "note_off"):
             continue
+        else:
+            key = (message.channel, message.note)
+            sounding.pop(key, None)
+            if message.type == "note_on" and message.velocity:
+                sounding[key] = None
         track.append(message.copy(time=wait))
         wait = 0
+    for channel, note in sounding:
+        track.append(mido.Message("note_off", channel=channel, note=note, time=0))
     out = io.BytesIO()
     mido.MidiFile(ticks_per_beat=given.ticks_per_beat, tracks=[track]).save(file=out)
     return out.getvalue()
