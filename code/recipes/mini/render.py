@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = parser_for(__doc__)
     parser.add_argument("data_dir", type=Path, help="what build_data.py wrote")
     parser.add_argument("--soundfont", type=Path, default=SOUNDFONT, help="General MIDI .sf2 (default: %(default)s)")
-    parser.add_argument("--train", type=int, default=4000, help="how many training pieces (default: %(default)s)")
+    parser.add_argument("--train", type=int, default=2500, help="how many training pieces (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: all cores)")
     return parser
 
@@ -129,8 +129,8 @@ def play(midi: bytes, soundfont: Path) -> Any:
 def render(job: tuple[str, str, str], *, data_dir: str, soundfont: str) -> str:
     """Write the features of one piece: (id, its MTF, split) to the path of its ``.npy`` below ``data_dir``."""
     import numpy as np
-    from clamp3.formats.mel import log_mel
 
+    from clamp3.formats.mel import log_mel
     from clamp3.formats.mtf import mtf_to_midi
     from clamp3.jobs.atomic import write_bytes
 
