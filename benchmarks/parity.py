@@ -229,9 +229,10 @@ def training_trace(golden: Path, trace: dict[str, Any]) -> dict[str, Any]:
     from clamp3.models.config import Clamp3Config, TowerConfig
     from clamp3.models.tokenizer import load_tokenizer
     from clamp3.models.towers import Clamp3Model
-    from clamp3.training.clamp3_task import Clamp3Task, PairEncoder
+    from clamp3.training.clamp3_task import Clamp3Task
     from clamp3.training.config import Clamp3Training
     from clamp3.training.data import PairDataset, Record
+    from clamp3.training.encoder import PairEncoder
     from clamp3.training.loop import Trainer, make_accelerator
     from clamp3.training.pack import open_pack
 
@@ -245,7 +246,7 @@ def training_trace(golden: Path, trace: dict[str, Any]) -> dict[str, Any]:
         paths = [folder / f"{i}.abc" for i in range(len(trace["sources"]))]
         for path, source in zip(paths, trace["sources"], strict=True):
             path.write_text(interleaved(source), encoding="utf-8")
-        records = [Record(str(i), {"analysis": text}, (i,), i) for i, text in enumerate(trace["texts"])]
+        records = [Record(str(i), {"analysis": text}, (("abc", i),)) for i, text in enumerate(trace["texts"])]
         data = PairDataset(
             records,
             open_pack(paths, folder / "pack"),

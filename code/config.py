@@ -2,6 +2,7 @@
 
 python code/train_m3.py --help                 # every flag, with the value it takes from here
 python code/train_clamp3_symbolic.py --help
+python code/train_clamp3_audio.py --help
 """
 
 EVAL_SPLIT = 0.01  # share of the training items held out (by hash of their id) if no evaluation data are named
@@ -22,7 +23,7 @@ M3_LEARNING_RATE = 1e-4
 M3_BATCH_SIZE = 16  # per process
 M3_MASK_RATIO = 0.45
 
-# ---- CLaMP 3, text and symbolic music ----
+# ---- CLaMP 3: text with symbolic music, or with audio ----
 CLAMP3_TRAIN_JSONL = ""  # one object per piece; its filepaths are relative to the JSONL's folder
 CLAMP3_EVAL_JSONL = ""  # optional
 
@@ -30,10 +31,16 @@ CLAMP3_HIDDEN_SIZE = 768  # width of the joint space
 TEXT_MODEL_NAME = "FacebookAI/xlm-roberta-base"
 MAX_TEXT_LENGTH = 128
 
+AUDIO_HIDDEN_SIZE = 768  # of a new audio tower; MERT's vectors have this width
+AUDIO_NUM_LAYERS = 12
+MAX_AUDIO_LENGTH = 128  # vectors of about 5 s
+
 CLAMP3_NUM_EPOCH = 100
-CLAMP3_LEARNING_RATE = 5e-5  # symbolic stages; audio stages were trained with 1e-5
+CLAMP3_LEARNING_RATE = 5e-5  # symbolic stages
 CLAMP3_BATCH_SIZE = 128  # per process; published symbolic training: 8 x 128
+CLAMP3_AUDIO_LEARNING_RATE = 1e-5  # audio stages
+CLAMP3_AUDIO_BATCH_SIZE = 256  # published: 8 x 256
 LOGIT_SCALE = 1.0  # constant factor on the dot products
 
-FREEZE_TEXT = False  # True in the last stage of SAAS
+FREEZE_TEXT = False  # True in stages 2 and 4 of SAAS
 TEXT_DROPOUT = True  # draw fields and lines of the text anew each time

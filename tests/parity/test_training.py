@@ -16,9 +16,10 @@ from seeded import seeded
 from clamp3.models.config import Clamp3Config, TowerConfig
 from clamp3.models.tokenizer import load_tokenizer
 from clamp3.models.towers import Clamp3Model
-from clamp3.training.clamp3_task import Clamp3Task, PairEncoder
+from clamp3.training.clamp3_task import Clamp3Task
 from clamp3.training.config import Clamp3Training
 from clamp3.training.data import PairDataset, Record
+from clamp3.training.encoder import PairEncoder
 from clamp3.training.loop import Trainer, make_accelerator
 from clamp3.training.loss import contrastive_loss
 from clamp3.training.pack import open_pack
@@ -54,7 +55,7 @@ def test_losses_of_the_released_code(tmp_path, sub_batches):
     trace = EXPECTED["train_trace"]
     paths = [GOLDEN / "training" / f"{Path(source).stem}.abc" for source in trace["sources"]]
     texts = trace["texts"]
-    records = [Record(f"{i}", {"analysis": text}, (i,), i) for i, text in enumerate(texts)]
+    records = [Record(f"{i}", {"analysis": text}, (("abc", i),)) for i, text in enumerate(texts)]
     data = PairDataset(
         records, open_pack(paths, tmp_path), load_tokenizer(TINY), limit=512, text_length=128, seed=0,
         text_dropout=False, instrument_removal=0.0, random_crops=False,

@@ -148,7 +148,7 @@ def test_clamp3_learns_from_m3_weights(music, tmp_path, text_model):
     start_run(config, make_clamp3_task)
     losses = [row["loss"] for row in rows_of(tmp_path / "run")]
     assert sum(losses[-4:]) < 0.9 * sum(losses[:4])
-    assert {"eval_mrr_text_to_music", "eval_music_dimensions"} <= rows_of(tmp_path / "run", "epoch")[-1].keys()
+    assert {"eval_mrr_text_to_symbolic", "eval_symbolic_dimensions"} <= rows_of(tmp_path / "run", "epoch")[-1].keys()
 
 
 def test_frozen_text_keeps_its_weights_and_its_dropout_off(music, tmp_path, text_model):
@@ -170,10 +170,11 @@ def test_sub_batches_do_not_change_the_vectors(music, tmp_path, text_model):
     batch = task.collate([task.train_data[0, i] for i in range(8)])
     task.module.eval()
     with torch.no_grad():
-        split = task.module(**{**batch})
+        split = task.module(batch)
         task.module.sub_batches = 1
-        whole = task.module(**{**batch})
-    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(split, whole, strict=True))
+        whole = task.module(batch)
+    assert split.keys() == {"text", "symbolic"}
+    assert all(torch.allclose(split[side], whole[side], atol=1e-6) for side in split)
 
 
 def test_missing_fields_only_mtf_and_bad_rows(music, tmp_path, text_model):

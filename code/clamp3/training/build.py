@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from clamp3.errors import ConfigError, WeightsError
-from clamp3.models.config import Clamp3Config, DecoderConfig, M3Config, TowerConfig
+from clamp3.models.config import TOWERS, Clamp3Config, DecoderConfig, FrontEndConfig, M3Config, TowerConfig
 from clamp3.models.m3 import M3Model
 from clamp3.models.towers import Clamp3Model
 from clamp3.training.config import Clamp3Training, M3Training, RunConfig
+from clamp3.training.sides import towers_of
 
 if TYPE_CHECKING:
     from clamp3.models.tokenizer import TextTokenizer
@@ -123,7 +124,8 @@ def clamp3_model(config: Clamp3Training) -> tuple[Clamp3Model, tuple[str, ...]]:
 
     Sizes come from the ``--init`` files where they have the tower, else from the flags and the text
     model's ``config.json``. A CLaMP file brings all its towers and projections; a later M3 file
-    replaces the symbolic encoder. An audio tower stays as it is, so that the exported model has it.
+    replaces the symbolic encoder. Towers that nothing compares stay as they are, so that the exported
+    model has them; they are not built if no file brings them.
 
     Returns
     -------
@@ -151,27 +153,48 @@ def clamp3_model(config: Clamp3Training) -> tuple[Clamp3Model, tuple[str, ...]]:
         else:
             described = describe(name)
             loaded = load_model(name, described.config.towers)
-            sizes = replace(described.config, text=None, symbolic=None, audio=None, text_length=config.text_length)
+            ears = described.config if described.config.audio else sizes
+            if towers and described.config.hidden_size != sizes.hidden_size:
+                width = sizes.hidden_size
+                raise WeightsError(f"{name} has a joint space of width {described.config.hidden_size}, not {width}.")
+            sizes = replace(
+                described.config, text=None, symbolic=None, audio=None,
+                text_length=config.text_length, audio_length=ears.audio_length, front_end=ears.front_end,
+            )  # fmt: skip
             towers |= {tower: described.config.tower(tower) for tower in described.config.towers}
             states |= {part: module.state_dict() for part, module in loaded.model.named_children()}
         logger.info("starting from %s", resolve(name))
-    if "text" not in towers:
+    used = towers_of(config.compared)
+    if "text" in used and "text" not in towers:
         towers["text"], weights = _text_tower(config)
         if weights is not None:
             states["text_model"] = weights
-    towers.setdefault("symbolic", _tower_of(config))
-    _check_crop(config, towers["symbolic"])
-    model = Clamp3Model(
-        replace(
-            sizes,
-            symbolic_length=towers["symbolic"].max_length,
-            text=replace(towers["text"], dropout=config.dropout),
-            symbolic=replace(towers["symbolic"], dropout=config.dropout),
-            audio=towers.get("audio"),
-        )
-    )
+    if "symbolic" in used:
+        towers.setdefault("symbolic", _tower_of(config))
+        _check_crop(config, towers["symbolic"])
+    if "audio" in used and "audio" not in towers:
+        towers["audio"] = _audio_tower(config)
+        kind = FrontEndConfig(kind=config.front_end, channels=config.audio_channels)
+        sizes = replace(sizes, front_end=kind, audio_length=config.audio_length)
+    for name in used:
+        if name not in config.frozen:
+            towers[name] = replace(towers[name], dropout=config.dropout)
+    if "symbolic" in towers:
+        sizes = replace(sizes, symbolic_length=towers["symbolic"].max_length)
+    text, symbolic, audio = (towers.get(name) for name in TOWERS)
+    model = Clamp3Model(replace(sizes, text=text, symbolic=symbolic, audio=audio))
     for part, state in states.items():
         model.get_submodule(part).load_state_dict(state)
     set_attention_dropout(model, config.attention_dropout)
-    wanted = {"text": config.freeze_text, "symbolic": config.freeze_symbolic, "audio": "audio" in towers}
-    return model, tuple(name for name, frozen in wanted.items() if frozen)
+    return model, tuple(name for name in model.config.towers if name in config.frozen)
+
+
+def _audio_tower(config: Clamp3Training) -> TowerConfig:
+    return TowerConfig(
+        width=config.audio_width,
+        n_layers=config.audio_layers,
+        n_heads=config.audio_heads or max(1, config.audio_width // 64),
+        feed_forward=config.audio_feed_forward or 4 * config.audio_width,
+        max_length=config.audio_length,
+        dropout=config.dropout,
+    )

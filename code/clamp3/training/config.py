@@ -13,9 +13,11 @@ import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from clamp3.errors import ConfigError
+from clamp3.models.config import FRONT_ENDS
+from clamp3.training.sides import Pair, parse_pairs, towers_of
 
 SCHEDULES, PRECISIONS = ("constant", "cosine"), ("auto", "no", "bf16", "fp16")
 
@@ -146,7 +148,9 @@ class M3Training(RunConfig):
 
 @dataclass(frozen=True)
 class Clamp3Training(RunConfig):
-    """Alignment of text and symbolic music (arXiv 2502.10362)."""
+    """Alignment of text and music (arXiv 2502.10362); by default music is scores and performances."""
+
+    modality: ClassVar[str] = "symbolic"
 
     out: Path = _setting(
         Path("runs/clamp3_symbolic"), "folder of the run: checkpoints, metrics.jsonl, best.safetensors"
@@ -155,6 +159,9 @@ class Clamp3Training(RunConfig):
         None, "one object per piece; filepaths relative to it", name="CLAMP3_TRAIN_JSONL"
     )
     eval_jsonl: Path | None = _setting(None, "evaluation pieces; without it, eval_split acts", name="CLAMP3_EVAL_JSONL")
+    pairs: tuple[str, ...] = _setting(
+        [], "compare these, not just text and one kind of music: text-abc text-mtf text-audio abc-mtf symbolic-audio"
+    )
     pack: Path | None = _setting(None, "folder for the packed patches, reused by later runs (default: OUT/pack)")
     epochs: int = _setting(100, "passes over the data", name="CLAMP3_NUM_EPOCH")
     batch_size: int = _setting(128, "pieces per process and step", name="CLAMP3_BATCH_SIZE")
@@ -168,15 +175,25 @@ class Clamp3Training(RunConfig):
     text_dropout: bool = _setting(True, "draw fields and lines; no = the evaluation text, always", name="TEXT_DROPOUT")
     line_keep: float = _setting(0.5, "probability that a line of the drawn text stays")
     instrument_removal: float = _setting(0.9, "probability that a training piece loses its instruments")
+    front_end: str = _setting(
+        "mert", "of a new audio tower: MERT vectors, or log-mel chunks through a small network", choices=FRONT_ENDS
+    )
+    audio_width: int = _setting(768, "width of a new audio tower", name="AUDIO_HIDDEN_SIZE")
+    audio_layers: int = _setting(12, "its layers", name="AUDIO_NUM_LAYERS")
+    audio_heads: int = _setting(0, "its attention heads; 0 = width / 64")
+    audio_feed_forward: int = _setting(0, "its feed-forward width; 0 = 4 x width")
+    audio_channels: int = _setting(192, "width of the convolutions of a mel front end")
+    audio_length: int = _setting(128, "vectors a recording is cropped to", name="MAX_AUDIO_LENGTH")
     freeze_text: bool = _setting(
         False, "do not train the text tower (it also stays without dropout)", name="FREEZE_TEXT"
     )
     freeze_symbolic: bool = _setting(False, "do not train the symbolic tower")
+    freeze_audio: bool = _setting(False, "do not train the audio tower")
     logit_scale: float = _setting(1.0, "constant factor on the dot products", name="LOGIT_SCALE")
     standardise: bool = _setting(
         False, "compare vectors standardised over the batch, by cosine: for towers that start at random (no = released)"
     )
-    init: tuple[str, ...] = _setting([], "weights to start from, in order: M3 and CLaMP 3 names or files")
+    init: tuple[str, ...] = _setting([], "weights to start from, in order: M3, CLaMP 2 and CLaMP 3 names or files")
     sub_batches: int = _setting(
         4, "length-sorted parts a batch is encoded in; the result is the same, padding is saved"
     )
@@ -184,14 +201,40 @@ class Clamp3Training(RunConfig):
     def __post_init__(self) -> None:
         """Check the fields of CLaMP 3 too."""
         super().__post_init__()
-        for name in ("hidden_size", "text_length", "sub_batches"):
+        for name in ("hidden_size", "text_length", "sub_batches", "audio_width", "audio_layers", "audio_channels"):
             self._need(getattr(self, name) >= 1, name, "at least 1")
+        for name in ("audio_heads", "audio_feed_forward"):
+            self._need(getattr(self, name) >= 0, name, "0 or more")
         for name in ("line_keep", "instrument_removal"):
             self._need(0 <= getattr(self, name) <= 1, name, "in [0, 1]")
+        self._need(self.audio_length >= 3, "audio_length", "at least 3")
+        self._need(self.front_end in FRONT_ENDS, "front_end", f"one of {', '.join(FRONT_ENDS)}")
         self._need(self.logit_scale > 0, "logit_scale", "above 0")
-        self._need(
-            not (self.freeze_text and self.freeze_symbolic), "freeze_symbolic", "off if the text tower is frozen too"
-        )
+        used = towers_of(self.compared)
+        if all(getattr(self, f"freeze_{tower}") for tower in used):
+            raise ConfigError(f"--freeze_{used[-1]} must be off: every tower of the run would be frozen.")
+
+    @property
+    def compared(self) -> tuple[Pair, ...]:
+        """The pairs of sides in the loss: ``--pairs``, or text and this script's music."""
+        return parse_pairs(self.pairs) or (("text", self.modality),)
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Towers that are not trained: by flag, or because nothing compares them."""
+        used = towers_of(self.compared)
+        return tuple(t for t in ("text", "symbolic", "audio") if t not in used or getattr(self, f"freeze_{t}"))
+
+
+@dataclass(frozen=True)
+class AudioTraining(Clamp3Training):
+    """Alignment of text and audio features."""
+
+    modality: ClassVar[str] = "audio"
+
+    out: Path = _setting(Path("runs/clamp3_audio"), "folder of the run: checkpoints, metrics.jsonl, best.safetensors")
+    batch_size: int = _setting(256, "pieces per process and step", name="CLAMP3_AUDIO_BATCH_SIZE")
+    learning_rate: float = _setting(1e-5, "rate after warm-up", name="CLAMP3_AUDIO_LEARNING_RATE")
 
 
 Config = TypeVar("Config", bound=RunConfig)

@@ -7,9 +7,11 @@ the same. Shapes: B batch, L patches, P = 64 codes, T tokens.
 from __future__ import annotations
 
 import json
+import logging
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,12 +20,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from clamp3.errors import DataError
-from clamp3.patches import PAD
+from clamp3.errors import DataError, FormatError
+from clamp3.patches import PAD, PATCH_SIZE
 from clamp3.training.crop import head, random_crop
+from clamp3.training.features import FeatureFiles
 from clamp3.training.masking import corrupt, draw_treatment, select
 from clamp3.training.pack import FULL, PLAIN, PatchPack
+from clamp3.training.sides import SYMBOLIC, Pair, music_choices, sides_of
 from clamp3.training.text import evaluation_lines, training_lines
+
+logger = logging.getLogger(__name__)
 
 Key = tuple[int, int]  # (epoch, item); epoch -1 means evaluation
 EVALUATION = -1
@@ -121,12 +127,25 @@ def collate_m3(items: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> di
 
 @dataclass(frozen=True)
 class Record:
-    """One JSONL object: its fields, and its files as indices into the pack."""
+    """One JSONL object: its fields, and its files as (kind, index) in the order they are named.
+
+    Kinds are ``abc`` and ``mtf``, with indices into the pack, and ``audio``, with indices into the feature files.
+    """
 
     item_id: str
     fields: Mapping[str, Any]
-    files: tuple[int, ...]
-    evaluation_file: int
+    files: tuple[tuple[str, int], ...]
+
+    def of(self, side: str) -> list[tuple[str, int]]:
+        """Return the files of a side, in the order they are named."""
+        kinds = SYMBOLIC if side == "symbolic" else (side,)
+        return [file for file in self.files if file[0] in kinds]
+
+    @property
+    def sides(self) -> set[str]:
+        """Every side the record has: kinds of its files, ``symbolic`` for scores and performances, and text."""
+        kinds = {kind for kind, _ in self.files}
+        return {"text"} | kinds | ({"symbolic"} if kinds & set(SYMBOLIC) else set())
 
 
 def read_jsonl(path: Path) -> list[tuple[str, dict[str, Any] | None]]:
@@ -153,16 +172,21 @@ def read_jsonl(path: Path) -> list[tuple[str, dict[str, Any] | None]]:
     return rows
 
 
-class PairDataset(Dataset[tuple[np.ndarray, np.ndarray]]):
-    """Texts and scores of the same pieces.
+class PairDataset(Dataset[dict[str, np.ndarray]]):
+    """Texts and music of the same pieces.
 
     Parameters
     ----------
     records : sequence of Record
     pack : PatchPack
+        Scores and performances.
     tokenizer : Tokenizer
-    limit : int
-        Crop length in patches.
+    features : FeatureFiles, optional
+        Audio, where a pair has it.
+    pairs : sequence of (str, str)
+        What the loss compares; see ``clamp3.training.sides``.
+    limit, audio_length : int
+        Crop length in patches, and in audio vectors.
     text_length : int
         Crop length in tokens.
     text_dropout : bool
@@ -170,7 +194,7 @@ class PairDataset(Dataset[tuple[np.ndarray, np.ndarray]]):
     line_keep : float
         Probability that a drawn line stays.
     instrument_removal : float
-        Probability that a training piece loses its instruments.
+        Probability that a training score or performance loses its instruments.
     random_crops : bool
         Crop training sequences at random; otherwise at the head.
     seed : int
@@ -185,51 +209,118 @@ class PairDataset(Dataset[tuple[np.ndarray, np.ndarray]]):
         limit: int,
         text_length: int,
         seed: int,
+        features: FeatureFiles | None = None,
+        pairs: Sequence[Pair] = (("text", "symbolic"),),
+        audio_length: int = 128,
         text_dropout: bool = True,
         line_keep: float = 0.5,
         instrument_removal: float = 0.9,
         random_crops: bool = True,
     ) -> None:
-        self.records, self.pack, self.tokenizer = list(records), pack, tokenizer
-        self.limit, self.text_length, self.seed = limit, text_length, seed
+        self.records, self.pack, self.tokenizer, self.features = records, pack, tokenizer, features
+        self.pairs, self.sides = tuple(pairs), sides_of(pairs)
+        self.limit, self.text_length, self.audio_length, self.seed = limit, text_length, audio_length, seed
         self.text_dropout, self.line_keep, self.instrument_removal = text_dropout, line_keep, instrument_removal
         self.random_crops = random_crops
-        self.lengths = [min(pack.length(record.evaluation_file), limit) for record in self.records]
 
     def __len__(self) -> int:
         return len(self.records)
 
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Positions of every item's evaluation music, cropped."""
+        return [max(self._length(record, side) for side in self._music(record)) for record in self.records]
+
+    def _music(self, record: Record) -> list[str]:
+        return [side for side in self.sides if side != "text" and side in record.sides]
+
+    def _length(self, record: Record, side: str) -> int:
+        kind, index = self._evaluation_file(record, side)
+        if kind == "audio":
+            assert self.features is not None
+            return min(self.features.length(index), self.audio_length)
+        return min(self.pack.length(index), self.limit)
+
+    @staticmethod
+    def _evaluation_file(record: Record, side: str) -> tuple[str, int]:
+        """Return the first file of a side; of both symbolic kinds, the score."""
+        return min(record.of(side), key=lambda file: SYMBOLIC.index(file[0]) if file[0] in SYMBOLIC else 0)
+
     def _crop(self, n: int, limit: int, rng: random.Random, training: bool) -> slice:
         return random_crop(n, limit, rng) if training and self.random_crops else head(n, limit)
 
-    def __getitem__(self, key: Key) -> tuple[np.ndarray, np.ndarray]:
-        """Return (token ids int64 (T,), patches uint8 (L, P))."""
+    def __getitem__(self, key: Key) -> dict[str, np.ndarray]:
+        """Return arrays by side: token ids int64 (T,), patches uint8 (L, P), audio vectors float32 (T, D).
+
+        In evaluation every side the record has; in training the text and what is drawn of the music. A file that
+        cannot be read any more is named in the log, and its side left out.
+        """
         epoch, index = key
         record, training = self.records[index], epoch != EVALUATION
         rng = item_rng(self.seed, epoch, index)
+        found = {"text": self._text(record, rng, training)} if "text" in self.sides else {}
+        shown: Sequence[str] = self._music(record)
+        if training:
+            choices = music_choices(self.pairs, record.sides)
+            shown = rng.choice(choices) if len(choices) > 1 else choices[0]
+        for side in shown:
+            file = rng.choice(record.of(side)) if training else self._evaluation_file(record, side)
+            try:
+                found[side] = (
+                    self._audio(file[1], rng, training) if file[0] == "audio" else self._patches(file[1], rng, training)
+                )
+            except FormatError as error:
+                logger.warning("left out of this batch: %s", error)
+        return found
+
+    def _text(self, record: Record, rng: random.Random, training: bool) -> np.ndarray:
         if training and self.text_dropout:
             lines = training_lines(record.fields, rng, keep=self.line_keep)
         else:
             lines = evaluation_lines(record.fields)
         ids = np.array(self.tokenizer.encode_lines(lines), dtype=np.int64)
-        ids = ids[self._crop(len(ids), self.text_length, rng, training)]
-        file, variant = record.evaluation_file, FULL
-        if training:
-            file = rng.choice(record.files)
-            variant = PLAIN if rng.random() < self.instrument_removal else FULL
-        part = self._crop(self.pack.length(file, variant), self.limit, rng, training)
-        return ids, self.pack.patches(file, variant, part)
+        return ids[self._crop(len(ids), self.text_length, rng, training)]
+
+    def _patches(self, file: int, rng: random.Random, training: bool) -> np.ndarray:
+        variant = PLAIN if training and rng.random() < self.instrument_removal else FULL
+        return self.pack.patches(file, variant, self._crop(self.pack.length(file, variant), self.limit, rng, training))
+
+    def _audio(self, file: int, rng: random.Random, training: bool) -> np.ndarray:
+        assert self.features is not None
+        part = self._crop(self.features.length(file), self.audio_length, rng, training)
+        return self.features.vectors(file, part)
 
 
 @dataclass(frozen=True)
 class CollatePairs:
-    """Pad pairs to the longest of their batch; a class so that it pickles."""
+    """Pad each side to the longest of the batch; a class so that it pickles.
+
+    Parameters
+    ----------
+    pad_id : int
+        Fills short texts.
+    sides : sequence of str
+        What every batch has, also where no piece of it does.
+    audio_width : int
+        D of audio vectors.
+    """
 
     pad_id: int
+    sides: tuple[str, ...] = ("text", "symbolic")
+    audio_width: int = 0
 
-    def __call__(self, items: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Tensor]:
-        """Return ids (B, T) int64, patches (B, L, P) uint8 and their bool masks."""
-        ids, text_mask = pad([item[0] for item in items], self.pad_id)
-        patches, music_mask = pad([item[1] for item in items], PAD)
-        arrays = {"ids": ids, "text_mask": text_mask, "patches": patches, "music_mask": music_mask}
+    def __call__(self, items: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Tensor]:
+        """Return ``SIDE`` (B, T, ...) and ``SIDE_mask`` (B, T) for every side.
+
+        A row without any True in the mask is a piece that has not this side.
+        """
+        arrays: dict[str, np.ndarray] = {}
+        for side in self.sides:
+            rows = [item.get(side, self._nothing(side)) for item in items]
+            arrays[side], arrays[f"{side}_mask"] = pad(rows, self.pad_id if side == "text" else PAD)
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    def _nothing(self, side: str) -> np.ndarray:
+        if side == "text":
+            return np.zeros(0, np.int64)
+        return np.zeros((0, self.audio_width), np.float32) if side == "audio" else np.zeros((0, PATCH_SIZE), np.uint8)

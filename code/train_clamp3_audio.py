@@ -1,0 +1,54 @@
+r"""Align text with audio: CLaMP 3's contrastive training on features of recordings (arXiv 2502.10362).
+
+The .npy files among a record's filepaths are its features: of preprocessing/audio/extract_mert.py, or, with
+--front_end mel, of preprocessing/audio/extract_mel.py. The symbolic tower of --init is carried along, bit for bit.
+
+Stage 2 of SAAS, text frozen, a new audio tower:
+    python code/train_clamp3_audio.py --train_jsonl train.jsonl --init runs/s/best.safetensors --freeze_text \
+        --out runs/sa
+Stage 3, text trained, on eight GPUs (8 x 256 pieces per step, as published):
+    torchrun --standalone --nproc_per_node=8 code/train_clamp3_audio.py --train_jsonl train.jsonl \
+        --init runs/sa/best.safetensors --out runs/saa
+A small model that needs no MERT:
+    python code/train_clamp3_audio.py --train_jsonl train.jsonl --init small.safetensors --text_model text/ \
+        --front_end mel --audio_width 256 --audio_layers 4 --audio_heads 4 --freeze_text --out runs/ears
+Whatever pairs are at hand in one run, also of music with music:
+    python code/train_clamp3_audio.py --train_jsonl train.jsonl --init runs/saas/best.safetensors \
+        --pairs text-symbolic text-audio abc-mtf symbolic-audio --out runs/pairs
+Going on after a stop, to the same numbers as without it:
+    (the same command) --resume auto
+
+Sizes of towers come from --init where it has them. Writes OUT/last.pt (everything to resume), best.safetensors (lowest
+evaluation loss), metrics.jsonl. SIGTERM saves and ends with exit code 0. Defaults come from code/config.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import config as released
+from clamp3.cli import parser_for, run
+from clamp3.training.config import AudioTraining, add_flags, from_flags
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser: one flag per field of ``AudioTraining``."""
+    parser = parser_for(__doc__)
+    add_flags(parser, AudioTraining, released)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train; return the exit code."""
+    config = from_flags(AudioTraining, build_parser().parse_args(argv))
+    from clamp3.training.clamp3_task import make_clamp3_task
+    from clamp3.training.loop import start_run
+
+    outcome = start_run(config, make_clamp3_task)
+    if outcome.main:
+        print(outcome.summary(config.out))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
