@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clamp3.inputs import Item, Modality, Source
+from clamp3.errors import WeightsError
+from clamp3.inputs import Item, Modality, Prepared, Source, audio_sequence, modality_of, text_of
 from clamp3.pipeline import Dtype, Encoder, Result
 
 if TYPE_CHECKING:
@@ -141,11 +142,6 @@ class Clamp3(Encoder):
             return None
         return f"it needs the {modality} tower; {self._weights.name} has {' and '.join(self.config.towers)} only."
 
-    @property
-    def feature_width(self) -> int:
-        """Width of the feature vectors that the audio tower takes."""
-        return self.config.feature_width
-
     def tokenizer(self) -> TextTokenizer:
         """Return the text tower's tokenizer."""
         return self._tokenizer
@@ -154,7 +150,22 @@ class Clamp3(Encoder):
     def _tokenizer(self) -> TextTokenizer:
         from clamp3.models.tokenizer import load_tokenizer
 
-        return load_tokenizer(self._described.tokenizer_dir)
+        tokenizer, n_rows = load_tokenizer(self._described.tokenizer_dir), self.config.tower("text").vocab_size
+        if tokenizer.n_tokens > n_rows:
+            raise WeightsError(
+                f"the tokenizer in {self._described.tokenizer_dir} has {tokenizer.n_tokens} tokens, but the text tower "
+                f"of {self._weights.name} knows {n_rows}; name the tokenizer it was trained with by --text_model."
+            )
+        return tokenizer
+
+    def _sequence(self, data: bytes, source: Source) -> Prepared:
+        modality = modality_of(source.kind)
+        if modality == "audio":
+            return audio_sequence(data, source.name, width=self.config.feature_width)
+        if modality == "text":
+            ids = self._tokenizer.encode_lines(text_of(data, source.name))
+            return Prepared("text", np.asarray(ids, np.int64))
+        return super()._sequence(data, source)
 
     def _load(self, modality: Modality) -> Tower:
         from clamp3.engine import clamp3_tower

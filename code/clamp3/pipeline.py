@@ -6,32 +6,30 @@ windows of many files can be sorted by length while memory stays bounded, and an
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from clamp3.errors import ConfigError, DataError, FormatError
+from clamp3.errors import ConfigError, DataError, FormatError, WeightsError
 from clamp3.inputs import (
     Item,
     Modality,
     Prepared,
     Source,
-    audio_sequence,
     digest,
     modality_of,
     needs_process,
     preprocessing,
     source_of,
     symbolic_sequence,
-    text_of,
 )
 
 if TYPE_CHECKING:
     from clamp3.batching import Tower
     from clamp3.jobs.cache import VectorCache
-    from clamp3.models.tokenizer import TextTokenizer
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 
@@ -73,7 +71,7 @@ class Result:
     cached: bool = False
 
 
-class Encoder:
+class Encoder(ABC):
     """Inputs to vectors; a subclass says which towers there are and loads them.
 
     Parameters
@@ -102,21 +100,13 @@ class Encoder:
         self._cache = cache
         self._towers: dict[Modality, Tower] = {}
 
+    @abstractmethod
     def lacks(self, modality: Modality) -> str | None:
         """Return why inputs of a modality cannot be encoded, None if they can."""
-        raise NotImplementedError
 
-    @property
-    def feature_width(self) -> int:
-        """Width of the feature vectors that the audio tower takes."""
-        raise NotImplementedError
-
-    def tokenizer(self) -> TextTokenizer:
-        """Return the text tower's tokenizer."""
-        raise NotImplementedError
-
+    @abstractmethod
     def _load(self, modality: Modality) -> Tower:
-        raise NotImplementedError
+        """Return a tower that has not been loaded yet."""
 
     def load(self, modality: Modality) -> Tower:
         """Return a tower, loading it the first time it is needed."""
@@ -206,10 +196,10 @@ class Encoder:
             elif modality == "symbolic" and needs_process(data, source.kind):
                 far.append(index)
             else:
-                if modality == "text":
-                    self.tokenizer()  # an absent one is no fault of the input
                 try:
                     work.sequences[index] = self._sequence(data, source)
+                except WeightsError:  # an absent tokenizer is no fault of the input
+                    raise
                 except Exception as error:  # whatever is in the file, it costs only itself
                     work.errors[index] = describe(error)
         payloads = [(work.data[index], work.sources[index].kind, work.sources[index].name) for index in far]
@@ -220,13 +210,8 @@ class Encoder:
                 work.sequences[far[place]] = value
 
     def _sequence(self, data: bytes, source: Source) -> Prepared:
-        modality = modality_of(source.kind)
-        if modality == "symbolic":
-            return symbolic_sequence((data, source.kind, source.name))
-        if modality == "audio":
-            return audio_sequence(data, source.name, width=self.feature_width)
-        ids = self.tokenizer().encode_lines(text_of(data, source.name))
-        return Prepared("text", np.asarray(ids, np.int64))
+        """Return what the tower of an input reads; here for scores and performances."""
+        return symbolic_sequence((data, source.kind, source.name))
 
     def _run(self, work: _Round, batch_size: int | None, temporal: bool) -> Iterator[tuple[Result, str | None]]:
         """Encode the sequences of a round, modality by modality; yield results with their cache keys."""

@@ -101,6 +101,19 @@ def test_lines_lose_repetitions_and_empty_ones_and_keep_their_order(tiny):
     assert np.abs(tiny.encode("sad waltz\nfast jig").vectors[0] - same[0]).max() > 1e-3
 
 
+def test_a_tokenizer_with_more_tokens_than_the_tower_is_refused(tiny, tiny_weights, tmp_path):
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tiny_weights.parent / "tokenizer.json"))
+    tokenizer.add_tokens(["quodlibet"])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    n_tokens = tiny.tokenizer().n_tokens
+    other = Clamp3.from_pretrained(tiny_weights, text_model=tmp_path)
+    with pytest.raises(WeightsError, match=rf"has {n_tokens + 1} tokens.* knows {n_tokens}; .*--text_model"):
+        other.encode(["a slow song"])  # none of its words is the new one: such a tokenizer would pass unnoticed
+    assert other.encode([(abc(2), Kind.ABC)]).ok.all()
+
+
 def test_vectors_do_not_depend_on_what_is_encoded_with_them(tiny):
     items = ["a jig", "slow song for piano " * 5, (abc(2), Kind.ABC), (abc(30), Kind.ABC), features(1), features(40)]
     together = tiny.encode(items).vectors
