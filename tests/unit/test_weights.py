@@ -1,20 +1,18 @@
-"""Weights by name or path: found, checked, loaded in part, saved; never executed, never replaced."""
+"""Weights from files and back: checked, loaded in part, saved; never executed."""
 
 import dataclasses
 import json
 import os
 import pickle
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from clamp3.errors import ConfigError, WeightsError
-from clamp3.models import registry, weights
+from clamp3.models import weights
 from clamp3.models.bert import Bert
 from clamp3.models.config import Clamp3Config, DecoderConfig, M3Config, TowerConfig
 from clamp3.models.m3 import M3Model
@@ -75,18 +73,6 @@ def released(tmp_path, model):
 def same(state, other):
     assert list(state) == list(other)
     assert all(torch.equal(state[name], other[name]) for name in state)
-
-
-@pytest.fixture
-def no_network(monkeypatch):
-    def refuse(*_args, **_keywords):
-        raise ConnectionError("no network in this test")
-
-    import huggingface_hub
-
-    for name in ("hf_hub_download", "get_hf_file_metadata"):
-        monkeypatch.setattr(huggingface_hub, name, refuse)
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_args: None)
 
 
 # ---- files --------------------------------------------------------------------------------------------------------
@@ -157,6 +143,12 @@ def test_float32_weights_stay_mapped_from_the_file(kind, request):
             assert line.endswith(path.name)
             return
     pytest.fail("the weight lies in no mapping")
+
+
+def test_a_tokenizer_beside_the_file_wins_over_the_name_inside(own):
+    assert weights.describe(own).tokenizer_dir == "some/tokenizer"
+    (own.parent / "tokenizer.json").touch()
+    assert weights.describe(own).tokenizer_dir == own.parent
 
 
 def test_towers_that_a_file_lacks_are_an_error(tmp_path, model):
@@ -422,171 +414,3 @@ def test_a_text_folder_without_weights_or_sizes_is_an_error(tmp_path):
     write_transformers_config(tmp_path, dataclasses.replace(TEXT, n_layers=3))
     with pytest.raises(WeightsError, match=r"16 missing \(encoder\.layer\.2"):
         weights.init_text_tower(tmp_path)
-
-
-# ---- names ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def folders(tmp_path, monkeypatch, no_network):
-    """Point every place of the search to empty folders."""
-    code, cache = tmp_path / "code", tmp_path / "cache"
-    code.mkdir()
-    (cache / "weights").mkdir(parents=True)
-    monkeypatch.setattr(registry, "code_folder", lambda: code)
-    monkeypatch.setenv("CLAMP3_CACHE", str(cache))
-    return SimpleNamespace(code=code, cache=cache / "weights")
-
-
-def test_the_code_folder_is_that_of_the_released_scripts():
-    assert (registry.code_folder() / "clamp3" / "models").is_dir()
-    assert registry.code_folder().name == "code"
-
-
-@pytest.mark.parametrize("name", ["saas", "c2", "m3"])
-def test_code_folder_before_cache(folders, name):
-    file = registry.PUBLISHED[name].files[0]
-    (folders.cache / file).touch()
-    assert weights.resolve(name) == folders.cache / file
-    (folders.code / file).touch()
-    assert weights.resolve(name) == folders.code / file
-
-
-def test_both_names_of_m3_are_found(folders):
-    published, configured = registry.PUBLISHED["m3"].files
-    assert published.startswith("weights_m3_p_size_64_p_length_512_t_layers_3")
-    assert configured.startswith("weights_m3_h_size_768_t_layers_3_p_layers_12_p_size_64")
-    (folders.code / configured).touch()
-    assert weights.resolve("m3").name == configured
-
-
-@pytest.mark.parametrize("name", ["saas", "c2", "m3"])
-def test_absent_weights_name_file_address_and_folder(folders, name):
-    others = [n for n in registry.PUBLISHED if n not in (name, "mini")]
-    for other in others:
-        (folders.code / registry.PUBLISHED[other].files[0]).touch()  # must not be taken instead
-    with pytest.raises(WeightsError) as error:
-        weights.resolve(name)
-    published = registry.PUBLISHED[name]
-    for part in (name, published.files[0], published.url(published.files[0]), str(folders.code), str(folders.cache)):
-        assert part in str(error.value)
-
-
-def test_an_absent_epoch_is_an_error_and_never_another_checkpoint(folders):
-    file = registry.PUBLISHED["c2"].files[0]
-    (folders.code / file).touch()
-    with pytest.raises(WeightsError, match=r"p_length_512_15\.pth"):
-        weights.resolve("c2", epoch=15)
-    (folders.code / file.replace(".pth", "_15.pth")).touch()
-    assert weights.resolve("c2", epoch=15).name == file.replace(".pth", "_15.pth")
-
-
-def test_checkpoints_of_a_training_run(tmp_path):
-    for name in ("best.safetensors", "epoch_0005.safetensors", "x.pth", "x_5.pth"):
-        (tmp_path / name).touch()
-    assert weights.resolve(tmp_path).name == "best.safetensors"
-    assert weights.resolve(tmp_path, epoch=5).name == "epoch_0005.safetensors"
-    assert weights.resolve(tmp_path / "best.safetensors", epoch=5).name == "epoch_0005.safetensors"
-    assert weights.resolve(tmp_path / "x.pth", epoch=5).name == "x_5.pth"
-    with pytest.raises(WeightsError, match="epoch 6"):
-        weights.resolve(tmp_path, epoch=6)
-
-
-@pytest.mark.parametrize("name", ["sas", "weights.pth", "some/folder"])
-def test_what_is_no_name_is_a_path_and_its_absence_lists_the_names(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(WeightsError, match=r"saas, c2, m3, mini"):
-        weights.resolve(name)
-
-
-def test_mini_without_its_file_says_where_it_comes_from(folders, monkeypatch):
-    monkeypatch.setattr(registry, "__file__", str(folders.code / "registry.py"))
-    with pytest.raises(WeightsError, match="recipes/mini"):
-        weights.resolve("mini")
-    (folders.code / "mini").mkdir()
-    (folders.code / "mini" / "mini.safetensors").touch()
-    assert weights.resolve("mini") == folders.code / "mini" / "mini.safetensors"
-
-
-# ---- downloads ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path, folders):
-    """Stand in for the hub: one file, and what is said about it."""
-    import huggingface_hub
-
-    content = tmp_path / "hub" / "blob"
-    content.parent.mkdir()
-    content.write_bytes(b"tensors")
-    stated = SimpleNamespace(size=7, etag=registry.digest(content), calls=[])
-    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda url: stated.calls.append(url) or stated)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repo, file: str(content))
-    stated.content = content
-    return stated
-
-
-def test_a_download_that_is_as_stated_is_used(hub):
-    assert weights.resolve("saas") == hub.content
-    assert "sander-wood/clamp3" in hub.calls[0]
-
-
-@pytest.mark.parametrize("wrong", [{"size": 8}, {"etag": "0" * 64}])
-def test_a_download_that_differs_is_removed(hub, wrong):
-    for name, value in wrong.items():
-        setattr(hub, name, value)
-    with pytest.raises(WeightsError, match="arrived damaged"):
-        weights.resolve("saas")
-    assert not hub.content.exists()
-
-
-def test_without_permission_nothing_is_downloaded(hub):
-    with pytest.raises(WeightsError, match="not in the Hugging Face cache"):
-        weights.resolve("saas", download=False)
-    assert hub.calls == []
-
-
-# ---- identity -------------------------------------------------------------------------------------------------------
-
-
-def test_identity_follows_the_content_and_the_name(tmp_path, own):
-    first = weights.describe(own).identity
-    assert first.startswith("own-")
-    copy = tmp_path / "copy.safetensors"
-    shutil.copy(own, copy)
-    assert weights.describe(copy).identity == f"copy-{first.removeprefix('own-')}"
-    named = tmp_path / registry.PUBLISHED["c2"].files[0]
-    shutil.copy(own, named)
-    assert registry.identity(named) == f"c2-{first.removeprefix('own-')}"
-
-
-def test_a_changed_file_has_another_identity(tmp_path):
-    path = tmp_path / "a.pth"
-    path.write_bytes(b"one")
-    first = registry.identity(path)
-    path.write_bytes(b"two")
-    os.utime(path, ns=(1, 1))
-    assert registry.identity(path) != first
-
-
-def test_the_hash_is_computed_once(tmp_path):
-    path = tmp_path / "a.pth"
-    path.write_bytes(b"one")
-    first, status = registry.digest(path), path.stat()
-    path.write_bytes(b"two")
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert registry.digest(path) == first  # same path, size and time: not read again
-
-
-def test_an_unwritable_cache_only_costs_time(tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("CLAMP3_CACHE", str(tmp_path / "file"))
-    path = tmp_path / "a.pth"
-    path.write_bytes(b"one")
-    assert registry.digest(path) == registry.digest(path)
-
-
-def test_a_tokenizer_beside_the_file_wins_over_the_name_inside(own):
-    assert weights.describe(own).tokenizer_dir == "some/tokenizer"
-    (own.parent / "tokenizer.json").touch()
-    assert weights.describe(own).tokenizer_dir == own.parent
