@@ -1,4 +1,4 @@
-"""Search real scores and MIDI files by words in three languages and by a score; offline, in under three minutes.
+"""Search real scores, MIDI files and recordings by words, by a score and by a recording; offline, in three minutes.
 
     make demo
     python examples/demo.py --n_pieces 60 --folder demo_out
@@ -6,7 +6,8 @@
 
 The pieces come with music21 (Bach, Palestrina, quartets, Irish, Scottish, American, Chinese and European tunes); the
 shipped mini model was trained on none of them. They are written as raw files (MusicXML, .mxl, kern, MIDI), converted,
-encoded and ranked. The last lines say how well: every piece is looked for by a description of its notes.
+encoded and ranked. Recordings are the clips beside this file, rendered from pieces of the same kind. The last lines
+say how well: every piece is looked for by a description of its notes, and every clip's score by its sound.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ from typing import TYPE_CHECKING, Any
 from clamp3.cli import EXIT_OK, parser_for, run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+
     from clamp3.embed import Clamp3
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,6 +34,8 @@ QUESTIONS = (
     ("German", "ein geistlicher Choral von Johann Sebastian Bach für vier Stimmen"),
     ("Chinese", "中国民歌"),
 )
+CLIPS = ROOT / "examples/clips"
+CLIP_QUESTION = "an Irish reel"
 CHUNK = 6  # pieces a worker writes at once; every third piece becomes MIDI, so a multiple of 3
 
 
@@ -81,24 +88,35 @@ def show_answers(
     return answer.failures
 
 
-def evaluate(clamp3: Clamp3, records: list[dict[str, Any]], folder: Path) -> str:
-    """Return how well each piece is found by the English lines of its ``analysis``, in one sentence."""
+def evaluate(clamp3: Clamp3, records: list[dict[str, Any]], folder: Path) -> Iterator[str]:
+    """Yield how well a piece is found by the English lines of its ``analysis``, and a clip's score by its sound."""
     import numpy as np
 
     from clamp3.formats import Kind
-    from clamp3.retrieval.metrics import cosine_ranks
-    from clamp3.retrieval.metrics import evaluate as metrics_of
 
     music = clamp3.encode([folder / record["filepaths"][0] for record in records])
     texts = clamp3.encode([(record["analysis"].encode("utf-8"), Kind.TEXT) for record in records])
     kept = np.flatnonzero(music.ok & texts.ok)
-    ranks = cosine_ranks(texts.vectors[kept], music.vectors[kept], np.arange(len(kept)))
-    found = metrics_of(ranks, len(kept), hits=(1, 10))
+    yield f"text to music: {numbers(texts.vectors[kept], music.vectors[kept], np.arange(len(kept)))}"
+    if clamp3.lacks("audio") is None:
+        names = [record["id"] for record in records]
+        clips = [clip for clip in sorted(CLIPS.glob("*.ogg")) if clip.stem in names]
+        sounds = clamp3.encode(clips)
+        truth = np.array([names.index(clip.stem) for clip in clips])
+        yield f"clip to score: {numbers(sounds.vectors, music.vectors, truth)}"
+
+
+def numbers(queries: np.ndarray, references: np.ndarray, truth: np.ndarray) -> str:
+    """Return the metrics of queries (Q, D) whose answers are rows ``truth`` of references (N, D), as a sentence."""
+    from clamp3.retrieval.cosine import cosine_ranks
+    from clamp3.retrieval.metrics import evaluate as metrics_of
+
+    n = len(references)
+    found = metrics_of(cosine_ranks(queries, references, truth), n, hits=(1, 10))
     return (
-        f"text to music on {len(kept)} pieces never trained on: MRR {found['mrr']:.3f} "
+        f"{len(queries)} queries, {n} pieces never trained on: MRR {found['mrr']:.3f} "
         f"(chance {found['chance_mrr']:.3f}, {found['times_chance']:.1f} times), "
-        f"Hit@1 {found['hit@1']:.1%} (chance {1 / len(kept):.1%}), "
-        f"Hit@10 {found['hit@10']:.1%} (chance {min(1.0, 10 / len(kept)):.1%})"
+        f"Hit@1 {found['hit@1']:.1%} (chance {1 / n:.1%}), Hit@10 {found['hit@10']:.1%} (chance {min(1.0, 10 / n):.1%})"
     )
 
 
@@ -124,12 +142,29 @@ def main(argv: list[str] | None = None) -> int:
         failures += show_answers(clamp3, question, music, titles, args.top_k)
     print(f"score: {query}, which is in the folder as {performed['filepaths'][0]} only")
     failures += show_answers(clamp3, query, music, titles, args.top_k)
-    print(evaluate(clamp3, records, music))
+    if clamp3.lacks("audio") is None:
+        failures += search_clips(clamp3, records, music, titles, args.top_k)
+    for line in evaluate(clamp3, records, music):
+        print(line)
     print(f"in {time.monotonic() - started:.0f} s; ask your own:")
     print(f'  python retrieval/clamp3_search.py "a slow minor song" {music}')
     for name, reason in sorted(set(failures)):
         print(f"left out: {name}: {reason}", file=sys.stderr)
     return EXIT_OK
+
+
+def search_clips(
+    clamp3: Clamp3, records: list[dict[str, Any]], music: Path, titles: dict[str, str], top_k: int
+) -> list[tuple[str, str]]:
+    """Ask the clips by text, then look for the score of one of them; return what failed."""
+    by_id = {record["id"]: record for record in records}
+    clips = {clip.name: titles.get(by_id[clip.stem]["filepaths"][0], "") for clip in CLIPS.glob("*.ogg")
+             if clip.stem in by_id}  # fmt: skip
+    print(f'English, in recordings: "{CLIP_QUESTION}"')
+    failures = show_answers(clamp3, CLIP_QUESTION, CLIPS, clips, top_k)
+    clip = min(clips)
+    print(f"recording: {CLIPS.name}/{clip}, which is in the folder as {by_id[Path(clip).stem]['filepaths'][0]}")
+    return failures + show_answers(clamp3, CLIPS / clip, music, titles, top_k)
 
 
 def write_query(record: dict[str, Any], folder: Path) -> Path:

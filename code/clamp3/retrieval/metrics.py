@@ -1,32 +1,43 @@
-"""How well queries find their references: ranks, mean reciprocal rank, hit rates.
+"""How well queries find their references: ranks, reciprocal rank, hit rates, recall, average precision, intervals.
 
 Conventions
 -----------
 - ``scores`` is a float array of shape (Q, N): query q's similarity to reference n, higher is better.
-- ``targets`` is an int array of shape (Q,): the column that answers each query. Several queries may
-  share one reference; a query has exactly one.
-- Ranks start at 1. Where other references score exactly as much as the target, ``ties="worst"`` (the
-  default) counts all of them as better, so a model that gives everything the same vector gets rank N
-  and not rank 1; ``ties="best"`` counts none, as sorting by score with the target first does.
-- All functions are pure numpy on the CPU; ranks do not depend on the chunk size.
+- What is right is either ``targets``, an int array of shape (Q,), one column per query, or ``pairs``, an int array of
+  shape (P, 2) of (query, reference), where queries may have several references and references several queries. The
+  other direction is ``scores.T`` with ``pairs[:, ::-1]``.
+- Ranks start at 1. Where other references score exactly as much as the target, ``ties="worst"`` (the default) counts
+  all of them as better, so a model that gives everything the same vector gets rank N and not rank 1; ``ties="best"``
+  counts none, as the released evaluation does. Right references never push each other down: of a query's right
+  references the best gets its place among the wrong ones, the second that plus one, and so on.
+- Queries without any right reference do not count.
+- All functions are pure numpy on the CPU. For vectors too many for one matrix see `clamp3.retrieval.cosine`.
 
 Metrics
 -------
-- Mean reciprocal rank (MRR): mean of 1 / rank.
-- Hit@k: share of queries whose target is among the first k.
-- Median rank.
-- Chance MRR: what a random order of N references gets, the mean of 1 / 1 … 1 / N.
+- Mean reciprocal rank (MRR): mean of 1 / rank of the first right reference.
+- Hit@k: share of queries with a right reference among the first k.
+- Recall@k: share of a query's right references among the first k, averaged over queries; with one each it is Hit@k.
+- Mean average precision (mAP): for each query the mean of j / rank of its j-th right reference, averaged; with one
+  right reference each it is MRR.
+- Median rank of the first right reference.
+- Chance MRR: what a random order of N references gets.
+- Intervals: percentile bootstrap over queries.
+
+Without queries every metric is 0, and a warning says so.
 
 References
 ----------
 E. M. Voorhees: The TREC-8 Question Answering Track Report, 1999 (mean reciprocal rank).
+C. D. Manning, P. Raghavan, H. Schütze: Introduction to Information Retrieval, 2008, chapter 8 (average precision).
+B. Efron, R. J. Tibshirani: An Introduction to the Bootstrap, 1993, chapter 13 (percentile intervals).
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,8 +45,9 @@ from numpy.typing import ArrayLike, NDArray
 from clamp3.errors import DataError
 
 TIES = ("worst", "best")
-CHUNK = 1024
+HITS = (1, 10, 100)
 EULER = 0.5772156649015329
+_DRAWS_AT_ONCE = 1 << 22  # bounds the bootstrap to 32 MB
 
 
 def validate(scores: NDArray[np.floating], targets: NDArray[np.integer]) -> None:
@@ -47,31 +59,45 @@ def validate(scores: NDArray[np.floating], targets: NDArray[np.integer]) -> None
         If ``scores`` is no (Q, N) array of finite numbers, if ``targets`` is no (Q,) array of whole
         numbers, or if a target is no column of ``scores``.
     """
-    if scores.ndim != 2:
-        raise DataError(f"scores must have shape (queries, references), got {scores.shape}.")
+    _check_scores(scores)
     if targets.shape != scores.shape[:1]:
         raise DataError(
             f"targets must have shape {scores.shape[:1]}, one per query, got {targets.shape}; "
             "did you transpose the scores?"
         )
-    if not np.issubdtype(targets.dtype, np.integer):
-        raise DataError(f"targets must be whole numbers (columns of scores), got {targets.dtype}.")
-    if targets.size and (targets.min() < 0 or targets.max() >= scores.shape[1]):
-        raise DataError(f"targets must lie in 0 to {scores.shape[1] - 1}, got {targets.min()} to {targets.max()}.")
-    if not np.isfinite(scores).all():
-        raise DataError("scores hold NaN or infinity; leave inputs that failed to encode out of the evaluation.")
-    if not targets.size:
-        warnings.warn("no queries: every metric is 0.", stacklevel=3)
+    _check_rows(targets, scores.shape[1], "targets")
 
 
-def _rows(scores: ArrayLike, targets: ArrayLike) -> tuple[NDArray[np.floating], NDArray[np.integer]]:
-    values, columns = np.asarray(scores), np.asarray(targets)
-    if not np.issubdtype(values.dtype, np.floating):
-        values = values.astype(np.float64)
-    if not columns.size:
-        columns = columns.astype(np.int64)
-    validate(values, columns)
-    return values, columns
+def validate_pairs(pairs: NDArray[np.integer], n_queries: int, n_references: int) -> None:
+    """Check that pairs are rows of queries and references, each pair once.
+
+    Raises
+    ------
+    DataError
+        If not.
+    """
+    if pairs.ndim != 2 or pairs.shape[1] != 2:
+        raise DataError(f"pairs must have shape (pairs, 2), query and reference, got {pairs.shape}.")
+    _check_rows(pairs[:, 0], n_queries, "the queries of pairs")
+    _check_rows(pairs[:, 1], n_references, "the references of pairs")
+    if len(np.unique(pairs, axis=0)) != len(pairs):
+        raise DataError("pairs must differ; a pair that occurs twice would count twice.")
+
+
+def as_pairs(targets: ArrayLike) -> NDArray[np.int64]:
+    """Return targets (Q,), or pairs (P, 2), as pairs.
+
+    Raises
+    ------
+    DataError
+        If they are not whole numbers.
+    """
+    values = np.asarray(targets)
+    if not values.size:
+        return np.zeros((0, 2), np.int64)
+    if not np.issubdtype(values.dtype, np.integer):
+        raise DataError(f"targets must be whole numbers (columns of scores), got {values.dtype}.")
+    return np.stack([np.arange(len(values)), values], axis=1) if values.ndim == 1 else values.astype(np.int64)
 
 
 def ranks(scores: ArrayLike, targets: ArrayLike, *, ties: str = "worst") -> NDArray[np.int64]:
@@ -96,78 +122,78 @@ def ranks(scores: ArrayLike, targets: ArrayLike, *, ties: str = "worst") -> NDAr
     DataError
         As `validate`, and for an unknown ``ties``.
     """
-    if ties not in TIES:
-        raise DataError(f"ties must be one of {', '.join(TIES)}, got {ties!r}.")
-    values, columns = _rows(scores, targets)
-    own = values[np.arange(len(columns)), columns][:, None]  # (Q, 1)
-    if ties == "worst":
-        return (values >= own).sum(axis=1, dtype=np.int64)  # the target itself counts, hence from 1
-    return (values > own).sum(axis=1, dtype=np.int64) + 1
+    columns = np.asarray(targets)
+    validate(_floats(scores), columns if columns.size else columns.astype(np.int64))
+    return pair_ranks(scores, columns, ties=ties)
 
 
-def cosine_ranks(
-    queries: ArrayLike, references: ArrayLike, targets: ArrayLike, *, ties: str = "worst", chunk: int = CHUNK
-) -> NDArray[np.int64]:
-    """Return the rank of every query's target by cosine, without the whole (Q, N) matrix in memory.
+def pair_ranks(scores: ArrayLike, pairs: ArrayLike, *, ties: str = "worst") -> NDArray[np.int64]:
+    """Return for every pair the rank of its reference in the order of its query.
 
     Parameters
     ----------
-    queries, references : arrays of float, shapes (Q, D) and (N, D)
-        Need not be normalised; a zero vector has cosine 0 to everything.
-    targets : array of int, shape (Q,)
-        Row of ``references`` that answers each query.
+    scores : array of float, shape (Q, N)
+    pairs : array of int, shape (P, 2)
+        All right references of every query.
     ties : {"worst", "best"}
-        See `ranks`.
-    chunk : int
-        Queries scored at once.
+        Whether wrong references with exactly a right one's score come before or after it.
+
+    Returns
+    -------
+    array of int64, shape (P,)
+        From 1; no two alike within a query.
 
     Raises
     ------
     DataError
-        As `ranks`, and if the widths differ.
+        As `validate_pairs`, and for scores that are no finite matrix or an unknown ``ties``.
     """
-    left, right = unit_rows(queries), unit_rows(references)
-    columns = np.asarray(targets)
-    if left.shape[1] != right.shape[1]:
-        raise DataError(f"queries are {left.shape[1]} wide, references {right.shape[1]}; are both of one model?")
-    if len(columns) != len(left):
-        raise DataError(f"{len(columns)} targets for {len(left)} queries.")
-    if chunk < 1:
-        raise DataError(f"chunk must be at least 1, got {chunk}.")
-    # einsum without BLAS adds in one fixed order, so that equal rows tie exactly whatever the chunk.
-    parts = [
-        ranks(np.einsum("qd,nd->qn", left[at : at + chunk], right), columns[at : at + chunk], ties=ties)
-        for at in range(0, len(left), chunk)
-    ]
-    return np.concatenate(parts) if parts else ranks(np.zeros((0, len(right))), columns, ties=ties)
+    check_ties(ties)
+    values, rows = _floats(scores), as_pairs(pairs)
+    _check_scores(values)
+    validate_pairs(rows, *values.shape)
+    warn_if_empty(rows)
+    own = values[rows[:, 0], rows[:, 1]]  # (P,)
+    counted = np.empty(len(rows), np.int64)
+    for place, (query, score) in enumerate(zip(rows[:, 0], own, strict=True)):
+        counted[place] = np.count_nonzero(values[query] >= score if ties == "worst" else values[query] > score)
+    return places(counted, own, rows[:, 0], ties=ties)
 
 
-def unit_rows(vectors: ArrayLike) -> NDArray[np.float64]:
-    """Return the rows scaled to length 1; zero rows stay zero.
+def places(
+    counted: NDArray[np.int64], own: NDArray[np.floating], queries: NDArray[np.int64], *, ties: str, within: float = 0.0
+) -> NDArray[np.int64]:
+    """Return the ranks of pairs from how many references score better, wrong and right ones together.
 
-    Raises
-    ------
-    DataError
-        If the array is not two-dimensional.
+    Parameters
+    ----------
+    counted : array of int, shape (P,)
+        References at least as good as the pair's own (``ties="worst"``), or better than it (``"best"``).
+    own : array of float, shape (P,)
+        Scores of the pairs.
+    queries : array of int, shape (P,)
+    ties : {"worst", "best"}
+    within : float
+        Scores that differ by no more than this are equal.
     """
-    values = np.asarray(vectors, dtype=np.float64)
-    if values.ndim != 2:
-        raise DataError(f"vectors must have shape (items, width), got {values.shape}.")
-    lengths = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.divide(values, lengths, out=np.zeros_like(values), where=lengths > 0)
-
-
-def _checked(rank: ArrayLike) -> NDArray[np.float64]:
-    values = np.asarray(rank, dtype=np.float64)
-    if values.ndim != 1 or (values.size and not (values >= 1).all()):
-        raise DataError("ranks must be a flat array of numbers from 1; did you pass scores?")
-    return values
+    rank = counted + (ties == "best")
+    if len(np.unique(queries)) == len(queries):
+        return rank
+    order = np.lexsort((-own, queries))
+    starts = np.flatnonzero(np.diff(queries[order])) + 1
+    for group in np.split(order, starts):
+        falling = own[group]
+        if ties == "worst":
+            right = len(group) - np.searchsorted(falling[::-1], falling - within, side="left")
+        else:
+            right = len(group) - np.searchsorted(falling[::-1], falling + within, side="right")
+        rank[group] = counted[group] - right + np.arange(1, len(group) + 1)
+    return rank
 
 
 def mrr(rank: ArrayLike) -> float:
     """Return the mean reciprocal rank; 0 without queries."""
-    values = _checked(rank)
-    return float((1 / values).mean()) if values.size else 0.0
+    return _mean(1 / _checked(rank))
 
 
 def hit_at_k(rank: ArrayLike, k: int) -> float:
@@ -178,10 +204,7 @@ def hit_at_k(rank: ArrayLike, k: int) -> float:
     DataError
         If ``k`` is less than 1.
     """
-    values = _checked(rank)
-    if k < 1:
-        raise DataError(f"k must be at least 1, got {k}.")
-    return float((values <= k).mean()) if values.size else 0.0
+    return _mean(_checked(rank) <= _checked_k(k))
 
 
 def median_rank(rank: ArrayLike) -> float:
@@ -190,43 +213,228 @@ def median_rank(rank: ArrayLike) -> float:
     return float(np.median(values)) if values.size else 0.0
 
 
-def chance_mrr(n_references: int) -> float:
-    """Return the expected MRR of a random order of ``n_references``: the harmonic number H(N) over N.
+def first_ranks(pair_rank: ArrayLike, queries: ArrayLike) -> NDArray[np.float64]:
+    """Return the rank of each query's best right reference, in the order of queries.
+
+    Parameters
+    ----------
+    pair_rank : array of int, shape (P,)
+        From `pair_ranks`.
+    queries : array of int, shape (P,)
+        First column of ``pairs``.
+
+    Returns
+    -------
+    array of float64, shape (queries that have a pair,)
+    """
+    return _by_query(pair_rank, queries, lambda rank: rank[0])
+
+
+def recall_at_k(pair_rank: ArrayLike, queries: ArrayLike, k: int) -> float:
+    """Return the share of right references up to rank ``k``, averaged over queries; see `first_ranks`."""
+    _checked_k(k)
+    return _mean(_by_query(pair_rank, queries, lambda rank: (rank <= k).mean()))
+
+
+def mean_average_precision(pair_rank: ArrayLike, queries: ArrayLike) -> float:
+    """Return mAP; see `first_ranks` for the parameters."""
+    return _mean(_by_query(pair_rank, queries, lambda rank: (np.arange(1, len(rank) + 1) / rank).mean()))
+
+
+def chance_mrr(n_references: int, n_right: int = 1) -> float:
+    """Return the expected MRR of a random order of ``n_references``, ``n_right`` of which are right.
+
+    With one right reference it is the harmonic number H(N) over N.
 
     Raises
     ------
     DataError
-        If there is no reference.
+        If there is no reference, or none or more than all are right.
     """
     if n_references < 1:
         raise DataError(f"chance needs at least one reference, got {n_references}.")
-    if n_references > 10_000:  # ln N + Euler's constant, then off by less than 1e-4 of the value
+    if not 1 <= n_right <= n_references:
+        raise DataError(f"{n_right} of {n_references} references cannot be right.")
+    if n_right == 1 and n_references > 10_000:  # ln N + Euler's constant, then off by less than 1e-4 of the value
         return (math.log(n_references) + EULER + 0.5 / n_references) / n_references
-    return math.fsum(1 / rank for rank in range(1, n_references + 1)) / n_references
+    # P(first right at k + 1) = P(first right at k) (N - k - R + 1) / (N - k)
+    k = np.arange(1, n_references - n_right + 1)
+    later = np.cumprod((n_references - k - n_right + 1) / (n_references - k))
+    first = n_right / n_references * np.concatenate([[1.0], later])
+    return math.fsum(first / np.arange(1, len(first) + 1))
 
 
-def evaluate(rank: ArrayLike, n_references: int, *, hits: Sequence[int] = (1, 10, 100)) -> dict[str, float]:
+def interval(
+    values: ArrayLike,
+    *,
+    statistic: Callable[..., NDArray[np.floating]] = np.mean,
+    level: float = 0.95,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return a percentile bootstrap interval of a statistic of queries.
+
+    Parameters
+    ----------
+    values : array of float, shape (Q,)
+        What the statistic is taken of: reciprocal ranks for MRR, and so on.
+    statistic : callable
+        Takes an array and ``axis``.
+    level : float
+        Share of resampled statistics inside.
+    n_resamples : int
+        Draws of Q queries with replacement.
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    low, high : float
+        (0, 0) without queries.
+
+    Raises
+    ------
+    DataError
+        If ``values`` is not flat, ``level`` not between 0 and 1, or ``n_resamples`` below 1.
+    """
+    data = np.asarray(values, np.float64)
+    if data.ndim != 1:
+        raise DataError(f"values must be flat, one per query, got shape {data.shape}.")
+    if not 0 < level < 1 or n_resamples < 1:
+        raise DataError(f"an interval needs a level between 0 and 1 and resamples, got {level} and {n_resamples}.")
+    if not data.size:
+        return 0.0, 0.0
+    rng = np.random.default_rng(seed)
+    at_once = max(1, _DRAWS_AT_ONCE // len(data))
+    drawn: list[NDArray[np.floating]] = []
+    for start in range(0, n_resamples, at_once):
+        rows = rng.integers(len(data), size=(min(at_once, n_resamples - start), len(data)))  # (draws, Q)
+        drawn.append(statistic(data[rows], axis=1))
+    low, high = np.quantile(np.concatenate(drawn), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def evaluate(
+    rank: ArrayLike, n_references: int, *, hits: Sequence[int] = HITS, queries: ArrayLike | None = None
+) -> dict[str, float]:
     """Return all metrics of one retrieval task.
 
     Parameters
     ----------
-    rank : array of int, shape (Q,)
-        From `ranks` or `cosine_ranks`.
+    rank : array of int, shape (Q,) or (P,)
+        From `ranks` or `pair_ranks`.
     n_references : int
         How many references were ranked.
     hits : sequence of int
         The k of Hit@k.
+    queries : array of int, shape (P,), optional
+        Query of each rank, where queries may have several right references.
 
     Returns
     -------
     dict
-        ``queries references mrr hit@k… median_rank chance_mrr times_chance``, in this order.
+        ``queries references mrr hit@k… median_rank chance_mrr times_chance``, in this order; with ``queries`` also
+        ``recall@k… map``.
     """
     values = _checked(rank)
     if values.size and values.max() > n_references:
         raise DataError(f"a rank of {int(values.max())} among {n_references} references is impossible.")
-    chance = chance_mrr(n_references)
-    found = {"queries": float(len(values)), "references": float(n_references), "mrr": mrr(values)}
-    found.update({f"hit@{k}": hit_at_k(values, k) for k in hits})
-    found.update({"median_rank": median_rank(values), "chance_mrr": chance, "times_chance": mrr(values) / chance})
+    owners = np.arange(len(values)) if queries is None else np.asarray(queries)
+    first = first_ranks(values, owners)
+    chance = _chance(owners, n_references)
+    found = {"queries": float(len(first)), "references": float(n_references), "mrr": mrr(first)}
+    found.update({f"hit@{k}": hit_at_k(first, k) for k in hits})
+    found.update({"median_rank": median_rank(first), "chance_mrr": chance, "times_chance": mrr(first) / chance})
+    if queries is not None:
+        found.update({f"recall@{k}": recall_at_k(values, owners, k) for k in hits})
+        found["map"] = mean_average_precision(values, owners)
     return found
+
+
+def intervals(
+    rank: ArrayLike, *, hits: Sequence[int] = HITS, level: float = 0.95, n_resamples: int = 1000, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """Return bootstrap intervals of MRR, Hit@k and the median rank; see `evaluate` and `interval`.
+
+    Parameters
+    ----------
+    rank : array of int, shape (Q,)
+        One per query, as from `ranks` or `first_ranks`.
+    """
+    values = _checked(rank)
+    how = {"level": level, "n_resamples": n_resamples, "seed": seed}
+    found = {"mrr": interval(1 / values, **how)}  # type: ignore[arg-type]
+    found.update({f"hit@{k}": interval(values <= _checked_k(k), **how) for k in hits})  # type: ignore[arg-type]
+    found["median_rank"] = interval(values, statistic=np.median, **how)  # type: ignore[arg-type]
+    return found
+
+
+def check_ties(ties: str) -> None:
+    """Refuse an unknown rule for ties."""
+    if ties not in TIES:
+        raise DataError(f"ties must be one of {', '.join(TIES)}, got {ties!r}.")
+
+
+def warn_if_empty(pairs: NDArray[np.integer]) -> None:
+    """Warn that there is nothing to measure."""
+    if not len(pairs):
+        warnings.warn("no queries: every metric is 0.", stacklevel=3)
+
+
+def _floats(scores: ArrayLike) -> NDArray[np.floating]:
+    values = np.asarray(scores)
+    return values if np.issubdtype(values.dtype, np.floating) else values.astype(np.float64)
+
+
+def _check_scores(scores: NDArray[np.floating]) -> None:
+    if scores.ndim != 2:
+        raise DataError(f"scores must have shape (queries, references), got {scores.shape}.")
+    if not np.isfinite(scores).all():
+        raise DataError("scores hold NaN or infinity; leave inputs that failed to encode out of the evaluation.")
+
+
+def _check_rows(rows: NDArray[np.integer], n: int, what: str) -> None:
+    if not np.issubdtype(rows.dtype, np.integer):
+        raise DataError(f"{what} must be whole numbers (columns of scores), got {rows.dtype}.")
+    if rows.size and (rows.min() < 0 or rows.max() >= n):
+        raise DataError(f"{what} must lie in 0 to {n - 1}, got {rows.min()} to {rows.max()}.")
+
+
+def _checked(rank: ArrayLike) -> NDArray[np.float64]:
+    values = np.asarray(rank, dtype=np.float64)
+    if values.ndim != 1 or (values.size and not (values >= 1).all()):
+        raise DataError("ranks must be a flat array of numbers from 1; did you pass scores?")
+    return values
+
+
+def _checked_k(k: int) -> int:
+    if k < 1:
+        raise DataError(f"k must be at least 1, got {k}.")
+    return k
+
+
+def _mean(values: NDArray[np.generic]) -> float:
+    return float(values.mean()) if values.size else 0.0
+
+
+def _by_query(
+    pair_rank: ArrayLike, queries: ArrayLike, measure: Callable[[NDArray[np.float64]], float]
+) -> NDArray[np.float64]:
+    """Return a measure of each query's rising ranks."""
+    values, owners = _checked(pair_rank), np.asarray(queries)
+    if owners.shape != values.shape:
+        raise DataError(f"{len(owners)} queries for {len(values)} ranks.")
+    if not values.size:
+        return np.zeros(0)
+    order = np.lexsort((values, owners))
+    groups = np.split(values[order], np.flatnonzero(np.diff(owners[order])) + 1)
+    return np.array([measure(group) for group in groups], np.float64)
+
+
+def _chance(owners: NDArray[np.integer], n_references: int) -> float:
+    """Return the chance MRR of queries with so many right references each."""
+    if not owners.size:
+        return chance_mrr(n_references)
+    n_right, n_queries = np.unique(np.unique(owners, return_counts=True)[1], return_counts=True)
+    chances = [chance_mrr(n_references, int(n)) for n in n_right]
+    return float(np.average(chances, weights=n_queries))

@@ -99,7 +99,8 @@ def retrieval(queries: Any, references: Any) -> dict[str, float]:
     """Return all metrics where query i is answered by reference i."""
     import numpy as np
 
-    from clamp3.retrieval.metrics import cosine_ranks, evaluate
+    from clamp3.retrieval.cosine import cosine_ranks
+    from clamp3.retrieval.metrics import evaluate
 
     found = evaluate(cosine_ranks(queries, references, np.arange(len(queries))), len(references))
     return {name: round(value, 4) for name, value in found.items()}
@@ -118,7 +119,7 @@ def zero_shot(music: Any, prompts: Any, truth: Sequence[int], names: Sequence[st
     """
     import numpy as np
 
-    from clamp3.retrieval.metrics import unit_rows
+    from clamp3.retrieval.cosine import unit_rows
 
     guess = (unit_rows(music) @ unit_rows(prompts).T).argmax(axis=1)
     expected = np.asarray(truth)
