@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from training_music import write_music, write_text_model
 
 from clamp3.cli import run as run_main
 from clamp3.errors import ConfigError, DataError, WeightsError
@@ -21,47 +21,16 @@ from clamp3.training.m3_task import make_m3_task
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {"width": 32, "n_layers": 1, "n_heads": 2, "max_patches": 32, "warmup_steps": 2, "log_every": 1}
-KEYS = ("C", "D", "G", "Am", "F", "Bb")
 
 
 @pytest.fixture(scope="module")
 def music(tmp_path_factory):
-    """Return a folder of 24 short pieces, every third also as MTF, with their JSONL."""
-    folder = tmp_path_factory.mktemp("music")
-    rng = random.Random(0)
-    rows = []
-    for i in range(24):
-        key = KEYS[i % len(KEYS)]
-        bars = "|".join("".join(rng.choice("CDEFGAB") for _ in range(4)) for _ in range(3 + i % 5))
-        names = [f"p{i:02d}.abc"]
-        (folder / names[0]).write_text(f'L:1/8\nM:4/4\nK:{key}\nV:1 nm="Flute"\n[V:1]{bars}|]\n')
-        if i % 3 == 0:
-            names.append(f"p{i:02d}.mtf")
-            notes = "".join(f"note_on {rng.randint(0, 9)} 0 {rng.randint(50, 70)} 80\n" for _ in range(9))
-            (folder / names[1]).write_text(f"ticks_per_beat 480\nprogram_change 0 0 73\n{notes}")
-        rows.append({"id": f"p{i}", "title": f"Piece {i}", "analysis": f"key {key} number {i}", "filepaths": names})
-    (folder / "train.jsonl").write_text("\n".join(json.dumps(row) for row in rows) + "\n")
-    return folder
+    return write_music(tmp_path_factory.mktemp("music"))
 
 
 @pytest.fixture(scope="module")
 def text_model(tmp_path_factory):
-    """Return a folder with a word tokenizer and the sizes of a small text tower."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    folder = tmp_path_factory.mktemp("text")
-    words = ["<s>", "<pad>", "</s>", "<unk>", "Piece", "key", "number", *KEYS, *map(str, range(24))]
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
-    tokenizer.save(str(folder / "tokenizer.json"))
-    sizes = {"model_type": "xlm-roberta", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
-             "intermediate_size": 64, "max_position_embeddings": 34, "vocab_size": len(words), "type_vocab_size": 1,
-             "pad_token_id": 1}  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(sizes))
-    return folder
+    return write_text_model(tmp_path_factory.mktemp("text"))
 
 
 def m3(music, out, **changes):
