@@ -98,8 +98,8 @@ def test_training_alone_on_audio_needs_no_symbolic_tower(music, text_model, tmp_
 
 
 def test_it_learns_and_a_search_sees_the_same_vectors(music, text_model, tmp_path):
-    config = audio(music, tmp_path / "run", text_model, epochs=15, learning_rate=5e-3, dropout=0.0, attention_dropout=0.0,
-                   standardise=True, logit_scale=5.0)  # fmt: skip
+    config = audio(music, tmp_path / "run", text_model, epochs=15, learning_rate=5e-3, dropout=0.0,
+                   attention_dropout=0.0, standardise=True, logit_scale=5.0)  # fmt: skip
     start_run(config, make_clamp3_task)
     losses = [row["loss"] for row in rows_of(tmp_path / "run")]
     assert sum(losses[-6:]) < 0.7 * sum(losses[:6])
