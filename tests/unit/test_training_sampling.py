@@ -157,12 +157,16 @@ def test_ranks_share_every_global_batch(bucket):
     whole = epoch_batches(lengths, 8, epoch=3, seed=1, bucket=bucket)
     halves = [epoch_batches(lengths, 4, epoch=3, seed=1, rank=r, world_size=2, bucket=bucket) for r in (0, 1)]
     assert len(halves[0]) == len(halves[1])
-    merged = [a + b for a, b in zip(*halves, strict=True)]
+    merged = [[*a.tolist(), *b.tolist()] for a, b in zip(*halves, strict=True)]
     full = [batch for batch in merged if len(batch) == 8]
-    assert [batch for batch in whole if len(batch) == 8] == full
-    seen = [index for batch in whole for index in batch]
+    assert [batch.tolist() for batch in whole if len(batch) == 8] == full
+    seen = np.concatenate(whole).tolist()
     assert len(set(seen)) == len(seen) == (103 if bucket else 96)
-    assert whole != epoch_batches(lengths, 8, epoch=4, seed=1, bucket=bucket)
+    again, other = (np.concatenate(epoch_batches(lengths, 8, epoch=e, seed=1, bucket=bucket)) for e in (3, 4))
+    assert again.tolist() == seen != other.tolist()
+    if bucket:
+        spread = [max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in whole]
+        assert max(spread) <= 1  # 103 items of seven lengths, eight to a batch
 
 
 def test_fewer_items_than_a_batch_make_one_batch():

@@ -6,14 +6,13 @@ very batches an uninterrupted run would have seen.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 
 import numpy as np
 
 
 def epoch_batches(
-    lengths: Sequence[int],
+    lengths: Sequence[int] | np.ndarray,
     batch_size: int,
     *,
     epoch: int,
@@ -21,7 +20,7 @@ def epoch_batches(
     rank: int = 0,
     world_size: int = 1,
     bucket: bool = False,
-) -> list[list[int]]:
+) -> list[np.ndarray]:
     """Return this rank's batches of one epoch.
 
     Parameters
@@ -40,19 +39,21 @@ def epoch_batches(
 
     Returns
     -------
-    list of list of int
-        The same number of batches on every rank. All have ``batch_size`` items except where the data
+    list of int array
+        Item indices: views of one array, so that millions of items cost four bytes each. The same number of
+        batches on every rank. All have ``batch_size`` items except where the data
         have fewer than one global batch: then one smaller batch, equal on all ranks. With ``bucket``
         the remainder forms a last smaller batch; without it is left out (this epoch).
     """
-    rng = random.Random(f"order/{seed}/{epoch}")
-    order = list(range(len(lengths)))
+    rng = np.random.default_rng([seed, epoch])
+    order = np.arange(len(lengths), dtype=np.int32)
     rng.shuffle(order)
     step = batch_size * world_size
     if bucket:
-        pool = 50 * step
-        sorted_pools = [sorted(order[at : at + pool], key=lambda i: lengths[i]) for at in range(0, len(order), pool)]
-        order = [index for part in sorted_pools for index in part]
+        lengths = np.asarray(lengths)
+        for at in range(0, len(order), 50 * step):
+            pool = order[at : at + 50 * step]
+            pool[:] = pool[np.argsort(lengths[pool], kind="stable")]
     groups = [order[at : at + step] for at in range(0, len(order), step)]
     if groups and len(groups[-1]) < step:
         short = groups.pop()
@@ -60,7 +61,7 @@ def epoch_batches(
         if share and (bucket or not groups):
             groups.append(short[: share * world_size])
     if bucket:
-        rng.shuffle(groups)
+        groups = [groups[at] for at in rng.permutation(len(groups))]
     return [group[rank * len(group) // world_size : (rank + 1) * len(group) // world_size] for group in groups]
 
 

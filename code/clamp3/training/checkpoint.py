@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import os
 import shutil
 import subprocess
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ from clamp3.jobs.atomic import replacing
 
 logger = logging.getLogger(__name__)
 
-LAST, BEST, METRICS = "last.pt", "best.safetensors", "metrics.jsonl"
+LAST, BEST = "last.pt", "best.safetensors"
 
 
 @dataclass
@@ -72,6 +72,8 @@ def rng_state() -> dict[str, Any]:
     state: dict[str, Any] = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()
+    if torch.backends.mps.is_available():
+        state["mps"] = torch.mps.get_rng_state()
     return state
 
 
@@ -80,6 +82,8 @@ def set_rng_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["cpu"].cpu())
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"].cpu())
+    if "mps" in state and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"].cpu())
 
 
 def save(
@@ -92,8 +96,19 @@ def save(
     progress: Progress,
     config: dict[str, Any],
     revision: str | None,
+    keep_last: int = 1,
 ) -> None:
-    """Write a checkpoint. ``rng`` has one entry per rank; the learning rate follows from ``progress.step``."""
+    """Write a checkpoint, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Always the newest.
+    rng : list
+        One entry per rank; the learning rate follows from ``progress.step``.
+    keep_last : int
+        From 2 on, the newest so many also stay under names of their own, ``step_000000100.pt``, beside ``path``.
+    """
     state = {
         "format": "clamp3 training 1",
         "model": model,
@@ -107,6 +122,20 @@ def save(
     }
     with replacing(path) as temporary:
         torch.save(state, temporary)
+    if keep_last > 1:
+        _keep(path, path.with_name(f"step_{progress.step:09d}.pt"), keep_last)
+
+
+def _keep(path: Path, name: Path, keep_last: int) -> None:
+    """Give a checkpoint a second name, by a link where there are links; remove the oldest of such names."""
+    with replacing(name) as temporary:
+        temporary.unlink()
+        try:
+            os.link(path, temporary)
+        except OSError:
+            shutil.copyfile(path, temporary)
+    for old in sorted(name.parent.glob("step_*.pt"))[:-keep_last]:
+        old.unlink()
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -122,7 +151,9 @@ def load(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen types for a damaged file
-        raise ConfigError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
+        kept = sorted(path.parent.glob("step_*.pt"))
+        advice = f" Try --resume {kept[-1]}." if kept else ""
+        raise ConfigError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}{advice}") from error
     if not isinstance(state, dict) or state.get("format") != "clamp3 training 1":
         raise ConfigError(f"{path} is no training checkpoint; weights to start from are named by --init.")
     return state
@@ -151,7 +182,7 @@ def find_resume(resume: str, out: Path) -> Path | None:
 # A resumed run may live elsewhere, last longer and save at other times; everything else must stay.
 MAY_CHANGE = frozenset(
     {
-        *("out", "pack", "resume", "workers", "wandb", "max_bad"),
+        *("out", "pack", "resume", "workers", "wandb", "tensorboard", "max_bad", "keep_last", "compile", "tf32"),
         *("epochs", "max_steps", "max_minutes", "save_every", "save_minutes", "log_every"),
     }
 )
@@ -169,21 +200,6 @@ def check_same_run(saved: dict[str, Any], now: dict[str, Any]) -> None:
     if names:
         differences = ", ".join(f"--{name} was {saved[name]}, is {now[name]}" for name in names)
         raise ConfigError(f"The checkpoint belongs to a run with other settings: {differences}.")
-
-
-def truncate_metrics(path: Path, step: int) -> None:
-    """Drop rows of steps that will be done again; a torn last line is dropped as well."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line).get("step", 0) <= step:
-                kept.append(line)
-        except (json.JSONDecodeError, AttributeError):
-            logger.warning("%s: dropped a line that is no JSON", path)
-    with replacing(path) as temporary:
-        temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 
 def require_finite(loss: float, step: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,9 @@ from clamp3.training.config import Clamp3Training
 from clamp3.training.data import EVALUATION, CollatePairs, PairDataset, Record, read_jsonl
 from clamp3.training.encoder import PairEncoder
 from clamp3.training.features import open_features
-from clamp3.training.loss import contrastive_loss, gather_with_gradient
-from clamp3.training.measures import dimensions, mean_reciprocal_rank
+from clamp3.training.loading import shares
+from clamp3.training.loss import Objective, gather_with_gradient, own_rows, world
+from clamp3.training.measures import dimensions, mean_reciprocal_rank, ranks
 from clamp3.training.pack import check_problems, open_pack
 from clamp3.training.records import Files, Row, files_of, make_records
 from clamp3.training.sides import Pair, towers_of
@@ -41,6 +42,7 @@ class Clamp3Task:
     ) -> None:
         self.config, self.module = config, encoder
         self.train_data, self.eval_data = train, evaluation
+        self.chunk = config.grad_cache_chunk
         self.collate_pairs = CollatePairs(
             train.tokenizer.pad_id, train.sides, train.features.width if train.features else 0
         )
@@ -76,17 +78,23 @@ class Clamp3Task:
 
     def compare(self, vectors: dict[str, Tensor], batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return loss and measures from this rank's vectors (B, E) by side; ``batch`` says which pieces have a side."""
-        present = {side: gather_with_gradient(batch[f"{side}_mask"].any(1).float()) > 0 for side in vectors}
+        here = torch.stack([batch[f"{side}_mask"].any(1) for side in vectors], dim=1)  # (B, sides)
+        present = (gather_with_gradient(here.float()).detach() > 0).unflatten(0, (-1, len(here)))  # (W, B, sides)
+        if not present.flatten(1).any(1).all():  # on every rank alike, as none may wait for another
+            raise DataError("No piece of a batch could be read; the log names the files. Are the data still there?")
+        known = dict(zip(vectors, present.flatten(0, 1).T, strict=True))
         vectors = {side: gather_with_gradient(rows) for side, rows in vectors.items()}
-        vectors = self.module.comparable(vectors, present)
+        vectors = self.module.comparable(vectors, known)
         losses, measures = [], {}
         for pair in self.train_data.pairs:
-            one, other = paired(vectors, present, pair)
+            one, other, both = paired(vectors, known, pair)
             if len(one):
-                losses.append(contrastive_loss(one, other, logit_scale=self.config.logit_scale))
-                measures[self._measure("batch_mrr", pair)] = mean_reciprocal_rank(one.detach(), other.detach())
+                own = own_rows(both)
+                losses.append(self.module.objective(one, other, own))
+                share = world()[1] / len(one)  # the mean over ranks is then the mean over all rows
+                measures[self._measure("batch_mrr", pair)] = (1 / ranks(one, other, own)).sum() * share
         if not losses:
-            raise DataError("No piece of a batch could be read; the log names the files. Are the data still there?")
+            raise DataError("No pair of a batch could be read; the log names the files. Are the data still there?")
         return torch.stack(losses).mean(), measures
 
     def _measure(self, name: str, pair: Pair) -> str:
@@ -94,8 +102,8 @@ class Clamp3Task:
         return name if len(self.train_data.pairs) == 1 else f"{name}_{'_'.join(pair)}"
 
     @torch.no_grad()
-    def evaluate(self, wrapped: nn.Module, accelerator: Accelerator) -> dict[str, float]:
-        """Return the loss over batches and, per pair, the MRR both ways over the whole evaluation set."""
+    def evaluate(self, accelerator: Accelerator, poll: Callable[[], None]) -> dict[str, float]:
+        """Return loss and accuracy within batches and, per pair, the MRR both ways over the whole evaluation set."""
         from accelerate.utils import gather_object
 
         data = self.eval_data
@@ -105,7 +113,7 @@ class Clamp3Task:
         order = sorted(range(len(data)), key=lambda index: data.lengths[index])
         groups = [order[at : at + 64] for at in range(0, len(order), 64)]
         found: list[tuple[list[int], dict[str, Tensor], dict[str, Tensor]]] = []
-        for group in groups[accelerator.process_index :: accelerator.num_processes]:
+        for group in shares(groups, accelerator, poll):
             batch = self.collate([data[EVALUATION, index] for index in group])
             batch = {name: value.to(accelerator.device) for name, value in batch.items()}
             vectors = self.module(batch)
@@ -119,10 +127,12 @@ class Clamp3Task:
         measures: dict[str, float] = {}
         losses = []
         for pair in data.pairs:
-            one, other = paired(vectors, present, pair)
+            one, other, _ = paired(vectors, present, pair)
             if not len(one):
                 continue
-            losses.append(self._batched_loss(one, other, self.config.batch_size * accelerator.num_processes))
+            loss, accuracy = self._batched(one, other, self.config.batch_size * accelerator.num_processes)
+            losses.append(loss)
+            measures[self._measure("batch_accuracy", pair)] = accuracy
             for first, second, (name, target) in ((one, other, pair), (other, one, pair[::-1])):
                 measures[f"mrr_{name}_to_{target}"] = float(mean_reciprocal_rank(first, second))
         if not losses:
@@ -130,13 +140,19 @@ class Clamp3Task:
         measures["loss"] = sum(losses) / len(losses)
         return {**measures, **{f"{side}_dimensions": dimensions(vectors[side][present[side]]) for side in data.sides}}
 
-    def _batched_loss(self, one: Tensor, other: Tensor, size: int) -> float:
-        """Return the mean loss of batches drawn in a fixed random order, as neighbours in a JSONL are often alike."""
+    def _batched(self, one: Tensor, other: Tensor, size: int) -> tuple[float, float]:
+        """Return loss, and share of rows whose partner comes first, both ways, within batches.
+
+        They are drawn in a fixed random order, as neighbours in a JSONL are often alike.
+        """
         mixed = list(range(len(one)))
         random.Random(f"evaluation/{self.config.seed}").shuffle(mixed)
-        groups = [mixed[at : at + size] for at in range(0, len(mixed), size)]
-        scale = self.config.logit_scale
-        return sum(float(contrastive_loss(one[g], other[g], logit_scale=scale)) * len(g) for g in groups) / len(mixed)
+        objective, loss, n_first = self.module.objective.cpu_copy(), 0.0, 0
+        for at in range(0, len(mixed), size):
+            first, second = one[mixed[at : at + size]], other[mixed[at : at + size]]
+            loss += float(objective(first, second)) * len(first)
+            n_first += int((ranks(first, second) == 1).sum() + (ranks(second, first) == 1).sum())
+        return loss / len(mixed), n_first / (2 * len(mixed))
 
     def export(self, path: Path, info: dict[str, Any]) -> None:
         """Write the model as safetensors."""
@@ -150,8 +166,11 @@ def _on_cpu(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {side: values.cpu() for side, values in rows.items()}
 
 
-def paired(vectors: Mapping[str, Tensor], present: Mapping[str, Tensor], pair: Pair) -> tuple[Tensor, Tensor]:
-    """Return the rows (n, E) of both sides of a pair that have both; ``symbolic`` is the score or the performance."""
+def paired(vectors: Mapping[str, Tensor], present: Mapping[str, Tensor], pair: Pair) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the rows (n, E) of both sides that have both, and which (N,) they are.
+
+    ``symbolic`` is the score or the performance.
+    """
 
     def side(name: str) -> tuple[Tensor, Tensor]:
         if name in vectors:
@@ -161,7 +180,7 @@ def paired(vectors: Mapping[str, Tensor], present: Mapping[str, Tensor], pair: P
 
     (one, here), (other, there) = side(pair[0]), side(pair[1])
     both = here & there
-    return one[both], other[both]
+    return one[both], other[both], both
 
 
 def make_clamp3_task(config: Clamp3Training, accelerator: Accelerator) -> Clamp3Task:
@@ -197,6 +216,7 @@ def make_clamp3_task(config: Clamp3Training, accelerator: Accelerator) -> Clamp3
         frozen=frozen,
         sub_batches=config.sub_batches,
         standardise=towers_of(pairs) if config.standardise else (),
+        objective=Objective(config.loss, config.logit_scale),
     )
     tokenizer = text_tokenizer(config)
 

@@ -20,6 +20,7 @@ from clamp3.models.config import FRONT_ENDS
 from clamp3.training.sides import Pair, parse_pairs, towers_of
 
 SCHEDULES, PRECISIONS = ("constant", "cosine"), ("auto", "no", "bf16", "fp16")
+LOSSES = ("infonce", "cosine", "sigmoid")
 
 
 def _setting(default: Any, text: str, *, name: str | None = None, choices: tuple[str, ...] | None = None) -> Any:
@@ -48,17 +49,30 @@ class RunConfig:
     max_grad_norm: float = _setting(0.0, "clip the gradient's norm; 0 = never (released)")
     max_steps: int = _setting(0, "stop after so many steps; 0 = after the epochs")
     max_minutes: float = _setting(0.0, "stop, evaluate and save after so many minutes of training; 0 = no limit")
-    mixed_precision: str = _setting("auto", "auto = fp16 on CUDA, no on CPU", choices=PRECISIONS)
+    accumulate: int = _setting(
+        1,
+        "batches per step, their gradients averaged; a contrastive loss then still has only the negatives within each "
+        "batch, which is not the gradient of a larger batch: --grad_cache_chunk gives that",
+    )
+    mixed_precision: str = _setting(
+        "auto", "auto = bf16 on CUDA devices that have it, fp16 on others, no on CPU and MPS", choices=PRECISIONS
+    )
+    tf32: bool = _setting(False, "on CUDA: multiply float32 matrices in TensorFloat-32, faster and less exact")
+    compile: bool = _setting(False, "compile every transformer layer (torch.compile); the first steps take a minute")
     seed: int = _setting(42, "of weights, order, crops, masks and dropout")
     eval_split: float = _setting(
         0.01, "share held out by hash of the id if no evaluation data are named", name="EVAL_SPLIT"
     )
     save_every: int = _setting(5, "keep the weights of every so many epochs; 0 = only last and best", name="SAVE_EVERY")
+    keep_last: int = _setting(1, "checkpoints to keep: last.pt, and the ones before it as step_*.pt")
     save_minutes: float = _setting(10.0, "write last.pt at least every so many minutes; 0 = once an epoch")
     log_every: int = _setting(10, "steps between two rows of metrics.jsonl")
     max_bad: float = _setting(0.05, "stop if more than this share of the items cannot be read")
     workers: int = _setting(0, "processes that prepare batches; 0 = none")
-    resume: str = _setting("no", "auto = go on from OUT/last.pt if there is one; or a checkpoint file")
+    resume: str = _setting(
+        "no", "auto = go on from OUT/last.pt if there is one; or a checkpoint file, also a .pth of the released scripts"
+    )
+    tensorboard: bool = _setting(False, "also log to OUT/tensorboard")
     wandb: bool = _setting(False, "also log to Weights & Biases (key only from WANDB_API_KEY)")
 
     width: int = _setting(768, "width of the symbolic encoder", name="M3_HIDDEN_SIZE")
@@ -80,7 +94,16 @@ class RunConfig:
         ConfigError
             If a value is out of range or not one of the choices.
         """
-        for name in ("epochs", "batch_size", "width", "n_layers", "max_patches", "log_every"):
+        for name in (
+            "epochs",
+            "batch_size",
+            "accumulate",
+            "width",
+            "n_layers",
+            "max_patches",
+            "log_every",
+            "keep_last",
+        ):
             self._need(getattr(self, name) >= 1, name, "at least 1")
         for name in ("warmup_steps", "max_steps", "max_minutes", "save_every", "save_minutes", "workers"):
             self._need(getattr(self, name) >= 0, name, "0 or more")
@@ -189,7 +212,16 @@ class Clamp3Training(RunConfig):
     )
     freeze_symbolic: bool = _setting(False, "do not train the symbolic tower")
     freeze_audio: bool = _setting(False, "do not train the audio tower")
-    logit_scale: float = _setting(1.0, "constant factor on the dot products", name="LOGIT_SCALE")
+    loss: str = _setting(
+        "infonce",
+        "infonce = as published, raw dot products; cosine = of length 1 with a learned scale up to 100 (CLIP, arXiv "
+        "2103.00020); sigmoid = a binary loss for every combination, learned scale and bias (SigLIP, arXiv 2303.15343)",
+        choices=LOSSES,
+    )
+    logit_scale: float = _setting(1.0, "constant factor on the dot products of infonce", name="LOGIT_SCALE")
+    grad_cache_chunk: int = _setting(
+        0, "embed so many pieces at a time, twice: the gradient of the whole batch in the memory of these; 0 = all"
+    )
     standardise: bool = _setting(
         False, "compare vectors standardised over the batch, by cosine: for towers that start at random (no = released)"
     )
@@ -210,6 +242,8 @@ class Clamp3Training(RunConfig):
         self._need(self.audio_length >= 3, "audio_length", "at least 3")
         self._need(self.front_end in FRONT_ENDS, "front_end", f"one of {', '.join(FRONT_ENDS)}")
         self._need(self.logit_scale > 0, "logit_scale", "above 0")
+        self._need(self.loss in LOSSES, "loss", f"one of {', '.join(LOSSES)}")
+        self._need(self.grad_cache_chunk >= 0, "grad_cache_chunk", "0 or more")
         used = towers_of(self.compared)
         if all(getattr(self, f"freeze_{tower}") for tower in used):
             raise ConfigError(f"--freeze_{used[-1]} must be off: every tower of the run would be frozen.")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from clamp3.models.towers import Clamp3Model
 from clamp3.training.batches import length_parts
+from clamp3.training.loss import Objective
 from clamp3.training.sides import TOWER_OF
 
 
@@ -27,6 +28,8 @@ class PairEncoder(nn.Module):
     standardise : collection of str
         Towers whose vectors are standardised for the comparison. Frozen ones never are: their projection has to stay
         as it is, and their vectors are compared by cosine as a search does.
+    objective : Objective, optional
+        The loss, with what it learns of its own; the published one by default.
     """
 
     def __init__(
@@ -36,10 +39,12 @@ class PairEncoder(nn.Module):
         frozen: Sequence[str] = (),
         sub_batches: int = 1,
         standardise: Collection[str] = (),
+        objective: Objective | None = None,
     ) -> None:
         super().__init__()
         self.model, self.frozen, self.sub_batches = model, tuple(frozen), sub_batches
         self.cosine = bool(standardise)
+        self.objective = objective or Objective()
         width = model.config.hidden_size
         trained = [name for name in model.config.towers if name in standardise and name not in frozen]
         self.norms = nn.ModuleDict({name: nn.BatchNorm1d(width, affine=False) for name in trained})
@@ -57,7 +62,10 @@ class PairEncoder(nn.Module):
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return vectors (B, E) by side of a batch of ``CollatePairs``; zero where a piece has not the side."""
-        return {side: self._features(side, batch[side], batch[f"{side}_mask"]) for side in TOWER_OF if side in batch}
+        found = {side: self._features(side, batch[side], batch[f"{side}_mask"]) for side in TOWER_OF if side in batch}
+        # DistributedDataParallel waits for the gradients of what it sees in the output, so the loss's own are in it.
+        unseen = sum((parameter * 0 for parameter in self.objective.parameters()), start=torch.zeros(()))
+        return {side: vectors + unseen for side, vectors in found.items()} if unseen.requires_grad else found
 
     def _features(self, side: str, values: Tensor, mask: Tensor) -> Tensor:
         tower = TOWER_OF[side]

@@ -2,70 +2,41 @@
 
 Order: seed → model → freeze → wrap → optimizer → resume → loop. The learning rate is a pure function
 of the step, so there is no scheduler state that could be lost or bound to the wrong optimizer.
+
+A *step* is one change of the weights; it takes one batch, or ``--accumulate`` of them.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor
 
 from clamp3.errors import ConfigError
-from clamp3.training import checkpoint
+from clamp3.training import checkpoint, logs, released
 from clamp3.training.checkpoint import Progress
 from clamp3.training.config import RunConfig, to_plain
+from clamp3.training.gradcache import average_gradients, cached_backward, chunks
+from clamp3.training.interrupt import stop_on_signal
+from clamp3.training.loading import groups, make_loader
+from clamp3.training.machine import compile_layers, make_accelerator, make_optimizer
+from clamp3.training.task import Stopped, Task
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from torch.utils.data import DataLoader
 
 logger = logging.getLogger(__name__)
 
 Settings = TypeVar("Settings", bound=RunConfig)
-
-
-class Task(Protocol):
-    """What the loop needs to know about a model and its data."""
-
-    module: nn.Module
-    train_data: Dataset[Any]
-
-    def collate(self, items: Sequence[Any]) -> dict[str, Tensor]:
-        """Return one batch of items of ``train_data``."""
-        ...
-
-    def batches(self, epoch: int, rank: int, world_size: int) -> list[list[int]]:
-        """Return this rank's batches of an epoch, as item indices; equally many on every rank."""
-        ...
-
-    def loss(self, wrapped: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss to differentiate, and measures to log.
-
-        Averaged over ranks, loss and gradients must be those of the global batch in one process.
-        """
-        ...
-
-    def train(self) -> None:
-        """Put the module in training mode; frozen parts stay in evaluation mode."""
-        ...
-
-    def evaluate(self, wrapped: nn.Module, accelerator: Accelerator) -> dict[str, float]:
-        """Return measures of the evaluation set, ``loss`` among them; equal on every rank, empty without data."""
-        ...
-
-    def export(self, path: Path, info: dict[str, Any]) -> None:
-        """Write the weights of the module as a model that can be loaded by name or path."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -116,86 +87,9 @@ def learning_rate_at(step: int, config: RunConfig, *, total_steps: int, time_sha
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def make_accelerator(config: RunConfig) -> Accelerator:
-    """Return the accelerator of this process: CUDA if there is one, else CPU (also with several processes).
-
-    Raises
-    ------
-    ConfigError
-        If fp16 is asked for on a CPU.
-    """
-    from accelerate import Accelerator
-    from accelerate.utils import DistributedDataParallelKwargs
-
-    cuda = torch.cuda.is_available()
-    precision = config.mixed_precision
-    if precision == "auto":
-        precision = "fp16" if cuda else "no"
-    if precision == "fp16" and not cuda:
-        raise ConfigError("--mixed_precision fp16 needs a CUDA device; use bf16 or no on a CPU.")
-    # Some parameters of the published names (poolers, one-row word tables) take no part in the loss.
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(cpu=not cuda, mixed_precision=precision, kwargs_handlers=[unused])
-
-
 def seed_everything(seed: int) -> None:
     """Seed torch, equally on all ranks, for the weights; the loop seeds dropout per rank afterwards."""
     torch.manual_seed(seed)
-
-
-@contextmanager
-def _stop_on_sigterm() -> Iterator[list[bool]]:
-    """Yield a list that becomes non-empty when the process is asked to end."""
-    asked: list[bool] = []
-    try:
-        previous = signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
-    except ValueError:  # not in the main thread: nothing to catch there
-        yield asked
-        return
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-class _Keys:
-    """Batch sampler that yields (epoch, item) keys, starting behind the batches already done."""
-
-    def __init__(self, batches: list[list[int]], epoch: int, skip: int) -> None:
-        self.keys = [[(epoch, index) for index in batch] for batch in batches[skip:]]
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return iter(self.keys)
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-
-class _Metrics:
-    """Rows to metrics.jsonl, and to Weights & Biases if asked; silent on all ranks but the first."""
-
-    def __init__(self, config: RunConfig, main: bool) -> None:
-        self.path = config.out / checkpoint.METRICS if main else None
-        self.wandb = None
-        if main and config.wandb:
-            try:
-                import wandb
-            except ImportError as error:
-                raise ConfigError("--wandb needs the wandb package: pip install 'clamp3[logs]'.") from error
-            self.wandb = wandb.init(project="clamp3", name=config.out.name, config=to_plain(config))
-
-    def write(self, **row: Any) -> None:
-        if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-        if self.wandb is not None:
-            self.wandb.log(
-                {f"{row['kind']}/{name}": value for name, value in row.items() if name != "kind"}, step=row["step"]
-            )
-
-    def close(self) -> None:
-        if self.wandb is not None:
-            self.wandb.finish()
 
 
 class Trainer:
@@ -204,30 +98,41 @@ class Trainer:
     def __init__(self, task: Task, config: RunConfig, accelerator: Accelerator) -> None:
         self.task, self.config, self.accelerator = task, config, accelerator
         self.rank, self.world_size = accelerator.process_index, accelerator.num_processes
+        self.main = accelerator.is_main_process
         self.progress = Progress()
-        self.revision = checkpoint.git_revision() if accelerator.is_main_process else None
-        n_batches = [len(task.batches(0, self.rank, self.world_size))]
-        if not n_batches[0]:
+        self.revision = checkpoint.git_revision() if self.main else None
+        n_batches = len(task.batches(0, self.rank, self.world_size))
+        if not n_batches:
             raise ConfigError(
                 f"Too few training items for {self.world_size} processes; every process needs at least one."
             )
-        self.total_steps = config.epochs * n_batches[0]
+        self.total_steps = config.epochs * -(-n_batches // config.accumulate)
         if config.max_steps:
             self.total_steps = min(self.total_steps, config.max_steps)
 
         resume = checkpoint.find_resume(config.resume, config.out)
         config.out.mkdir(parents=True, exist_ok=True)
+        if config.compile:
+            compile_layers(task.module)
         self.wrapped = accelerator.prepare_model(task.module)
-        trainable = [parameter for parameter in task.module.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.AdamW(trainable, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.parameters = [parameter for parameter in task.module.parameters() if parameter.requires_grad]
+        self.optimizer = make_optimizer(self.parameters, config)
+        # Flags travel between the CPUs, so that no step has to wait for the GPU.
+        self.group = torch.distributed.new_group(backend="gloo") if self.world_size > 1 else None
+        self.asked: list[int] = []
         torch.manual_seed(config.seed + self.rank)
         if resume is not None:
             self._restore(resume)
-        elif accelerator.is_main_process:
-            checkpoint.truncate_metrics(config.out / checkpoint.METRICS, -1)
-        self.metrics = _Metrics(config, accelerator.is_main_process)
+        if self.main:
+            logs.truncate(config.out / logs.METRICS, self.progress.step if resume else -1)
+        self.metrics = logs.Metrics(config, self.main, step=self.progress.step)
 
     def _restore(self, path: Path) -> None:
+        if released.is_released(path):
+            self.progress = released.adopt(path, self.task.module, self.optimizer)
+            if self.main:
+                logger.info("going on after epoch %d of %s", self.progress.epoch, path)
+            return
         state = checkpoint.load(path)
         checkpoint.check_same_run(state["config"], to_plain(self.config))
         self.task.module.load_state_dict(state["model"])
@@ -243,8 +148,7 @@ class Trainer:
                 self.world_size,
                 len(state["rng"]),
             )
-        if self.accelerator.is_main_process:
-            checkpoint.truncate_metrics(self.config.out / checkpoint.METRICS, self.progress.step)
+        if self.main:
             logger.info("resumed %s at step %d", path, self.progress.step)
 
     def save(self) -> None:
@@ -252,10 +156,11 @@ class Trainer:
         from accelerate.utils import gather_object
 
         rng = gather_object([checkpoint.rng_state()])
-        if self.accelerator.is_main_process:
+        if self.main:
             scaler = self.accelerator.scaler
             checkpoint.save(
                 self.config.out / checkpoint.LAST,
+                keep_last=self.config.keep_last,
                 model=self.task.module.state_dict(),
                 optimizer=self.optimizer.state_dict(),
                 scaler=None if scaler is None else scaler.state_dict(),
@@ -267,27 +172,31 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _export(self, name: str, measures: dict[str, float]) -> None:
-        if self.accelerator.is_main_process:
+        if self.main:
             info = {"training": to_plain(self.config), "git": self.revision, "epoch": self.progress.epoch + 1,
                     "step": self.progress.step, "evaluation": measures}  # fmt: skip
             self.task.export(self.config.out / name, info)
 
-    def step(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Do one optimizer step on a batch that lies on the device; return its loss and measures."""
-        loss, measures = self.task.loss(self.wrapped, batch)
+    def step(self, batches: Sequence[dict[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Do one optimizer step on batches that lie on the device; return the mean loss and the last measures."""
         scaler = self.accelerator.scaler
-        (loss if scaler is None else scaler.scale(loss)).backward()
+        # Where one backward pass is not the whole gradient, ranks exchange it once, when it is.
+        whole = len(batches) == 1 and not self.task.chunk
+        losses = []
+        for batch in batches:
+            with nullcontext() if whole else self.accelerator.no_sync(self.wrapped):
+                loss, measures = self._backward(batch, 1 / len(batches))
+            losses.append(loss)
+        if not whole:
+            average_gradients(self.parameters)
         logged = (self.progress.step + 1) % self.config.log_every == 0
         if self.config.max_grad_norm or logged:
             if scaler is not None:
                 scaler.unscale_(self.optimizer)
-            gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-            norm = torch.nn.utils.get_total_norm(gradients)
+            norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
             if self.config.max_grad_norm:
-                parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-                torch.nn.utils.clip_grads_with_norm_(parameters, self.config.max_grad_norm, norm)
-            if logged:
-                measures = {**measures, "grad_norm": norm}
+                torch.nn.utils.clip_grads_with_norm_(self.parameters, self.config.max_grad_norm, norm)
+            measures = {**measures, "grad_norm": norm}
         if scaler is None:
             self.optimizer.step()
         else:
@@ -295,103 +204,131 @@ class Trainer:
             scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.progress.step += 1
+        return torch.stack(losses).mean(), measures
+
+    def _backward(self, batch: dict[str, Tensor], share: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Add a batch's gradient, times ``share``, to the parameters; return its loss and measures."""
+        scaler = self.accelerator.scaler
+
+        def backward(loss: Tensor) -> None:
+            (loss * share if scaler is None else scaler.scale(loss * share)).backward()
+
+        if self.task.chunk:
+            parts = chunks(batch, self.task.chunk)
+            return cached_backward(self.task.module, lambda found: self.task.compare(found, batch), parts, backward)
+        loss, measures = self.task.loss(self.wrapped, batch)
+        backward(loss)
         return loss.detach(), measures
 
-    def _should_stop(self, asked: bool, minutes: float) -> str:
-        """Return why to stop now, or ""; the same on every rank."""
-        late = self.config.max_minutes > 0 and minutes >= self.config.max_minutes
-        if self.world_size > 1:
-            flags = torch.tensor([asked, late], dtype=torch.int32, device=self.accelerator.device)
-            torch.distributed.all_reduce(flags)
-            asked, late = (bool(flag) for flag in flags.tolist())
+    def _averaged(self, loss: Tensor, measures: dict[str, Tensor]) -> tuple[float, dict[str, float]]:
+        """Return loss and measures as means over all ranks."""
+        values = torch.stack([part.to(loss) for part in (loss, *measures.values())])
+        mean, *rest = self.accelerator.reduce(values, "mean").tolist()
+        return mean, {name: round(part, 6) for name, part in zip(measures, rest, strict=True)}
+
+    def _any_rank(self, *flags: bool) -> tuple[bool, ...]:
+        """Return for each flag whether it is set on some rank."""
+        if self.group is None:
+            return flags
+        found = torch.tensor(flags, dtype=torch.int32)
+        torch.distributed.all_reduce(found, group=self.group)
+        return tuple(bool(flag) for flag in found.tolist())
+
+    def _why_stop(self, asked: bool, late: bool) -> str:
+        """Return why to stop now, or ""."""
         if asked:
             return "stopped"
         if late:
             return "time"
         return "steps" if self.config.max_steps and self.progress.step >= self.config.max_steps else ""
 
+    def _late(self) -> bool:
+        return self.config.max_minutes > 0 and self.progress.minutes >= self.config.max_minutes
+
+    def _poll(self) -> None:
+        if self._any_rank(bool(self.asked))[0]:
+            raise Stopped
+
     def fit(self) -> Outcome:
-        """Train to the end, the time limit, or SIGTERM; evaluate after every epoch and at the end.
+        """Train to the end, the time limit, or SIGTERM or Ctrl-C; evaluate after every epoch and at the end.
 
         Returns
         -------
         Outcome
             After SIGTERM the last checkpoint is written without evaluating first.
         """
-        reason = ""
-        with _stop_on_sigterm() as asked:
+        with stop_on_signal() as self.asked:
             # A run that was resumed after its limit has nothing left to do.
-            reason = self._should_stop(False, self.progress.minutes)
+            reason = self._why_stop(False, self._any_rank(self._late())[0])
             while not reason and self.progress.epoch < self.config.epochs:
-                reason = self._epoch(asked)
+                reason = self._epoch()
                 if reason == "stopped":
                     break
-                self._end_epoch(complete=not reason)
+                try:
+                    self._end_epoch(complete=not reason)
+                except Stopped:
+                    reason = "stopped"
             self.save()
         self.metrics.close()
-        return Outcome(self.progress, reason or "done", self.accelerator.is_main_process)
+        return Outcome(self.progress, reason or "done", self.main)
 
     def _loader(self) -> DataLoader[Any]:
-        batches = self.task.batches(self.progress.epoch, self.rank, self.world_size)
-        keys = _Keys(batches, self.progress.epoch, self.progress.batch)
-        return DataLoader(
-            self.task.train_data,
-            batch_sampler=keys,
-            collate_fn=self.task.collate,
-            num_workers=self.config.workers,
-            pin_memory=self.accelerator.device.type == "cuda",
-            generator=torch.Generator(),  # so that the loader draws nothing from the generator of dropout
-        )
+        batches = self.task.batches(self.progress.epoch, self.rank, self.world_size)[self.progress.batch :]
+        pin = self.accelerator.device.type == "cuda"
+        return make_loader(self.task, batches, self.progress.epoch, workers=self.config.workers, pin=pin)
 
-    def _epoch(self, asked: list[bool]) -> str:
+    def _epoch(self) -> str:
         """Run the rest of the current epoch; return why it ended early, or ""."""
         from tqdm import tqdm
 
-        progress, config = self.progress, self.config
+        progress, config, device = self.progress, self.config, self.accelerator.device
         self.task.train()
         loader = self._loader()
-        begin = mark = time.monotonic()
-        spent, items, saved = progress.minutes, 0, begin
+        begin = mark = saved = time.monotonic()
+        spent, items, tokens = progress.minutes, 0, 0
         bar = tqdm(
-            loader,
+            groups(loader, config.accumulate),
+            total=-(-len(loader) // config.accumulate),
             desc=f"epoch {progress.epoch + 1}",
-            disable=not self.accelerator.is_main_process,
+            disable=None if self.main else True,  # None: where stderr is no terminal
             leave=False,
             mininterval=2,
         )
-        for batch in bar:
-            batch = {name: value.to(self.accelerator.device, non_blocking=True) for name, value in batch.items()}
+        for group in bar:
+            items += sum(len(next(iter(batch.values()))) for batch in group) * self.world_size
+            tokens += logs.count_tokens(group) * self.world_size
+            batches = [{k: value.to(device, non_blocking=True) for k, value in batch.items()} for batch in group]
             share = progress.minutes / config.max_minutes if config.max_minutes else 0.0
             rate = learning_rate_at(progress.step, config, total_steps=self.total_steps, time_share=share)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            loss, measures = self.step(batch)
-            progress.batch += 1
-            items += len(next(iter(batch.values()))) * self.world_size
+            for parameters in self.optimizer.param_groups:
+                parameters["lr"] = rate
+            loss, measures = self.step(batches)
+            progress.batch += len(group)
             now = time.monotonic()
             progress.minutes = spent + (now - begin) / 60
             if progress.step % config.log_every == 0:
-                value = float(self.accelerator.reduce(loss, "mean"))
+                value, averages = self._averaged(loss, measures)
                 checkpoint.require_finite(value, progress.step)
                 progress.loss_sum, progress.loss_count = progress.loss_sum + value, progress.loss_count + 1
-                row = {
-                    "loss": value,
-                    "lr": rate,
-                    "items_per_sec": round(items / (now - mark), 2),
-                    "minutes": round(progress.minutes, 3),
-                }
                 self.metrics.write(
                     kind="train",
                     step=progress.step,
                     epoch=progress.epoch + 1,
-                    **row,
-                    **{name: round(float(part), 6) for name, part in measures.items()},
+                    loss=value,
+                    lr=rate,
+                    items_per_sec=round(items / (now - mark), 2),
+                    tokens_per_sec=round(tokens / (now - mark), 1),
+                    memory_mb=round(logs.memory_mb(device), 1),
+                    minutes=round(progress.minutes, 3),
+                    **averages,
                 )
                 bar.set_postfix(loss=f"{value:.4f}", lr=f"{rate:.1e}", refresh=False)
-                mark, items = now, 0
-            if reason := self._should_stop(bool(asked), progress.minutes):
+                mark, items, tokens = now, 0, 0
+            due = config.save_minutes > 0 and now - saved > 60 * config.save_minutes
+            asked, late, due = self._any_rank(bool(self.asked), self._late(), due)
+            if reason := self._why_stop(asked, late):
                 return reason
-            if config.save_minutes and now - saved > 60 * config.save_minutes and self.world_size == 1:
+            if due:
                 self.save()
                 saved = time.monotonic()
         return ""
@@ -401,7 +338,7 @@ class Trainer:
         progress, config = self.progress, self.config
         progress_epoch = progress.epoch + 1
         begin = time.monotonic()
-        measures = self.task.evaluate(self.wrapped, self.accelerator)
+        measures = self.task.evaluate(self.accelerator, self._poll)
         progress.minutes += (time.monotonic() - begin) / 60
         train_loss = progress.loss_sum / progress.loss_count if progress.loss_count else float("nan")
         row: dict[str, Any] = {f"eval_{name}": value for name, value in measures.items()}
@@ -410,7 +347,7 @@ class Trainer:
         self.metrics.write(
             kind="epoch", step=progress.step, epoch=progress_epoch, minutes=round(progress.minutes, 3), **row
         )
-        if self.accelerator.is_main_process:
+        if self.main:
             shown = ", ".join(f"{name} {value:.4f}" for name, value in row.items())
             logger.info("epoch %d, step %d, %.1f min: %s", progress_epoch, progress.step, progress.minutes, shown)
         if not measures:  # without evaluation data the newest is the best
@@ -438,7 +375,13 @@ def start_run(config: Settings, make_task: Callable[[Settings, Accelerator], Tas
     -------
     Outcome
     """
-    checkpoint.find_resume(config.resume, config.out)  # fail before the data are read
+    resume = checkpoint.find_resume(config.resume, config.out)  # fails before the data are read
     accelerator = make_accelerator(config)
     seed_everything(config.seed)
-    return Trainer(make_task(config, accelerator), config, accelerator).fit()
+    weights: Any = config
+    if resume is not None and released.is_released(resume):
+        if (config.out / checkpoint.LAST).exists():
+            raise ConfigError(f"{config.out} already holds a run; go on with it by --resume auto.")
+        weights = replace(weights, init=(str(resume),))  # sizes and weights of every tower are in it
+    task = make_task(weights, accelerator)
+    return Trainer(task, config, accelerator).fit()

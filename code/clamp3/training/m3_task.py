@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +17,8 @@ from clamp3.training.batches import epoch_batches
 from clamp3.training.build import m3_model
 from clamp3.training.config import M3Training
 from clamp3.training.data import EVALUATION, M3Dataset, collate_m3
+from clamp3.training.gradcache import Vectors
+from clamp3.training.loading import shares
 from clamp3.training.measures import dimensions
 from clamp3.training.pack import PatchPack, check_problems, list_symbolic, open_pack
 from clamp3.training.splits import split
@@ -37,12 +40,13 @@ class M3Task:
     def __init__(self, config: M3Training, model: M3Model, train: M3Dataset, evaluation: M3Dataset | None) -> None:
         self.config, self.module = config, model
         self.train_data, self.eval_data = train, evaluation
+        self.chunk = 0  # nothing couples the pieces: --accumulate does what gradient caching would
 
     def collate(self, items: Sequence[Any]) -> dict[str, Tensor]:
         """Pad a batch to its longest piece."""
         return collate_m3(items)
 
-    def batches(self, epoch: int, rank: int, world_size: int) -> list[list[int]]:
+    def batches(self, epoch: int, rank: int, world_size: int) -> Sequence[np.ndarray]:
         """Return batches of pieces of like length."""
         return epoch_batches(
             self.train_data.lengths, self.config.batch_size, epoch=epoch, seed=self.config.seed, rank=rank,
@@ -64,8 +68,12 @@ class M3Task:
             loss = loss * (mine * world_size / total.clamp(min=1))
         return loss, {"patches": batch["mask"].sum()}
 
+    def compare(self, vectors: Vectors, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Never asked for."""
+        raise NotImplementedError
+
     @torch.no_grad()
-    def evaluate(self, wrapped: nn.Module, accelerator: Accelerator) -> dict[str, float]:
+    def evaluate(self, accelerator: Accelerator, poll: Callable[[], None]) -> dict[str, float]:
         """Return the mean loss per character with nothing corrupted, as the released evaluation has it.
 
         ``dimensions`` tells how many directions the pieces' mean vectors spread over: near 1 the encoder has
@@ -82,7 +90,7 @@ class M3Task:
         groups = [order[at : at + size] for at in range(0, len(order), size)]
         vectors: list[Tensor] = []
         sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
-        for group in groups[accelerator.process_index :: accelerator.num_processes]:
+        for group in shares(groups, accelerator, poll):
             batch = self.collate([data[EVALUATION, index] for index in group])
             batch = {name: value.to(accelerator.device) for name, value in batch.items()}
             count = n_characters(batch["patches"], batch["selected"])

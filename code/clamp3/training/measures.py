@@ -5,24 +5,40 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+CHUNK = 1024  # queries ranked at a time, so that memory grows with N and not with its square
+
 
 @torch.no_grad()
-def mean_reciprocal_rank(query: Tensor, reference: Tensor) -> Tensor:
-    """Return the mean of 1 / rank of row i of ``reference`` for row i of ``query``.
+def ranks(query: Tensor, reference: Tensor, own: slice | None = None) -> Tensor:
+    """Return the rank of row i of ``reference`` for row i of ``query``.
 
     Parameters
     ----------
     query, reference : float tensor, shape (N, E)
         Row i of both belongs together.
+    own : slice, optional
+        Queries to rank, all by default.
 
     Returns
     -------
-    float tensor, shape ()
-        By cosine; ranks start at 1 and ties count against the query, so equal vectors score 1 / N.
+    int64 tensor, shape (n,)
+        By cosine; ranks start at 1 and ties count against the query, so among equal vectors every rank is N.
     """
+    own = own or slice(0, len(query))
     query, reference = nn.functional.normalize(query.float(), dim=1), nn.functional.normalize(reference.float(), dim=1)
-    scores = query @ reference.T  # (N, N)
-    return (1 / (scores >= scores.diagonal()[:, None]).sum(1)).mean()
+    right = (query * reference).sum(1)  # (N,)
+    found = [right.new_zeros(0, dtype=torch.int64)]
+    for at in range(own.start, own.stop, CHUNK):
+        part = slice(at, min(at + CHUNK, own.stop))
+        scores = query[part] @ reference.T  # (n, N)
+        scores[torch.arange(len(scores)), torch.arange(part.start, part.stop)] = right[part]
+        found.append((scores >= right[part, None]).sum(1))
+    return torch.cat(found)
+
+
+def mean_reciprocal_rank(query: Tensor, reference: Tensor) -> Tensor:
+    """Return the mean of 1 / rank of row i of ``reference`` for row i of ``query``; equal vectors score 1 / N."""
+    return (1 / ranks(query, reference)).mean()
 
 
 @torch.no_grad()

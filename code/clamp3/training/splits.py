@@ -9,30 +9,37 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+import numpy as np
+
 from clamp3.errors import ConfigError
 
 
-def position(item_id: str) -> float:
-    """Return a number in [0, 1) that depends on the id only (SHA-256, first 8 bytes)."""
+def hash_of(item_id: str) -> int:
+    """Return a number below 2 ** 64 that depends on the id only (SHA-256, first 8 bytes)."""
     digest = hashlib.sha256(item_id.encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+    return int.from_bytes(digest[:8], "big")
 
 
-def split(ids: Sequence[str], fraction: float) -> tuple[list[int], list[int]]:
-    """Divide items into training and evaluation by the hash of their ids.
+def position(item_id: str) -> float:
+    """Return a number in [0, 1) that depends on the id only."""
+    return min(hash_of(item_id) / 2**64, 1 - 2**-53)
+
+
+def split_hashes(hashes: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Divide items into training and evaluation by the hashes of their ids.
 
     Parameters
     ----------
-    ids : sequence of str
-        One id per item; items with the same id stay on the same side.
+    hashes : uint64 array, shape (N,)
+        `hash_of` every item's id; equal ones stay on the same side.
     fraction : float
         Expected share of evaluation items, in [0, 1).
 
     Returns
     -------
-    train, evaluation : list of int
-        Indices into ``ids``, ascending. With ``fraction > 0`` and at least two distinct ids neither
-        side is empty: the id with the smallest (largest) hash moves over if need be.
+    train, evaluation : int64 array
+        Indices, ascending. With ``fraction > 0`` and at least two distinct ids neither side is empty: the id
+        with the smallest (largest) hash moves over if need be.
 
     Raises
     ------
@@ -41,11 +48,17 @@ def split(ids: Sequence[str], fraction: float) -> tuple[list[int], list[int]]:
     """
     if not 0 <= fraction < 1:
         raise ConfigError(f"The evaluation share must lie in [0, 1), got {fraction}.")
-    positions = {item_id: position(item_id) for item_id in ids}
-    held_out = {item_id for item_id, value in positions.items() if value < fraction}
-    if fraction > 0 and len(positions) > 1:
-        by_hash = sorted(positions, key=lambda item_id: (positions[item_id], item_id))
-        held_out = (held_out | {by_hash[0]}) - ({by_hash[-1]} if len(held_out) == len(positions) else set())
-    train = [index for index, item_id in enumerate(ids) if item_id not in held_out]
-    evaluation = [index for index, item_id in enumerate(ids) if item_id in held_out]
-    return train, evaluation
+    held_out = hashes < np.uint64(fraction * 2**64)
+    if fraction > 0 and len(hashes) and hashes.min() != hashes.max():
+        if not held_out.any():
+            held_out = hashes == hashes.min()
+        elif held_out.all():
+            held_out = hashes != hashes.max()
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def split(ids: Sequence[str], fraction: float) -> tuple[list[int], list[int]]:
+    """Divide items into training and evaluation by their ids; see `split_hashes`."""
+    hashes = np.array([hash_of(item_id) for item_id in ids], dtype=np.uint64)
+    train, evaluation = split_hashes(hashes, fraction)
+    return train.tolist(), evaluation.tolist()

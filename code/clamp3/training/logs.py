@@ -1,0 +1,121 @@
+"""What a run tells about itself: metrics.jsonl always; TensorBoard, Weights & Biases and a plot where asked for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from clamp3.errors import ConfigError
+from clamp3.jobs.atomic import replacing
+from clamp3.training.config import RunConfig, to_plain
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+METRICS, PLOT = "metrics.jsonl", "loss.png"
+GET_LOGS = "pip install 'clamp3[logs]'"
+
+
+class Metrics:
+    """Rows to metrics.jsonl, and wherever else the configuration asks; silent on all ranks but the first."""
+
+    def __init__(self, config: RunConfig, main: bool, *, step: int = 0) -> None:
+        self.path = config.out / METRICS if main else None
+        self.wandb: Any = None
+        self.board: Any = None
+        if main and config.wandb:
+            try:
+                import wandb
+            except ImportError as error:
+                raise ConfigError(f"--wandb needs the wandb package: {GET_LOGS}.") from error
+            self.wandb = wandb.init(project="clamp3", name=config.out.name, config=to_plain(config))
+        if main and config.tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise ConfigError(f"--tensorboard needs the tensorboard package: {GET_LOGS}.") from error
+            self.board = SummaryWriter(str(config.out / "tensorboard"), purge_step=step + 1)
+
+    def write(self, **row: Any) -> None:
+        """Add one row; ``kind`` and ``step`` are among its values."""
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        named = {f"{row['kind']}/{name}": value for name, value in row.items() if name not in ("kind", "step")}
+        if self.wandb is not None:
+            self.wandb.log(named, step=row["step"])
+        if self.board is not None:
+            for name, value in named.items():
+                self.board.add_scalar(name, value, row["step"])
+
+    def close(self) -> None:
+        """Finish what is open, and draw the losses."""
+        if self.wandb is not None:
+            self.wandb.finish()
+        if self.board is not None:
+            self.board.close()
+        if self.path is not None:
+            plot_losses(self.path, self.path.with_name(PLOT))
+
+
+def truncate(path: Path, step: int) -> None:
+    """Drop rows of steps that will be done again; a torn last line is dropped as well."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line).get("step", 0) <= step:
+                kept.append(line)
+        except (json.JSONDecodeError, AttributeError):
+            logger.warning("%s: dropped a line that is no JSON", path)
+    with replacing(path) as temporary:
+        temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+
+def plot_losses(metrics: Path, picture: Path) -> None:
+    """Draw training and evaluation loss over steps; one line in the log where matplotlib is absent."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        logger.info("no %s: the plot needs matplotlib (%s)", picture.name, GET_LOGS)
+        return
+    rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()] if metrics.exists() else []
+    curves = {
+        "training": [(row["step"], row["loss"]) for row in rows if row["kind"] == "train"],
+        "evaluation": [(row["step"], row["eval_loss"]) for row in rows if "eval_loss" in row],
+    }
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot(xlabel="step", ylabel="loss", title=metrics.parent.name)
+    for (name, points), marker in zip(curves.items(), ("", "o"), strict=True):
+        if points:
+            axes.plot(*zip(*points, strict=True), label=name, marker=marker)
+    if any(curves.values()):
+        axes.legend()
+    with replacing(picture) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+
+
+def memory_mb(device: torch.device) -> float:
+    """Return the highest memory use so far in MB: of torch on a CUDA device, else of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
+
+
+def count_tokens(batches: Iterable[Mapping[str, Tensor]]) -> int:
+    """Return how many positions of batches are no padding, over all their masks."""
+    return sum(int(value.sum()) for batch in batches for name, value in batch.items() if name.endswith("mask"))

@@ -1,0 +1,70 @@
+"""The devices of a run: accelerator, precision, optimizer, compilation; each chosen once, here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from clamp3.errors import ConfigError
+from clamp3.training.config import RunConfig
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+# While rank 0 indexes and packs the data of a first run, the others wait; torch's own limit is ten minutes.
+PATIENCE = timedelta(hours=6)
+
+
+def make_accelerator(config: RunConfig) -> Accelerator:
+    """Return the accelerator of this process: CUDA or MPS if there is one, else CPU; alone or one of many.
+
+    Raises
+    ------
+    ConfigError
+        If fp16 is asked for on a CPU.
+    """
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if config.mixed_precision == "fp16" and not cuda:
+        raise ConfigError("--mixed_precision fp16 needs a CUDA device; use bf16 or no on a CPU.")
+    # Some parameters of the published names (poolers, one-row word tables) take no part in the loss.
+    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True), InitProcessGroupKwargs(timeout=PATIENCE)]
+    if cuda:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.tf32
+    return Accelerator(cpu=not (cuda or mps), mixed_precision=precision(config), kwargs_handlers=handlers)
+
+
+def precision(config: RunConfig) -> str:
+    """Return ``no``, ``bf16`` or ``fp16``; automatically bf16 on CUDA devices that have it, else fp16, else no."""
+    if config.mixed_precision != "auto":
+        return config.mixed_precision
+    if not torch.cuda.is_available():
+        return "no"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def make_optimizer(parameters: Iterable[nn.Parameter], config: RunConfig) -> torch.optim.AdamW:
+    """Return AdamW, as one fused kernel where torch has it (CPU, CUDA and MPS)."""
+    trainable = list(parameters)
+    fused = all(p.device.type in ("cpu", "cuda", "mps") for p in trainable)
+    return torch.optim.AdamW(trainable, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
+
+
+def compile_layers(module: nn.Module) -> int:
+    """Compile every transformer layer in place, for any length; return how many.
+
+    One layer at a time: all layers of a tower share one compilation, which takes seconds where a whole tower takes
+    minutes, and names of parameters stay what they are.
+    """
+    from clamp3.models.bert import Bert
+
+    layers = [layer for tower in module.modules() if isinstance(tower, Bert) for layer in tower.encoder.layer]
+    for layer in layers:
+        layer.compile(dynamic=True)
+    return len(layers)

@@ -1,0 +1,91 @@
+"""Going on from a ``.pth`` of the released scripts: weights, what fits of the optimizer's state, and the epoch.
+
+Such a file holds ``model``, ``optimizer``, ``lr_sched``, ``epoch``, ``best_epoch`` and ``min_eval_loss``
+(sanderwood/clamp3 ``code/train_clamp3_symbolic.py`` lines 314-390). Its random state and its place in the epoch
+were never saved, and its best loss came from another evaluation set on every rank: the best is found anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clamp3.models.checkpoint import open_checkpoint
+from clamp3.training.checkpoint import Progress
+
+logger = logging.getLogger(__name__)
+
+
+def is_released(path: Path) -> bool:
+    """Return whether a file is a training checkpoint of the released scripts; nothing in it is ever executed."""
+    content = _content(path)
+    return "format" not in content and isinstance(content.get("model"), Mapping) and "epoch" in content
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception:  # whoever reads it as a checkpoint says what is wrong with it
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def adopt(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Take over optimizer state and epoch; the weights are those that `module` was built with.
+
+    Parameters
+    ----------
+    path : Path
+        A file that `is_released`.
+    module : Module
+        Built from it; the names of its parameters end as the file's do.
+    optimizer : Optimizer
+        Of ``module``'s trainable parameters; Adam's state goes in, by parameter.
+
+    Returns
+    -------
+    Progress
+        Behind the file's last epoch. Without any state that fits, the warm-up begins again.
+    """
+    content = _content(path)
+    progress = Progress(epoch=int(content["epoch"]))
+    ours = {name.removeprefix("model."): parameter for name, parameter in module.named_parameters()}
+    # torch numbers an optimizer's parameters in the order of the model's, as the file lists them.
+    names = [name for name in open_checkpoint(path).shapes if name in ours]
+    states = _states(content.get("optimizer"), len(names))
+    adopted = 0
+    for name, state in zip(names, states, strict=False):
+        if ours[name].requires_grad and _fits(state, ours[name]):
+            optimizer.state[ours[name]] = _like(state, ours[name])
+            progress.step = max(progress.step, int(state["step"]))
+            adopted += 1
+    wanted = sum(parameter.requires_grad for parameter in ours.values())
+    logger.info("optimizer state of %d of %d parameters taken from %s", adopted, wanted, path.name)
+    return progress
+
+
+def _states(optimizer: Any, n_parameters: int) -> list[Mapping[str, Any]]:
+    """Return the state of every parameter in order; nothing if there are not as many."""
+    try:
+        order = [index for group in optimizer["param_groups"] for index in group["params"]]
+        found = [optimizer["state"].get(index, {}) for index in order]
+    except (KeyError, TypeError, AttributeError):
+        return []
+    return found if len(found) == n_parameters else []
+
+
+def _fits(state: Mapping[str, Any], parameter: Tensor) -> bool:
+    moments: Iterable[Any] = (state.get("exp_avg"), state.get("exp_avg_sq"))
+    return "step" in state and all(isinstance(m, Tensor) and m.shape == parameter.shape for m in moments)
+
+
+def _like(state: Mapping[str, Any], parameter: Tensor) -> dict[str, Tensor]:
+    """Return a copy of Adam's state with device and memory layout of the parameter."""
+    moments = {name: torch.empty_like(parameter).copy_(state[name]) for name in ("exp_avg", "exp_avg_sq")}
+    return {"step": torch.tensor(float(state["step"]), device=parameter.device), **moments}

@@ -1,0 +1,65 @@
+"""What the loop asks of a model and its data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from clamp3.training.gradcache import Vectors
+
+
+class Stopped(Exception):
+    """Raised on every rank at once where a run is asked to end while it evaluates."""
+
+
+class Task(Protocol):
+    """What the loop needs to know about a model and its data.
+
+    ``chunk`` is how many pieces are embedded at a time with gradient caching; 0 embeds a batch at once.
+    """
+
+    module: nn.Module
+    train_data: Dataset[Any]
+    chunk: int
+
+    def collate(self, items: Sequence[Any]) -> dict[str, Tensor]:
+        """Return one batch of items of ``train_data``."""
+        ...
+
+    def batches(self, epoch: int, rank: int, world_size: int) -> Sequence[np.ndarray]:
+        """Return this rank's batches of an epoch, as item indices; equally many on every rank."""
+        ...
+
+    def loss(self, wrapped: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss to differentiate, and measures to log.
+
+        Averaged over ranks, loss and gradients must be those of the global batch in one process.
+        """
+        ...
+
+    def compare(self, vectors: Vectors, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return what ``loss`` does from the vectors of a batch; asked for only if ``chunk`` is not 0."""
+        ...
+
+    def train(self) -> None:
+        """Put the module in training mode; frozen parts stay in evaluation mode."""
+        ...
+
+    def evaluate(self, accelerator: Accelerator, poll: Callable[[], None]) -> dict[str, float]:
+        """Return measures of the evaluation set, ``loss`` among them; equal on every rank, empty without data.
+
+        ``poll`` is to be called every second or so, equally often on every rank; it raises `Stopped`.
+        """
+        ...
+
+    def export(self, path: Path, info: dict[str, Any]) -> None:
+        """Write the weights of the module as a model that can be loaded by name or path."""
+        ...
