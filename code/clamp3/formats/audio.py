@@ -1,0 +1,225 @@
+"""Recordings to mono sound at 24 kHz, block by block, so that a file of three hours needs no more memory than a song.
+
+libsndfile reads wav, mp3, flac, ogg, opus, aiff and au; what it does not know goes to FFmpeg's decoders, which PyAV
+brings along: m4a, aac, wma, and the sound of mp4 and webm. Both look at the content, so a wrong suffix does no harm.
+The channels' mean is resampled as MERT's published features were (`clamp3.formats.resample`).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, Union
+
+import numpy as np
+
+from clamp3.errors import FormatError
+from clamp3.formats.resample import Resampler
+
+if TYPE_CHECKING:
+    import soundfile
+
+RATE_HZ = 24_000
+MAX_BYTES = 8 << 30
+MAX_SEC = 12 * 3600.0
+MAX_CHANNELS = 64
+
+_BLOCK_FRAMES = 1 << 18  # 6 s at 44.1 kHz
+# Nothing that could point to other files or addresses (playlists, concatenations, image sequences).
+_CONTAINERS = "mov,matroska,webm,asf,aac,mp3,ogg,wav,w64,flac,aiff,au,caf,ac3,eac3,avi,mpegts,mpeg,flv,amr,ape,wv,tta"
+_MAX_DAMAGED = 1000  # packets that are left out before a file is given up
+
+Recording = Union[bytes, "os.PathLike[str]"]
+
+
+class Sound:
+    """One recording, decoded as often as it is read.
+
+    Parameters
+    ----------
+    recording : path or bytes
+        A file, or its content.
+    name : str
+        How messages call it.
+
+    Attributes
+    ----------
+    notes : list of str
+        What a user should know, once it has been read: damage that was passed over.
+    """
+
+    def __init__(self, recording: Recording, name: str) -> None:
+        self._recording, self.name = recording, name
+        self.notes: list[str] = []
+
+    def blocks(self, longest_sec: float | None = None) -> Iterator[np.ndarray]:
+        """Yield the sound in blocks of several seconds.
+
+        Parameters
+        ----------
+        longest_sec : float, optional
+            Stop after this much of it; None reads all.
+
+        Yields
+        ------
+        float32 array, shape (N,)
+            Mono at `RATE_HZ`, all finite.
+
+        Raises
+        ------
+        FormatError
+            If the content is no sound, holds none, has NaN or infinite samples, or passes a limit.
+        """
+        self.notes = []
+        limit = MAX_SEC if longest_sec is None else min(longest_sec, MAX_SEC)
+        room, given = round(limit * RATE_HZ), 0
+        resampler: Resampler | None = None
+        try:
+            for mono, rate in self._decode():
+                if not np.isfinite(mono).all():
+                    raise FormatError(f"{self.name} has NaN or infinite samples.")
+                resampler = resampler or Resampler(rate, RATE_HZ)
+                block = resampler.push(mono)[: room - given]
+                given += len(block)
+                if len(block):
+                    yield block
+                if given >= room:
+                    if longest_sec is None or longest_sec > MAX_SEC:
+                        raise FormatError(f"{self.name} is longer than the limit of {MAX_SEC / 3600:g} hours.")
+                    return
+        except OSError as error:
+            raise FormatError(f"{self.name} cannot be read ({error.strerror or error}).") from None
+        tail = resampler.finish()[: room - given] if resampler is not None else np.zeros(0, np.float32)
+        if len(tail):
+            yield tail
+        if not given + len(tail):
+            raise FormatError(f"{self.name} holds no sound.")
+
+    def read(self, longest_sec: float | None = None) -> np.ndarray:
+        """Return the whole sound, or its beginning, as one float32 array; see `blocks`."""
+        return np.concatenate(list(self.blocks(longest_sec)))
+
+    def _decode(self) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield mono blocks at the recording's own rate, with that rate."""
+        import soundfile
+
+        done, known = 0, False
+        with self._open() as file:
+            try:
+                with soundfile.SoundFile(file) as sound:
+                    known = True
+                    for mono in self._by_soundfile(sound):
+                        yield mono, sound.samplerate
+                        done += len(mono)
+                return
+            except soundfile.LibsndfileError:
+                file.seek(0)  # FFmpeg's decoders know other types, and find their way after damage
+            if known:
+                self.notes.append("damaged in places")
+            for mono, rate in self._by_av(file):
+                if done < len(mono):
+                    yield mono[done:], rate
+                done = max(0, done - len(mono))
+
+    @contextmanager
+    def _open(self) -> Iterator[IO[bytes]]:
+        with io.BytesIO(self._recording) if isinstance(self._recording, bytes) else open(self._recording, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            if not size:
+                raise FormatError(f"{self.name} is empty.")
+            if size > MAX_BYTES:
+                raise FormatError(f"{self.name} is larger than the limit of {MAX_BYTES >> 30} GiB.")
+            yield file
+
+    def _by_soundfile(self, sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
+        self._check_channels(sound.channels)
+        done = 0
+        while len(block := sound.read(_BLOCK_FRAMES // sound.channels, dtype="float32", always_2d=True)):
+            done += len(block)
+            yield _mono(block.T)
+        # Lengths of compressed streams may be estimates, and unknown ones are stated as huge numbers.
+        if done + sound.samplerate // 10 < sound.frames < 1 << 60:
+            self.notes.append(f"cut off after {done / sound.samplerate:.1f} s")
+
+    def _by_av(self, file: IO[bytes]) -> Iterator[tuple[np.ndarray, int]]:
+        import av
+
+        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
+        try:
+            container = av.open(file, options=options, metadata_errors="replace")
+        except (av.FFmpegError, ValueError) as error:
+            raise FormatError(f"{self.name} is no recording that can be read ({_reason(error)}).") from None
+        with container:
+            if not container.streams.audio:
+                raise FormatError(f"{self.name} holds no sound.")
+            try:
+                yield from self._packets(container, container.streams.audio[0])
+            except av.FFmpegError as error:
+                raise FormatError(f"{self.name} is damaged ({_reason(error)}).") from None
+
+    def _packets(self, container: Any, stream: Any) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield what the packets of one stream decode to; damaged ones are left out."""
+        import av
+
+        rate, waiting, damaged = 0, 0, 0
+        pieces: list[np.ndarray] = []  # frames are a few hundredths of a second: too short to filter one by one
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    break
+                frames = packet.decode()
+            except av.InvalidDataError:
+                damaged += 1
+                if damaged > _MAX_DAMAGED:
+                    raise
+                continue
+            except av.EOFError:
+                break
+            for frame in frames:
+                rate = rate or frame.sample_rate
+                if frame.sample_rate != rate:
+                    raise FormatError(f"{self.name} changes its sampling rate ({rate} to {frame.sample_rate} Hz).")
+                values = _channels(frame)  # (C, N)
+                self._check_channels(len(values))
+                if pieces and (len(values) != len(pieces[0]) or waiting >= _BLOCK_FRAMES // 2):
+                    yield _mono(np.concatenate(pieces, axis=1)), rate
+                    pieces, waiting = [], 0
+                pieces.append(values)
+                waiting += values.shape[1]
+        if pieces:
+            yield _mono(np.concatenate(pieces, axis=1)), rate
+        elif damaged:
+            raise FormatError(f"{self.name} is damaged: none of its packets can be decoded.")
+        if damaged:
+            self.notes.append(f"{damaged} damaged packets were left out")
+
+    def _check_channels(self, n_channels: int) -> None:
+        if n_channels > MAX_CHANNELS:
+            raise FormatError(f"{self.name} has {n_channels} channels; {MAX_CHANNELS} are the limit.")
+
+
+def _channels(frame: Any) -> np.ndarray:
+    """Return a frame's samples as they are stored, shape (C, N)."""
+    values: np.ndarray = frame.to_ndarray()
+    return values if frame.format.is_planar else values.reshape(-1, frame.layout.nb_channels).T
+
+
+def _mono(channels: np.ndarray) -> np.ndarray:
+    """Return the mean of (C, N) channels as float32, full scale at 1."""
+    full_scale = 1.0 if channels.dtype.kind == "f" else float(1 << (8 * channels.dtype.itemsize - 1))
+    weights = np.full(len(channels), 1 / (len(channels) * full_scale), np.float32)
+    mono = weights @ channels.astype(np.float32, copy=False)
+    return mono - np.float32(channels.dtype.kind == "u")  # unsigned samples have their zero in the middle
+
+
+def _reason(error: Exception) -> str:
+    import av
+
+    if isinstance(error, av.ArgumentError):  # what the list of containers leaves out
+        return "it is of a type that is not read"
+    return str(getattr(error, "strerror", None) or error).split("\n")[0].rstrip(".")
