@@ -1,0 +1,108 @@
+"""What a language model is asked to fill in. Rules that a JSON schema cannot state are checked here too."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from clamp3.metadata.detect import language_problem
+from clamp3.metadata.languages import ENGLISH, country_name, language_name
+from clamp3.training.check_data import LONG_TEXTS
+
+MIN_BYTES, MAX_BYTES = 60, 6000  # of a text; the paper's means lie between 530 and 1130 (arXiv 2502.10362, table 1)
+
+Text = Annotated[str, AfterValidator(str.strip)]
+Texts = Annotated[list[Text], AfterValidator(lambda values: [value for value in dict.fromkeys(values) if value])]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Summary(_Answer):
+    """One piece in a few sentences, in English and in another language."""
+
+    enough: bool
+    reason: Text
+    summary_en: Text
+    summary_nen: Text
+
+    def problem(self, code: str) -> str:
+        """Return why the texts cannot be used where the second one should be in ``code``, "" if they can."""
+        if not self.enough:
+            return ""
+        wanted = {"summary_en": (self.summary_en, ENGLISH), "summary_nen": (self.summary_nen, code)}
+        for name, (text, language) in wanted.items():
+            problem = length_problem(text) or language_problem(text, language)
+            if problem:
+                return f"{name}: {problem}"
+        return ""
+
+
+class LongTexts(_Answer):
+    """The four texts of an M4-RAG record."""
+
+    background: Text
+    analysis: Text
+    description: Text
+    scene: Text
+
+    def texts(self) -> dict[str, str]:
+        """Return the four texts by their names."""
+        return {name: getattr(self, name) for name in LONG_TEXTS}
+
+    def problem(self, code: str) -> str:
+        """Return why the texts cannot be used as texts in a language, "" if they can."""
+        for name, text in self.texts().items():
+            problem = length_problem(text) or language_problem(text, code)
+            if problem:
+                return f"{name}: {problem}"
+        return ""
+
+
+class Draft(LongTexts):
+    """A record as the model writes it; region and language are ISO codes."""
+
+    usable: bool
+    reason: Text
+    title: Text
+    artists: Texts
+    region: Text
+    language: Text
+    genres: Texts
+    tags: Texts
+
+    def draft_problem(self) -> str:
+        """Return why the record cannot be used, "" if it can or says itself that there is none."""
+        if not self.usable:
+            return ""
+        missing = [name for name in ("title", "artists", "region", "language", "genres", "tags") if not self[name]]
+        if missing:
+            return f"{' and '.join(missing)} must not be empty"
+        if len(self.region) != 2 or not country_name(self.region):
+            return f"region: {self.region!r} is no code of ISO 3166-1 alpha-2"
+        if not language_name(self.language):
+            return f"language: {self.language!r} is no code of ISO 639"
+        return self.problem(self.language.casefold())
+
+    def __getitem__(self, name: str) -> str | list[str]:
+        value: str | list[str] = getattr(self, name)
+        return value
+
+
+class Verdict(_Answer):
+    """Whether a record is fit to be published."""
+
+    about_music: bool
+    supported: bool
+    unsupported: Texts
+    reason: Text
+
+
+def length_problem(text: str) -> str:
+    """Return "" for a text of usable length, else what is wrong with it."""
+    size = len(text.encode("utf-8", "replace"))
+    if size < MIN_BYTES:
+        return f"only {size} bytes; at least {MIN_BYTES} are wanted"
+    return f"{size} bytes; at most {MAX_BYTES} are wanted" if size > MAX_BYTES else ""

@@ -1,0 +1,84 @@
+"""Whether a text is written in the language asked for, offline: py3langid, 139 languages in 4.6 MB.
+
+Close relatives that no detector tells apart in a paragraph count as one. Three of the 100 languages are not in its
+model (`unchecked`): for these only the script is checked, and that the text is not in English.
+"""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from collections import Counter
+from typing import Any
+
+from clamp3.metadata.languages import ENGLISH, LANGUAGES, language_name
+
+MIN_LETTERS = 12  # below that nothing can be said
+ENOUGH = 0.2  # probability at which the language asked for is believed although another is more likely
+SURE = 0.8
+SCRIPTS = {"sd": "ARABIC", "su": "LATIN", "yi": "HEBREW"}
+_RELATIVES = (
+    {"bs", "hr", "sr"},
+    {"no", "nb", "nn", "da"},
+    {"id", "ms"},
+    {"zh", "yue", "wuu"},
+    {"ar", "ary", "arz"},
+    {"uz", "uzs"},
+    {"ku", "sdh", "kmr", "ckb"},
+    {"lv", "ltg"},
+)
+
+
+def detect(text: str) -> tuple[str, float]:
+    """Return the likeliest language of a text as its code, and the probability; ("", 0.0) for too little text."""
+    if sum(character.isalpha() for character in text) < MIN_LETTERS:
+        return "", 0.0
+    code, probability = _identifier().classify(text)
+    return code, probability
+
+
+def language_problem(text: str, code: str) -> str:
+    """Return what speaks against a text being in a language, "" if nothing does or nothing can be said.
+
+    Parameters
+    ----------
+    text : str
+        Any length; below `MIN_LETTERS` letters nothing is said.
+    code : str
+        ISO 639, as in `LANGUAGES`.
+    """
+    found, probability = detect(text)
+    if not found or found == code:
+        return ""
+    if code in _labels():
+        alike: set[str] = next((group for group in _RELATIVES if code in group), {code})
+        if found in alike or dict(_identifier().rank(text)).get(code, 0.0) >= ENOUGH:
+            return ""
+    else:
+        script = SCRIPTS.get(code)
+        wrong_script = script is not None and _script(text) != script
+        if not wrong_script and not (found == ENGLISH and probability >= SURE):
+            return ""
+    return f"asked for {language_name(code) or code}, reads as {language_name(found) or found} ({probability:.2f})"
+
+
+def unchecked() -> list[str]:
+    """Return the codes of `LANGUAGES` that the detector does not know."""
+    return [code for code in LANGUAGES if code not in _labels()]
+
+
+def _script(text: str) -> str:
+    letters = Counter(unicodedata.name(letter, "?").split()[0] for letter in text if letter.isalpha())
+    return letters.most_common(1)[0][0]
+
+
+@functools.cache
+def _identifier() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+@functools.cache
+def _labels() -> frozenset[str]:
+    return frozenset(_identifier().labels)

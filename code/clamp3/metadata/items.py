@@ -1,0 +1,197 @@
+"""The items of a job: JSON objects, one per file of a folder or one per line of a JSONL; read when their turn comes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from clamp3.errors import ConfigError, FormatError
+from clamp3.jobs.walk import printable, walk
+
+MAX_RECORD_BYTES = 16 * 2**20
+_AWAY = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}  # line ends to some readers, not to JSON
+
+
+@dataclass(frozen=True)
+class Item:
+    """Where one object stands and what names it.
+
+    Attributes
+    ----------
+    name : str
+        What names it from run to run: the relative path of its file, or in a JSONL its ``id``, else its
+        ``filepaths``, else its content.
+    sha256 : str
+        Of its bytes; empty if they cannot be read.
+    problem : str
+        Why there is no object, "" if there is one.
+    """
+
+    name: str
+    path: Path
+    start: int = 0
+    size: int = -1
+    sha256: str = ""
+    problem: str = ""
+
+    def load(self) -> dict[str, Any]:
+        """Return the object.
+
+        Raises
+        ------
+        FormatError
+            If there is none; the message is ``problem``.
+        """
+        if self.problem:
+            raise FormatError(self.problem)
+        try:
+            with open(self.path, "rb") as stream:
+                stream.seek(self.start)
+                return parse(stream.read(self.size))
+        except OSError as error:
+            raise FormatError(f"cannot be read: {error.strerror or error}") from None
+
+
+def parse(data: bytes) -> dict[str, Any]:
+    """Return the JSON object that bytes hold.
+
+    Raises
+    ------
+    FormatError
+        If they hold none, or NaN or Infinity, which JSON does not have.
+    """
+
+    def refuse(constant: str) -> None:
+        raise FormatError(f"{constant} is not JSON")
+
+    try:
+        value = json.loads(data.decode("utf-8-sig"), parse_constant=refuse)
+    except UnicodeDecodeError:
+        raise FormatError("not UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise FormatError(f"a JSON {type(value).__name__}; an object is wanted")
+    return value
+
+
+def line_of(record: dict[str, Any]) -> bytes:
+    """Return an object as one line of JSON that every reader takes for one line, with its end."""
+    text = json.dumps(record, ensure_ascii=False, allow_nan=False).translate(_AWAY)
+    try:
+        return text.encode("utf-8") + b"\n"
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can say and UTF-8 cannot
+        return json.dumps(record, allow_nan=False).encode("ascii") + b"\n"
+
+
+def lines_in(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield (offset, line with its end) of a file; lines end with a newline character only.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    start = 0
+    with open(path, "rb") as stream:
+        for line in stream:
+            yield start, line
+            start += len(line)
+
+
+def list_items(source: Path) -> list[Item]:
+    """List the objects of a folder of ``.json`` files (recursively), a single one, or a JSONL.
+
+    Returns
+    -------
+    list of Item
+        In the order of relative paths or of lines; names are distinct.
+
+    Raises
+    ------
+    ConfigError
+        If there is nothing.
+    """
+    items = list(_of_lines(source) if source.suffix.lower() == ".jsonl" else _of_files(source))
+    if not items:
+        raise ConfigError(f"{printable(source)} holds no JSON object; give a folder of .json files or a JSONL.")
+    seen: Counter[str] = Counter()
+    distinct = []
+    for item in items:
+        seen[item.name] += 1
+        distinct.append(replace(item, name=f"{item.name}#{seen[item.name]}") if seen[item.name] > 1 else item)
+    return distinct
+
+
+def files_below(root: Path, suffixes: Iterable[str]) -> tuple[list[PurePosixPath], list[Item]]:
+    """Return the relative paths of files with other suffixes than music has, and what could not be looked at.
+
+    Raises
+    ------
+    ConfigError
+        If ``root`` does not exist or cannot be listed.
+    """
+    found, wanted = walk(root, kinds=()), set(suffixes)
+    names = (PurePosixPath(name) for name in found.ignored if not name.endswith("/"))
+    files = [name for name in names if name.suffix.lower() in wanted and not name.name.startswith(".")]
+    return sorted(files, key=PurePosixPath.as_posix), [
+        Item(problem.relative.as_posix(), root, problem=problem.reason) for problem in found.problems
+    ]
+
+
+def _of_files(root: Path) -> Iterator[Item]:
+    files, unreadable = files_below(root, [".json"])
+    yield from unreadable
+    for name in files:
+        path = root / name if root.is_dir() else root
+        try:
+            with open(path, "rb") as stream:
+                data = stream.read(MAX_RECORD_BYTES + 1)
+        except OSError as error:
+            yield Item(name.as_posix(), path, problem=f"cannot be read: {error.strerror or error}")
+            continue
+        yield Item(name.as_posix(), path, 0, len(data), _sha256(data), _problem(data))
+
+
+def _of_lines(path: Path) -> Iterator[Item]:
+    try:
+        for number, (start, line) in enumerate(lines_in(path), 1):
+            data = line.strip()
+            if not data:
+                continue
+            problem, name = _problem(data), ""
+            if not problem:
+                name = _name_of(parse(data))
+            sha256 = _sha256(data)
+            yield Item(
+                name or (sha256[:16] if not problem else f"line {number}"), path, start, len(line), sha256, problem
+            )
+    except OSError as error:
+        raise ConfigError(f"{printable(path)} cannot be read: {error.strerror or error}.") from None
+
+
+def _problem(data: bytes) -> str:
+    if len(data) > MAX_RECORD_BYTES:
+        return f"larger than {MAX_RECORD_BYTES // 2**20} MiB"
+    try:
+        parse(data)
+    except FormatError as error:
+        return str(error)
+    return ""
+
+
+def _name_of(record: dict[str, Any]) -> str:
+    identity = record.get("id")
+    if isinstance(identity, str | int) and identity != "":
+        return str(identity)
+    paths = record.get("filepaths")
+    return " ".join(paths) if isinstance(paths, list) and all(isinstance(path, str) for path in paths) else ""
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

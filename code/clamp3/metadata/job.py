@@ -1,0 +1,314 @@
+"""A job over many items: concurrent, resumable, each item ending as a line, a refusal or a named failure.
+
+What differs between jobs is their `Work`; here is what they share: flags, dry run, order of events, counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED
+from clamp3.errors import ConfigError, DataError, FormatError
+from clamp3.jobs.batch import SHOWN
+from clamp3.jobs.ledger import Row
+from clamp3.jobs.parallel import describe
+from clamp3.jobs.progress import progress
+from clamp3.jobs.walk import printable
+from clamp3.metadata.items import Item, list_items
+from clamp3.metadata.llm import KEY_VARIABLE, MODEL_VARIABLE, URL_VARIABLE, Chat, Endpoint, Usage
+from clamp3.metadata.prompts import Message
+from clamp3.metadata.store import Store
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    Answer = TypeVar("Answer", bound=BaseModel)
+
+LONGEST_FIELD = 6000  # characters of one metadata field that a prompt shows
+NOT_SHOWN = frozenset({"id", "filepaths", "summary_en", "summary_nen", "translations"})
+
+
+class RefusedError(Exception):
+    """An item of which nothing can be made honestly; no failure, and not tried again."""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """One item's access to the endpoint, with its own count and its own random waits."""
+
+    chat: Chat
+    usage: Usage
+    rng: random.Random
+
+    async def ask(self, messages: list[Message], form: type[Answer], check: Callable[[Answer], str]) -> Answer:
+        """Return a usable answer; see `Chat.ask`."""
+        return await self.chat.ask(messages, form, usage=self.usage, rng=self.rng, check=check)
+
+
+class Work(Protocol):
+    """What one kind of job does with an item."""
+
+    @property
+    def task(self) -> str:
+        """Prompts and options, without the model: another task makes an item be done again."""
+        ...
+
+    def content(self, item: Item) -> str:
+        """Return the identity of all that goes into an item."""
+        ...
+
+    def preview(self, item: Item, record: Mapping[str, Any]) -> list[Message]:
+        """Return the first messages that would be sent."""
+        ...
+
+    async def make(
+        self, item: Item, record: dict[str, Any], talk: Conversation
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the record to write and where it comes from; raise `RefusedError` or `DataError`."""
+        ...
+
+
+@dataclass
+class Report:
+    """What became of the items: ``items == written + done_before + len(refused) + len(failed)``.
+
+    Attributes
+    ----------
+    cost : float
+        In the currency of the prices; 0 without prices.
+    """
+
+    items: int = 0
+    written: int = 0
+    done_before: int = 0
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+    cost: float = 0.0
+    seconds: float = 0.0
+    output: str = ""
+
+
+def add_job_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add the flags that all jobs share."""
+    default = Endpoint()
+    parser.add_argument("source", type=Path, help="folder of .json files, a single one, or a JSONL")
+    parser.add_argument("output", type=Path, help="JSONL to write, or to go on with")
+    parser.add_argument("--model", default="", help=f"default: ${MODEL_VARIABLE}")
+    parser.add_argument("--base_url", default="", help=f"of any OpenAI-compatible API (default: ${URL_VARIABLE})")
+    parser.add_argument("--key_variable", default=KEY_VARIABLE, help="environment variable of the key (%(default)s)")
+    parser.add_argument("--structured", choices=("json_schema", "json_object"), default=default.structured)
+    parser.add_argument("--extra", type=_object, default={}, help="more of the request, as '{\"temperature\": 0.7}'")
+    parser.add_argument("--languages", default="all", help="codes or names to draw from (default: 100 languages)")
+    parser.add_argument("--seed", type=int, default=default.seed, help="of the languages drawn (default: %(default)s)")
+    parser.add_argument("--concurrency", type=int, default=default.concurrency, help="default: %(default)s")
+    parser.add_argument("--timeout_sec", type=float, default=default.timeout_sec, help="default: %(default)s")
+    parser.add_argument("--n_retries", type=int, default=default.n_retries, help="after no answer (%(default)s)")
+    parser.add_argument("--n_answers", type=int, default=default.n_answers, help="until a usable one (%(default)s)")
+    parser.add_argument("--backoff_sec", type=float, default=default.backoff_sec, help="first wait (%(default)s)")
+    parser.add_argument("--price_in", type=float, default=0.0, help="of a million prompt tokens")
+    parser.add_argument("--price_out", type=float, default=0.0, help="of a million answer tokens")
+    parser.add_argument("--limit", type=int, help="only the first so many items")
+    parser.add_argument("--dry_run", action="store_true", help="print the prompts; ask nobody, write nothing")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    return parser
+
+
+def run_job(args: argparse.Namespace, make_work: Callable[[], Work]) -> int:
+    """Do what the flags of `add_job_flags` say; return the exit code.
+
+    Parameters
+    ----------
+    args : Namespace
+        Parsed flags.
+    make_work : callable
+        Called when the packages of the ``text`` extra are known to be there.
+    """
+    need_packages("openai", "pydantic", "py3langid", "pycountry")
+    work = make_work()
+    items = list_items(args.source)[: args.limit]
+    if args.dry_run:
+        return preview(work, items)
+    names = ("model", "base_url", "key_variable", "structured", "timeout_sec", "n_retries", "n_answers", "backoff_sec")
+    endpoint = Endpoint(
+        **{name: getattr(args, name) for name in (*names, "extra", "concurrency", "seed")},
+    )
+    for name in ("concurrency", "n_answers"):
+        if getattr(args, name) < 1:
+            raise ConfigError(f"--{name} must be at least 1.")
+    report = do_all(work, items, args.output, endpoint)
+    report.cost = (report.usage.prompt_tokens * args.price_in + report.usage.completion_tokens * args.price_out) / 1e6
+    return show(report, as_json=args.json)
+
+
+def need_packages(*names: str) -> None:
+    """Raise `ConfigError` if one of the packages of the ``text`` extra is not installed."""
+    missing = [name for name in names if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"this needs {' and '.join(missing)}: pip install 'clamp3[text]'.")
+
+
+def preview(work: Work, items: list[Item]) -> int:
+    """Print the prompts of all items, the common instructions once; return the exit code."""
+    system = ""
+    code = EXIT_OK
+    for item in items:
+        try:
+            messages = work.preview(item, item.load())
+        except (RefusedError, FormatError, DataError) as error:
+            code = code if isinstance(error, RefusedError) else EXIT_SOME_FAILED
+            print(f"--- {printable(item.name)}: no request: {error}\n")
+            continue
+        if messages[0]["content"] != system:
+            system = messages[0]["content"]
+            print(f"--- system\n{system}\n")
+        print(f"--- {printable(item.name)}\n{messages[1]['content']}\n")
+    return code
+
+
+def do_all(work: Work, items: list[Item], output: Path, endpoint: Endpoint) -> Report:
+    """Make what is not made yet of all items.
+
+    Raises
+    ------
+    ConfigError
+        If the endpoint or the output cannot be used.
+    Clamp3Error
+        If the endpoint stops to answer; what was made is kept.
+    """
+    started = time.monotonic()
+    report = Report(items=len(items), output=str(output))
+    task = f"{work.task} {endpoint.model_name} {json.dumps(dict(endpoint.extra), sort_keys=True)}"
+    with Store(output, [item.name for item in items]) as store:
+        waiting = []
+        for item in items:
+            if store.done(item, work.content(item), task) is None:
+                waiting.append(item)
+        report.done_before = len(items) - len(waiting)
+        with progress(len(waiting), "asking") as advance:
+            job = _Job(work, store, report, endpoint, task, advance)
+            asyncio.run(job.run(waiting))
+    report.failed.sort()
+    report.refused.sort()
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def show(report: Report, *, as_json: bool) -> int:
+    """Print a report on stdout; return 0, or 1 if items failed."""
+    if as_json:
+        print(json.dumps(asdict(report) | {"seconds": round(report.seconds, 3)}))
+        return EXIT_SOME_FAILED if report.failed else EXIT_OK
+    usage = report.usage
+    lines = [
+        f"{report.written} written, {report.done_before} done before, {len(report.refused)} refused, "
+        f"{len(report.failed)} failed, of {report.items}, in {report.seconds:.1f} s; {report.output}",
+        f"{usage.requests} answers, {usage.prompt_tokens} + {usage.completion_tokens} tokens"
+        + (f", cost {report.cost:.4f}" if report.cost else ""),
+    ]
+    for word, rows in (("refused", report.refused), ("failed", report.failed)):
+        lines += [f"  {word}: {name}: {reason}" for name, reason in rows[:SHOWN]]
+        if len(rows) > SHOWN:
+            lines.append(f"  ... and {len(rows) - SHOWN} more, see the ledger")
+    for line in lines:
+        print(printable(line, sys.stdout.encoding))
+    return EXIT_SOME_FAILED if report.failed else EXIT_OK
+
+
+def shown(record: Mapping[str, Any]) -> str:
+    """Return the metadata of a record as a prompt shows them: no paths, no earlier answers, long fields cut."""
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, str) and len(value) > LONGEST_FIELD:
+            return value[:LONGEST_FIELD] + "…"
+        return [cut(part) for part in value] if isinstance(value, list) else value
+
+    kept = {name: cut(value) for name, value in record.items() if name not in NOT_SHOWN and value not in ("", [], None)}
+    return json.dumps(kept, ensure_ascii=False, indent=1)
+
+
+@dataclass
+class _Job:
+    work: Work
+    store: Store
+    report: Report
+    endpoint: Endpoint
+    task: str
+    advance: Callable[[int], object]
+
+    async def run(self, items: list[Item]) -> None:
+        turns = iter(items)
+        async with Chat(self.endpoint) as chat:
+            workers = [asyncio.create_task(self._serve(turns, chat)) for _ in range(self.endpoint.concurrency)]
+            try:
+                await asyncio.gather(*workers)
+            finally:
+                for worker in workers:
+                    worker.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _serve(self, turns: Iterator[Item], chat: Chat) -> None:
+        for item in turns:
+            await self._do(item, chat)
+            self.advance(1)
+
+    async def _do(self, item: Item, chat: Chat) -> None:
+        started = time.monotonic()
+        rng = random.Random(f"{self.endpoint.seed}/{item.name}")
+        talk = Conversation(chat, Usage(), rng)
+        made, reason, refused = None, "", False
+        try:
+            made = await self.work.make(item, item.load(), talk)
+        except RefusedError as error:
+            reason, refused = str(error), True
+        except (DataError, FormatError) as error:
+            reason = str(error)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:  # a fault of ours
+            reason = describe(error)
+        usage = talk.usage
+        self.report.usage.add(usage)
+        row = Row(
+            item.name,
+            "ok",
+            seconds=round(time.monotonic() - started, 3),
+            sha256=self.work.content(item),
+            task=self.task,
+            root=str(item.path),
+            notes=(f"{usage.requests} answers, {usage.prompt_tokens} + {usage.completion_tokens} tokens",),
+        )
+        if made is not None:
+            record, provenance = made
+            origin = {
+                "model": self.endpoint.model_name,
+                "endpoint": self.endpoint.address,
+                **provenance,
+                **asdict(usage),
+            }
+            self.store.keep(row, record, origin)
+            self.report.written += 1
+        elif refused:
+            self.store.reject(row, "skipped", reason)
+            self.report.refused.append((item.name, reason))
+        else:
+            self.store.reject(row, "failed", reason)
+            self.report.failed.append((item.name, reason))
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON object")
+    return value
