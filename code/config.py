@@ -3,6 +3,7 @@
 python code/train_m3.py --help                 # every flag, with the value it takes from here
 python code/train_clamp3_symbolic.py --help
 python code/train_clamp3_audio.py --help
+python code/train_clamp2.py --help
 """
 
 EVAL_SPLIT = 0.01  # share of the training items held out (by hash of their id) if no evaluation data are named
@@ -22,6 +23,14 @@ M3_NUM_EPOCH = 100
 M3_LEARNING_RATE = 1e-4
 M3_BATCH_SIZE = 16  # per process
 M3_MASK_RATIO = 0.45
+
+# ---- CLaMP 2 ----
+CLAMP2_TRAIN_JSONL = ""  # metadata, summary_en, summary_nen, filepaths
+CLAMP2_EVAL_JSONL = ""  # optional
+
+CLAMP2_NUM_EPOCH = 100
+CLAMP2_LEARNING_RATE = 5e-5
+CLAMP2_BATCH_SIZE = 128  # per process; published: 8 x 128
 
 # ---- CLaMP 3: text with symbolic music, or with audio ----
 CLAMP3_TRAIN_JSONL = ""  # one object per piece; its filepaths are relative to the JSONL's folder

@@ -27,27 +27,19 @@ from __future__ import annotations
 import argparse
 
 import config as released
-from clamp3.cli import parser_for, run
-from clamp3.training.config import AudioTraining, add_flags, from_flags
+from clamp3.cli import run
+from clamp3.training.config import AudioTraining
+from clamp3.training.doors import train, training_parser
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser: one flag per field of ``AudioTraining``."""
-    parser = parser_for(__doc__)
-    add_flags(parser, AudioTraining, released)
-    return parser
+    return training_parser(__doc__, AudioTraining, released)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Train; return the exit code."""
-    config = from_flags(AudioTraining, build_parser().parse_args(argv))
-    from clamp3.training.clamp3_task import make_clamp3_task
-    from clamp3.training.loop import start_run
-
-    outcome = start_run(config, make_clamp3_task)
-    if outcome.main:
-        print(outcome.summary(config.out))
-    return 0
+    return train(AudioTraining, build_parser().parse_args(argv))
 
 
 if __name__ == "__main__":

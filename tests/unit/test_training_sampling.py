@@ -15,7 +15,12 @@ from clamp3.training.crop import head, random_crop
 from clamp3.training.instruments import without_instruments
 from clamp3.training.masking import corrupt, draw_treatment, select
 from clamp3.training.splits import position, split
-from clamp3.training.text import evaluation_lines, training_lines
+from clamp3.training.text import (
+    clamp2_evaluation_lines,
+    clamp2_training_lines,
+    evaluation_lines,
+    training_lines,
+)
 
 ITEM = {
     "id": "x1",
@@ -60,6 +65,39 @@ def test_evaluation_text_is_the_analysis_or_the_next_best():
     assert evaluation_lines({"title": "T", "scene": "S"}) == ["S"]
     assert evaluation_lines({"tags": ["only", "tags"]}) == ["only", "tags"]
     assert evaluation_lines({"id": "1"}) == []
+
+
+CLAMP2 = {"title": "T", "composer": "C", "tags": ["x", "y"], "filepaths": ["a.abc"]}
+SUMMED = {
+    "summary_en": "An English summary.\nIn two lines.",
+    "summary_nen": {"language": "French", "summary": "Court."},
+}
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_clamp2_draws_metadata_half_of_the_time_and_each_summary_a_quarter(listed):
+    """The released trainer takes lists only; the released data have a string and an object."""
+    summed = {name: [value] for name, value in SUMMED.items()} if listed else SUMMED
+    rng = random.Random(0)
+    drawn = [clamp2_training_lines({**CLAMP2, **summed}, rng) for _ in range(4000)]
+    assert sum(lines == [SUMMED["summary_en"]] for lines in drawn) / 4000 == pytest.approx(0.25, abs=0.025)
+    assert sum(lines == ["Court."] for lines in drawn) / 4000 == pytest.approx(0.25, abs=0.025)
+    metadata = [lines for lines in drawn if set(lines) <= {"T", "C", "x", "y"}]
+    assert len(metadata) / 4000 == pytest.approx(0.5, abs=0.03)
+    # each of four lines with probability one half, all four where none is left: 4 / 2 + 4 / 16
+    assert sum(map(len, metadata)) / len(metadata) == pytest.approx(2.25, abs=0.1)
+    assert clamp2_evaluation_lines({**CLAMP2, **summed}) == [SUMMED["summary_en"]]
+
+
+def test_clamp2_draws_from_what_there_is():
+    rng = random.Random(0)
+    assert {len(clamp2_training_lines(CLAMP2, rng, keep=1)) for _ in range(50)} == {4}
+    only = {"summary_en": None, "summary_nen": [{"language": "Thai", "summary": "S"}, {"language": "Urdu"}]}
+    assert {tuple(clamp2_training_lines(only, rng)) for _ in range(50)} == {("S",)}
+    assert clamp2_evaluation_lines(only) == ["S"]
+    assert clamp2_evaluation_lines(CLAMP2) == ["T"]
+    assert clamp2_training_lines({"filepaths": ["a.abc"], "summary_en": []}, rng) == []
+    assert clamp2_evaluation_lines({"filepaths": ["a.abc"]}) == []
 
 
 def test_crops_are_head_tail_and_middle_a_third_each():

@@ -27,6 +27,11 @@ _M3_FILES = (
     "weights_m3_p_size_64_p_length_512_t_layers_3_p_layers_12_h_size_768_lr_0.0001_batch_16_mask_0.45.pth",
     "weights_m3_h_size_768_t_layers_3_p_layers_12_p_size_64_p_length_512_lr_0.0001_batch_16_mask_0.45.pth",
 )
+# Named after the published log of its training.
+_CLAMP2_FILE = (
+    "weights_clamp2_h_size_768_lr_5e-05_batch_128_scale_1_t_length_128_t_model_FacebookAI_xlm-roberta-base"
+    "_t_dropout_True_m3_True.pth"
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class Published:
 PUBLISHED: dict[str, Published] = {
     "saas": Published("sander-wood/clamp3", (_CLAMP3_FILE.format("saas"),)),
     "c2": Published("sander-wood/clamp3", (_CLAMP3_FILE.format("c2"),)),
+    "clamp2": Published("sander-wood/clamp2", (_CLAMP2_FILE,)),
     "m3": Published("sander-wood/clamp2", _M3_FILES),
     "mini": Published(None, ("mini.safetensors",)),
 }

@@ -201,10 +201,10 @@ def make_clamp3_task(config: Clamp3Training, accelerator: Accelerator) -> Clamp3
         sides.append([(*row, path.parent) for row in read_jsonl(path)] if path else [])
     model, frozen = clamp3_model(config)
     files = _open_files([row for side in sides for row in side], config, model, accelerator)
-    train, problems = make_records(sides[0], files, pairs)
+    train, problems = make_records(sides[0], files, pairs, config.texts)
     check_problems(problems, len(sides[0]), config.max_bad)
     if config.eval_jsonl:
-        evaluation, problems = make_records(sides[1], files, pairs)
+        evaluation, problems = make_records(sides[1], files, pairs, config.texts)
         check_problems(problems, len(sides[1]), config.max_bad)
     else:
         kept, held_out = split([record.item_id for record in train], config.eval_split)
@@ -231,6 +231,7 @@ def make_clamp3_task(config: Clamp3Training, accelerator: Accelerator) -> Clamp3
             text_length=config.text_length,
             audio_length=model.config.audio_length,
             seed=config.seed,
+            texts=config.texts,
             text_dropout=config.text_dropout,
             line_keep=config.line_keep,
             instrument_removal=config.instrument_removal,

@@ -20,6 +20,7 @@ from clamp3.models.config import FRONT_ENDS
 from clamp3.training.sides import Pair, parse_pairs, towers_of
 
 SCHEDULES, PRECISIONS = ("constant", "cosine"), ("auto", "no", "bf16", "fp16")
+TEXTS = ("clamp3", "clamp2")  # clamp3.training.text.SAMPLINGS
 LOSSES = ("infonce", "cosine", "sigmoid")
 
 
@@ -195,6 +196,9 @@ class Clamp3Training(RunConfig):
     )
     text_length: int = _setting(128, "tokens a text is cropped to", name="MAX_TEXT_LENGTH")
     text_from_scratch: bool = _setting(False, "allow a text tower without weights: start it at random")
+    texts: str = _setting(
+        "clamp3", "texts of a record: fields and translations, or CLaMP 2's metadata and summaries", choices=TEXTS
+    )
     text_dropout: bool = _setting(True, "draw fields and lines; no = the evaluation text, always", name="TEXT_DROPOUT")
     line_keep: float = _setting(0.5, "probability that a line of the drawn text stays")
     instrument_removal: float = _setting(0.9, "probability that a training piece loses its instruments")
@@ -240,6 +244,7 @@ class Clamp3Training(RunConfig):
         for name in ("line_keep", "instrument_removal"):
             self._need(0 <= getattr(self, name) <= 1, name, "in [0, 1]")
         self._need(self.audio_length >= 3, "audio_length", "at least 3")
+        self._need(self.texts in TEXTS, "texts", f"one of {', '.join(TEXTS)}")
         self._need(self.front_end in FRONT_ENDS, "front_end", f"one of {', '.join(FRONT_ENDS)}")
         self._need(self.logit_scale > 0, "logit_scale", "above 0")
         self._need(self.loss in LOSSES, "loss", f"one of {', '.join(LOSSES)}")
@@ -269,6 +274,23 @@ class AudioTraining(Clamp3Training):
     out: Path = _setting(Path("runs/clamp3_audio"), "folder of the run: checkpoints, metrics.jsonl, best.safetensors")
     batch_size: int = _setting(256, "pieces per process and step", name="CLAMP3_AUDIO_BATCH_SIZE")
     learning_rate: float = _setting(1e-5, "rate after warm-up", name="CLAMP3_AUDIO_LEARNING_RATE")
+
+
+@dataclass(frozen=True)
+class Clamp2Training(Clamp3Training):
+    """CLaMP 2's alignment of text and symbolic music (arXiv 2410.13267): the same model and loss, other texts."""
+
+    out: Path = _setting(Path("runs/clamp2"), "folder of the run: checkpoints, metrics.jsonl, best.safetensors")
+    train_jsonl: Path | None = _setting(
+        None, "one object per piece; filepaths relative to it", name="CLAMP2_TRAIN_JSONL"
+    )
+    eval_jsonl: Path | None = _setting(None, "evaluation pieces; without it, eval_split acts", name="CLAMP2_EVAL_JSONL")
+    epochs: int = _setting(100, "passes over the data", name="CLAMP2_NUM_EPOCH")
+    batch_size: int = _setting(128, "pieces per process and step", name="CLAMP2_BATCH_SIZE")
+    learning_rate: float = _setting(5e-5, "rate after warm-up", name="CLAMP2_LEARNING_RATE")
+    texts: str = _setting(
+        "clamp2", "texts of a record: metadata and summaries, or CLaMP 3's fields and translations", choices=TEXTS
+    )
 
 
 Config = TypeVar("Config", bound=RunConfig)

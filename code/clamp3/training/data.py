@@ -27,7 +27,7 @@ from clamp3.training.features import FeatureFiles
 from clamp3.training.masking import corrupt, draw_treatment, select
 from clamp3.training.pack import FULL, PLAIN, PatchPack
 from clamp3.training.sides import SYMBOLIC, Pair, music_choices, sides_of
-from clamp3.training.text import evaluation_lines, training_lines
+from clamp3.training.text import SAMPLINGS
 
 logger = logging.getLogger(__name__)
 
@@ -189,6 +189,8 @@ class PairDataset(Dataset[dict[str, np.ndarray]]):
         Crop length in patches, and in audio vectors.
     text_length : int
         Crop length in tokens.
+    texts : {"clamp3", "clamp2"}
+        Which texts of a record are drawn, and how.
     text_dropout : bool
         Draw the text anew in training; otherwise always the evaluation text.
     line_keep : float
@@ -212,6 +214,7 @@ class PairDataset(Dataset[dict[str, np.ndarray]]):
         features: FeatureFiles | None = None,
         pairs: Sequence[Pair] = (("text", "symbolic"),),
         audio_length: int = 128,
+        texts: str = "clamp3",
         text_dropout: bool = True,
         line_keep: float = 0.5,
         instrument_removal: float = 0.9,
@@ -221,7 +224,7 @@ class PairDataset(Dataset[dict[str, np.ndarray]]):
         self.pairs, self.sides = tuple(pairs), sides_of(pairs)
         self.limit, self.text_length, self.audio_length, self.seed = limit, text_length, audio_length, seed
         self.text_dropout, self.line_keep, self.instrument_removal = text_dropout, line_keep, instrument_removal
-        self.random_crops = random_crops
+        self.random_crops, self.sampling = random_crops, SAMPLINGS[texts]
 
     def __len__(self) -> int:
         return len(self.records)
@@ -275,9 +278,9 @@ class PairDataset(Dataset[dict[str, np.ndarray]]):
 
     def _text(self, record: Record, rng: random.Random, training: bool) -> np.ndarray:
         if training and self.text_dropout:
-            lines = training_lines(record.fields, rng, keep=self.line_keep)
+            lines = self.sampling.training(record.fields, rng, keep=self.line_keep)
         else:
-            lines = evaluation_lines(record.fields)
+            lines = self.sampling.evaluation(record.fields)
         ids = np.array(self.tokenizer.encode_lines(lines), dtype=np.int64)
         return ids[self._crop(len(ids), self.text_length, rng, training)]
 

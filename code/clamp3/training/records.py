@@ -11,7 +11,7 @@ from clamp3.training.data import Record
 from clamp3.training.features import FeatureFiles
 from clamp3.training.pack import PatchPack
 from clamp3.training.sides import KIND_OF, SYMBOLIC, Pair, music_choices, sides_of
-from clamp3.training.text import evaluation_lines
+from clamp3.training.text import SAMPLINGS
 
 Row = tuple[str, "dict[str, Any] | None", Path]  # place, fields, folder that filepaths are relative to
 
@@ -42,8 +42,11 @@ class Files:
         return self.pack.problems.get(self.number[path])
 
 
-def make_records(rows: Sequence[Row], files: Files, pairs: Sequence[Pair]) -> tuple[list[Record], list[str]]:
+def make_records(
+    rows: Sequence[Row], files: Files, pairs: Sequence[Pair], texts: str
+) -> tuple[list[Record], list[str]]:
     """Return usable records, and a reason for every other object."""
+    sampling = SAMPLINGS[texts]
     records, problems = [], []
     with_text = any("text" in pair for pair in pairs)
     for place, fields, folder in rows:
@@ -57,7 +60,7 @@ def make_records(rows: Sequence[Row], files: Files, pairs: Sequence[Pair]) -> tu
         if not music_choices(pairs, record.sides):
             lost = next((why for why in reasons if why), None)
             problems.append(f"{place}: {lost or f'no {_wanted(pairs)} in filepaths.'}")
-        elif with_text and not evaluation_lines(fields):
+        elif with_text and not sampling.evaluation(fields):
             problems.append(f"{place}: no text.")
         else:
             records.append(record)

@@ -1,0 +1,41 @@
+"""Encode a folder of music and texts with CLaMP 2 into a folder of .npy files.
+
+    python code/extract_clamp2.py my_scores/ features/ --normalize
+    python code/extract_clamp2.py my_texts/ features_text/ --normalize --model runs/clamp2/best.safetensors
+    torchrun --nproc_per_node 4 code/extract_clamp2.py my_scores/ features/ --normalize
+
+--normalize is the released name of --get_global: one vector of the joint space per file, of whatever length; without
+it, hidden states. Reads .txt, .abc (plain or interleaved), .mtf, and also .xml .musicxml .mxl .krn .mei .mid .midi,
+with sub-folders. Running the command again does only what is missing; what failed is named in OUTPUT_DIR/ledger.jsonl,
+and the exit code is then 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from clamp3.cli import add_extract_flags, parser_for, run
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of this script."""
+    parser = add_extract_flags(parser_for(__doc__), model="clamp2", choices="clamp2 or a checkpoint")
+    parser.add_argument("--normalize", dest="get_global", action="store_true", help="the released name of --get_global")
+    parser.add_argument("--text_model", help="folder or name of the text tower's tokenizer, if not the model's own")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the script; return its exit code."""
+    args = build_parser().parse_args(argv)
+    from clamp3.embed import Clamp3
+    from clamp3.extract import run_extract
+
+    encoder = Clamp3.from_pretrained(
+        args.model, text_model=args.text_model, epoch=args.epoch, dtype=args.dtype, device=args.device
+    )
+    return run_extract(encoder, args)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

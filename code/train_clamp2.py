@@ -1,0 +1,38 @@
+r"""Train CLaMP 2: text and symbolic music, with metadata and summaries as texts (arXiv 2410.13267).
+
+One process, CPU or one GPU:
+    python code/train_clamp2.py --train_jsonl train.jsonl --init m3 --out runs/clamp2
+Eight GPUs of one node (8 x 128 pieces per step, as published):
+    torchrun --standalone --nproc_per_node=8 code/train_clamp2.py --train_jsonl train.jsonl --init m3 --out runs/clamp2
+CLaMP 3 from it (the variants called c2), or from the published weights by --init clamp2:
+    python code/train_clamp3_symbolic.py --train_jsonl m4rag.jsonl --init runs/clamp2/best.safetensors --out runs/s_c2
+Going on after a stop, to the same numbers as without it:
+    (the same command) --resume auto
+
+Records have title, composer, genres, description, lyrics, tags, ensembles, instruments, filepaths, and the summaries
+summary_en (a string or a list) and summary_nen (an object with language and summary, or a list); all may be missing.
+Writes OUT/last.pt, best.safetensors, metrics.jsonl. Defaults come from code/config.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import config as released
+from clamp3.cli import run
+from clamp3.training.config import Clamp2Training
+from clamp3.training.doors import train, training_parser
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser: one flag per field of ``Clamp2Training``."""
+    return training_parser(__doc__, Clamp2Training, released)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train; return the exit code."""
+    return train(Clamp2Training, build_parser().parse_args(argv))
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
