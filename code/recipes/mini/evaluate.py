@@ -6,8 +6,9 @@ python code/recipes/mini/evaluate.py DATA_DIR --model mini --json evaluation.jso
 Protocol, fixed before training: the references are all held-out pieces. text to music asks with one text per
 piece, the lines of its `analysis` in English (what validation used), and expects its ABC; the same in the other
 languages, and with the short `description` (which many pieces share). ABC to MTF and back expect the other
-encoding of the piece. Zero-shot collection: the nearest of one prompt per collection. Cosine; ties count
-against the query; chance MRR is that of a random order.
+encoding of the piece. Zero-shot collection: the nearest of one prompt per collection. If the model has an audio
+tower, the same with the rendered sound of render.py, whose presets and tempi no training piece has. Cosine; ties
+count against the query; chance MRR is that of a random order.
 """
 
 from __future__ import annotations
@@ -146,6 +147,22 @@ def prompt_of(name: str, language: str) -> str:
     return f"{'an' if label[0].lower() in 'aeiou' else 'a'} {label}" if language == "en" else label
 
 
+def files_of(records: Sequence[dict[str, Any]], data_dir: Path, suffix: str) -> list[Path]:
+    """Return every record's file of one type; empty if no record has one.
+
+    Raises
+    ------
+    DataError
+        If some have one and others have none: numbers over a part would flatter.
+    """
+    from clamp3.errors import DataError
+
+    paths = [data_dir / path for record in records for path in record["filepaths"] if path.endswith(suffix)]
+    if paths and len(paths) != len(records):
+        raise DataError(f"{len(paths)} of {len(records)} held-out pieces have a {suffix} file; make them all first.")
+    return paths
+
+
 def measure(model: Any, data_dir: Path, limit: int | None = None) -> dict[str, Any]:
     """Return every number of the protocol.
 
@@ -162,7 +179,7 @@ def measure(model: Any, data_dir: Path, limit: int | None = None) -> dict[str, A
 
     records = held_out(data_dir)[:limit]
     encode = Vectors(model)
-    abc, mtf = (encode([data_dir / record["filepaths"][index] for record in records]) for index in (0, 1))
+    abc, mtf = (encode(files_of(records, data_dir, suffix)) for suffix in (".abc", ".mtf"))
     result: dict[str, Any] = {"model": model.identity, "pieces": len(records)}
     for field in ("analysis", "description"):
         for language in LANGUAGES:
@@ -175,9 +192,18 @@ def measure(model: Any, data_dir: Path, limit: int | None = None) -> dict[str, A
                 result[f"{field} (en) to MTF"] = retrieval(vectors, mtf)
     result["ABC to MTF"] = retrieval(abc, mtf)
     result["MTF to ABC"] = retrieval(mtf, abc)
+    music = {"ABC": abc, "MTF": mtf}
+    if model.lacks("audio") is None and files_of(records, data_dir, ".npy"):
+        music["audio"] = audio = encode(files_of(records, data_dir, ".npy"))
+        for field in ("analysis", "description"):
+            vectors = encode.texts([record[field] for record in records])
+            result[f"{field} (en) to audio"] = retrieval(vectors, audio)
+        for kind, vectors in (("ABC", abc), ("MTF", mtf)):
+            result[f"audio to {kind}"] = retrieval(audio, vectors)
+            result[f"{kind} to audio"] = retrieval(vectors, audio)
     chosen = [index for index, record in enumerate(records) if record["row"]["collection"] in CLASSES]
     truth = [CLASSES.index(records[index]["row"]["collection"]) for index in chosen]
-    for kind, vectors in (("ABC", abc), ("MTF", mtf)):
+    for kind, vectors in music.items():
         for language in LANGUAGES if kind == "ABC" else ("en",):
             prompts = encode.texts([prompt_of(name, language) for name in CLASSES])
             result[f"zero-shot collection ({language}), {kind}"] = zero_shot(vectors[chosen], prompts, truth, CLASSES)

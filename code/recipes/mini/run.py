@@ -1,11 +1,13 @@
-"""Make the mini model from nothing but pip packages: data, tokenizer, (pre-training,) alignment, export, evaluation.
+"""Make the mini model from pip packages: data, tokenizer, pre-training, alignment with scores, with sound, numbers.
 
-About 40 minutes on two cores:
+About 90 minutes on two cores (sound needs Debian's fluidsynth and fluid-soundfont-gm):
     python code/recipes/mini/run.py --work_dir runs/mini
+Without an audio tower, and without fluidsynth:
+    python code/recipes/mini/run.py --work_dir runs/mini --audio_steps 0
 With OpenScore Lieder as further training data; the result also goes into the package:
     python code/recipes/mini/run.py --work_dir runs/mini --lieder DIR --install
 A quick trial:
-    python code/recipes/mini/run.py --work_dir runs/try --limit 400 --m3_steps 20 --clamp3_steps 40
+    python code/recipes/mini/run.py --work_dir runs/try --limit 400 --m3_steps 20 --clamp3_steps 40 --audio_steps 20
 
 A finished step is not done again; an interrupted one goes on where it was. WORK_DIR/run.json holds the time of each
 step, WORK_DIR/export/ the result, WORK_DIR/evaluation.json its numbers.
@@ -29,7 +31,7 @@ from clamp3.cli import parser_for, run
 CODE = Path(__file__).resolve().parents[2]
 SEED = 42
 LARGEST_BYTES = 20_000_000
-_COMMON = ("--epochs", "20", "--schedule", "cosine", "--max_grad_norm", "1", "--mixed_precision", "bf16",
+_COMMON = ("--schedule", "cosine", "--max_grad_norm", "1", "--dropout", "0", "--attention_dropout", "0",
            "--save_every", "0", "--seed", str(SEED), "--resume", "auto")  # fmt: skip
 
 
@@ -39,8 +41,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--work_dir", type=Path, default=Path("runs/mini"), help="everything goes here")
     parser.add_argument("--lieder", type=Path, help="OpenScore Lieder, as further training pieces")
     parser.add_argument("--limit", type=int, help="take only about so many pieces, for a trial")
-    parser.add_argument("--m3_steps", type=int, default=0, help="of M3 pre-training (default: none)")
-    parser.add_argument("--clamp3_steps", type=int, default=600, help="of alignment (default: %(default)s)")
+    parser.add_argument("--m3_steps", type=int, default=1200, help="of M3 pre-training (default: %(default)s)")
+    parser.add_argument("--clamp3_steps", type=int, default=450, help="of text with scores (default: %(default)s)")
+    parser.add_argument("--audio_steps", type=int, default=600, help="of text with sound (default: %(default)s)")
     parser.add_argument("--install", action="store_true", help="copy the result to code/clamp3/models/mini")
     return parser
 
@@ -48,14 +51,22 @@ def build_parser() -> argparse.ArgumentParser:
 def m3_flags(work: Path, steps: int) -> list[str]:
     """Return the flags of pre-training; the sizes keep the exported file under `LARGEST_BYTES`.
 
-    A higher rate or a shorter warm-up lets the encoder collapse to one vector (see ``eval_dimensions``).
+    A higher rate or a shorter run leaves an encoder of one or two directions (see ``eval_dimensions``).
     """
     return [
         "--data", str(work / "data/train"), "--eval_data", str(work / "data/valid"), "--out", str(work / "m3"),
         "--width", "256", "--n_layers", "4", "--n_heads", "4", "--decoder_layers", "2", "--max_patches", "128",
-        "--batch_size", "32", "--decode_limit", "8", "--learning_rate", "4e-4", "--warmup_steps", "80",
-        "--dropout", "0", "--max_steps", f"{steps}", *_COMMON,
+        "--batch_size", "32", "--decode_limit", "4", "--learning_rate", "3e-4", "--warmup_steps", "200",
+        "--max_steps", f"{steps}", "--mixed_precision", precision(), "--epochs", "20", *_COMMON,
     ]  # fmt: skip
+
+
+def precision() -> str:
+    """Return bf16 where the processor multiplies it, else no: emulated it takes three times as long."""
+    import torch
+
+    can = torch.cpu.get_capabilities()
+    return "bf16" if torch.cuda.is_available() or can.get("avx512_bf16") or can.get("amx_bf16") else "no"
 
 
 def clamp3_flags(work: Path, steps: int, *, from_m3: bool) -> list[str]:
@@ -70,8 +81,22 @@ def clamp3_flags(work: Path, steps: int, *, from_m3: bool) -> list[str]:
         "--out", str(work / "clamp3"), *start, "--max_patches", "128",
         "--text_model", str(work / "text"), "--text_from_scratch", "--hidden_size", "256", "--text_length", "96",
         "--batch_size", "128", "--learning_rate", "6e-4", "--warmup_steps", "30", "--standardise",
-        "--logit_scale", "14", "--line_keep", "0.4", "--dropout", "0", "--attention_dropout", "0",
-        "--max_steps", f"{steps}", *_COMMON,
+        "--logit_scale", "14", "--line_keep", "0.4",
+        "--max_steps", f"{steps}", "--mixed_precision", precision(), "--epochs", "20", *_COMMON,
+    ]  # fmt: skip
+
+
+def audio_flags(work: Path, steps: int) -> list[str]:
+    """Return the flags of the stage that gives the model ears; text and scores stay as they are."""
+    return [
+        "--train_jsonl", str(work / "data/train.jsonl"), "--eval_jsonl", str(work / "data/valid.jsonl"),
+        "--out", str(work / "audio"), "--init", str(work / "clamp3/best.safetensors"),
+        "--text_model", str(work / "text"), "--text_length", "96", "--freeze_text",
+        "--front_end", "mel", "--audio_width", "192", "--audio_layers", "2", "--audio_heads", "3",
+        "--audio_feed_forward", "512", "--audio_channels", "192",
+        "--batch_size", "128", "--learning_rate", "1e-3", "--warmup_steps", "30", "--standardise",
+        "--logit_scale", "14", "--line_keep", "0.4", "--max_bad", "1",
+        "--max_steps", f"{steps}", "--mixed_precision", "no", "--epochs", "60", *_COMMON,
     ]  # fmt: skip
 
 
@@ -104,9 +129,10 @@ def export(work: Path) -> None:
     import torch
 
     from clamp3.errors import DataError
-    from clamp3.models.weights import load_model, save_safetensors
+    from clamp3.models.weights import describe, load_model, save_safetensors
 
-    loaded = load_model(work / "clamp3/best.safetensors", towers=("text", "symbolic"), text_model=work / "text")
+    best = work / ("audio" if (work / "audio").exists() else "clamp3") / "best.safetensors"
+    loaded = load_model(best, towers=describe(best).config.towers, text_model=work / "text")
     out = work / "export"
     out.mkdir(parents=True, exist_ok=True)
     info = {"recipe": "code/recipes/mini", "data": "music21 corpus", "seed": SEED}
@@ -142,6 +168,8 @@ def steps(args: argparse.Namespace) -> dict[str, Callable[[], None]]:
         "clamp3": lambda: call(
             "train_clamp3_symbolic.py", *clamp3_flags(work, args.clamp3_steps, from_m3=args.m3_steps > 0)
         ),
+        "sound": lambda: call("recipes/mini/render.py", *data),
+        "audio": lambda: call("train_clamp3_audio.py", *audio_flags(work, args.audio_steps)),
         "export": lambda: export(work),
         "evaluation": lambda: call(
             "recipes/mini/evaluate.py", *data, "--model", str(work / "export/mini.safetensors"),
@@ -150,6 +178,8 @@ def steps(args: argparse.Namespace) -> dict[str, Callable[[], None]]:
     }  # fmt: skip
     if not args.m3_steps:
         del found["m3"]
+    if not args.audio_steps:
+        del found["sound"], found["audio"]
     if args.install:
         found["install"] = lambda: install(work)
     return found
@@ -165,7 +195,7 @@ def read_state(path: Path, args: argparse.Namespace) -> dict[str, Any]:
     """
     from clamp3.errors import ConfigError
 
-    settings = {name: getattr(args, name) for name in ("limit", "m3_steps", "clamp3_steps")}
+    settings = {name: getattr(args, name) for name in ("limit", "m3_steps", "clamp3_steps", "audio_steps")}
     settings["lieder"] = str(args.lieder) if args.lieder else None
     if not path.exists():
         return {"settings": settings, "seconds": {}}
