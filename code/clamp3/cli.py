@@ -6,10 +6,15 @@ import argparse
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clamp3.errors import Clamp3Error
+
+if TYPE_CHECKING:
+    from clamp3.embed import Clamp3
 
 EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -34,6 +39,24 @@ def add_extract_flags(parser: argparse.ArgumentParser, *, model: str, choices: s
     return parser
 
 
+def add_model_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Give a parser the flags that say which model encodes raw files; `open_model` takes the parsed flags."""
+    parser.add_argument("--model", default="mini", help="mini, saas, c2 or a checkpoint (default: %(default)s)")
+    parser.add_argument("--text_model", help="folder or name of the text tower's tokenizer, if not the model's own")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is float32")
+    parser.add_argument("--no_cache", action="store_true", help="neither use nor keep vectors of earlier runs")
+    return parser
+
+
+def open_model(args: argparse.Namespace) -> Clamp3:
+    """Open the model that the flags of `add_model_flags` name."""
+    from clamp3.embed import Clamp3
+    from clamp3.jobs.cache import VectorCache
+
+    cache = None if args.no_cache else VectorCache(None)
+    return Clamp3.from_pretrained(args.model, text_model=args.text_model, dtype=args.dtype, cache=cache)
+
+
 def run(main: Callable[[], int]) -> int:
     """Call ``main`` and turn what a user can act on into one sentence on stderr and an exit code.
 
@@ -48,6 +71,7 @@ def run(main: Callable[[], int]) -> int:
         0 all done, 1 some inputs failed, 2 wrong usage or missing weights, 130 interrupted.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     for chatty in ("httpx", "accelerate", "torch"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:

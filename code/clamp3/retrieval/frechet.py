@@ -32,6 +32,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,6 +52,12 @@ class Gaussian:
 
     mean: NDArray[np.float64]
     covariance: NDArray[np.float64]
+
+    @cached_property
+    def root(self) -> NDArray[np.float64]:
+        """Symmetric root of the covariance."""
+        values, axes = np.linalg.eigh((self.covariance + self.covariance.T) / 2)
+        return (axes * np.sqrt(np.clip(values, 0, None))) @ axes.T
 
 
 @dataclass(frozen=True)
@@ -133,8 +140,7 @@ def distance(left: Gaussian, right: Gaussian) -> float:
     The trace of the root is the sum of the roots of eigenvalues of a symmetric matrix, so singular covariances need no
     added constant and no complex numbers appear.
     """
-    root = _root(right.covariance)
-    product = root @ left.covariance @ root
+    product = right.root @ left.covariance @ right.root
     shared = np.sqrt(np.clip(np.linalg.eigvalsh((product + product.T) / 2), 0, None)).sum()
     gap = left.mean - right.mean
     return max(0.0, float(gap @ gap + np.trace(left.covariance) + np.trace(right.covariance) - 2 * shared))
@@ -234,12 +240,6 @@ def extrapolate(
     spread = np.var(distances)
     r2 = 1 - np.mean(left_over**2) / spread if spread > 0 else 1.0
     return Extrapolation(float(crossing), float(slope), float(r2), sizes, distances)
-
-
-def _root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the symmetric root of a covariance."""
-    values, axes = np.linalg.eigh((covariance + covariance.T) / 2)
-    return (axes * np.sqrt(np.clip(values, 0, None))) @ axes.T
 
 
 def _bootstrap(values: NDArray[np.float64], rng: np.random.Generator) -> Gaussian:

@@ -1,0 +1,206 @@
+"""Two folders whose files belong together in pairs: load, pair, measure, and say what was left out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clamp3.errors import DataError
+from clamp3.jobs.atomic import write_text
+from clamp3.jobs.walk import printable
+from clamp3.retrieval.cosine import group_similarity, mean_similarity, pair_similarity, rank_bounds
+from clamp3.retrieval.metrics import HITS, evaluate, first_ranks, intervals
+from clamp3.retrieval.pairing import Pairing, key_of, match
+from clamp3.retrieval.vectors import Opener, Vectors, check_comparable, vectors_of
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Vectors of two folders, and which belong together."""
+
+    queries: Vectors
+    references: Vectors
+    pairing: Pairing
+
+    @property
+    def failures(self) -> list[tuple[str, str]]:
+        """Files without a vector in either folder."""
+        return self.queries.problems + self.references.problems
+
+    @property
+    def lone_queries(self) -> list[str]:
+        """Names of queries without a reference."""
+        return [self.queries.names[row] for row in self.pairing.lone_queries]
+
+    @property
+    def lone_references(self) -> list[str]:
+        """Names of references without a query."""
+        return [self.references.names[row] for row in self.pairing.lone_references]
+
+    def facts(self, *, unmatched: bool = True) -> dict[str, Any]:
+        """Return what reports say of the folders."""
+        lone = {"unmatched_queries": self.lone_queries, "unmatched_references": self.lone_references}
+        return {
+            "weights": sorted(self.queries.weights | self.references.weights),
+            **(lone if unmatched else {}),
+            "failures": [{"name": name, "reason": reason} for name, reason in self.failures],
+        }
+
+    def remarks(self, *, unmatched: bool = True) -> list[str]:
+        """Return a line for every file that is not part of the result, counts first."""
+        lines = []
+        for kind, names in (("queries", self.lone_queries), ("references", self.lone_references)):
+            if names and unmatched:
+                lines.append(f"{len(names)} {kind} without a partner (same sub-folder, same name up to the first dot):")
+                lines += [f"  {name}" for name in names]
+        if self.failures:
+            lines.append(f"{len(self.failures)} files without a vector:")
+            lines += [f"  {name}: {reason}" for name, reason in self.failures]
+        return lines
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How every query of a comparison finds its references.
+
+    Attributes
+    ----------
+    metrics : dict
+        As `clamp3.retrieval.metrics.evaluate`.
+    intervals : dict
+        95 % bootstrap intervals of some of them.
+    n_tied : int
+        Queries whose rank depends on how ties are resolved.
+    rows : list of dict
+        One per query: its name, the best of its references, rank, and similarity.
+    """
+
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    n_tied: int
+    rows: list[dict[str, Any]]
+
+
+def compare(query_dir: Path, reference_dir: Path, open_model: Opener, *, paired: bool = True) -> Comparison:
+    """Load two folders and pair their files; see `vectors_of` and `clamp3.retrieval.pairing`.
+
+    Raises
+    ------
+    ConfigError
+        If a folder does not exist.
+    DataError
+        If one holds no vector, they cannot be compared, or, where ``paired``, no two files belong together.
+    """
+    queries, references = vectors_of(query_dir, open_model), vectors_of(reference_dir, open_model)
+    check_comparable(queries, references)
+    pairing = match([key_of(name) for name in queries.names], [key_of(name) for name in references.names])
+    if paired and not len(pairing.pairs):
+        raise DataError(
+            f"no file of {printable(query_dir)} belongs to one of {printable(reference_dir)}: partners lie in the same "
+            f"sub-folder and have the same name up to the first dot, unlike {queries.names[0]} and "
+            f"{references.names[0]}."
+        )
+    return Comparison(queries, references, pairing)
+
+
+def rank_queries(
+    found: Comparison,
+    *,
+    ties: str = "worst",
+    distractors: bool = False,
+    reverse: bool = False,
+    hits: Sequence[int] = HITS,
+) -> Ranking:
+    """Rank the references for every query that has one.
+
+    Parameters
+    ----------
+    found : Comparison
+    ties : {"worst", "best"}
+        As in `clamp3.retrieval.metrics`.
+    distractors : bool
+        Rank references without a query too; the released evaluation leaves them out.
+    reverse : bool
+        Let references ask for queries.
+    hits : sequence of int
+        The k of Hit@k.
+    """
+    pairs, asking, asked = found.pairing.pairs, found.queries, found.references
+    if reverse:
+        pairs, asking, asked = pairs[:, ::-1], asked, asking
+    kept = np.arange(len(asked)) if distractors else np.unique(pairs[:, 1])
+    placed = np.stack([pairs[:, 0], np.searchsorted(kept, pairs[:, 1])], axis=1)
+    best, worst = rank_bounds(asking.values, asked.values[kept], placed)
+    rank = worst if ties == "worst" else best
+    first = first_ranks(rank, placed[:, 0])
+    rows = []
+    similarity = pair_similarity(asking.values, asked.values, pairs)
+    order = np.lexsort((rank, pairs[:, 0]))
+    leading = order[np.flatnonzero(np.diff(pairs[order, 0], prepend=-1))]  # the best pair of each query
+    for pair in leading:
+        query, reference = pairs[pair]
+        rows.append(
+            {
+                "query": asking.names[query],
+                "reference": asked.names[reference],
+                "rank": int(rank[pair]),
+                "similarity": round(float(similarity[pair]), 6),
+            }
+        )
+    several = len(first) < len(pairs)
+    measured = evaluate(rank, len(kept), hits=hits, queries=pairs[:, 0] if several else None)
+    tied = first_ranks(best, pairs[:, 0]) != first_ranks(worst, pairs[:, 0])
+    return Ranking(measured, intervals(first, hits=hits), int(np.count_nonzero(tied)), rows)
+
+
+def pair_scores(found: Comparison) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Return the mean cosine of the pairs (what the released score prints), and a row for every pair."""
+    pairs = found.pairing.pairs
+    cosines = pair_similarity(found.queries.values, found.references.values, pairs)
+    names = [(found.queries.names[query], found.references.names[reference]) for query, reference in pairs]
+    rows = [
+        {"query": query, "reference": reference, "similarity": round(float(cosine), 6)}
+        for (query, reference), cosine in zip(names, cosines, strict=True)
+    ]
+    return {"pairwise_similarity": float(cosines.mean())}, rows
+
+
+def group_scores(found: Comparison) -> dict[str, float]:
+    """Return both similarities of the folders as wholes; the first is the released ``--group``."""
+    queries, references = found.queries.values, found.references.values
+    return {
+        "group_similarity": group_similarity(queries, references),
+        "mean_similarity_of_all_pairs": mean_similarity(queries, references),
+    }
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write one JSON object per line."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def as_report(ranking: Ranking, title: str) -> str:
+    """Return a ranking's numbers as lines for people."""
+    found = dict(ranking.metrics)
+    lines = [f"{title}: {found.pop('queries'):.0f} queries, {found.pop('references'):.0f} references"]
+    chance, times = found.pop("chance_mrr"), found.pop("times_chance")
+    for name, value in found.items():
+        digits = 0 if name == "median_rank" else 4
+        shown = {"mrr": "MRR", "map": "mAP", "median_rank": "Median rank"}.get(name, name.capitalize())
+        between = " to ".join(f"{end:.{digits}f}" for end in ranking.intervals.get(name, ()))
+        lines.append(f"  {shown:12} {value:7.{digits}f}" + (f"   95 %: {between}" if between else ""))
+    lines.append(f"  {'Chance MRR':12} {chance:7.4f}   {times:.1f} times")
+    lines.append(f"  {'Ties':12} {ranking.n_tied:7}   queries whose rank they touch")
+    return "\n".join(lines)
+
+
+def say(lines: Sequence[str]) -> None:
+    """Print remarks on stderr."""
+    for line in lines:
+        print(line, file=sys.stderr)

@@ -1,0 +1,53 @@
+"""Score how alike two folders are: the mean cosine of their pairs, or with --group of the folders as wholes.
+
+    python retrieval/clamp3_score.py generated/ references/
+    python retrieval/clamp3_score.py prompts/ generated/ --model saas --pairs pairs.jsonl
+    python retrieval/clamp3_score.py generated/ style/ --group
+
+Folders hold vectors (.npy from `extract_clamp3.py --get_global`), raw files of any kind, or both, as in eval_mrr.py,
+which also says which files make a pair. --group needs no pairs and gives two values: the cosine of the two mean
+vectors (what the released script prints) and the mean cosine over all pairs of a query and a reference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from functools import partial
+from pathlib import Path
+
+from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of this script."""
+    parser = parser_for(__doc__)
+    parser.add_argument("query_dir", type=Path, help="one folder")
+    parser.add_argument("reference_dir", type=Path, help="the other folder")
+    parser.add_argument("--group", action="store_true", help="compare the folders as wholes")
+    parser.add_argument("--pairs", type=Path, metavar="FILE", help="write every pair's cosine to this JSON Lines file")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return add_model_flags(parser)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the script; return its exit code."""
+    args = build_parser().parse_args(argv)
+    from clamp3.retrieval.evaluation import compare, group_scores, pair_scores, say, write_rows
+
+    found = compare(args.query_dir, args.reference_dir, partial(open_model, args), paired=not args.group)
+    scores, rows = (group_scores(found), []) if args.group else pair_scores(found)
+    if args.pairs:
+        write_rows(args.pairs, rows)
+    if args.json:
+        print(json.dumps({"scores": scores, **found.facts()}, ensure_ascii=False, indent=2))
+    else:
+        print(f"{len(found.queries)} queries, {len(found.references)} references, {len(found.pairing.pairs)} pairs")
+        for name, value in scores.items():
+            print(f"  {name.replace('_', ' '):28} {value:.4f}")
+    say(found.remarks(unmatched=not args.group))
+    return EXIT_SOME_FAILED if found.failures else EXIT_OK
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
