@@ -1,34 +1,21 @@
 """Search on the folders for which the released script's output is known.
 
-The features are made as the golden's generator makes them: numpy's Philox(21), 240 references of width 32, queries
-that are references with noise of twice their size. Printed by the released ``semantic_search.py`` (CLaMP 3 at 9016d2b)
-for the query ``en/song003`` in ``ref/en``.
+Printed by the released ``semantic_search.py`` (CLaMP 3 at 9016d2b) for the query ``en/song003`` in ``ref/en`` of the
+features that ``feature_maker.py`` makes.
 """
 
 import json
 
 import numpy as np
 import pytest
+from feature_maker import make_features
 
 RELEASED = [("song141", 0.4694), ("song054", 0.384), ("song003", 0.3541), ("song051", 0.299), ("song018", 0.2594)]
 
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory):
-    root = tmp_path_factory.mktemp("features")
-    rng = np.random.Generator(np.random.Philox(21))
-    for i in range(240):
-        language = ["en", "zh", "fr"][i % 3]
-        reference = rng.standard_normal((1, 32), dtype=np.float32)
-        several = i % 4 == 0
-        for kind in ("ref", "query"):
-            (root / kind / language).mkdir(parents=True, exist_ok=True)
-        np.save(root / "ref" / language / f"song{i:03d}.npy", reference)
-        for j in range(1 + several):
-            query = reference + 2.0 * rng.standard_normal((1, 32), dtype=np.float32)
-            np.save(root / "query" / language / (f"song{i:03d}" + (f".{j}" if several else "") + ".npy"), query)
-    assert len(list((root / "query").rglob("*.npy"))) == 300
-    return root
+    return make_features(tmp_path_factory.mktemp("features"))
 
 
 def test_the_released_ranking(features, script, capsys):
