@@ -110,7 +110,7 @@ def test_nothing_in_common_is_an_error_that_says_how_names_match(vectors, run):
 def test_both_directions_several_answers_and_the_ranks_file(vectors, run, tmp_path):
     query = vectors("q", a_dot_0=[1, 0], a_dot_1=[0, 1], b=[0.1, 1])
     reference = vectors("r", a=[1, 0], b=[0, 1])
-    code, found, _ = run("eval_mrr", query, reference, "--both", "--json", "--ranks", tmp_path / "out" / "ranks.jsonl")
+    found = run("eval_mrr", query, reference, "--both", "--json", "--ranks", tmp_path / "out" / "ranks.jsonl")[1]
     there, back = found["query_to_reference"]["metrics"], found["reference_to_query"]["metrics"]
     # Query a.1 finds b first. Back: reference a has two right queries, at ranks 1 and 3; b finds a.1 before b.
     assert there["mrr"] == pytest.approx((1 + 1 / 2 + 1) / 3) and "map" not in there
