@@ -1,0 +1,52 @@
+"""Tell the class of every file of a folder with a trained probe; write labels and probabilities as JSON.
+
+    python classification/inference_cls.py weights.pth features/ output.json
+    python classification/inference_cls.py weights.pth my_music/ output.json --model saas
+    python classification/inference_cls.py weights.pth features/ output.json --labels_only
+
+The folder holds vectors of the model the probe was trained with, or raw files, which are encoded with --model. For
+every file: its label and the probability of each class; several labels for tags; values for a regression.
+--labels_only writes what the released script writes, an object from paths to labels; its probes are read too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from functools import partial
+from pathlib import Path
+
+from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of this script."""
+    parser = parser_for(__doc__)
+    parser.add_argument("weights", type=Path, help="probe of train_cls.py, .pth or .safetensors")
+    parser.add_argument("folder", type=Path, help="folder of vectors (.npy) or raw files")
+    parser.add_argument("output", type=Path, help="JSON file to write")
+    parser.add_argument("--labels_only", action="store_true", help="paths and labels only, as released")
+    parser.add_argument("--threshold", type=float, default=0.5, help="least probability of a tag (default: .5)")
+    return add_model_flags(parser)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the script; return its exit code."""
+    args = build_parser().parse_args(argv)
+    from clamp3.jobs.atomic import write_text
+    from clamp3.probe.checkpoint import load_probe
+    from clamp3.probe.predict import predict_folder
+    from clamp3.probe.report import say
+
+    probe = load_probe(args.weights)
+    answers, problems = predict_folder(probe, args.folder, partial(open_model, args), threshold=args.threshold)
+    if args.labels_only:
+        answers = {name: answer["label"] for name, answer in answers.items()}
+    write_text(args.output, json.dumps(answers, ensure_ascii=False, indent=1) + "\n")
+    print(f"{len(answers)} files: {args.output}")
+    say(problems)
+    return EXIT_SOME_FAILED if problems else EXIT_OK
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

@@ -1,0 +1,56 @@
+"""Train a probe on global vectors or raw music and judge it; the label is the file name up to the first "_".
+
+    python classification/train_cls.py --train_folder features/ --eval_folder features_test/
+    python classification/train_cls.py --train_folder my_music/ --labels labels.csv --model saas --seeds 5
+    python classification/train_cls.py --train_folder features/ --published
+    python classification/train_cls.py --train_folder f/ --task multilabel --labels tags.csv --head mlp --batch_size 64
+
+Three parts of the data are kept apart: one is trained on, one chooses the best epoch, one is judged. The published
+numbers were made with two (the judged files choose the epoch) and with a softmax before a loss that has its own:
+--published does so. Vectors come from `extract_clamp3.py --get_global`; raw files are encoded with --model. With
+several seeds or folds the first run's probe is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from functools import partial
+from pathlib import Path
+
+from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
+from clamp3.probe.flags import add_flags, from_flags
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of this script."""
+    parser = add_model_flags(add_flags(parser_for(__doc__)))
+    parser.add_argument("--output", type=Path, default=Path("weights.pth"), help="the probe (default: %(default)s)")
+    parser.add_argument("--report", type=Path, metavar="DIR", help="write report.json and plots (.png) there")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the script; return its exit code."""
+    args = build_parser().parse_args(argv)
+    from clamp3.jobs.atomic import write_text
+    from clamp3.probe.checkpoint import check_replaceable, save_probe
+    from clamp3.probe.report import as_plain, as_text, draw, need_eval, say
+    from clamp3.probe.train import train
+
+    need_eval("sklearn", "scores of a probe")
+    check_replaceable(args.output)
+    runs, data = train(*from_flags(args), partial(open_model, args))
+    save_probe(runs[0].probe, args.output)
+    result = {**as_plain(runs), "output": str(args.output), "left_out": dict(data.problems)}
+    if args.report:
+        draw(runs, args.report)
+        write_text(args.report / "report.json", json.dumps(result, ensure_ascii=False, indent=1) + "\n")
+    print(json.dumps(result, ensure_ascii=False, indent=2) if args.json else as_text(runs))
+    say(data.problems, written=args.output)
+    return EXIT_SOME_FAILED if data.problems else EXIT_OK
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

@@ -1,0 +1,57 @@
+"""Tell classes without training, by sentences about each class; or place files between two opposites.
+
+    python classification/zero_shot_cls.py my_music/ --classes jig waltz hymn
+    python classification/zero_shot_cls.py my_music/ --classes happy sad --templates "a {} song" "{} piano music"
+    python classification/zero_shot_cls.py features/ --axis happy sad --axis fast slow --model saas --output places.json
+    python classification/zero_shot_cls.py my_music/ --prompts classes.json --labels labels.csv
+
+Files are vectors of the model (.npy) or raw music; sentences, and raw files, are encoded with --model. Every class has
+a prompt per template, or those of --prompts, a JSON object from classes to sentences. Scores are cosines to the mean of
+a class's prompts; the place on an axis is the difference of two cosines. With --labels (a table, or "names" for file
+names up to the first "_") accuracy and macro-F1 are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of this script."""
+    parser = parser_for(__doc__)
+    parser.add_argument("folder", type=Path, help="folder of vectors (.npy) or raw files")
+    parser.add_argument("--classes", nargs="+", default=[], metavar="CLASS", help="names of classes")
+    parser.add_argument("--templates", nargs="+", metavar="TEXT", help="sentences with {} for the class")
+    parser.add_argument("--prompts", type=Path, metavar="FILE", help="sentences of every class (.json)")
+    parser.add_argument("--axis", nargs=2, action="append", default=[], metavar=("THIS", "THAT"), help="two opposites")
+    parser.add_argument("--labels", help='table of true classes, or "names"')
+    parser.add_argument("--output", type=Path, help="write the answers to this JSON file")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return add_model_flags(parser)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the script; return its exit code."""
+    args = build_parser().parse_args(argv)
+    from clamp3.jobs.atomic import write_text
+    from clamp3.probe.report import say
+    from clamp3.probe.zero_shot import TEMPLATES, answer_folder, as_lines, prompts_for, read_prompts
+
+    templates = args.templates or TEMPLATES
+    classes = read_prompts(args.prompts) if args.prompts else prompts_for(args.classes, templates)
+    axes = [tuple(prompts_for(ends, templates).values()) for ends in args.axis]
+    result, problems = answer_folder(args.folder, open_model(args), classes, axes, labels=args.labels)
+    text = json.dumps(result, ensure_ascii=False, indent=1)
+    if args.output:
+        write_text(args.output, text + "\n")
+    print(text if args.json else as_lines(result))
+    say(problems)
+    return EXIT_SOME_FAILED if problems else EXIT_OK
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

@@ -1,0 +1,203 @@
+"""What a probe is taught: labels of files, by their names or from a table, and as arrays.
+
+A label is a string (multiclass), a tuple of strings (multilabel) or a tuple of numbers (regression).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from clamp3.datasets.source import read_csv
+from clamp3.errors import DataError, FormatError
+from clamp3.jobs.walk import printable
+from clamp3.probe.config import Task
+
+Label: TypeAlias = str | tuple[str, ...] | tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Labels as an array.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        Classes or tags, sorted, or the names of the values; of the columns of ``values``.
+    values : float32 array, shape (N, C)
+        One-hot rows, tags as 0 and 1, or values.
+    unseen : tuple of str
+        Labels that are no class; in ``values`` they are nothing.
+    """
+
+    task: Task
+    classes: tuple[str, ...]
+    values: np.ndarray
+    unseen: tuple[str, ...] = ()
+
+
+def label_from_name(name: str) -> str | None:
+    """Return the part of a file's name before the first ``_``, as the released scripts label files, None if empty."""
+    label, mark, _ = PurePosixPath(name).name.partition("_")
+    return label if mark and label else None
+
+
+def read_labels(path: Path, task: Task) -> tuple[dict[str, Label], tuple[str, ...]]:
+    """Return labels by file name, and the names of the values of a regression.
+
+    Parameters
+    ----------
+    path : Path
+        ``.json``: an object from file names to a class, a list of tags, or a number, list or object of numbers.
+        ``.csv`` or ``.tsv``: a header line, the first column names files. Multiclass takes the second column;
+        multilabel tags separated by ``;`` in the second column, or one column of 0 and 1 per tag; regression all
+        further columns.
+    task : {"multiclass", "multilabel", "regression"}
+
+    Raises
+    ------
+    FormatError
+        If it cannot be read, or a label does not fit the task.
+    """
+    names: tuple[str, ...] = ()
+    if path.suffix.lower() == ".json":
+        raw = _json(path)
+    else:
+        raw, names = _csv(path, task)
+    labels: dict[str, Label] = {}
+    for name, value in raw.items():
+        if isinstance(value, dict):
+            names = tuple(value)
+            value = list(value.values())
+        try:
+            labels[name] = _label(value, task)
+        except (TypeError, ValueError):
+            raise FormatError(
+                f"{printable(path)}: the label of {name} is {value!r}, which is none for {task}."
+            ) from None
+    return labels, names
+
+
+def find_labels(names: Sequence[str], known: Mapping[str, Label]) -> tuple[list[Label | None], list[str]]:
+    """Return the label of every file, None where the table has none, and the table's names without a file.
+
+    Names match with or without their suffix, as paths in the folder or, where that is unique, as file names alone.
+    """
+    exact = {key.replace("\\", "/"): key for key in known}
+    bare = _unique({_bare(key): key for key in exact}, exact, _bare)
+    last = _unique({_bare(key).rsplit("/", 1)[-1]: key for key in exact}, exact, lambda k: _bare(k).rsplit("/", 1)[-1])
+    found: list[Label | None] = []
+    used: set[str] = set()
+    for name in names:
+        key = exact.get(name) or bare.get(name) or bare.get(_bare(name)) or last.get(_bare(name).rsplit("/", 1)[-1])
+        if key is not None:
+            used.add(key)
+        found.append(None if key is None else known[key])
+    return found, sorted(set(known) - used)
+
+
+def classes_of(labels: Sequence[Label], task: Task) -> tuple[str, ...]:
+    """Return the classes or tags in use, sorted, so that their numbers depend on nothing else."""
+    if task == "multiclass":
+        return tuple(sorted({str(label) for label in labels}))
+    if task == "multilabel":
+        return tuple(sorted({str(tag) for label in labels for tag in label}))
+    return tuple(f"value {place}" for place in range(1, len(labels[0]) + 1)) if labels else ()
+
+
+def as_targets(labels: Sequence[Label], task: Task, classes: Sequence[str] = ()) -> Targets:
+    """Return labels as an array.
+
+    Parameters
+    ----------
+    labels : sequence
+    task : {"multiclass", "multilabel", "regression"}
+    classes : sequence of str, optional
+        Those of the training; without them those in use.
+
+    Raises
+    ------
+    DataError
+        If rows of a regression have different lengths.
+    """
+    classes = tuple(classes) or classes_of(labels, task)
+    values = np.zeros((len(labels), len(classes)), np.float32)
+    if task == "regression":
+        for row, label in enumerate(labels):
+            if len(label) != len(classes):
+                raise DataError(f"a label has {len(label)} values, others have {len(classes)}.")
+            values[row] = label
+        return Targets(task, classes, values)
+    column = {name: place for place, name in enumerate(classes)}
+    unseen: set[str] = set()
+    for row, label in enumerate(labels):
+        for name in (label,) if isinstance(label, str) else label:
+            if str(name) in column:
+                values[row, column[str(name)]] = 1
+            else:
+                unseen.add(str(name))
+    return Targets(task, classes, values, tuple(sorted(unseen)))
+
+
+def _label(value: Any, task: Task) -> Label:
+    if task == "multiclass":
+        if isinstance(value, bool) or not isinstance(value, (str, int)) or str(value).strip() == "":
+            raise ValueError
+        return str(value).strip()
+    if task == "multilabel":
+        tags = value if isinstance(value, list) else str(value).split(";")
+        return tuple(dict.fromkeys(text for tag in tags if (text := str(tag).strip())))
+    numbers = tuple(float(number) for number in (value if isinstance(value, list) else [value]))
+    if not numbers or not np.isfinite(numbers).all():
+        raise ValueError
+    return numbers
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise FormatError(f"{printable(path)} cannot be read ({error.strerror or error}).") from None
+    except ValueError as error:
+        raise FormatError(f"{printable(path)} is not JSON ({error}).") from None
+    if not isinstance(found, dict) or not found:
+        raise FormatError(f"{printable(path)} is no object from file names to labels.")
+    return found
+
+
+def _csv(path: Path, task: Task) -> tuple[dict[str, Any], tuple[str, ...]]:
+    rows = read_csv(path, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+    first, *rest = rows[0]
+    if not rest:
+        raise FormatError(f"{printable(path)} has one column; file names and labels are needed.")
+    found: dict[str, Any] = {}
+    for number, row in enumerate(rows, start=2):
+        cells = [row.get(column) for column in rest]
+        if row[first] in found:
+            raise FormatError(f"{printable(path)}:{number} names {row[first]} for the second time.")
+        if any(not isinstance(cell, str) for cell in cells):
+            raise FormatError(f"{printable(path)}:{number} has fewer fields than the header.")
+        if task == "multilabel" and len(rest) > 1:
+            if any(str(cell).strip() not in ("0", "1") for cell in cells):
+                raise FormatError(f"{printable(path)}:{number}: columns of tags hold 0 or 1.")
+            found[row[first]] = [tag for tag, cell in zip(rest, cells, strict=True) if str(cell).strip() == "1"]
+        else:
+            found[row[first]] = cells if task == "regression" else cells[0]
+    return found, tuple(rest) if task == "regression" else ()
+
+
+def _bare(name: str) -> str:
+    return name.rsplit(".", 1)[0] if "." in name.rsplit("/", 1)[-1] else name
+
+
+def _unique(short: dict[str, str], exact: Mapping[str, str], shorten: Any) -> dict[str, str]:
+    """Keep shortened names that stand for one name only."""
+    counts: dict[str, int] = {}
+    for key in exact:
+        counts[shorten(key)] = counts.get(shorten(key), 0) + 1
+    return {name: exact[key] for name, key in short.items() if counts[name] == 1}

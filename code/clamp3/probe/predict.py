@@ -1,0 +1,55 @@
+"""Labels and probabilities of files, by a trained probe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clamp3.errors import DataError
+from clamp3.probe.checkpoint import Probe
+from clamp3.retrieval.vectors import Opener, vectors_of
+
+
+def predict_folder(
+    probe: Probe, folder: Path, open_model: Opener, *, threshold: float = 0.5
+) -> tuple[dict[str, dict[str, Any]], list[tuple[str, str]]]:
+    """Return an answer per file, by path, and the files without one with the reason.
+
+    Raises
+    ------
+    DataError
+        If the vectors do not come from the weights the probe was trained with, or have another width.
+    """
+    found = vectors_of(folder, open_model)
+    if probe.weights and found.weights and set(probe.weights) != found.weights:
+        raise DataError(
+            f"the probe was trained on vectors of {', '.join(probe.weights)}, these come from "
+            f"{', '.join(sorted(found.weights))}; use the same model."
+        )
+    root = folder if folder.is_dir() else folder.parent
+    values = probe.predict(found.values)
+    answers = {
+        (root / name).as_posix(): answer(probe, row, threshold) for name, row in zip(found.names, values, strict=True)
+    }
+    return answers, found.problems
+
+
+def answer(probe: Probe, values: np.ndarray, threshold: float = 0.5) -> dict[str, Any]:
+    """Return what a probe says of one file.
+
+    Parameters
+    ----------
+    probe : Probe
+    values : float array, shape (C,)
+        A row of `Probe.predict`.
+    threshold : float
+        Least probability of a tag.
+    """
+    by_name = {name: round(float(value), 6) for name, value in zip(probe.classes, values, strict=True)}
+    if probe.config.task == "regression":
+        return {"label": by_name}
+    if probe.config.task == "multilabel":
+        return {"label": [name for name, value in by_name.items() if value >= threshold], "probabilities": by_name}
+    return {"label": probe.classes[int(values.argmax())], "probabilities": by_name}

@@ -1,0 +1,150 @@
+"""What a training says: lines for people, JSON for programs, pictures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from clamp3.errors import ConfigError
+from clamp3.jobs.walk import printable
+from clamp3.probe import metrics
+from clamp3.probe.train import Run, summary
+
+SHOWN = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "roc_auc": "ROC-AUC",
+    "average_precision": "average precision",
+    "r2": "R²",
+    "key_score": "key score",
+}
+
+
+def as_plain(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return the result of a training as JSON-ready values."""
+    rows = []
+    for run in runs:
+        history = [[epoch.loss, epoch.score, epoch.rate] for epoch in run.history]
+        row = {"seed": run.seed, **run.probe.info, "history": history}
+        if run.probe.config.task == "multiclass":
+            row |= metrics.table(run.targets, run.outputs, run.probe.classes)
+        rows.append(row)
+    first = runs[0].probe
+    facts = {"config": first.config.to_plain(), "classes": list(first.classes), "weights": list(first.weights)}
+    return {**facts, "summary": summary(runs), "runs": rows}
+
+
+def as_text(runs: Sequence[Run]) -> str:
+    """Return the scores, and for classes a row each of the first run."""
+    info = runs[0].probe.info
+    parts = f"{info['n_train']} to train on, {info['n_valid']} to choose the epoch by, {info['n_judged']} judged"
+    several = f"; mean and deviation of {len(runs)} runs" if len(runs) > 1 else ""
+    lines = [parts + several]
+    if unseen := info["n_of_untrained_classes"]:
+        lines.append(f"{unseen} of the judged files are of classes that were not trained: they count as wrong")
+    for name, value in summary(runs).items():
+        spread = f" ± {value['deviation']:.4f}" if len(runs) > 1 else ""
+        lines.append(f"  {SHOWN.get(name, name):20} {value['mean']:.4f}{spread}")
+    lines.append(f"  {'best epoch':20} {', '.join(str(run.probe.info['best_epoch']) for run in runs)}")
+    if runs[0].probe.config.task == "multiclass":
+        lines += ["", *_class_rows(runs[0])]
+    return "\n".join(lines)
+
+
+def _class_rows(run: Run) -> list[str]:
+    rows = metrics.table(run.targets, run.outputs, run.probe.classes)["per_class"]
+    width = max(5, *(len(row["class"]) for row in rows))
+    lines = [f"  {'class':{width}}  precision  recall      F1     n"]
+    for row in rows:
+        figures = f"{row['precision']:9.4f}  {row['recall']:6.4f}  {row['f1']:6.4f}  {row['n']:4.0f}"
+        lines.append(f"  {row['class']:{width}}  {figures}")
+    return lines
+
+
+def draw(runs: Sequence[Run], folder: Path) -> list[Path]:
+    """Write ``history.png`` and, for classes, ``confusion.png`` of the first run; return the paths.
+
+    Raises
+    ------
+    ConfigError
+        If matplotlib is not installed.
+    """
+    need_eval("matplotlib", "plots")
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [_draw_history(runs, folder / "history.png")]
+    if runs[0].probe.config.task == "multiclass":
+        written.append(_draw_confusion(runs[0], folder / "confusion.png"))
+    return written
+
+
+def say(problems: Sequence[tuple[str, str]], *, written: Path | None = None) -> None:
+    """Print on stderr where the probe is, and the files that were left out."""
+    if written is not None:
+        print(f"probe written to {printable(written)}", file=sys.stderr)
+    for name, reason in problems:
+        print(f"left out: {name}: {reason}", file=sys.stderr)
+
+
+def need_eval(module: str, purpose: str) -> None:
+    """Raise a sentence if a package of the ``eval`` extra is absent.
+
+    Raises
+    ------
+    ConfigError
+        If it is.
+    """
+    from importlib.util import find_spec
+
+    if find_spec(module) is None:
+        raise ConfigError(f"{purpose} need {module}, which is not installed: pip install 'clamp3[eval]'.")
+
+
+def _draw_history(runs: Sequence[Run], path: Path) -> Path:
+    from matplotlib.figure import Figure  # without pyplot: no window system, no global state
+
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for run in runs:
+        epochs = range(1, len(run.history) + 1)
+        left.plot(epochs, [epoch.loss for epoch in run.history], label=f"seed {run.seed}")
+        scores = [epoch.score for epoch in run.history]
+        if None not in scores:
+            right.plot(epochs, scores)
+            right.axvline(run.probe.info["best_epoch"], color="grey", linewidth=0.5)
+    left.set(xlabel="epoch", ylabel="training loss")
+    right.set(xlabel="epoch", ylabel=f"{SHOWN[runs[0].probe.config.score]} (choosing)")
+    if 1 < len(runs) <= 10:
+        left.legend()
+    return _write(figure, path)
+
+
+def _draw_confusion(run: Run, path: Path) -> Path:
+    from matplotlib.figure import Figure
+
+    classes = run.probe.classes
+    matrix = metrics.table(run.targets, run.outputs, classes)["confusion"]
+    size = min(16.0, 2.5 + 0.45 * len(classes))
+    figure = Figure(figsize=(size, size), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(matrix, cmap="Blues")
+    axes.set_xticks(range(len(classes)), classes, rotation=90)
+    axes.set_yticks(range(len(matrix)), [*classes, "not trained"][: len(matrix)])
+    axes.set(xlabel="predicted", ylabel="true")
+    darkest = max(max(row) for row in matrix)
+    if len(classes) <= 40:
+        for row, counts in enumerate(matrix):
+            for column, count in enumerate(counts):
+                if count:
+                    colour = "white" if count > darkest / 2 else "black"
+                    axes.text(column, row, str(count), ha="center", va="center", color=colour)
+    return _write(figure, path)
+
+
+def _write(figure: Any, path: Path) -> Path:
+    from clamp3.jobs.atomic import replacing
+
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+    return path

@@ -1,0 +1,206 @@
+"""Classes and axes without training: files are compared with what sentences say of each class.
+
+A class is an ensemble of prompts: its vector is the mean of their unit vectors, and a file's score its cosine to that.
+An axis such as happy - sad has two ends; a file's place on it is its cosine to the first minus that to the second.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clamp3.errors import ConfigError, DataError
+from clamp3.inputs import sentence
+from clamp3.jobs.walk import printable
+from clamp3.probe.labels import Label, as_targets, find_labels, label_from_name, read_labels
+from clamp3.probe.metrics import evaluate
+from clamp3.retrieval.cosine import unit_rows
+from clamp3.retrieval.vectors import encode, vectors_of
+
+if TYPE_CHECKING:
+    from clamp3.embed import Clamp3
+
+TEMPLATES = ("{}", "a piece of {} music", "this music is {}")
+Prompts = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Cosines of N files to C classes (N, C), and their places on A axes (N, A)."""
+
+    classes: tuple[str, ...]
+    axes: tuple[str, ...]
+    scores: np.ndarray
+    places: np.ndarray
+
+    def rows(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return label, scores and places by file name."""
+        found: dict[str, dict[str, Any]] = {}
+        for name, scores, places in zip(names, self.scores, self.places, strict=True):
+            row: dict[str, Any] = {}
+            if self.classes:
+                row["label"] = self.classes[int(scores.argmax())]
+                row["scores"] = _rounded(self.classes, scores)
+            if self.axes:
+                row["axes"] = _rounded(self.axes, places)
+            found[name] = row
+        return found
+
+
+def prompts_for(names: Sequence[str], templates: Sequence[str] = TEMPLATES) -> dict[str, list[str]]:
+    """Return every class's prompts: each template with the class in place of ``{}``.
+
+    Raises
+    ------
+    ConfigError
+        If a template has no ``{}``, or a class is named twice.
+    """
+    for template in templates:
+        if "{}" not in template:
+            raise ConfigError(f"the template {template!r} has no {{}} where the class goes.")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"a class is named twice among {', '.join(names)}.")
+    return {name: [template.replace("{}", name) for template in templates] for name in names}
+
+
+def read_prompts(path: Path) -> dict[str, list[str]]:
+    """Return the prompts of a JSON file: an object from classes to a sentence or a list of sentences.
+
+    Raises
+    ------
+    ConfigError
+        If it is none.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{printable(path)} cannot be read as JSON ({error}).") from None
+    prompts = {name: [value] if isinstance(value, str) else value for name, value in dict(found).items()}
+    for name, sentences in prompts.items():
+        if not isinstance(sentences, list) or not sentences or not all(isinstance(s, str) and s for s in sentences):
+            raise ConfigError(f"{printable(path)}: {name} needs a sentence or a list of sentences.")
+    return prompts
+
+
+def judge(
+    vectors: np.ndarray, model: Clamp3, classes: Prompts, axes: Sequence[tuple[Sequence[str], Sequence[str]]] = ()
+) -> Judged:
+    """Compare vectors with classes and axes.
+
+    Parameters
+    ----------
+    vectors : float array, shape (N, D)
+        Vectors of the model's joint space.
+    model : Clamp3
+        Encodes the prompts.
+    classes : mapping
+        Prompts of each class; may be empty if there are axes.
+    axes : sequence of (sequence of str, sequence of str)
+        Prompts of both ends of each axis; the first prompt names the end.
+
+    Raises
+    ------
+    DataError
+        If the vectors have another width than the model's, or a prompt cannot be encoded.
+    """
+    ends = [list(end) for axis in axes for end in axis]
+    directions = class_vectors(model, [*classes.values(), *ends])  # (C + 2 A, D)
+    if vectors.shape[1] != directions.shape[1]:
+        raise DataError(f"the files' vectors have width {vectors.shape[1]}, the model's {directions.shape[1]}.")
+    cosines = unit_rows(vectors) @ directions.T
+    n = len(classes)
+    places = cosines[:, n::2] - cosines[:, n + 1 :: 2]
+    names = tuple(f"{first[0]} - {second[0]}" for first, second in axes)
+    return Judged(tuple(classes), names, cosines[:, :n], places)
+
+
+def answer_folder(
+    folder: Path,
+    model: Clamp3,
+    classes: Prompts,
+    axes: Sequence[tuple[Sequence[str], Sequence[str]]] = (),
+    *,
+    labels: str | None = None,
+) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """Return the answers for every file of a folder, and the files without one with the reason.
+
+    Parameters
+    ----------
+    folder : Path
+        Vectors of the model, or raw files.
+    model : Clamp3
+    classes, axes
+        As in `judge`.
+    labels : str, optional
+        A table of true classes, or ``names`` for file names up to the first ``_``: adds ``scores``.
+
+    Raises
+    ------
+    ConfigError
+        If there is neither a class nor an axis, or a single class.
+    DataError
+        If the folder's vectors come from another model.
+    """
+    if not classes and not axes:
+        raise ConfigError("nothing to tell apart: give --classes, --prompts or --axis.")
+    if len(classes) == 1:
+        raise ConfigError("one class alone cannot be told from anything; name at least two.")
+    found = vectors_of(folder, lambda: model)
+    own = {model.identity.rpartition(":")[0]}
+    if found.weights and found.weights != own:
+        raise DataError(
+            f"the vectors were made with {', '.join(sorted(found.weights))}, the sentences are encoded with "
+            f"{', '.join(own)}; name the vectors' model by --model."
+        )
+    judged = judge(found.values, model, classes, axes)
+    result: dict[str, Any] = {"model": model.identity, "prompts": {name: list(p) for name, p in classes.items()}}
+    problems = list(found.problems)
+    if labels is not None:
+        result["scores"], unlabelled = _scores(found.names, judged, labels)
+        problems += unlabelled
+    return {**result, "files": judged.rows(found.names)}, problems
+
+
+def as_lines(result: Mapping[str, Any]) -> str:
+    """Return ``name TAB label TAB score TAB places`` lines, the scores first where there are any."""
+    lines = []
+    for name, row in result["files"].items():
+        cells = [name]
+        if "label" in row:
+            cells += [row["label"], f"{row['scores'][row['label']]:.4f}"]
+        lines.append("\t".join([*cells, *(f"{place:+.4f}" for place in row.get("axes", {}).values())]))
+    scores = [f"{name}: {value:.4f}" for name, value in result.get("scores", {}).items()]
+    return "\n".join([*lines, *scores])
+
+
+def _scores(names: Sequence[str], judged: Judged, labels: str) -> tuple[dict[str, float], list[tuple[str, str]]]:
+    if labels == "names":
+        given: list[Label | None] = [label_from_name(name) for name in names]
+    else:
+        given, _ = find_labels(names, read_labels(Path(labels), "multiclass")[0])
+    rows = [row for row, label in enumerate(given) if label in judged.classes]
+    if not rows:
+        raise DataError(f"no file has a label among {', '.join(judged.classes)}.")
+    targets = as_targets([str(given[row]) for row in rows], "multiclass", judged.classes).values
+    scores = evaluate("multiclass", targets, judged.scores[rows], judged.classes)
+    others = [(names[row], f"its label is {label}.") for row, label in enumerate(given) if row not in set(rows)]
+    return scores, others
+
+
+def class_vectors(model: Clamp3, prompts: Sequence[Sequence[str]]) -> np.ndarray:
+    """Return a unit vector (float64) per ensemble of prompts: the mean of their unit vectors, shape (C, D)."""
+    sources = {text: sentence(text) for texts in prompts for text in texts}
+    encoded, failures = encode(list(sources.values()), model)
+    for source, reason in failures.items():
+        raise DataError(f"the prompt {source.name} cannot be encoded: {reason}")
+    units = {text: unit_rows(encoded[source][None])[0] for text, source in sources.items()}
+    return unit_rows(np.stack([np.mean([units[text] for text in texts], axis=0) for texts in prompts]))
+
+
+def _rounded(names: Sequence[str], values: np.ndarray) -> dict[str, float]:
+    return {name: round(float(value), 6) for name, value in zip(names, values, strict=True)}
