@@ -16,6 +16,7 @@ from clamp3.training.clamp3_task import make_clamp3_task
 from clamp3.training.config import AudioTraining, Clamp3Training
 from clamp3.training.features import open_features
 from clamp3.training.loop import make_accelerator, start_run
+from clamp3.training.places import Place
 
 TINY = {"width": 32, "n_layers": 1, "n_heads": 2, "max_patches": 32, "warmup_steps": 2, "log_every": 1,
         "batch_size": 6, "epochs": 2, "learning_rate": 2e-3, "text_from_scratch": True, "text_length": 16,
@@ -197,7 +198,7 @@ def test_a_file_that_goes_bad_later_is_left_out_of_its_batch(music, text_model, 
 def test_slices_of_features_have_zero_vectors_on_both_ends(tmp_path):
     stored = np.arange(1, 13, dtype=np.float16).reshape(2, 2, 3)  # leading axes are flattened
     np.save(tmp_path / "a.npy", stored)
-    features = open_features([tmp_path / "a.npy"], 3)
+    features = open_features([Place(str(tmp_path / "a.npy"))], 3)
     expected = np.concatenate([np.zeros((1, 3)), stored.reshape(4, 3), np.zeros((1, 3))]).astype(np.float32)
     assert features.length(0) == 6
     for start in range(6):

@@ -13,20 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from clamp3.errors import ConfigError, DataError
-from clamp3.models.towers import Clamp3Model
 from clamp3.training.batches import epoch_batches
 from clamp3.training.build import clamp3_model, text_tokenizer
 from clamp3.training.config import Clamp3Training
-from clamp3.training.data import EVALUATION, CollatePairs, PairDataset, Record, read_jsonl
+from clamp3.training.data import EVALUATION, CollatePairs, PairDataset
 from clamp3.training.encoder import PairEncoder
-from clamp3.training.features import open_features
 from clamp3.training.loading import shares
 from clamp3.training.loss import Objective, gather_with_gradient, own_rows, world
 from clamp3.training.measures import dimensions, mean_reciprocal_rank, ranks
-from clamp3.training.pack import check_problems, open_pack
-from clamp3.training.records import Files, Row, files_of, make_records
+from clamp3.training.pack import check_problems
 from clamp3.training.sides import Pair, towers_of
-from clamp3.training.splits import split
+from clamp3.training.splits import split_hashes
+from clamp3.training.store import Records, Wanted, open_store
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -54,7 +52,7 @@ class Clamp3Task:
     def batches(self, epoch: int, rank: int, world_size: int) -> list[np.ndarray]:
         """Return batches of pieces at random; incomplete ones are left out, as negatives would be missing."""
         return epoch_batches(
-            self.train_data.lengths,
+            range(len(self.train_data)),
             self.config.batch_size,
             epoch=epoch,
             seed=self.config.seed,
@@ -195,20 +193,21 @@ def make_clamp3_task(config: Clamp3Training, accelerator: Accelerator) -> Clamp3
     """
     if config.train_jsonl is None:
         raise ConfigError("Name the training data: --train_jsonl FILE (or CLAMP3_TRAIN_JSONL in code/config.py).")
-    pairs = config.compared
-    sides: list[list[Row]] = []
-    for path in (config.train_jsonl, config.eval_jsonl):
-        sides.append([(*row, path.parent) for row in read_jsonl(path)] if path else [])
     model, frozen = clamp3_model(config)
-    files = _open_files([row for side in sides for row in side], config, model, accelerator)
-    train, problems = make_records(sides[0], files, pairs, config.texts)
-    check_problems(problems, len(sides[0]), config.max_bad)
+    pairs = config.compared
+    width = model.config.feature_width if "audio" in towers_of(pairs) else 0
+    wanted = Wanted(pairs, width, config.texts, config.shards)
+    stores = []
+    for path in (config.train_jsonl, config.eval_jsonl):
+        if path is not None:
+            with accelerator.main_process_first():
+                store = open_store(path, config.pack or config.out / "pack", wanted)
+            check_problems(store.problems, len(store) + store.n_problems, config.max_bad, n_problems=store.n_problems)
+            stores.append(store)
     if config.eval_jsonl:
-        evaluation, problems = make_records(sides[1], files, pairs, config.texts)
-        check_problems(problems, len(sides[1]), config.max_bad)
+        train, evaluation = (Records(store, np.arange(len(store))) for store in stores)
     else:
-        kept, held_out = split([record.item_id for record in train], config.eval_split)
-        train, evaluation = [train[i] for i in kept], [train[i] for i in held_out]
+        train, evaluation = (Records(stores[0], part) for part in split_hashes(stores[0].hashes, config.eval_split))
     if accelerator.is_main_process:
         logger.info("CLaMP 3: %d training pieces, %d evaluation pieces", len(train), len(evaluation))
     encoder = PairEncoder(
@@ -220,12 +219,12 @@ def make_clamp3_task(config: Clamp3Training, accelerator: Accelerator) -> Clamp3
     )
     tokenizer = text_tokenizer(config)
 
-    def dataset(records: list[Record]) -> PairDataset:
+    def dataset(records: Records) -> PairDataset:
         return PairDataset(
             records,
-            files.pack,
+            records.store.pack,
             tokenizer,
-            features=files.features,
+            features=records.store.features,
             pairs=pairs,
             limit=config.crop_length,
             text_length=config.text_length,
@@ -238,15 +237,3 @@ def make_clamp3_task(config: Clamp3Training, accelerator: Accelerator) -> Clamp3
         )
 
     return Clamp3Task(config, encoder, dataset(train), dataset(evaluation) if evaluation else None)
-
-
-def _open_files(rows: Sequence[Row], config: Clamp3Training, model: Clamp3Model, accelerator: Accelerator) -> Files:
-    """Pack the scores and performances, open the headers of the audio features."""
-    named = [file for _, fields, folder in rows if fields for file in files_of(fields, folder, config.compared)]
-    symbolic = sorted({path for kind, path in named if kind != "audio"})
-    audio = sorted({path for kind, path in named if kind == "audio"})
-    with accelerator.main_process_first():
-        pack = open_pack(symbolic, config.pack or config.out / "pack")
-    features = open_features(audio, model.config.feature_width) if "audio" in towers_of(config.compared) else None
-    number = {path: index for paths in (symbolic, audio) for index, path in enumerate(paths)}
-    return Files(pack, features, number)

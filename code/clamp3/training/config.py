@@ -186,7 +186,10 @@ class Clamp3Training(RunConfig):
     pairs: tuple[str, ...] = _setting(
         [], "compare these, not just text and one kind of music: text-abc text-mtf text-audio abc-mtf symbolic-audio"
     )
-    pack: Path | None = _setting(None, "folder for the packed patches, reused by later runs (default: OUT/pack)")
+    shards: Path | None = _setting(
+        None, "folder of .tar files (WebDataset) that hold what filepaths name, in place of files beside the JSONL"
+    )
+    pack: Path | None = _setting(None, "folder for packed patches and indices, for later runs too (default: OUT/pack)")
     epochs: int = _setting(100, "passes over the data", name="CLAMP3_NUM_EPOCH")
     batch_size: int = _setting(128, "pieces per process and step", name="CLAMP3_BATCH_SIZE")
     learning_rate: float = _setting(5e-5, "rate after warm-up", name="CLAMP3_LEARNING_RATE")

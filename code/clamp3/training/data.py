@@ -6,13 +6,11 @@ the same. Shapes: B batch, L patches, P = 64 codes, T tokens.
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from clamp3.errors import DataError, FormatError
+from clamp3.errors import FormatError
 from clamp3.patches import PAD, PATCH_SIZE
 from clamp3.training.crop import head, random_crop
 from clamp3.training.features import FeatureFiles
@@ -146,30 +144,6 @@ class Record:
         """Every side the record has: kinds of its files, ``symbolic`` for scores and performances, and text."""
         kinds = {kind for kind, _ in self.files}
         return {"text"} | kinds | ({"symbolic"} if kinds & set(SYMBOLIC) else set())
-
-
-def read_jsonl(path: Path) -> list[tuple[str, dict[str, Any] | None]]:
-    """Return (place, object) per line of a JSONL; None where the line is no JSON object.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}.") from error
-    rows: list[tuple[str, dict[str, Any] | None]] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except json.JSONDecodeError:
-            value = None
-        rows.append((f"{path.name}:{number}", value if isinstance(value, dict) else None))
-    return rows
 
 
 class PairDataset(Dataset[dict[str, np.ndarray]]):

@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+from numpy.lib import format as npy
 
 from clamp3.errors import FormatError
+from clamp3.training.places import WHOLE, Place
+
+THREADS = 16  # headers read at a time: on a network disk each one is a wait
+BLOCK = 10_000
 
 
-def _mapped(path: Path, width: int) -> np.ndarray:
-    """Return a file's vectors, (T, D), mapped into memory.
+@dataclass(frozen=True)
+class _Stored:
+    """An open ``.npy``: vectors (T, D), of which a slice can be read."""
+
+    file: BinaryIO
+    dtype: np.dtype
+    length: int
+    width: int
+    start: int
+    by_columns: bool
+
+    def rows(self, first: int, last: int) -> np.ndarray:
+        """Return vectors ``first`` to ``last`` (not included), (T, D)."""
+        if self.by_columns:  # Fortran's order: a row is spread over the whole file
+            self.file.seek(self.start)
+            values = np.fromfile(self.file, self.dtype, self.length * self.width)
+            return values.reshape(self.width, self.length).T[first:last]
+        self.file.seek(self.start + first * self.width * self.dtype.itemsize)
+        return np.fromfile(self.file, self.dtype, (last - first) * self.width).reshape(-1, self.width)
+
+
+@contextmanager
+def _opened(place: Place, width: int) -> Iterator[_Stored]:
+    """Open a file by its header; ``width`` 0 accepts any.
 
     Raises
     ------
@@ -20,16 +50,26 @@ def _mapped(path: Path, width: int) -> np.ndarray:
         If it is no plain numeric ``.npy`` of shape (…, D), or is empty or cut short.
     """
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with open(place.path, "rb") as file:
+            file.seek(place.offset)
+            version = npy.read_magic(file)
+            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, by_columns, dtype = read(file)
+            width = width or (shape[-1] if shape else 0)
+            if dtype.kind not in "fiu" or not shape or shape[-1] != width or not np.prod(shape):
+                raise FormatError(
+                    f"{place}: {dtype} of shape {shape}; the audio tower takes numbers of shape (…, {width})."
+                )
+            length, start = int(np.prod(shape[:-1])), file.tell()
+            if by_columns and len([n for n in shape[:-1] if n > 1]) > 1:
+                raise FormatError(f"{place}: {shape} in Fortran's order; save it with np.ascontiguousarray.")
+            there = place.size if place.size != WHOLE else os.fstat(file.fileno()).st_size
+            if start - place.offset + length * width * dtype.itemsize > there:
+                raise FormatError(f"{place}: cut short: no readable .npy file of shape {shape}.")
+            yield _Stored(file, dtype, length, width, start, by_columns and length > 1)
     except (ValueError, EOFError, OSError, SyntaxError, TypeError) as error:
-        raise FormatError(f"{path}: no readable .npy file ({getattr(error, 'strerror', None) or error}).") from None
-    if not isinstance(array, np.ndarray):
-        raise FormatError(f"{path}: an archive of arrays, not one array.")
-    if array.dtype.kind not in "fiu" or array.ndim == 0 or array.shape[-1] != width or array.size == 0:
-        raise FormatError(
-            f"{path}: {array.dtype} of shape {array.shape}; the audio tower takes numbers of shape (…, {width})."
-        )
-    return array.reshape(-1, width)  # (T, D)
+        reason = str(getattr(error, "strerror", None) or error)
+        raise FormatError(f"{place}: no readable .npy file ({reason}).") from None
 
 
 @dataclass(frozen=True)
@@ -38,19 +78,19 @@ class FeatureFiles:
 
     Attributes
     ----------
-    paths : sequence of Path
+    places : sequence of Place
     width : int
         D, numbers of a vector.
-    lengths : int64 array, shape (n files,)
+    lengths : int32 array, shape (n files,)
         Vectors of each file, both zero vectors included; -1 where it cannot be used.
-    problems : dict
+    problems : mapping
         File index → reason.
     """
 
-    paths: Sequence[Path]
+    places: Sequence[Place]
     width: int
     lengths: np.ndarray
-    problems: dict[int, str]
+    problems: Mapping[int, str]
 
     def length(self, index: int) -> int:
         """Return the number of vectors, both zero vectors included."""
@@ -64,23 +104,40 @@ class FeatureFiles:
         FormatError
             If the file has changed since the start, or holds NaN or infinity there.
         """
-        stored = _mapped(self.paths[index], self.width)
-        first, last, _ = part.indices(len(stored) + 2)
-        values = np.zeros((last - first, self.width), np.float32)
-        inside = slice(max(first, 1), min(last, len(stored) + 1))  # what is not one of the zero vectors
-        values[inside.start - first : inside.stop - first] = stored[inside.start - 1 : inside.stop - 1]
+        place = self.places[index]
+        with _opened(place, self.width) as stored:
+            first, last, _ = part.indices(stored.length + 2)
+            values = np.zeros((last - first, self.width), np.float32)
+            inside = slice(max(first, 1), min(last, stored.length + 1))  # what is not one of the zero vectors
+            values[inside.start - first : inside.stop - first] = stored.rows(inside.start - 1, inside.stop - 1)
         if not np.isfinite(values).all():
-            raise FormatError(f"{self.paths[index]}: NaN or infinite values.")
+            raise FormatError(f"{place}: NaN or infinite values.")
         return values
 
 
-def open_features(paths: Sequence[Path], width: int) -> FeatureFiles:
+def read_header(place: Place, width: int = 0) -> tuple[int, int]:
+    """Return (T, D) of a file; raises as `FeatureFiles.vectors` does if it cannot be used."""
+    with _opened(place, width) as stored:
+        return stored.length, stored.width
+
+
+def open_features(places: Sequence[Place], width: int) -> FeatureFiles:
     """Read the headers of ``.npy`` files; a reason is kept for each that cannot be used."""
-    lengths = np.full(len(paths), -1, dtype=np.int64)
+    lengths = np.full(len(places), -1, dtype=np.int32)
     problems: dict[int, str] = {}
-    for index, path in enumerate(paths):
+
+    def length(index: int) -> int | str:
         try:
-            lengths[index] = len(_mapped(path, width)) + 2
+            return read_header(places[index], width)[0] + 2
         except FormatError as error:
-            problems[index] = str(error)
-    return FeatureFiles(paths, width, lengths, problems)
+            return str(error)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        for start in range(0, len(places), BLOCK):  # not all at once: a future is a large thing
+            part = range(start, min(start + BLOCK, len(places)))
+            for index, found in zip(part, pool.map(length, part), strict=True):
+                if isinstance(found, str):
+                    problems[index] = found
+                else:
+                    lengths[index] = found
+    return FeatureFiles(places, width, lengths, problems)

@@ -22,16 +22,18 @@ from clamp3.jobs.parallel import process_map
 from clamp3.jobs.walk import walk
 from clamp3.patches import PATCH_SIZE, encode
 from clamp3.training.instruments import without_instruments
+from clamp3.training.places import Place, save_array
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 FULL, PLAIN = 0, 1  # with instruments as written; without
 SUFFIXES = (".abc", ".mtf")
 PARALLEL_FROM = 200  # files; below, starting processes takes longer than the work
+BLOCK = 20_000  # files handed to the processes at a time
 
 
-def read_symbolic(path: Path) -> str:
+def read_symbolic(place: Place) -> str:
     """Return the text of an ``.abc`` or ``.mtf`` file with line feeds only.
 
     Raises
@@ -39,16 +41,14 @@ def read_symbolic(path: Path) -> str:
     FormatError
         If it cannot be read, is empty, no UTF-8, or of another type.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise FormatError(f"{path.name}: training reads .abc (interleaved) and .mtf files; convert it first.")
+    if not str(place).lower().endswith(SUFFIXES):
+        raise FormatError(f"{place}: training reads .abc (interleaved) and .mtf files; convert it first.")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise FormatError(f"{path}: {error.strerror or error}.") from error
+        text = place.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise FormatError(f"{path}: no UTF-8 text (byte {error.start}).") from error
+        raise FormatError(f"{place}: no UTF-8 text (byte {error.start}).") from error
     if not text.strip():
-        raise FormatError(f"{path}: empty file.")
+        raise FormatError(f"{place}: empty file.")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -63,10 +63,10 @@ def list_symbolic(roots: Iterable[Path]) -> list[Path]:
     return sorted({found.path for root in roots for found in walk(root, {Kind.ABC, Kind.MTF}).files})
 
 
-def _encode_file(path: Path) -> tuple[np.ndarray, np.ndarray | None] | str:
+def _encode_file(place: Place) -> tuple[np.ndarray, np.ndarray | None] | str:
     """Return (full, without instruments or None if equal), or the reason why there is nothing."""
     try:
-        text = read_symbolic(path)
+        text = read_symbolic(place)
         plain = without_instruments(text)
         return encode(text), (encode(plain) if plain != text else None)
     except FormatError as error:
@@ -115,14 +115,17 @@ def _key(paths: Sequence[Path]) -> str:
 
 
 def _encoded(
-    paths: Sequence[Path], n_workers: int | None
+    places: Sequence[Place], n_workers: int | None
 ) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray | None] | str]]:
     """Yield (file index, patches or reason), in any order."""
-    if len(paths) < PARALLEL_FROM:
-        yield from ((index, _encode_file(path)) for index, path in enumerate(paths))
+    if len(places) < PARALLEL_FROM:
+        yield from ((index, _encode_file(places[index])) for index in range(len(places)))
         return
-    for outcome in process_map(_encode_file, paths, n_workers=n_workers, desc="packing"):
-        yield outcome.index, outcome.value if outcome.value is not None else f"{paths[outcome.index]}: {outcome.error}."
+    for start in range(0, len(places), BLOCK):
+        block = [places[index] for index in range(start, min(start + BLOCK, len(places)))]
+        for outcome in process_map(_encode_file, block, n_workers=n_workers, desc=f"packing from file {start + 1}"):
+            found = outcome.value if outcome.value is not None else f"{block[outcome.index]}: {outcome.error}."
+            yield start + outcome.index, found
 
 
 def open_pack(paths: Sequence[Path], folder: Path, *, n_workers: int | None = None) -> PatchPack:
@@ -143,27 +146,32 @@ def open_pack(paths: Sequence[Path], folder: Path, *, n_workers: int | None = No
         With a reason for every file that could not be used.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    name = _key(paths)
-    data_path, index_path = folder / f"{name}.u8", folder / f"{name}.json"
-    if not index_path.exists():
-        _build(paths, data_path, index_path, n_workers)
-    index = json.loads(index_path.read_text(encoding="utf-8"))
-    spans = np.array(index["spans"], dtype=np.int64).reshape(len(paths), 2, 2)
-    size = data_path.stat().st_size // PATCH_SIZE
+    stem = folder / _key(paths)
+    if not stem.with_suffix(".json").exists():
+        write_pack([Place(str(path)) for path in paths], stem, n_workers=n_workers)
+    return load_pack(stem)
+
+
+def load_pack(stem: Path) -> PatchPack:
+    """Return the pack ``STEM.u8``, ``STEM.npy``, ``STEM.json``, mapped into memory."""
+    problems = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
+    spans = np.load(stem.with_suffix(".npy"), mmap_mode="r")
+    size = stem.with_suffix(".u8").stat().st_size // PATCH_SIZE
     data = (
-        np.memmap(data_path, dtype=np.uint8, mode="r", shape=(size, PATCH_SIZE))
+        np.memmap(stem.with_suffix(".u8"), dtype=np.uint8, mode="r", shape=(size, PATCH_SIZE))
         if size
         else np.zeros((0, PATCH_SIZE), np.uint8)
     )
-    return PatchPack(data, spans, {int(key): reason for key, reason in index["problems"].items()})
+    return PatchPack(data, spans, {int(key): reason for key, reason in problems.items()})
 
 
-def _build(paths: Sequence[Path], data_path: Path, index_path: Path, n_workers: int | None) -> None:
-    spans = np.full((len(paths), 2, 2), -1, dtype=np.int64)
+def write_pack(places: Sequence[Place], stem: Path, *, n_workers: int | None = None) -> None:
+    """Write the pack of these files for `load_pack`."""
+    spans = np.full((len(places), 2, 2), -1, dtype=np.int64)
     problems: dict[int, str] = {}
     at = 0
-    with replacing(data_path) as temporary, temporary.open("wb") as file:
-        for index, found in _encoded(paths, n_workers):
+    with replacing(stem.with_suffix(".u8")) as temporary, temporary.open("wb") as file:
+        for index, found in _encoded(places, n_workers):
             if isinstance(found, str):
                 problems[index] = found
                 continue
@@ -174,13 +182,26 @@ def _build(paths: Sequence[Path], data_path: Path, index_path: Path, n_workers: 
                 file.write(np.ascontiguousarray(patches, dtype=np.uint8).tobytes())
                 spans[index, variant] = at, len(patches)
                 at += len(patches)
-    # The index is written last: a pack without it does not exist.
-    write_text(index_path, json.dumps({"spans": spans.tolist(), "problems": problems}))
-    logger.info("packed %d files, %d patches, %.0f MB", len(paths) - len(problems), at, at * PATCH_SIZE / 1e6)
+    save_array(stem.with_suffix(".npy"), spans)
+    # The list of problems is written last: a pack without it does not exist.
+    write_text(stem.with_suffix(".json"), json.dumps(problems))
+    if len(places):
+        logger.info("packed %d files, %d patches, %.0f MB", len(places) - len(problems), at, at * PATCH_SIZE / 1e6)
 
 
-def check_problems(problems: Sequence[str], n_items: int, max_bad: float) -> None:
+def check_problems(problems: Sequence[str], n_items: int, max_bad: float, *, n_problems: int | None = None) -> None:
     """Log what could not be used; refuse if it is too much.
+
+    Parameters
+    ----------
+    problems : sequence of str
+        Reasons, or the first of ``n_problems``.
+    n_items : int
+        Items altogether.
+    max_bad : float
+        Share of them that may be unusable.
+    n_problems : int, optional
+        By default the number of reasons.
 
     Raises
     ------
@@ -189,13 +210,14 @@ def check_problems(problems: Sequence[str], n_items: int, max_bad: float) -> Non
     """
     for reason in problems[:20]:
         logger.warning("left out: %s", reason)
-    if len(problems) > 20:
-        logger.warning("left out: %d more", len(problems) - 20)
-    if n_items == 0 or len(problems) == n_items:
+    n_problems = len(problems) if n_problems is None else n_problems
+    if n_problems > 20:
+        logger.warning("left out: %d more", n_problems - 20)
+    if n_items == 0 or n_problems == n_items:
         raise DataError(
             f"None of the {n_items} training items can be used." + (f" First: {problems[0]}" if problems else "")
         )
-    if len(problems) > max_bad * n_items:
+    if n_problems > max_bad * n_items:
         raise DataError(
-            f"{len(problems)} of {n_items} items cannot be used, more than --max_bad {max_bad:g}. First: {problems[0]}"
+            f"{n_problems} of {n_items} items cannot be used, more than --max_bad {max_bad:g}. First: {problems[0]}"
         )

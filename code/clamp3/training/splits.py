@@ -7,11 +7,17 @@ one side to the other.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from clamp3.errors import ConfigError
+
+
+def item_id(fields: Mapping[str, Any]) -> str:
+    """Return what names a record: its id, or the files it names."""
+    return str(fields.get("id") or fields.get("filepaths"))
 
 
 def hash_of(item_id: str) -> int:

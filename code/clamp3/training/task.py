@@ -21,14 +21,22 @@ class Stopped(Exception):
 
 
 class Task(Protocol):
-    """What the loop needs to know about a model and its data.
+    """What the loop needs to know about a model and its data."""
 
-    ``chunk`` is how many pieces are embedded at a time with gradient caching; 0 embeds a batch at once.
-    """
+    @property
+    def module(self) -> nn.Module:
+        """The model, with everything that is saved and trained."""
+        ...
 
-    module: nn.Module
-    train_data: Dataset[Any]
-    chunk: int
+    @property
+    def train_data(self) -> Dataset[Any]:
+        """Items by (epoch, index)."""
+        ...
+
+    @property
+    def chunk(self) -> int:
+        """How many pieces are embedded at a time with gradient caching; 0 embeds a batch at once."""
+        ...
 
     def collate(self, items: Sequence[Any]) -> dict[str, Tensor]:
         """Return one batch of items of ``train_data``."""

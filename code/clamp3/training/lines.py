@@ -1,0 +1,83 @@
+"""A JSONL of millions of objects as a sequence: offsets in a mapped array, objects parsed when asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clamp3.errors import DataError
+
+_BOM = b"\xef\xbb\xbf"
+
+
+def read_objects(path: Path) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
+    """Yield (offset, line number from 1, object or None where the line is no JSON object); blank lines are skipped.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            offset = 0
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield offset, number, parse(line)
+                offset += len(line)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}.") from error
+
+
+def parse(line: bytes) -> dict[str, Any] | None:
+    """Return the JSON object of a line, None if it is none."""
+    try:
+        value = json.loads(line.removeprefix(_BOM).decode("utf-8"))
+    except ValueError:  # of either kind
+        return None
+    return value if isinstance(value, dict) else None
+
+
+class JsonLines:
+    """Objects of a JSONL by number.
+
+    Parameters
+    ----------
+    path : Path
+    starts : int64 array, shape (n,)
+        Offsets of their lines, ascending.
+    """
+
+    def __init__(self, path: Path, starts: np.ndarray) -> None:
+        self.path, self.starts = path, starts
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return object ``index``.
+
+        Raises
+        ------
+        DataError
+            If the file has changed since it was indexed.
+        """
+        start = int(self.starts[index])
+        length = int(self.starts[index + 1]) - start if index + 1 < len(self.starts) else 2**16
+        # Opened anew each time: an open file shared by forked workers has one position for all.
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                file.seek(start)
+                data = file.read(min(length, 2**20))
+                while b"\n" not in data and (more := file.read(2**16)):
+                    data += more
+        except OSError as error:
+            raise DataError(f"{self.path} cannot be read: {error}.") from error
+        found = parse(data.partition(b"\n")[0])
+        if found is None:
+            raise DataError(f"{self.path} has changed: no JSON object at byte {start}. Start the run anew.")
+        return found

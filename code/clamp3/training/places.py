@@ -1,0 +1,259 @@
+"""Where the bytes of a training file lie: a file of its own, or a member of a tar shard.
+
+``filepaths`` of a JSONL name files relative to its folder, or members as ``shard.tar::member``. With ``--shards`` a
+folder of tars (WebDataset's layout) holds members of the very names that ``filepaths`` has. Tars are read
+through an index of their members, at their offsets, so random access costs one read; nothing is unpacked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from clamp3.errors import ConfigError, FormatError
+from clamp3.jobs.atomic import replacing
+from clamp3.training.splits import hash_of
+
+SEPARATOR = "::"
+WHOLE = -1
+
+
+@dataclass(frozen=True)
+class Place:
+    """Bytes of a file: all of them (``size`` -1), or ``size`` from ``offset`` on. ``name`` is what messages say."""
+
+    path: str
+    offset: int = 0
+    size: int = WHOLE
+    name: str = ""
+
+    def read(self) -> bytes:
+        """Return the bytes.
+
+        Raises
+        ------
+        FormatError
+            If the file is absent, unreadable, or shorter than it was when it was indexed.
+        """
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self.offset)
+                data = file.read(self.size)
+        except OSError as error:
+            raise FormatError(f"{self}: {error.strerror or error}.") from None
+        if self.size != WHOLE and len(data) < self.size:
+            raise FormatError(f"{self}: the shard ends before it.")
+        return data
+
+    def __str__(self) -> str:
+        return self.name or self.path
+
+
+class Places(Sequence[Place]):
+    """Places of millions of files, on the disk: names as one blob, the rest as arrays.
+
+    Parameters
+    ----------
+    stem : Path
+        ``STEM.names`` and ``STEM.npy``, as `PlaceWriter` made them.
+    folder : Path
+        What relative names are relative to.
+    """
+
+    def __init__(self, stem: Path, folder: Path) -> None:
+        self.stem, self.folder = stem, folder
+        self.table = np.load(stem.with_suffix(".npy"), mmap_mode="r")  # (4, n): end of name, offset, size, print
+        self.names = stem.with_suffix(".names")
+
+    def __len__(self) -> int:
+        return self.table.shape[1]
+
+    def __getitem__(self, index: int) -> Place:  # type: ignore[override]
+        start = int(self.table[0, index - 1]) if index else 0
+        end, offset, size = (int(value) for value in self.table[:3, index])
+        with self.names.open("rb") as file:
+            file.seek(start)
+            name = os.fsdecode(file.read(end - start))
+        return Place(str(self.folder / name.partition(SEPARATOR)[0]), offset, size, str(self.folder / name))
+
+    def changed(self, n_checked: int = 20_000) -> bool:
+        """Return whether files are no longer those that were listed: their size, time, or being there.
+
+        All of them up to ``n_checked``, else so many, evenly spaced: looking at millions would take minutes.
+        """
+        checked = np.unique(np.linspace(0, len(self) - 1, min(len(self), n_checked)).astype(int))
+        return any(fingerprint(self[int(i)].path) != int(self.table[3, i]) for i in checked)
+
+
+class PlaceWriter:
+    """Writes what `Places` reads; the files exist when the block has ended well."""
+
+    def __init__(self, stem: Path) -> None:
+        self.stem = stem
+        self.columns = [array("q") for _ in range(4)]
+        self.end, self.last, self.mark = 0, "", 0
+
+    def __enter__(self) -> PlaceWriter:
+        self.file = self.stem.with_suffix(".names").open("wb")
+        return self
+
+    def add(self, name: str, place: Place) -> int:
+        """Add a file under its name in the JSONL; return its number."""
+        self.end += self.file.write(os.fsencode(name if place.size == WHOLE else place.name))
+        if place.path != self.last:  # members of one shard follow one another
+            self.last, self.mark = place.path, fingerprint(place.path)
+        for column, value in zip(self.columns, (self.end, place.offset, place.size, self.mark), strict=True):
+            column.append(value)
+        return len(self.columns[0]) - 1
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.file.close()
+        if kind is None:
+            save_array(self.stem.with_suffix(".npy"), np.array(self.columns, dtype=np.int64).reshape(4, -1))
+
+
+def fingerprint(path: str) -> int:
+    """Return a number that changes when a file's size or time of change does; 0 if there is no file."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return 0
+    return (stat.st_mtime_ns * 31 + stat.st_size) & (2**62 - 1)
+
+
+def save_array(path: Path, values: np.ndarray) -> None:
+    """Write an ``.npy``, whole or not at all."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, values, allow_pickle=False)
+
+
+@dataclass(frozen=True)
+class TarIndex:
+    """Members of tars by the hash of their name.
+
+    Attributes
+    ----------
+    paths : list of str
+        The tars.
+    table : int64 array, shape (3, n)
+        Which tar, offset and size of every member, in the order of ``hashes``.
+    hashes : uint64 array, shape (n,)
+        Ascending.
+    """
+
+    paths: list[str]
+    hashes: np.ndarray
+    table: np.ndarray
+
+    def find(self, name: str) -> Place | None:
+        """Return the place of a member, the last of that name as tar has it; None if there is none."""
+        wanted = np.uint64(hash_of(_plain(name)))
+        at = int(np.searchsorted(self.hashes, wanted, side="right")) - 1
+        if at < 0 or self.hashes[at] != wanted:
+            return None
+        tar, offset, size = (int(value) for value in self.table[:, at])
+        return Place(self.paths[tar], offset, size, f"{self.paths[tar]}{SEPARATOR}{name}")
+
+
+def _plain(member: str) -> str:
+    return PurePosixPath(member).as_posix()  # without a leading "./"
+
+
+def index_tars(paths: Sequence[str]) -> TarIndex:
+    """Index the members of uncompressed tars.
+
+    Raises
+    ------
+    FormatError
+        If one cannot be read as an uncompressed tar.
+    """
+    hashes, columns = array("Q"), [array("q") for _ in range(3)]
+    for number, path in enumerate(paths):
+        try:
+            with tarfile.open(path, "r:") as tar:
+                for member in tar:
+                    if member.isfile():
+                        hashes.append(hash_of(_plain(member.name)))
+                        for column, value in zip(columns, (number, member.offset_data, member.size), strict=True):
+                            column.append(value)
+                    tar.members = []  # type: ignore[attr-defined]  # else it keeps an object per member
+        except (OSError, tarfile.TarError) as error:
+            raise FormatError(f"{path}: no readable, uncompressed tar ({error}).") from None
+    found = np.array(hashes, dtype=np.uint64)
+    order = np.argsort(found, kind="stable")  # of one name, the last comes last
+    return TarIndex(list(paths), found[order], np.array(columns, dtype=np.int64).reshape(3, -1)[:, order])
+
+
+class Resolver:
+    """From names in ``filepaths`` to places.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the JSONL.
+    shards : Path, optional
+        A folder of tars to look in first.
+    """
+
+    def __init__(self, folder: Path, shards: Path | None = None) -> None:
+        self.folder = folder
+        self.tars: dict[str, TarIndex] = {}
+        self.shards = index_tars([str(path) for path in tars_in(shards)]) if shards else None
+
+    def place(self, name: str) -> Place:
+        """Return where a file's bytes lie; whether they are there is found when they are read.
+
+        Raises
+        ------
+        FormatError
+            If the name is that of a member that its tar does not have.
+        """
+        if self.shards is not None and (found := self.shards.find(name)):
+            return found
+        tar, separator, member = name.partition(SEPARATOR)
+        path = str(self.folder / tar)
+        if not separator:
+            return Place(path)
+        if path not in self.tars:
+            self.tars[path] = index_tars([path])
+        found = self.tars[path].find(member)
+        if found is None:
+            raise FormatError(f"{path}: no member {member}.")
+        return found
+
+
+def tars_in(folder: Path) -> list[Path]:
+    """Return the tars of a folder, sorted.
+
+    Raises
+    ------
+    ConfigError
+        If there are none.
+    """
+    found = sorted(folder.glob("*.tar")) if folder.is_dir() else []
+    if not found:
+        raise ConfigError(f"--shards {folder}: no folder with .tar files.")
+    return found
+
+
+def identity(path: Path) -> bytes:
+    """Return a digest of a file's size, time of change and first 64 KiB.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head, stat = file.read(2**16), os.fstat(file.fileno())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from None
+    return hashlib.sha256(f"{stat.st_size} {stat.st_mtime_ns}\n".encode() + head).digest()
