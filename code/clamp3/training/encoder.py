@@ -73,7 +73,8 @@ class PairEncoder(nn.Module):
         there = [row for row, length in enumerate(lengths) if length]
         zero = torch.zeros(len(lengths), self.model.config.hidden_size, device=values.device)
         if not there:
-            return zero
+            # Also then part of the graph: the ranks that have the side wait for this one in the backward pass.
+            return zero.requires_grad_(tower not in self.frozen and torch.is_grad_enabled())
         parts = [[there[at] for at in part] for part in length_parts([lengths[row] for row in there], self.sub_batches)]
         with torch.no_grad() if tower in self.frozen else contextlib.nullcontext():
             found = []

@@ -1,0 +1,92 @@
+"""Two gloo ranks whose pieces have different sides: loss and gradients are those of one process with the full batch."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from torch.nn.parallel import DistributedDataParallel
+
+from clamp3.models.config import Clamp3Config, TowerConfig
+from clamp3.models.towers import Clamp3Model
+from clamp3.training.clamp3_task import Clamp3Task
+from clamp3.training.encoder import PairEncoder
+from clamp3.training.sides import parse_pairs
+
+WORLD, ROWS = 2, 4
+PAIRS = parse_pairs(["text-symbolic", "text-audio", "abc-mtf"])
+THERE = {"text": "11111111", "abc": "11010111", "mtf": "01110010", "audio": "10110000"}  # rank 1 hears nothing
+
+
+def task(standardise):
+    sizes = {"width": 16, "n_layers": 1, "n_heads": 2, "feed_forward": 32, "dropout": 0.0}
+    config = Clamp3Config(
+        text=TowerConfig(**sizes, max_length=12, vocab_size=30, type_vocab_size=1, pad_id=1),
+        symbolic=TowerConfig(**sizes, max_length=8),
+        audio=TowerConfig(**sizes, max_length=8),
+        hidden_size=8, text_length=10, symbolic_length=8, audio_length=8,
+    )  # fmt: skip
+    model = Clamp3Model(config, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(5)
+    towers = ("text", "symbolic", "audio") if standardise else ()
+    encoder = PairEncoder(model, standardise=towers, frozen=("text",)).train()
+    data = SimpleNamespace(pairs=PAIRS, sides=("text", "abc", "mtf", "audio"), features=None,
+                           tokenizer=SimpleNamespace(pad_id=1))  # fmt: skip
+    settings = SimpleNamespace(grad_cache_chunk=0, logit_scale=1.0)
+    return Clamp3Task(settings, encoder, data, None)
+
+
+def batch(rank=None):
+    rng = torch.Generator().manual_seed(1)
+    n = WORLD * ROWS
+    values = {
+        "text": torch.randint(4, 30, (n, 6), generator=rng),
+        "abc": torch.randint(0, 128, (n, 5, 64), generator=rng, dtype=torch.uint8),
+        "mtf": torch.randint(0, 128, (n, 4, 64), generator=rng, dtype=torch.uint8),
+        "audio": torch.randn(n, 3, 16, generator=rng),
+    }
+    for side, rows in THERE.items():
+        values[f"{side}_mask"] = torch.tensor([[row == "1"] for row in rows]).expand(-1, values[side].shape[1])
+    mine = slice(None) if rank is None else slice(rank * ROWS, (rank + 1) * ROWS)
+    return {name: value[mine] for name, value in values.items()}
+
+
+def one_rank(rank, folder):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD)
+    found = []
+    for standardise in (False, True):
+        made = task(standardise)
+        wrapped = DistributedDataParallel(made.module, find_unused_parameters=True)
+        loss, _ = made.loss(wrapped, batch(rank))
+        loss.backward()
+        loss = loss.detach().clone()
+        torch.distributed.all_reduce(loss)
+        found.append((loss / WORLD, {name: p.grad for name, p in made.module.named_parameters() if p.grad is not None}))
+    torch.save(found, folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    mp.spawn(one_rank, args=(folder,), nprocs=WORLD)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+def test_ranks_with_different_sides_equal_one_process(ranks, standardise):
+    made = task(standardise)
+    loss, _ = made.loss(made.module, batch())
+    loss.backward()
+    expected = {name: p.grad for name, p in made.module.named_parameters() if p.grad is not None}
+    assert any(name.startswith("model.audio_model") for name in expected)
+    assert not any(name.startswith("model.text") for name in expected)
+    for found, gradients in (ranks[rank][standardise] for rank in range(WORLD)):
+        assert found.item() == pytest.approx(loss.item(), abs=1e-6)
+        for name, gradient in expected.items():
+            torch.testing.assert_close(gradients[name], gradient, atol=2e-6, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+        assert max(gradient.abs().max() for gradient in expected.values()) > 1e-3
