@@ -38,7 +38,7 @@ class FakeLLM:
     def __init__(self, decide):
         self.decide, self.requests, self.times = decide, [], []
         self.counts, self.prompt_tokens, self.completion_tokens = Counter(), 0, 0
-        self.busy = self.busiest = 0
+        self.busy = self.busiest = self.answered = 0
 
     def app(self):
         app = FastAPI()
@@ -63,6 +63,7 @@ class FakeLLM:
                 text = reply.body if reply.body is not None else json.dumps({"error": {"message": "trouble"}})
                 return Response(text, reply.status, headers=reply.headers, media_type="application/json")
             spent = {"prompt_tokens": len(first), "completion_tokens": len(reply.content or "")}
+            self.answered += 1
             self.prompt_tokens += spent["prompt_tokens"]
             self.completion_tokens += spent["completion_tokens"]
             message = {"role": "assistant", "content": reply.content}

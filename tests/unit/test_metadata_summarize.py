@@ -117,10 +117,9 @@ def test_500_items_through_every_trouble_are_each_there_once(script, tmp_path, c
             r"summary_nen: asked for .*, reads as English \(0.\d+\) \(the last of 3 answers\)", reasons["s10"]
         )
         assert dict(report["refused"])["s8"] == "not enough about the music: only a name"
-        # Tokens of rejected answers are paid for too.
+        # On a busy machine some answers may come after the client gave up; see below for exact counts.
         usage = report["usage"]
-        assert usage["prompt_tokens"] == server.prompt_tokens > 0
-        assert usage["completion_tokens"] == server.completion_tokens > 0
+        assert 550 < usage["requests"] <= server.answered <= usage["requests"] + 10
         assert report["cost"] == pytest.approx((2 * usage["prompt_tokens"] + 8 * usage["completion_tokens"]) / 1e6)
         assert 8 < server.busiest <= 16
 
@@ -207,6 +206,11 @@ def test_wrong_answers_are_told_to_the_model(script, tmp_path, capsys):
     with FakeLLM(decide).running() as server:
         code, *_ = ask(script, capsys, tmp_path / "songs.jsonl", tmp_path / "o.jsonl", *QUICK, "--base_url", server.url)
     assert code == 0
+    # Tokens of rejected answers are paid for too.
+    assert report["usage"] == {
+        "requests": 2, "prompt_tokens": server.prompt_tokens, "completion_tokens": server.completion_tokens
+    }  # fmt: skip
+    assert server.prompt_tokens > 0 and server.completion_tokens > 0
     first, second = (request["body"]["messages"] for request in server.requests)
     assert second[:2] == first and [message["role"] for message in second[2:]] == ["assistant", "user"]
     assert "summary_en: asked for English, reads as German" in second[3]["content"]
