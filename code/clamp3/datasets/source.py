@@ -6,6 +6,7 @@ missing is said with its path, address and licence.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -63,7 +64,12 @@ class Dataset:
 
 
 def read_jsonl(path: Path, *required: str) -> list[dict[str, Any]]:
-    """Return the objects of a JSON Lines file, or of a file with one JSON array of objects.
+    """Return the objects of a JSON Lines file, or of a file with one JSON array of objects; see `each_jsonl`."""
+    return list(each_jsonl(path, *required))
+
+
+def each_jsonl(path: Path, *required: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON Lines file one by one, or those of a file with one JSON array of objects.
 
     Parameters
     ----------
@@ -74,26 +80,24 @@ def read_jsonl(path: Path, *required: str) -> list[dict[str, Any]]:
     Raises
     ------
     FormatError
-        If the file cannot be read; the message has the line's number.
+        If the file cannot be read; the message has the row's number.
+    DataError
+        If it has no row.
     """
-    rows: list[dict[str, Any]] = []
-    with _opened(path) as stream:
-        if stream.read(64).lstrip()[:1] == "[":
-            stream.seek(0)
-            try:
-                found = json.load(stream)
-            except ValueError as error:
-                raise FormatError(f"{printable(path)} is not JSON ({error}).") from None
-            numbered: Iterator[tuple[int, Any]] = enumerate(found, start=1)
-        else:
-            stream.seek(0)
-            numbered = _parsed(stream, path)
-        for number, row in numbered:
+    n_rows = 0
+    with _reading(path) as stream:
+        array = stream.read(64).lstrip()[:1] == "["
+        stream.seek(0)
+        for number, row in enumerate(_parsed(stream.read(), str(path)) if array else stream, start=1):
+            if not array:
+                if not row.strip():
+                    continue
+                row = _parsed(row, f"{path}:{number}")
             _check(row, required, f"{printable(path)}:{number}")
-            rows.append(row)
-    if not rows:
+            n_rows += 1
+            yield row
+    if not n_rows:
         raise DataError(f"{printable(path)} holds no rows.")
-    return rows
 
 
 def read_csv(path: Path, *required: str, delimiter: str = ",") -> list[dict[str, str]]:
@@ -112,7 +116,7 @@ def read_csv(path: Path, *required: str, delimiter: str = ",") -> list[dict[str,
     FormatError
         If the file cannot be read or lacks a column.
     """
-    with _opened(path) as stream:
+    with _reading(path) as stream:
         try:
             rows = list(csv.DictReader(stream, delimiter=delimiter))
         except csv.Error as error:
@@ -160,24 +164,23 @@ def before_dot(path: PurePosixPath) -> str:
     return path.name.split(".")[0]
 
 
-def _opened(path: Path) -> io.TextIOBase:
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[io.TextIOBase]:
+    """Open a table; what is wrong with it as a file ends as an error of the project."""
     try:
-        data = path.read_bytes()
+        with open(path, encoding="utf-8-sig", newline="") as stream:
+            yield stream
     except OSError as error:
         raise FormatError(f"{printable(path)} cannot be read ({error.strerror or error}).") from None
-    try:
-        return io.StringIO(data.decode("utf-8-sig"), newline="")
     except UnicodeDecodeError as error:
-        raise FormatError(f"{printable(path)} is not UTF-8 ({error.reason} at byte {error.start}).") from None
+        raise FormatError(f"{printable(path)} is not UTF-8 ({error.reason}).") from None
 
 
-def _parsed(stream: io.TextIOBase, path: Path) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(stream, start=1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except ValueError as error:
-                raise FormatError(f"{printable(path)}:{number} is not JSON ({error}).") from None
+def _parsed(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise FormatError(f"{printable(place)} is not JSON ({error}).") from None
 
 
 def _check(row: Any, required: tuple[str, ...], place: str) -> None:

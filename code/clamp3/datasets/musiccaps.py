@@ -1,0 +1,69 @@
+"""MusicCaps: captions of 5,521 clips of ten seconds from YouTube, 2,858 of them in AudioSet's evaluation part.
+
+Distributed are captions and YouTube ids (CC BY-SA 4.0). The published table also has rewritten captions and whole
+recordings, neither of which is distributed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from clamp3.datasets.source import Dataset, files_by_key, read_csv
+from clamp3.inputs import Source, sentence
+
+_ID_LENGTH = 11  # of every YouTube id; tools append the clip's seconds in various ways
+
+MUSICCAPS = Dataset(
+    "musiccaps",
+    "MusicCaps",
+    "https://huggingface.co/datasets/google/MusicCaps",
+    "CC BY-SA 4.0",
+    "musiccaps-public.csv    5,521 rows: ytid, start_s, end_s, caption, is_audioset_eval, …\n"
+    "clips/<ytid>*           the clips of ten seconds, or their features (.npy)\n"
+    "full/<ytid>*            the whole recordings, or their features (.npy)\n"
+    "rewritten.csv           rewritten captions: ytid, caption",
+)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip; what the folder does not hold is None."""
+
+    id: str
+    original: Source
+    rewritten: Source | None
+    clip: Source | None
+    full: Source | None
+    evaluation: bool
+
+
+def read(root: Path) -> list[Clip]:
+    """Return the clips of a MusicCaps folder.
+
+    Raises
+    ------
+    ConfigError
+        If its table is missing.
+    """
+    rows = read_csv(MUSICCAPS.need(root, "musiccaps-public.csv"), "ytid", "caption", "is_audioset_eval")
+    again = read_csv(root / "rewritten.csv", "ytid", "caption") if (root / "rewritten.csv").is_file() else []
+    rewritten = {row["ytid"]: sentence(row["caption"]) for row in again}
+    clips, full = (
+        files_by_key(root / name, _youtube_id, "audio") if (root / name).is_dir() else {} for name in ("clips", "full")
+    )
+    return [
+        Clip(
+            row["ytid"],
+            sentence(row["caption"]),
+            rewritten.get(row["ytid"]),
+            clips.get(row["ytid"]),
+            full.get(row["ytid"]),
+            row["is_audioset_eval"].strip().lower() == "true",
+        )
+        for row in rows
+    ]
+
+
+def _youtube_id(path: PurePosixPath) -> str | None:
+    return path.name[:_ID_LENGTH] if len(path.stem) >= _ID_LENGTH else None

@@ -1,0 +1,162 @@
+"""What the published tables of retrieval ask of each data set: queries, references, and which belong together.
+
+A task is two lists of inputs with a key each; inputs with equal keys belong together. Tasks whose files are not there
+are left out, with a sentence that says which files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clamp3.datasets import midicaps, musiccaps, songdescriber, wikimt, wikimtx
+from clamp3.datasets.source import Dataset
+from clamp3.errors import ConfigError
+from clamp3.inputs import Source
+
+Side = list[tuple[str, Source]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One retrieval task: its name in the tables, and (key, input) of every query and reference."""
+
+    name: str
+    queries: Side
+    references: Side
+
+
+@dataclass
+class Benchmark:
+    """The tasks of a data set's folder, and what of it is not there."""
+
+    dataset: Dataset
+    tasks: list[Task] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def side(self, what: str, inputs: Mapping[str, Source | None]) -> Side:
+        """Return the inputs that are there; note how many are not."""
+        there = [(key, source) for key, source in inputs.items() if source is not None]
+        lost = [key for key, source in inputs.items() if source is None]
+        if lost:
+            self.missing.append(f"{what}: {len(lost)} of {len(inputs)} are missing, first {lost[0]}.")
+        return there
+
+    def add(self, name: str, queries: Side, references: Side) -> None:
+        """Add a task if it has both sides."""
+        if queries and references:
+            self.tasks.append(Task(name, queries, references))
+
+
+def _wikimt(root: Path) -> Benchmark:
+    benchmark = Benchmark(wikimt.WIKIMT)
+    songs = wikimt.read(root)
+    benchmark.add("text-abc", [(song.id, song.description) for song in songs], [(song.id, song.abc) for song in songs])
+    benchmark.notes.append("Queries are the descriptions; which field the paper used is not known.")
+    return benchmark
+
+
+def _midicaps(root: Path) -> Benchmark:
+    benchmark = Benchmark(midicaps.MIDICAPS)
+    pieces = midicaps.read(root)
+    music = benchmark.side("lmd_full/", {piece.id: piece.midi for piece in pieces})
+    benchmark.add("text-midi", [(piece.id, piece.caption) for piece in pieces], music)
+    if not (root / midicaps.SUBSET).is_file():
+        benchmark.notes.append(
+            f"{len(pieces)} pairs of the test set drawn by a hash; the paper's 1,010 are not known "
+            f"({midicaps.SUBSET} may list them)."
+        )
+    return benchmark
+
+
+def _wikimtx(root: Path) -> Benchmark:
+    benchmark = Benchmark(wikimtx.WIKIMTX)
+    songs = wikimtx.read(root)
+    music = {
+        "abc": [(song.id, song.abc) for song in songs],
+        "midi": benchmark.side("midi/", {song.id: song.midi for song in songs}),
+        "audio": benchmark.side("audio/", {song.id: song.audio for song in songs}),
+    }
+    texts = {name: [(song.id, song.texts[name]) for song in songs] for name in wikimtx.FIELDS}
+    translations = wikimtx.read_translations(root)
+    absent = [language for language in wikimtx.LANGUAGES if language not in translations]
+    if absent:
+        benchmark.missing.append(f"translations/: {' '.join(absent)} are missing.")
+    texts |= {f"background.{language}": list(found.items()) for language, found in translations.items()}
+    for target, references in music.items():
+        for name, queries in texts.items():
+            benchmark.add(f"{name}-{target}", queries, references)
+    for source, queries in music.items():
+        for target, references in music.items():
+            if source != target:
+                benchmark.add(f"{source}-{target}", queries, references)
+    return benchmark
+
+
+def _songdescriber(root: Path) -> Benchmark:
+    benchmark = Benchmark(songdescriber.SONGDESCRIBER)
+    captions = songdescriber.read(root)
+    audio = dict(benchmark.side("audio/", {caption.track: caption.audio for caption in captions}))
+    for name, part in (("full", captions), ("valid", [caption for caption in captions if caption.valid])):
+        tracks = dict.fromkeys(caption.track for caption in part)
+        references = [(track, audio[track]) for track in tracks if track in audio]
+        benchmark.add(name, [(caption.track, caption.text) for caption in part], references)
+    return benchmark
+
+
+def _musiccaps(root: Path) -> Benchmark:
+    benchmark = Benchmark(musiccaps.MUSICCAPS)
+    clips = musiccaps.read(root)
+    texts = {
+        "R": benchmark.side("rewritten.csv", {clip.id: clip.rewritten for clip in clips}),
+        "O": [(clip.id, clip.original) for clip in clips],
+    }
+    audio = {
+        "F": benchmark.side("full/", {clip.id: clip.full for clip in clips}),
+        "C": benchmark.side("clips/", {clip.id: clip.clip for clip in clips}),
+    }
+    evaluation = {clip.id for clip in clips if clip.evaluation}
+    for part, keys in (("full", {clip.id for clip in clips}), ("eval", evaluation)):
+        for letter, queries in texts.items():
+            for other, references in audio.items():
+                benchmark.add(f"{part}-{letter}{other}", _only(queries, keys), _only(references, keys))
+    return benchmark
+
+
+BENCHMARKS: dict[str, Callable[[Path], Benchmark]] = {
+    "wikimt": _wikimt,
+    "midicaps": _midicaps,
+    "wikimtx": _wikimtx,
+    "songdescriber": _songdescriber,
+    "musiccaps": _musiccaps,
+}
+
+
+def open_benchmark(name: str, root: Path) -> Benchmark:
+    """Return the tasks of a benchmark whose files are below a folder.
+
+    Parameters
+    ----------
+    name : str
+        One of `BENCHMARKS`.
+    root : Path
+        The data set's folder.
+
+    Raises
+    ------
+    ConfigError
+        If the name is unknown, or what every task needs is missing.
+    """
+    if name not in BENCHMARKS:
+        raise ConfigError(f"there is no benchmark {name!r}; choose one of {', '.join(BENCHMARKS)}.")
+    benchmark = BENCHMARKS[name](root)
+    if not benchmark.tasks:
+        raise ConfigError(f"{' '.join(benchmark.missing)} No task is left. {benchmark.dataset.how_to_get()}")
+    return benchmark
+
+
+def _only(side: Side, keys: Iterable[str]) -> Side:
+    wanted = set(keys)
+    return [(key, source) for key, source in side if key in wanted]

@@ -1,0 +1,135 @@
+"""Run the tasks of a benchmark with one model: every input encoded once, every task measured, failures counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clamp3.datasets.published import as_text, tables
+from clamp3.datasets.retrieval import Benchmark, Side
+from clamp3.errors import DataError
+from clamp3.inputs import Source, modality_of
+from clamp3.retrieval.cosine import rank_bounds
+from clamp3.retrieval.metrics import evaluate, first_ranks, intervals
+from clamp3.retrieval.pairing import match
+from clamp3.retrieval.vectors import encode
+
+if TYPE_CHECKING:
+    from clamp3.embed import Clamp3
+
+
+@dataclass(frozen=True)
+class Score:
+    """A task's result; see `clamp3.retrieval.metrics.evaluate` and `intervals`."""
+
+    task: str
+    metrics: dict[str, float]
+    intervals_95: dict[str, tuple[float, float]]
+    n_tied: int
+    n_left_out: int
+
+
+@dataclass
+class Report:
+    """What came of a benchmark."""
+
+    benchmark: str
+    model: str
+    scores: list[Score] = field(default_factory=list)
+    not_run: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report for JSON, the published tables with it."""
+        return {**asdict(self), "published": [asdict(table) for table in tables("retrieval", self.benchmark)]}
+
+    def as_text(self) -> str:
+        """Return our row below the published ones, table by table, and then all tasks in full."""
+        ours = {(self.benchmark, score.task): score.metrics["mrr"] for score in self.scores}
+        parts = [as_text(table.with_row(f"{self.model}, here", ours)) for table in tables("retrieval", self.benchmark)]
+        lines = [
+            f"{'this run':24}{'queries':>8}{'refs':>7}{'MRR':>8}{'95 %':>17}{'Hit@1':>8}{'Hit@10':>8}{'chance':>8}"
+        ]
+        for score in self.scores:
+            m = score.metrics
+            between = "{:.4f} to {:.4f}".format(*score.intervals_95["mrr"])
+            lines.append(
+                f"{score.task:24}{m['queries']:8.0f}{m['references']:7.0f}{m['mrr']:8.4f}{between:>17}"
+                f"{m['hit@1']:8.4f}{m['hit@10']:8.4f}{m['chance_mrr']:8.4f}"
+            )
+        return "\n\n".join([*parts, "\n".join(lines)])
+
+
+def run_benchmark(benchmark: Benchmark, model: Clamp3, *, name: str, both: bool = False) -> Report:
+    """Encode the inputs of a benchmark and measure its tasks.
+
+    Parameters
+    ----------
+    benchmark : Benchmark
+        From `clamp3.datasets.retrieval.open_benchmark`.
+    model : Clamp3
+        With a cache, inputs that it has encoded before are not encoded again.
+    name : str
+        What the report calls the model.
+    both : bool
+        Also run every task from references to queries, as ``<task> (back)``.
+
+    Raises
+    ------
+    DataError
+        If no task can be run with this model.
+    """
+    report = Report(benchmark.dataset.name, name, [], list(benchmark.missing), list(benchmark.notes))
+    tasks = []
+    for task in benchmark.tasks:
+        lacking = {modality_of(source.kind) for _, source in task.queries + task.references}
+        reasons = {reason for modality in sorted(lacking) if (reason := model.lacks(modality))}
+        if reasons:
+            report.not_run.append(f"{task.name}: {' '.join(sorted(reasons))}")
+        else:
+            tasks.append(task)
+    if not tasks:
+        raise DataError(f"no task of {benchmark.dataset.title} can be run: {'; '.join(report.not_run)}")
+    sources = [source for task in tasks for _, source in task.queries + task.references]
+    vectors, failures = encode(sources, model)
+    report.failures = sorted((source.name, reason) for source, reason in failures.items())
+    for task in tasks:
+        report.scores.append(score(task.name, task.queries, task.references, vectors))
+        if both:
+            report.scores.append(score(f"{task.name} (back)", task.references, task.queries, vectors))
+    return report
+
+
+def score(name: str, queries: Side, references: Side, vectors: dict[Source, np.ndarray]) -> Score:
+    """Measure one task; inputs without a vector, and queries without a reference, are left out and counted.
+
+    Raises
+    ------
+    DataError
+        If nothing is left.
+    """
+    asking, asked = (
+        [(key, vectors[source]) for key, source in side if source in vectors] for side in (queries, references)
+    )
+    pairing = match([key for key, _ in asking], [key for key, _ in asked])
+    if not len(pairing.pairs):
+        raise DataError(f"{name}: no query has a reference with a vector.")
+    owners = pairing.pairs[:, 0]
+    best, worst = rank_bounds(_stack(asking), _stack(asked), pairing.pairs)
+    first = first_ranks(worst, owners)
+    several = len(first) < len(worst)
+    return Score(
+        name,
+        evaluate(worst, len(asked), queries=owners if several else None),
+        intervals(first),
+        int(np.count_nonzero(first_ranks(best, owners) != first)),
+        len(queries) - len(first),
+    )
+
+
+def _stack(side: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
+    return np.stack([vector for _, vector in side])

@@ -1,0 +1,56 @@
+"""Run a published benchmark of retrieval and print the result below the published rows.
+
+    python retrieval/benchmark.py wikimt --data data/wikimt --model saas
+    python retrieval/benchmark.py wikimtx --data data/wikimt-x --model saas --render_midi --json result.json
+    python retrieval/benchmark.py songdescriber --data data/sdd --model c2 --both
+
+Names: wikimt, midicaps, wikimtx, songdescriber, musiccaps. --data is the folder of the data set as it is distributed;
+what is missing there is said with its address and licence, and what can be run without it is run. Vectors are kept by
+content, so that a second run encodes nothing. docs/tables has a page for every published table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of this script."""
+    parser = parser_for(__doc__)
+    parser.add_argument("name", help="which benchmark")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
+    parser.add_argument("--both", action="store_true", help="also from references to queries")
+    parser.add_argument("--render_midi", action="store_true", help="WikiMT-X: first write midi/ from the lead sheets")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result, published rows included")
+    return add_model_flags(parser)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the script; return its exit code."""
+    args = build_parser().parse_args(argv)
+    from clamp3.datasets import wikimtx
+    from clamp3.datasets.retrieval import open_benchmark
+    from clamp3.jobs.atomic import write_text
+    from clamp3.retrieval.benchmark import run_benchmark
+    from clamp3.retrieval.evaluation import say
+
+    unplayed = wikimtx.render_midi(wikimtx.read(args.data), args.data / "midi") if args.render_midi else []
+    benchmark = open_benchmark(args.name, args.data)
+    report = run_benchmark(benchmark, open_model(args), name=args.model, both=args.both)
+    report.failures += unplayed
+    print(report.as_text())
+    if args.json:
+        write_text(args.json, json.dumps(report.as_dict(), ensure_ascii=False, indent=1) + "\n")
+    say([f"note: {note}" for note in report.notes] + [f"not there: {part}" for part in report.not_run])
+    say([f"left out: {name}: {reason}" for name, reason in report.failures])
+    if benchmark.missing:
+        say([benchmark.dataset.how_to_get()])
+    return EXIT_SOME_FAILED if report.failures else EXIT_OK
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
