@@ -38,7 +38,7 @@ TEXT_FIELDS = frozenset(
     {
         *LONG_TEXTS,
         *("title", "artists", "region", "language", "genres", "tags"),
-        *("composer", "lyrics", "ensembles", "instruments", "summary_en"),
+        *("composer", "lyricist", "lyrics", "key", "ensembles", "instruments", "summary_en"),
     }
 )
 NESTED = {
