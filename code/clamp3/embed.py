@@ -82,8 +82,7 @@ class Clamp3(Encoder):
         self._text_model = text_model
         self._described = describe(weights, text_model=text_model)
         self.config = self._described.config
-        identity = self._described.identity + _tokenizer_mark(text_model)
-        super().__init__(identity, dtype=dtype, device=device, cache=cache)
+        super().__init__(dtype=dtype, device=device, cache=cache)
 
     @classmethod
     def from_pretrained(
@@ -135,6 +134,9 @@ class Clamp3(Encoder):
     def width(self) -> int:
         """D, width of the joint space."""
         return self.config.hidden_size
+
+    def _weights_identity(self) -> str:
+        return self._described.identity + _tokenizer_mark(self._text_model)
 
     def lacks(self, modality: Modality) -> str | None:
         """Return why inputs of a modality cannot be encoded, None if they can."""
@@ -220,10 +222,8 @@ class M3(Encoder):
     """
 
     def __init__(self, weights: Path, *, dtype: Dtype = "auto", device: str | None = None) -> None:
-        from clamp3.models.registry import identity
-
         self._weights = weights
-        super().__init__(identity(weights), dtype=dtype, device=device, cache=None)
+        super().__init__(dtype=dtype, device=device, cache=None)
 
     @classmethod
     def from_pretrained(
@@ -238,6 +238,11 @@ class M3(Encoder):
         from clamp3.models.registry import resolve
 
         return cls(resolve(name, epoch=epoch), dtype=dtype, device=device)
+
+    def _weights_identity(self) -> str:
+        from clamp3.models.registry import identity
+
+        return identity(self._weights)
 
     def lacks(self, modality: Modality) -> str | None:
         """Return why inputs of a modality cannot be encoded, None if they can."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -76,8 +77,6 @@ class Encoder(ABC):
 
     Parameters
     ----------
-    identity : str
-        Names the weights and their tokenizer; the arithmetic is added to it.
     dtype : {"auto", "float32", "bfloat16"}
         Arithmetic of the towers. auto is float32, because published numbers are float32 numbers.
     device : str, optional
@@ -85,20 +84,24 @@ class Encoder(ABC):
     cache : VectorCache, optional
         Where global vectors are kept between runs.
 
-    Attributes
-    ----------
-    identity : str
-        Equal identities give comparable vectors.
     """
 
-    def __init__(self, identity: str, *, dtype: Dtype, device: str | None, cache: VectorCache | None) -> None:
+    def __init__(self, *, dtype: Dtype, device: str | None, cache: VectorCache | None) -> None:
         if dtype not in ("auto", "float32", "bfloat16"):
             raise ConfigError(f"dtype is {dtype!r}; choose auto, float32 or bfloat16.")
         self.dtype: Literal["float32", "bfloat16"] = "bfloat16" if dtype == "bfloat16" else "float32"
-        self.identity = f"{identity}:{self.dtype}"
         self._device = device
         self._cache = cache
         self._towers: dict[Modality, Tower] = {}
+
+    @cached_property
+    def identity(self) -> str:
+        """Names weights, tokenizer and arithmetic: equal identities give comparable vectors."""
+        return f"{self._weights_identity()}:{self.dtype}"
+
+    @abstractmethod
+    def _weights_identity(self) -> str:
+        """Name weights and tokenizer by their content, which the first time means reading all of it."""
 
     @abstractmethod
     def lacks(self, modality: Modality) -> str | None:

@@ -1,11 +1,13 @@
 """Weights by name or path: found, downloaded, identified; never replaced by others."""
 
+import hashlib
 import os
 import shutil
 from types import SimpleNamespace
 
 import pytest
 
+from clamp3.embed import Clamp3
 from clamp3.errors import WeightsError
 from clamp3.models import registry, weights
 
@@ -117,7 +119,7 @@ def hub(monkeypatch, tmp_path, folders):
     content = tmp_path / "hub" / "blob"
     content.parent.mkdir()
     content.write_bytes(b"tensors")
-    stated = SimpleNamespace(size=7, etag=registry.digest(content), calls=[])
+    stated = SimpleNamespace(size=7, etag=hashlib.sha256(b"tensors").hexdigest(), calls=[])
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda url: stated.calls.append(url) or stated)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repo, file: str(content))
     stated.content = content
@@ -174,6 +176,22 @@ def test_the_hash_is_computed_once(tmp_path):
     path.write_bytes(b"two")
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert registry.digest(path) == first  # same path, size and time: not read again
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 23, 24])
+def test_a_digest_is_the_hash_of_the_size_and_of_the_hashes_of_blocks(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(registry, "_BLOCK", 8)
+    content = bytes(range(size))
+    (tmp_path / "a.pth").write_bytes(content)
+    blocks = [content[start : start + 8] for start in range(0, size, 8)]
+    expected = hashlib.blake2b(size.to_bytes(8, "little"), digest_size=32)
+    expected.update(b"".join(hashlib.blake2b(block).digest() for block in blocks))
+    assert registry.digest(tmp_path / "a.pth") == expected.hexdigest()
+
+
+def test_opening_weights_does_not_read_all_of_them(tiny_weights, monkeypatch):
+    monkeypatch.setattr(registry, "digest", lambda path: pytest.fail("hashed before anyone asked"))
+    assert Clamp3.from_pretrained(tiny_weights, towers=("text",)).encode("slow song").ok.all()
 
 
 def test_an_unwritable_cache_only_costs_time(tmp_path, monkeypatch):

@@ -50,7 +50,17 @@ _Model = TypeVar("_Model", bound="nn.Module")
 
 
 @dataclass(frozen=True)
-class Described:
+class _File:
+    path: Path
+
+    @property
+    def identity(self) -> str:
+        """Name and hash of the content, which is read for it the first time."""
+        return identity(self.path)
+
+
+@dataclass(frozen=True)
+class Described(_File):
     """What a checkpoint says about itself before any tower is loaded.
 
     Attributes
@@ -59,31 +69,26 @@ class Described:
         All towers in the file.
     tokenizer_dir : Path, str or None
         What `clamp3.models.tokenizer.load_tokenizer` takes; None where nothing is known.
-    identity : str
-        Name and hash of the content.
     info : dict
         Facts about the training; empty for most released files.
     """
 
-    path: Path
     config: Clamp3Config
     tokenizer_dir: Path | str | None
-    identity: str
     info: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Loaded(Generic[_Model]):
+class Loaded(_File, Generic[_Model]):
     """A model in eval mode with what belongs to it; see `Described`."""
 
     model: _Model
     config: Any
     tokenizer_dir: Path | str | None
-    identity: str
 
 
 def describe(name_or_path: str | os.PathLike[str], *, text_model: str | os.PathLike[str] | None = None) -> Described:
-    """Read sizes, tokenizer and identity of CLaMP weights without loading a tower.
+    """Read sizes and tokenizer of CLaMP weights without loading a tower.
 
     Raises
     ------
@@ -143,7 +148,7 @@ def load_model(
     config = replace(described.config, **absent)
     prefixes = tuple(f"{name}_{part}." for name in config.towers for part in ("model", "proj", "front"))
     model = _assemble(lambda: Clamp3Model(config), checkpoint, prefixes, dtype, device)
-    return Loaded(model, config, described.tokenizer_dir, described.identity)
+    return Loaded(checkpoint.path, model, config, described.tokenizer_dir)
 
 
 def load_m3(
@@ -163,7 +168,7 @@ def load_m3(
         )
     config = M3Config.from_dict(checkpoint.config) if checkpoint.config else m3_sizes(checkpoint.shapes)
     model = _assemble(lambda: M3Model(config), checkpoint, ("encoder.", "decoder."), dtype, device)
-    return Loaded(model, config, None, identity(checkpoint.path))
+    return Loaded(checkpoint.path, model, config, None)
 
 
 def save_safetensors(
@@ -287,7 +292,7 @@ def _describe(checkpoint: Checkpoint, text_model: str | os.PathLike[str] | None)
             tokenizer_dir = Path(stated) if Path(stated).is_dir() else stated
         elif checkpoint.config is None:
             tokenizer_dir = RELEASED_TEXT_MODEL
-    return Described(path, config, tokenizer_dir, identity(path), checkpoint.info)
+    return Described(path, config, tokenizer_dir, checkpoint.info)
 
 
 def _assemble(
