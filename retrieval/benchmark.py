@@ -31,7 +31,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the script; return its exit code."""
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.render_midi and args.name != "wikimtx":
+        parser.error("--render_midi is for wikimtx only.")
     from clamp3.datasets import wikimtx
     from clamp3.datasets.retrieval import open_benchmark
     from clamp3.jobs.atomic import write_text

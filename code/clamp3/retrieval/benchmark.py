@@ -51,17 +51,19 @@ class Report:
         """Return our row below the published ones, table by table, and then all tasks in full."""
         ours = {(self.benchmark, score.task): score.metrics["mrr"] for score in self.scores}
         parts = [as_text(table.with_row(f"{self.model}, here", ours)) for table in tables("retrieval", self.benchmark)]
-        lines = [
-            f"{'this run':24}{'queries':>8}{'refs':>7}{'MRR':>8}{'95 %':>17}{'Hit@1':>8}{'Hit@10':>8}{'chance':>8}"
-        ]
+        lines = [_line("this run", "queries", "refs", "MRR", "95 %", "Hit@1", "Hit@10", "chance")]
         for score in self.scores:
             m = score.metrics
             between = "{:.4f} to {:.4f}".format(*score.intervals_95["mrr"])
-            lines.append(
-                f"{score.task:24}{m['queries']:8.0f}{m['references']:7.0f}{m['mrr']:8.4f}{between:>17}"
-                f"{m['hit@1']:8.4f}{m['hit@10']:8.4f}{m['chance_mrr']:8.4f}"
-            )
+            figures = (f"{m[name]:.4f}" for name in ("hit@1", "hit@10", "chance_mrr"))
+            counts = (f"{m[name]:.0f}" for name in ("queries", "references"))
+            lines.append(_line(score.task, *counts, f"{m['mrr']:.4f}", between, *figures))
         return "\n\n".join([*parts, "\n".join(lines)])
+
+
+def _line(name: str, *figures: str) -> str:
+    widths = (8, 8, 9, 18, 9, 9, 9)
+    return f"{name:26}" + "".join(map(str.rjust, figures, widths))
 
 
 def run_benchmark(benchmark: Benchmark, model: Clamp3, *, name: str, both: bool = False) -> Report:
@@ -112,9 +114,8 @@ def score(name: str, queries: Side, references: Side, vectors: dict[Source, np.n
     DataError
         If nothing is left.
     """
-    asking, asked = (
-        [(key, vectors[source]) for key, source in side if source in vectors] for side in (queries, references)
-    )
+    asking = [(key, vectors[source]) for key, source in queries if source in vectors]
+    asked = [(key, vectors[source]) for key, source in references if source in vectors]
     pairing = match([key for key, _ in asking], [key for key, _ in asked])
     if not len(pairing.pairs):
         raise DataError(f"{name}: no query has a reference with a vector.")
