@@ -79,7 +79,7 @@ class MakeRecords:
         draft = await talk.ask(self._first(record, query, results), Draft, Draft.draft_problem)
         if not draft.usable:
             raise RefusedError(f"the results do not carry a record: {draft.reason or 'no reason given'}")
-        made = {
+        made: dict[str, Any] = {
             "id": str(record.get("id") or item.name),
             "title": draft.title,
             "artists": draft.artists,

@@ -1,0 +1,83 @@
+"""Figures of a text collection: its languages, its countries, the lengths of its fields."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clamp3.errors import ConfigError
+from clamp3.jobs.atomic import write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from clamp3.metadata.check import TextStatistics
+
+SHOWN = 40  # bars; the rest is one bar
+
+
+def draw(statistics: TextStatistics, folder: Path) -> list[Path]:
+    """Write ``languages.png``, ``regions.png`` and ``lengths.png``; return those for which there are data.
+
+    Raises
+    ------
+    ConfigError
+        If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure  # noqa: F401
+    except ImportError:
+        raise ConfigError("plots need matplotlib: pip install 'clamp3[eval]'.") from None
+    kinds = {kind: count for kind, count in statistics.languages.items() if count}
+    figures = {
+        "languages": _bars(kinds, "language of the texts") if kinds else None,
+        "regions": _bars({"": statistics.regions}, "region") if statistics.regions else None,
+        "lengths": _histograms(statistics.n_bytes) if statistics.n_bytes else None,
+    }
+    written = []
+    for name, figure in figures.items():
+        if figure is not None:
+            stream = io.BytesIO()
+            figure.savefig(stream, format="png", dpi=120, bbox_inches="tight")
+            write_bytes(folder / f"{name}.png", stream.getvalue(), durable=False)
+            written.append(folder / f"{name}.png")
+    return written
+
+
+def _bars(counts: dict[str, Counter[str]], label: str) -> Figure:
+    from matplotlib.figure import Figure
+
+    total: Counter[str] = sum(counts.values(), Counter())
+    names = [name for name, _ in sorted(total.items(), key=lambda row: (-row[1], row[0]))]
+    rest = names[SHOWN:]
+    rows = names[:SHOWN] + ([f"{len(rest)} others"] if rest else [])
+    figure = Figure(figsize=(7, 0.22 * len(rows) + 1))
+    axes = figure.add_subplot()
+    left = [0] * len(rows)
+    for kind, count in counts.items():
+        widths = [count[name] for name in names[:SHOWN]] + ([sum(count[name] for name in rest)] if rest else [])
+        axes.barh(rows, widths, left=left, label=kind or None)
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    axes.invert_yaxis()
+    axes.set_xlabel("records")
+    axes.set_title(label)
+    if len(counts) > 1:
+        axes.legend()
+    return figure
+
+
+def _histograms(n_bytes: dict[str, Counter[int]]) -> Figure:
+    from matplotlib.figure import Figure
+
+    n_columns = min(3, len(n_bytes))
+    n_rows = -(-len(n_bytes) // n_columns)
+    figure = Figure(figsize=(3.4 * n_columns, 2.1 * n_rows), layout="constrained")
+    for at, (name, lengths) in enumerate(n_bytes.items(), 1):
+        axes = figure.add_subplot(n_rows, n_columns, at)
+        axes.hist(list(lengths), weights=list(lengths.values()), bins=40)
+        axes.set_title(name, fontsize=9)
+        axes.set_xlabel("bytes", fontsize=8)
+        axes.tick_params(labelsize=7)
+    return figure
