@@ -1,4 +1,4 @@
-"""Make the mini model from pip packages: data, tokenizer, pre-training, alignment with scores, with sound, numbers.
+r"""Make the mini model from pip packages: data, tokenizer, pre-training, alignment with scores, with sound, numbers.
 
 About 90 minutes on two cores (sound needs Debian's fluidsynth and fluid-soundfont-gm):
     python code/recipes/mini/run.py --work_dir runs/mini
@@ -7,7 +7,8 @@ Without an audio tower, and without fluidsynth:
 With OpenScore Lieder as further training data; the result also goes into the package:
     python code/recipes/mini/run.py --work_dir runs/mini --lieder DIR --install
 A quick trial:
-    python code/recipes/mini/run.py --work_dir runs/try --limit 400 --m3_steps 20 --clamp3_steps 40 --audio_steps 20
+    python code/recipes/mini/run.py --work_dir runs/try --limit 400 --m3_steps 20 --clamp3_steps 40 \
+        --restart_steps 10 --audio_steps 20
 
 A finished step is not done again; an interrupted one goes on where it was. WORK_DIR/run.json holds the time of each
 step, WORK_DIR/export/ the result, WORK_DIR/evaluation.json its numbers.
@@ -43,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, help="take only about so many pieces, for a trial")
     parser.add_argument("--m3_steps", type=int, default=1200, help="of M3 pre-training (default: %(default)s)")
     parser.add_argument("--clamp3_steps", type=int, default=450, help="of text with scores (default: %(default)s)")
+    parser.add_argument("--restart_steps", type=int, default=260, help="of more of it (default: %(default)s)")
     parser.add_argument("--audio_steps", type=int, default=600, help="of text with sound (default: %(default)s)")
     parser.add_argument("--install", action="store_true", help="copy the result to code/clamp3/models/mini")
     return parser
@@ -71,32 +73,42 @@ def precision() -> str:
 
 def clamp3_flags(work: Path, steps: int, *, from_m3: bool) -> list[str]:
     """Return the flags of alignment; the symbolic tower starts from M3 or at random."""
-    start = (
-        ["--init", str(work / "m3/best.safetensors")]
-        if from_m3
-        else ["--width", "256", "--n_layers", "4", "--n_heads", "4"]
-    )
+    sizes = ["--width", "256", "--n_layers", "4", "--n_heads", "4"]
+    start = ["--init", str(work / "m3/best.safetensors")] if from_m3 else sizes
+    return [
+        *_pairs(work, "clamp3"), *start, "--max_patches", "128", "--text_from_scratch", "--hidden_size", "256",
+        "--learning_rate", "6e-4", "--warmup_steps", "30", "--epochs", "20", "--max_steps", f"{steps}",
+        "--mixed_precision", precision(), *_COMMON,
+    ]  # fmt: skip
+
+
+def restart_flags(work: Path, steps: int) -> list[str]:
+    """Return the flags of more alignment: a warm restart of the schedule (arXiv 1608.03983)."""
+    return [
+        *_pairs(work, "restart"), "--init", str(work / "clamp3/best.safetensors"), "--max_patches", "128",
+        "--pack", str(work / "clamp3/pack"), "--hidden_size", "256", "--learning_rate", "4e-4", "--warmup_steps", "15",
+        "--epochs", "20", "--max_steps", f"{steps}", "--mixed_precision", precision(), *_COMMON,
+        "--seed", f"{SEED + 1}",
+    ]  # fmt: skip
+
+
+def _pairs(work: Path, name: str) -> list[str]:
+    """Return the flags all alignments have in common."""
     return [
         "--train_jsonl", str(work / "data/train.jsonl"), "--eval_jsonl", str(work / "data/valid.jsonl"),
-        "--out", str(work / "clamp3"), *start, "--max_patches", "128",
-        "--text_model", str(work / "text"), "--text_from_scratch", "--hidden_size", "256", "--text_length", "96",
-        "--batch_size", "128", "--learning_rate", "6e-4", "--warmup_steps", "30", "--standardise",
-        "--logit_scale", "14", "--line_keep", "0.4",
-        "--max_steps", f"{steps}", "--mixed_precision", precision(), "--epochs", "20", *_COMMON,
+        "--out", str(work / name), "--text_model", str(work / "text"), "--text_length", "96",
+        "--batch_size", "128", "--standardise", "--logit_scale", "14", "--line_keep", "0.4",
     ]  # fmt: skip
 
 
 def audio_flags(work: Path, steps: int) -> list[str]:
     """Return the flags of the stage that gives the model ears; text and scores stay as they are."""
     return [
-        "--train_jsonl", str(work / "data/train.jsonl"), "--eval_jsonl", str(work / "data/valid.jsonl"),
-        "--out", str(work / "audio"), "--init", str(work / "clamp3/best.safetensors"),
-        "--text_model", str(work / "text"), "--text_length", "96", "--freeze_text",
+        *_pairs(work, "audio"), "--init", str(work / "restart/best.safetensors"), "--freeze_text", "--max_bad", "1",
         "--front_end", "mel", "--audio_width", "192", "--audio_layers", "2", "--audio_heads", "3",
         "--audio_feed_forward", "512", "--audio_channels", "192",
-        "--batch_size", "128", "--learning_rate", "1e-3", "--warmup_steps", "30", "--standardise",
-        "--logit_scale", "14", "--line_keep", "0.4", "--max_bad", "1",
-        "--max_steps", f"{steps}", "--mixed_precision", "no", "--epochs", "60", *_COMMON,
+        "--learning_rate", "1e-3", "--warmup_steps", "30", "--epochs", "60", "--max_steps", f"{steps}",
+        "--mixed_precision", "no", *_COMMON,
     ]  # fmt: skip
 
 
@@ -131,7 +143,7 @@ def export(work: Path) -> None:
     from clamp3.errors import DataError
     from clamp3.models.weights import describe, load_model, save_safetensors
 
-    best = work / ("audio" if (work / "audio").exists() else "clamp3") / "best.safetensors"
+    best = work / ("audio" if (work / "audio").exists() else "restart") / "best.safetensors"
     loaded = load_model(best, towers=describe(best).config.towers, text_model=work / "text")
     out = work / "export"
     out.mkdir(parents=True, exist_ok=True)
@@ -168,6 +180,7 @@ def steps(args: argparse.Namespace) -> dict[str, Callable[[], None]]:
         "clamp3": lambda: call(
             "train_clamp3_symbolic.py", *clamp3_flags(work, args.clamp3_steps, from_m3=args.m3_steps > 0)
         ),
+        "restart": lambda: call("train_clamp3_symbolic.py", *restart_flags(work, args.restart_steps)),
         "sound": lambda: call("recipes/mini/render.py", *data),
         "audio": lambda: call("train_clamp3_audio.py", *audio_flags(work, args.audio_steps)),
         "export": lambda: export(work),
@@ -195,7 +208,9 @@ def read_state(path: Path, args: argparse.Namespace) -> dict[str, Any]:
     """
     from clamp3.errors import ConfigError
 
-    settings = {name: getattr(args, name) for name in ("limit", "m3_steps", "clamp3_steps", "audio_steps")}
+    settings = {
+        name: getattr(args, name) for name in ("limit", "m3_steps", "clamp3_steps", "restart_steps", "audio_steps")
+    }
     settings["lieder"] = str(args.lieder) if args.lieder else None
     if not path.exists():
         return {"settings": settings, "seconds": {}}
