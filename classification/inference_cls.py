@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     from clamp3.jobs.atomic import write_text
     from clamp3.probe.checkpoint import load_probe
     from clamp3.probe.predict import predict_folder
-    from clamp3.probe.report import say
+    from clamp3.retrieval.evaluation import say
 
     probe = load_probe(args.weights)
     answers, problems = predict_folder(probe, args.folder, partial(open_model, args), threshold=args.threshold)
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         answers = {name: answer["label"] for name, answer in answers.items()}
     write_text(args.output, json.dumps(answers, ensure_ascii=False, indent=1) + "\n")
     print(f"{len(answers)} files: {args.output}")
-    say(problems)
+    say([f"left out: {name}: {reason}" for name, reason in problems])
     return EXIT_SOME_FAILED if problems else EXIT_OK
 
 

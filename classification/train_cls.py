@@ -36,8 +36,9 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from clamp3.jobs.atomic import write_text
     from clamp3.probe.checkpoint import check_replaceable, save_probe
-    from clamp3.probe.report import as_plain, as_text, draw, need_eval, say
+    from clamp3.probe.report import as_plain, as_text, draw, need_eval
     from clamp3.probe.train import train
+    from clamp3.retrieval.evaluation import say
 
     need_eval("sklearn", "scores of a probe")
     check_replaceable(args.output)
@@ -48,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         draw(runs, args.report)
         write_text(args.report / "report.json", json.dumps(result, ensure_ascii=False, indent=1) + "\n")
     print(json.dumps(result, ensure_ascii=False, indent=2) if args.json else as_text(runs))
-    say(data.problems, written=args.output)
+    say([f"probe written to {args.output}", *(f"left out: {name}: {reason}" for name, reason in data.problems)])
     return EXIT_SOME_FAILED if data.problems else EXIT_OK
 
 

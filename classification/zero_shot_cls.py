@@ -38,18 +38,18 @@ def main(argv: list[str] | None = None) -> int:
     """Run the script; return its exit code."""
     args = build_parser().parse_args(argv)
     from clamp3.jobs.atomic import write_text
-    from clamp3.probe.report import say
     from clamp3.probe.zero_shot import TEMPLATES, answer_folder, as_lines, prompts_for, read_prompts
+    from clamp3.retrieval.evaluation import say
 
     templates = args.templates or TEMPLATES
     classes = read_prompts(args.prompts) if args.prompts else prompts_for(args.classes, templates)
-    axes = [tuple(prompts_for(ends, templates).values()) for ends in args.axis]
+    axes = [prompts_for(ends, templates) for ends in args.axis]
     result, problems = answer_folder(args.folder, open_model(args), classes, axes, labels=args.labels)
     text = json.dumps(result, ensure_ascii=False, indent=1)
     if args.output:
         write_text(args.output, text + "\n")
     print(text if args.json else as_lines(result))
-    say(problems)
+    say([f"left out: {name}: {reason}" for name, reason in problems])
     return EXIT_SOME_FAILED if problems else EXIT_OK
 
 

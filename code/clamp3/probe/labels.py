@@ -9,16 +9,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
+from clamp3.datasets.labelled import Label
 from clamp3.datasets.source import read_csv
 from clamp3.errors import DataError, FormatError
 from clamp3.jobs.walk import printable
 from clamp3.probe.config import Task
-
-Label: TypeAlias = str | tuple[str, ...] | tuple[float, ...]
 
 
 @dataclass(frozen=True)

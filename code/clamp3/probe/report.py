@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from clamp3.errors import ConfigError
-from clamp3.jobs.walk import printable
 from clamp3.probe import metrics
 from clamp3.probe.train import Run, summary
 
@@ -77,14 +75,6 @@ def draw(runs: Sequence[Run], folder: Path) -> list[Path]:
     if runs[0].probe.config.task == "multiclass":
         written.append(_draw_confusion(runs[0], folder / "confusion.png"))
     return written
-
-
-def say(problems: Sequence[tuple[str, str]], *, written: Path | None = None) -> None:
-    """Print on stderr where the probe is, and the files that were left out."""
-    if written is not None:
-        print(f"probe written to {printable(written)}", file=sys.stderr)
-    for name, reason in problems:
-        print(f"left out: {name}: {reason}", file=sys.stderr)
 
 
 def need_eval(module: str, purpose: str) -> None:

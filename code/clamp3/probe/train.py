@@ -221,9 +221,7 @@ def train_and_judge(
         "n_train": len(split.train),
         "n_valid": len(split.valid),
         "n_judged": len(split.test),
-        "n_of_untrained_classes": int((~targets["test"].values.any(axis=1)).sum())
-        if config.task == "multiclass"
-        else 0,
+        "n_of_untrained_classes": untrained,
         "scores": metrics.evaluate(config.task, y["test"], outputs, classes, keys=keys),
     }
     moments = tuple(map(float, offset)), tuple(map(float, scale))

@@ -87,9 +87,7 @@ def read_prompts(path: Path) -> dict[str, list[str]]:
     return prompts
 
 
-def judge(
-    vectors: np.ndarray, model: Clamp3, classes: Prompts, axes: Sequence[tuple[Sequence[str], Sequence[str]]] = ()
-) -> Judged:
+def judge(vectors: np.ndarray, model: Clamp3, classes: Prompts, axes: Sequence[Prompts] = ()) -> Judged:
     """Compare vectors with classes and axes.
 
     Parameters
@@ -100,22 +98,24 @@ def judge(
         Encodes the prompts.
     classes : mapping
         Prompts of each class; may be empty if there are axes.
-    axes : sequence of (sequence of str, sequence of str)
-        Prompts of both ends of each axis; the first prompt names the end.
+    axes : sequence of mapping
+        Prompts of both ends of each axis, two entries each.
 
     Raises
     ------
     DataError
         If the vectors have another width than the model's, or a prompt cannot be encoded.
     """
-    ends = [list(end) for axis in axes for end in axis]
+    if any(len(axis) != 2 for axis in axes):
+        raise ConfigError("an axis has two ends.")
+    ends = [prompts for axis in axes for prompts in axis.values()]
     directions = class_vectors(model, [*classes.values(), *ends])  # (C + 2 A, D)
     if vectors.shape[1] != directions.shape[1]:
         raise DataError(f"the files' vectors have width {vectors.shape[1]}, the model's {directions.shape[1]}.")
     cosines = unit_rows(vectors) @ directions.T
     n = len(classes)
     places = cosines[:, n::2] - cosines[:, n + 1 :: 2]
-    names = tuple(f"{first[0]} - {second[0]}" for first, second in axes)
+    names = tuple(" - ".join(axis) for axis in axes)
     return Judged(tuple(classes), names, cosines[:, :n], places)
 
 
@@ -123,7 +123,7 @@ def answer_folder(
     folder: Path,
     model: Clamp3,
     classes: Prompts,
-    axes: Sequence[tuple[Sequence[str], Sequence[str]]] = (),
+    axes: Sequence[Prompts] = (),
     *,
     labels: str | None = None,
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:

@@ -1,0 +1,65 @@
+"""Run a published benchmark of classification and print the result below the published rows.
+
+    python classification/benchmark.py vgmidi --data data/vgmidi --model mini
+    python classification/benchmark.py wikimtx --data data/wikimt-x --model saas --json result.json
+    python classification/benchmark.py gtzan --data data/gtzan --model saas --grid
+    python classification/benchmark.py mtt --data data/mtt --features features/mtt
+
+Names: wikimt, vgmidi, pianist8, wikimtx (linear probe; published protocol, and one that chooses the epoch by a
+validation set), mtt, gs, gtzan, emo, nsynth, vocalset, jamendo (MARBLE's head and official splits). --data is the
+folder of the data set as it is distributed; what is missing there is said with its address and licence, and what can
+be run without it is run. Vectors are kept by content. docs/tables has a page for every published table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from functools import partial
+from pathlib import Path
+
+from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of this script."""
+    parser = parser_for(__doc__)
+    parser.add_argument("name", help="which benchmark")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
+    parser.add_argument("--tasks", nargs="+", default=[], help="some of its tasks (default: all)")
+    parser.add_argument("--features", type=Path, metavar="DIR", help="global vectors by id, in place of encoding")
+    parser.add_argument("--seeds", type=int, default=5, help="probes per task (default: %(default)s)")
+    parser.add_argument("--num_epochs", type=int, help="in place of the protocol's")
+    parser.add_argument("--grid", action="store_true", help="MARBLE: try its rates, judge the best by validation")
+    parser.add_argument("--floor", action="store_true", help="add a row of full-size random weights")
+    parser.add_argument("--render_midi", action="store_true", help="wikimt, wikimtx: write midi/ from the lead sheets")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result, published rows included")
+    return add_model_flags(parser)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the script; return its exit code."""
+    args = build_parser().parse_args(argv)
+    from clamp3.datasets.classification import open_benchmark, render_midi
+    from clamp3.jobs.atomic import write_text
+    from clamp3.probe.benchmark import run_benchmark, run_floor
+    from clamp3.probe.report import need_eval
+    from clamp3.retrieval.evaluation import say
+
+    need_eval("sklearn", "scores of a probe")
+    unplayed = render_midi(args.name, args.data) if args.render_midi else []
+    benchmark = open_benchmark(args.name, args.data, args.tasks)
+    options = {"n_seeds": args.seeds, "grid": args.grid, "num_epochs": args.num_epochs}
+    report = run_benchmark(benchmark, partial(open_model, args), name=args.model, features=args.features, **options)
+    report.failures += unplayed
+    if args.floor:
+        report.add(run_floor(benchmark, cached=not args.no_cache, **options))
+    print(report.as_text())
+    if args.json:
+        write_text(args.json, json.dumps(report.as_dict(), ensure_ascii=False, indent=1) + "\n")
+    say([*report.remarks(), *([benchmark.dataset.how_to_get()] if benchmark.missing else [])])
+    return EXIT_SOME_FAILED if report.failures else EXIT_OK
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

@@ -1,0 +1,50 @@
+"""MTG-Jamendo: 55,000 full tracks with tags of genre, instrument, mood and theme, and the 50 most frequent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+from clamp3.datasets.labelled import Example, Part, recording, without_suffix
+from clamp3.datasets.source import Dataset, read_csv
+
+SUBSETS = {"genre": "genre", "instrument": "instrument", "mood": "moodtheme", "top50": "top50tags"}
+_PARTS: dict[str, Part] = {"train": "train", "validation": "valid", "test": "test"}
+
+JAMENDO = Dataset(
+    "jamendo",
+    "MTG-Jamendo",
+    "https://github.com/MTG/mtg-jamendo-dataset",
+    "metadata CC BY-NC-SA 4.0, recordings Creative Commons, by track",
+    "data/splits/split-0/autotagging_<subset>-<part>.tsv    subsets genre instrument moodtheme top50tags\n"
+    "audio-low/NN/<id>.low.mp3                              raw_30s/audio-low; or audio/NN/<id>.mp3, raw_30s/audio",
+)
+
+
+def read(root: Path, subset: str) -> list[Example]:
+    """Return the tracks of a subset in split 0.
+
+    Parameters
+    ----------
+    root : Path
+    subset : {"genre", "instrument", "mood", "top50"}
+
+    Raises
+    ------
+    ConfigError
+        If a table is missing.
+    """
+    folders = [root / name for name in ("raw_30s/audio-low", "audio-low", "raw_30s/audio", "audio", ".")]
+    folder = next((path for path in folders if path.is_dir()), root)
+    examples = []
+    for name, part in _PARTS.items():
+        path = JAMENDO.need(root, f"data/splits/split-0/autotagging_{SUBSETS[subset]}-{name}.tsv")
+        for row in read_csv(path, "PATH", "TAGS", delimiter="\t"):
+            # Tags fill as many columns as there are; the reader keeps those beyond the header under None.
+            more = cast("dict[str | None, list[str]]", row).get(None, [])
+            tags = tuple(tag.strip() for tag in (row["TAGS"], *more) if tag.strip())
+            relative = row["PATH"]
+            low = f"{without_suffix(relative)}.low.mp3"
+            source = recording(folder, low) or recording(folder, relative)
+            examples.append(Example(without_suffix(relative), source, tags, part))
+    return examples

@@ -1,0 +1,74 @@
+"""What the labelled data sets share: an example, and finding its recording on the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from clamp3.formats import SUFFIXES, Kind, kind_of
+from clamp3.inputs import Source, modality_of
+
+Label: TypeAlias = str | tuple[str, ...] | tuple[float, ...]
+Part: TypeAlias = Literal["train", "valid", "test", ""]
+
+_AUDIO_SUFFIXES = tuple(suffix for suffix, kind in SUFFIXES.items() if modality_of(kind) == "audio")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One item of a data set.
+
+    Attributes
+    ----------
+    id : str
+        Its path in the data set without suffix, or its number; stored vectors are found by it.
+    source : Source or None
+        What is encoded; None where the file is absent.
+    label : str, tuple of str or tuple of float
+        Class, tags or values.
+    part : {"train", "valid", "test", ""}
+        Empty where the data set has no official split.
+    """
+
+    id: str
+    source: Source | None
+    label: Label
+    part: Part = ""
+
+
+def recording(folder: Path, relative: str) -> Source | None:
+    """Return a recording, or what stands for it under the same name: another audio format, or features (``.npy``).
+
+    Parameters
+    ----------
+    folder : Path
+        Of the recordings.
+    relative : str
+        Path in it, with the suffix of the distribution.
+    """
+    path = folder / relative
+    for candidate in (path, *(path.with_suffix(suffix) for suffix in (".npy", *_AUDIO_SUFFIXES))):
+        if candidate.is_file():
+            return Source(kind_of(candidate) or Kind.AUDIO, relative, path=candidate)
+    return None
+
+
+def without_suffix(relative: str) -> str:
+    """Return a path without what follows the last dot of its name."""
+    folder, slash, name = relative.rpartition("/")
+    return f"{folder}{slash}{name.rpartition('.')[0] or name}"
+
+
+def drawn(ids: Sequence[str], seed: int, *shares: tuple[Part, float], rest: Part = "train") -> dict[str, Part]:
+    """Return a part for every id, drawn at random: the first share of all, the next of what remains, and so on."""
+    left = np.random.default_rng(seed).permutation(sorted(ids)).tolist()
+    parts: dict[str, Part] = {}
+    for part, share in shares:
+        n_taken = round(share * len(left))
+        parts |= dict.fromkeys(left[:n_taken], part)
+        left = left[n_taken:]
+    return parts | dict.fromkeys(left, rest)

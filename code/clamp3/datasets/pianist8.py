@@ -1,0 +1,49 @@
+"""Pianist8: 411 piano pieces in MIDI by eight composers of popular music."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clamp3.datasets.labelled import Example, without_suffix
+from clamp3.datasets.source import Dataset
+from clamp3.errors import DataError
+from clamp3.formats import Kind
+from clamp3.inputs import Source
+from clamp3.jobs.walk import printable, walk
+
+PIANIST8 = Dataset(
+    "pianist8",
+    "Pianist8",
+    "https://zenodo.org/records/5089279",
+    "see the record",
+    "midi/<composer>/*.mid        411 pieces\n"
+    "abc/<composer>/<name>.*      the same pieces as scores, where you have them (published: ABC)",
+)
+
+
+def read(root: Path) -> list[Example]:
+    """Return the pieces; the composer is the folder.
+
+    Raises
+    ------
+    ConfigError
+        If the MIDI folder is missing.
+    DataError
+        If it holds no folder with MIDI files.
+    """
+    folder = PIANIST8.need(root, "midi")
+    examples = [
+        Example(without_suffix(str(f.relative)), Source(f.kind, str(f.relative), path=f.path), f.relative.parts[0])
+        for f in walk(folder, {Kind.MIDI, Kind.MTF}).files
+        if len(f.relative.parts) > 1
+    ]
+    if not examples:
+        raise DataError(f"{printable(folder)} has no MIDI files in folders. {PIANIST8.how_to_get()}")
+    return examples
+
+
+def scores(root: Path, examples: list[Example]) -> list[Example]:
+    """Return the same examples with their files of the ``abc`` folder; without one where there is none."""
+    found = walk(root / "abc").files if (root / "abc").is_dir() else []
+    files = {without_suffix(str(f.relative)): Source(f.kind, str(f.relative), path=f.path) for f in found}
+    return [Example(e.id, files.get(e.id), e.label, e.part) for e in examples]

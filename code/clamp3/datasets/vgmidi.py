@@ -1,0 +1,70 @@
+"""VGMIDI: piano arrangements of video game music with signs of valence and arousal, four emotions.
+
+The labels are those of phrases. Where ``labelled/phrases`` is there its 204 files are read; the distribution has the
+whole pieces in ``labelled/midi``, of which 197 have one label: three pieces have phrases with different ones, and four
+files have none.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from clamp3.datasets.labelled import Example
+from clamp3.datasets.source import Dataset, files_by_key, read_csv, stem
+from clamp3.errors import FormatError
+from clamp3.jobs.walk import printable
+
+# By (valence, arousal); the names are the authors'.
+EMOTIONS = {("1", "1"): "happy", ("-1", "1"): "angry", ("-1", "-1"): "sad", ("1", "-1"): "calm"}
+
+VGMIDI = Dataset(
+    "vgmidi",
+    "VGMIDI",
+    "https://github.com/lucasnfe/vgmidi",
+    "none stated",
+    "vgmidi_labelled.csv       204 rows: midi, valence, arousal\n"
+    "labelled/midi/*.mid       204 pieces\n"
+    "labelled/phrases/*.mid    the labelled phrases, where you have them\n"
+    "abc/<name of the MIDI>.*  the same pieces as scores, where you have them (published: ABC)",
+)
+
+
+def read(root: Path) -> tuple[list[Example], list[tuple[str, str]]]:
+    """Return the labelled pieces, or phrases, and the files and rows that are left out with the reason.
+
+    Raises
+    ------
+    ConfigError
+        If the table or the MIDI files are missing.
+    FormatError
+        If a sign is neither 1 nor -1.
+    """
+    path = VGMIDI.need(root, "vgmidi_labelled.csv")
+    emotions: dict[str, set[str]] = {}
+    phrases = (root / "labelled" / "phrases").is_dir()
+    for number, row in enumerate(read_csv(path, "midi", "valence", "arousal"), start=2):
+        signs = row["valence"].strip(), row["arousal"].strip()
+        if signs not in EMOTIONS:
+            raise FormatError(f"{printable(path)}:{number} has the signs {signs}; they are 1 or -1.")
+        name = PurePosixPath(row["midi"]).stem  # of a phrase: the piece's name and _0, _1 …
+        emotions.setdefault(name if phrases else name.rpartition("_")[0], set()).add(EMOTIONS[signs])
+    folder = root / "labelled" / "phrases" if phrases else VGMIDI.need(root, "labelled/midi")
+    files = files_by_key(folder, stem, "symbolic")
+    problems = [
+        (f"{name}.mid", f"its phrases are {' and '.join(sorted(found))}: no one label")
+        for name, found in emotions.items()
+        if len(found) > 1
+    ]
+    problems += [
+        (source.name, "no row of the table has its name") for name, source in files.items() if name not in emotions
+    ]
+    examples = [
+        Example(name, files.get(name), next(iter(found))) for name, found in emotions.items() if len(found) == 1
+    ]
+    return sorted(examples, key=lambda example: example.id), sorted(problems)
+
+
+def scores(root: Path, examples: list[Example]) -> list[Example]:
+    """Return the same examples with their files of the ``abc`` folder; without one where there is none."""
+    files = files_by_key(root / "abc", stem, "symbolic") if (root / "abc").is_dir() else {}
+    return [Example(e.id, files.get(e.id), e.label, e.part) for e in examples]

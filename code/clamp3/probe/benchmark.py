@@ -1,0 +1,272 @@
+"""Run the tasks of a classification benchmark: inputs encoded once, a probe per seed, published rows beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clamp3.datasets.classification import Benchmark, Task
+from clamp3.datasets.labelled import Example, without_suffix
+from clamp3.datasets.published import as_text, tables
+from clamp3.errors import ConfigError, DataError
+from clamp3.inputs import modality_of
+from clamp3.probe import recipes, splits
+from clamp3.probe.config import ProbeConfig
+from clamp3.probe.splits import Split
+from clamp3.probe.train import Labelled, Run, summary, train_and_judge
+from clamp3.retrieval.vectors import encode, vectors_of
+
+if TYPE_CHECKING:
+    from clamp3.embed import Clamp3
+
+PUBLISHED, VALIDATED, MARBLE = "published protocol", "epoch by validation", "MARBLE's protocol"
+_VALID_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean and deviation of a task's scores over seeds, for one model and protocol; ``runs`` has those of each seed."""
+
+    model: str
+    protocol: str
+    task: str
+    summary: dict[str, dict[str, float]]
+    runs: list[dict[str, Any]]
+    config: dict[str, Any]
+
+
+@dataclass
+class Report:
+    """What came of a benchmark."""
+
+    benchmark: str
+    scores: list[Score] = field(default_factory=list)
+    not_run: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report for JSON, the published tables with it."""
+        return {**asdict(self), "published": [asdict(table) for table in tables("classification", self.benchmark)]}
+
+    def add(self, other: Report) -> None:
+        """Take over the scores of another model on the same tasks, and what went wrong with it."""
+        self.scores += other.scores
+        self.not_run += [reason for reason in other.not_run if reason not in self.not_run]
+        self.failures += other.failures
+
+    def remarks(self) -> list[str]:
+        """Return what has to be said beside the scores."""
+        left_out = [f"left out: {name}: {reason}" for name, reason in dict.fromkeys(self.failures)]
+        return [*(f"note: {note}" for note in self.notes), *(f"not there: {part}" for part in self.not_run), *left_out]
+
+    def as_text(self) -> str:
+        """Return our rows below the published ones, table by table."""
+        parts = []
+        for table in tables("classification", self.benchmark):
+            for label, means, deviations in self._rows():
+                table = table.with_row(label, means)
+                if deviations:
+                    table = table.with_row(f"  ± deviation ({label})", deviations)
+            parts.append(as_text(table))
+        return "\n\n".join([*parts, "\n".join(self._lines())])
+
+    def _rows(self) -> list[tuple[str, dict[tuple[str, str], float], dict[tuple[str, str], float]]]:
+        rows: dict[str, tuple[dict[tuple[str, str], float], dict[tuple[str, str], float]]] = {}
+        for score in self.scores:
+            n_seeds = len(score.runs)
+            label = f"{score.model}, {score.protocol}" + (f", {n_seeds} seeds" if n_seeds > 1 else "")
+            means, deviations = rows.setdefault(label, ({}, {}))
+            for name, value in score.summary.items():
+                key = (self.benchmark, f"{score.task} {name}")
+                means[key] = value["mean"]
+                if n_seeds > 1:
+                    deviations[key] = value["deviation"]
+        return [(label, *row) for label, row in rows.items()]
+
+    def _lines(self) -> list[str]:
+        lines = ["this run"]
+        for score in self.scores:
+            first = score.runs[0]
+            counts = f"{first['n_train']}, {first['n_valid']} and {first['n_judged']} examples, {len(score.runs)} seeds"
+            figures = ", ".join(f"{k} {v['mean']:.4f} ± {v['deviation']:.4f}" for k, v in score.summary.items())
+            lines.append(f"  {score.model}, {score.task}, {score.protocol}: {figures} ({counts})")
+        return lines
+
+
+def run_benchmark(
+    benchmark: Benchmark,
+    model: Callable[[], Clamp3],
+    *,
+    name: str,
+    features: Path | None = None,
+    n_seeds: int = 5,
+    grid: bool = False,
+    num_epochs: int | None = None,
+) -> Report:
+    """Encode the examples of a benchmark, train probes and judge them.
+
+    Parameters
+    ----------
+    benchmark : Benchmark
+        From `clamp3.datasets.classification.open_benchmark`.
+    model : callable
+        Returns the model; not called if there are ``features``.
+    name : str
+        What the report calls the model.
+    features : Path, optional
+        Folder of global vectors under the examples' ids, in a folder per task or one for all.
+    n_seeds : int
+        Probes per task and protocol.
+    grid : bool
+        MARBLE's tasks: try its learning rates, judge the best on the validation set.
+    num_epochs : int, optional
+        In place of the protocol's.
+
+    Raises
+    ------
+    DataError
+        If no task can be run.
+    """
+    report = Report(benchmark.dataset.name, [], list(benchmark.missing), list(benchmark.notes))
+    vectors = _Stored(features) if features is not None else _Encoded(model(), benchmark.tasks)
+    for task in benchmark.tasks:
+        data, rows = vectors.labelled(task, report)
+        if data is None:
+            continue
+        for protocol, config, split_of in protocols(benchmark.dataset.name, task, rows, data.names):
+            if num_epochs is not None:
+                config = replace(config, num_epochs=num_epochs)
+            try:
+                runs = [
+                    _best(data, split_of(seed), replace(config, seed=seed), task, grid and protocol == MARBLE)
+                    for seed in range(config.seed, config.seed + n_seeds)
+                ]
+            except DataError as error:
+                report.not_run.append(f"{task.name}: {error}")
+                continue
+            facts = [{"seed": run.seed, **run.probe.info} for run in runs]
+            report.scores.append(Score(name, protocol, task.name, summary(runs), facts, config.to_plain()))
+    if not report.scores:
+        raise DataError(f"no task of {benchmark.dataset.title} can be run: {'; '.join(report.not_run)}")
+    return report
+
+
+SplitOf = Callable[[int], Split]
+
+
+def protocols(
+    benchmark: str, task: Task, examples: Sequence[Example], names: Sequence[str]
+) -> list[tuple[str, ProbeConfig, SplitOf]]:
+    """Return name, settings and split by seed of every protocol of a task."""
+    marble = recipes.marble(benchmark, task.name)
+    if marble is not None:
+        parts = {part: [row for row, example in enumerate(examples) if example.part == part] for part in _PARTS}
+        if not parts["train"] or not parts["test"]:
+            lacking = " and ".join(part for part in ("train", "test") if not parts[part])
+            raise DataError(f"{task.name}: no example of the part {lacking} has a vector.")
+        split = Split(*(np.asarray(rows, np.int64) for rows in parts.values()))
+        return [(MARBLE, marble, lambda _: split)]
+    return [
+        (PUBLISHED, recipes.RELEASED, lambda seed: splits.published_split(names, seed=seed)),
+        (VALIDATED, recipes.VALIDATED, lambda seed: splits.held_out(len(names), _VALID_SHARE, _VALID_SHARE, seed)),
+    ]
+
+
+_PARTS = ("train", "valid", "test")
+
+
+def _best(data: Labelled, split: Split, config: ProbeConfig, task: Task, grid: bool) -> Run:
+    if not grid or not len(split.valid):
+        return train_and_judge(data, split, config, classes=task.classes, keys=task.keys)
+    runs = [
+        train_and_judge(data, split, replace(config, learning_rate=rate), classes=task.classes, keys=task.keys)
+        for rate in recipes.RATES
+    ]
+    return max(runs, key=lambda run: max(epoch.score or -np.inf for epoch in run.history))
+
+
+class _Encoded:
+    """Vectors of the examples' sources by a model; every source is encoded once."""
+
+    def __init__(self, model: Clamp3, tasks: Sequence[Task]) -> None:
+        self._lacks = model.lacks
+        self._weights = model.identity
+        usable = [e.source for task in tasks for e in task.examples if e.source and not self._reason(e)]
+        self._vectors, self._failures = encode(usable, model)
+
+    def _reason(self, example: Example) -> str | None:
+        assert example.source is not None
+        return self._lacks(modality_of(example.source.kind))
+
+    def labelled(self, task: Task, report: Report) -> tuple[Labelled | None, list[Example]]:
+        """Return the examples of a task that have a vector; report the others."""
+        if reason := self._reason(task.examples[0]):
+            report.not_run.append(f"{task.name}: {reason}")
+            return None, []
+        report.failures += sorted(
+            (e.source.name, self._failures[e.source]) for e in task.examples if e.source in self._failures
+        )
+        rows = [e for e in task.examples if e.source in self._vectors]
+        if not rows:
+            report.not_run.append(f"{task.name}: no example has a vector.")
+            return None, []
+        values = np.stack([self._vectors[e.source] for e in rows if e.source is not None])
+        return _as_labelled(rows, values, (self._weights,), task), rows
+
+
+class _Stored:
+    """Vectors of a folder, by the examples' ids."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def labelled(self, task: Task, report: Report) -> tuple[Labelled | None, list[Example]]:
+        """Return the examples of a task that have a vector; report the others."""
+        folder = self._folder / task.name if (self._folder / task.name).is_dir() else self._folder
+        found = vectors_of(folder, _no_model)
+        by_id = {without_suffix(name): row for row, name in enumerate(found.names)}
+        rows = [e for e in task.examples if e.id in by_id]
+        absent = len(task.examples) - len(rows)
+        if absent:
+            first = next(e.id for e in task.examples if e.id not in by_id)
+            report.not_run.append(f"{task.name}: {folder} has no vector of {absent} examples, first {first}.npy.")
+        if not rows:
+            return None, []
+        values = found.values[[by_id[e.id] for e in rows]]
+        return _as_labelled(rows, values, tuple(sorted(found.weights)), task), rows
+
+
+def _no_model() -> Clamp3:
+    raise ConfigError("--features is a folder of global vectors; for other files leave it away and name a --model.")
+
+
+def _as_labelled(rows: list[Example], values: np.ndarray, weights: tuple[str, ...], task: Task) -> Labelled:
+    names = task.classes if task.kind == "regression" else ()
+    return Labelled([e.id for e in rows], values, [e.label for e in rows], weights, (), names)
+
+
+def run_floor(benchmark: Benchmark, *, cached: bool = True, **options: Any) -> Report:
+    """Run a benchmark with the published architecture and random weights: what the inputs' form alone tells.
+
+    The model has a symbolic and an audio tower; its weights are drawn with seed 0, so its vectors can be kept.
+    """
+    import torch
+
+    from clamp3.embed import Clamp3
+    from clamp3.jobs.cache import VectorCache
+    from clamp3.models.config import Clamp3Config
+    from clamp3.models.towers import Clamp3Model
+    from clamp3.models.weights import save_safetensors
+
+    config = replace(Clamp3Config.released(), text=None)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "random.safetensors"
+        save_safetensors(Clamp3Model(config, generator=torch.Generator().manual_seed(0)), config, path)
+        model = Clamp3(path, cache=VectorCache(None) if cached else None)
+        return run_benchmark(benchmark, lambda: model, name="random weights", **options)
