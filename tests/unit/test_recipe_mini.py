@@ -1,4 +1,3 @@
-import argparse
 import collections
 import io
 import json
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 
 from clamp3.errors import ConfigError, DataError, FormatError
-from recipes.mini import build_data, evaluate, heldout, pieces, records, scores, split, tokenizer, works
+from recipes.mini import build_data, evaluate, heldout, pieces, records, render, scores, split, tokenizer, works
 from recipes.mini import run as recipe
 from recipes.mini.lexicon import LANGUAGES, SCENE_OF, SCORING_OF, keys, word
 from recipes.mini.templates import TEMPLATES
@@ -305,6 +304,9 @@ class Oracle:
         vectors = np.array([self.of_item(item) for item in items], np.float32)
         return SimpleNamespace(vectors=vectors, errors=[None] * len(vectors))
 
+    def lacks(self, modality):
+        return None
+
 
 def data_folder(folder, rows):
     for name in ("abc", "mtf"):
@@ -347,12 +349,27 @@ def test_evaluation_gives_a_perfect_model_one_and_a_constant_model_nothing(tmp_p
     assert constant["ABC to MTF"]["mrr"] == pytest.approx(1 / 20)
     assert constant["zero-shot collection (en), ABC"]["balanced_accuracy"] == pytest.approx(1 / 4)
     assert "ABC to MTF" in evaluate.summary(found)
+    assert "audio to ABC" not in found  # there is no sound
+
+    with_sound = build_data.read_rows(tmp_path / "heldout.jsonl")
+    for record in with_sound:
+        record["filepaths"].append(f"audio/heldout/{record['id']}.npy")
+    build_data.write_rows(tmp_path / "heldout.jsonl", with_sound)
+    found = evaluate.measure(Oracle(direction), tmp_path)
+    assert found["analysis (en) to audio"]["mrr"] == found["audio to ABC"]["mrr"] == found["MTF to audio"]["mrr"] == 1
+    assert found["zero-shot collection (en), audio"]["accuracy"] == 1
+    del with_sound[0]["filepaths"][-1]
+    build_data.write_rows(tmp_path / "heldout.jsonl", with_sound)
+    with pytest.raises(DataError, match="19 of 20 held-out pieces"):
+        evaluate.measure(Oracle(direction), tmp_path)
 
 
 def test_evaluation_stops_over_inputs_that_fail(tmp_path):
     data_folder(tmp_path, [row(id="p0", abc="p0.abc", mtf="p0.mtf")])
     broken = SimpleNamespace(
-        identity="x", encode=lambda items: SimpleNamespace(vectors=None, errors=["unreadable"] * len(items))
+        identity="x",
+        lacks=lambda modality: "no such tower",
+        encode=lambda items: SimpleNamespace(vectors=None, errors=["unreadable"] * len(items)),
     )
     with pytest.raises(DataError, match="unreadable"):
         evaluate.measure(broken, tmp_path)
@@ -385,6 +402,7 @@ def test_a_finished_step_is_not_done_again_and_settings_are_not_mixed(tmp_path, 
 
 
 def test_the_recipe_uses_flags_the_training_scripts_have(tmp_path):
+    import train_clamp3_audio
     import train_clamp3_symbolic
     import train_m3
 
@@ -395,19 +413,48 @@ def test_the_recipe_uses_flags_the_training_scripts_have(tmp_path):
         assert ("m3/best.safetensors" in " ".join(clamp3.init)) == from_m3
         assert clamp3.max_patches == m3.max_patches  # later positions would never be trained
         assert m3.seed == clamp3.seed == recipe.SEED
+    restart = train_clamp3_symbolic.build_parser().parse_args(recipe.restart_flags(tmp_path, 5))
+    assert restart.init == [str(clamp3.out / "best.safetensors")]
+    audio = train_clamp3_audio.build_parser().parse_args(recipe.audio_flags(tmp_path, 5))
+    assert audio.init == [str(restart.out / "best.safetensors")] and audio.freeze_text and audio.front_end == "mel"
 
 
-@pytest.mark.parametrize("m3_steps", [0, 1])
-def test_the_steps_in_order(tmp_path, m3_steps):
-    args = argparse.Namespace(
-        work_dir=tmp_path, lieder=None, limit=None, m3_steps=m3_steps, clamp3_steps=1, install=True
+@pytest.mark.parametrize("optional", [0, 1])
+def test_the_steps_in_order(tmp_path, optional):
+    args = recipe.build_parser().parse_args(
+        ["--work_dir", str(tmp_path), "--m3_steps", f"{optional}", "--audio_steps", f"{optional}", "--install"]
     )
-    pre_training = ["m3"] if m3_steps else []
-    expected = ["data", "tokenizer", *pre_training, "clamp3", "export", "evaluation", "install"]
+    pre_training, ears = (["m3"], ["sound", "audio"]) if optional else ([], [])
+    expected = ["data", "tokenizer", *pre_training, "clamp3", "restart", *ears, "export", "evaluation", "install"]
     assert list(recipe.steps(args)) == expected
 
 
-@pytest.mark.parametrize("script", ["build_data", "tokenizer", "evaluate", "run"])
+def test_held_out_pieces_sound_through_other_presets_and_at_other_tempi():
+    assert not set(render.TRAINING_SOUNDS) & set(render.HELD_OUT_SOUNDS)
+    assert not set(render.TRAINING_TEMPI) & set(render.HELD_OUT_TEMPI)
+    track = mido.MidiTrack([mido.Message("program_change", program=99)])
+    for _ in range(200):  # half a second each, at MIDI's default tempo
+        track += [mido.Message("note_on", note=60, velocity=64), mido.Message("note_off", note=60, time=480)]
+    stream = io.BytesIO()
+    mido.MidiFile(ticks_per_beat=480, tracks=[track]).save(file=stream)
+    for held_out, sounds, tempi in (
+        (True, render.HELD_OUT_SOUNDS, render.HELD_OUT_TEMPI),
+        (False, render.TRAINING_SOUNDS, render.TRAINING_TEMPI),
+    ):
+        found = mido.MidiFile(
+            file=io.BytesIO(render.arrange(stream.getvalue(), "a", held_out=held_out, longest_sec=10))
+        )
+        programs = {message.program for message in found.tracks[0] if message.type == "program_change"}
+        assert programs and programs <= set(sounds)
+        tempo = next(message.tempo for message in found.tracks[0] if message.type == "set_tempo")
+        assert tempo in [round(500_000 / factor) for factor in tempi]
+        assert 9 < found.length <= 10  # cut
+        notes = [message.type for message in found.tracks[0] if message.type.startswith("note")]
+        assert notes.count("note_on") == notes.count("note_off") > 15  # what sounds at the cut is ended
+    assert render.feature_path("heldout/aird/x.mtf", "heldout") == "audio/heldout/aird/x.npy"
+
+
+@pytest.mark.parametrize("script", ["build_data", "tokenizer", "render", "clips", "evaluate", "run"])
 def test_help_is_quick(script):
     started = time.monotonic()
     shown = subprocess.run(
