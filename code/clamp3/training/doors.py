@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 from typing import Any
 
 from clamp3.cli import parser_for
+from clamp3.jobs.atomic import write_text
 from clamp3.training.config import Clamp3Training, M3Training, RunConfig, add_flags, from_flags
+
+OUTCOME = "outcome.json"  # in the run's folder: why it ended, "stopped" if it was asked to, and where
 
 
 def training_parser(doc: str | None, config: type[RunConfig], released: Any) -> argparse.ArgumentParser:
@@ -31,5 +35,13 @@ def train(config: type[RunConfig], args: argparse.Namespace) -> int:
         assert isinstance(resolved, Clamp3Training)
         outcome = start_run(resolved, make_clamp3_task)
     if outcome.main:
+        best = outcome.progress.best_loss
+        facts = {
+            "reason": outcome.reason,
+            "step": outcome.progress.step,
+            "minutes": round(outcome.progress.minutes, 3),
+            "best_loss": best if best < float("inf") else None,
+        }
+        write_text(resolved.out / OUTCOME, json.dumps(facts) + "\n")
         print(outcome.summary(resolved.out))
     return 0
