@@ -26,14 +26,6 @@ def blip(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("blip")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[DEC]", "[MASK]", "a", "of", "photo", "red", "blue", "green", "sea"]
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[DEC]",
-        "[MASK]",
-        *["a", "of", "the", "photo", "red", "blue", "green", "dark", "sea"],
-    ]
     vocabulary = {word: i for i, word in enumerate(words)}
     plain = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     plain.pre_tokenizer = pre_tokenizers.Whitespace()
