@@ -94,3 +94,34 @@ def music(tmp_path):
     (folder / "play.mtf").write_text(f"ticks_per_beat 480\n{notes}end_of_track 1\n", encoding="utf-8")
     np.save(folder / "audio.npy", np.random.default_rng(3).standard_normal((1, 15, 32)).astype(np.float32))
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_mert(tmp_path_factory):
+    """Return a folder with a small MERT of random weights and width 32, with the published names."""
+    import json
+
+    import torch
+    from transformers import HubertConfig, HubertModel
+
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("mert")
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 48,
+        "conv_dim": [16] * 7,
+        "num_conv_pos_embeddings": 16,
+        "num_conv_pos_embedding_groups": 4,
+    }
+    torch.manual_seed(5)
+    state = HubertModel(HubertConfig(**sizes)).state_dict()
+    positions = "encoder.pos_conv_embed.conv."
+    for old, new in (("weight_g", "original0"), ("weight_v", "original1")):
+        state[positions + old] = state.pop(f"{positions}parametrizations.weight.{new}")
+    torch.save(state, folder / "pytorch_model.bin")
+    facts = {"model_type": "mert_model", "architectures": ["MERTModel"], "auto_map": {"AutoModel": "evil.MERTModel"}}
+    config = {**facts, **sizes, "sample_rate": 24_000, "feature_extractor_cqt": False, "deepnorm": False}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder

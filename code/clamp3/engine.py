@@ -38,6 +38,22 @@ def pick_device(name: str | None) -> torch.device:
     return device
 
 
+def keep_heap() -> None:
+    """Let this process keep the memory of freed tensors for the next layer instead of returning it to the system.
+
+    With glibc's defaults every large tensor is mapped anew and its pages cleared, which costs up to a third of the time
+    of a network with wide layers on a CPU. Elsewhere nothing happens.
+    """
+    import ctypes
+
+    try:
+        set_option = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    for option, value in ((-3, 1 << 30), (-1, 1 << 30), (-2, 1 << 26)):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
+        set_option(option, value)
+
+
 def clamp3_tower(
     path: Path, modality: Modality, *, text_model: str | os.PathLike[str] | None, dtype: str, device: str | None
 ) -> Tower:
