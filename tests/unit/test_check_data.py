@@ -126,7 +126,7 @@ def test_a_long_list_is_cut_and_counted(folder, capsys):
 
 
 def test_an_absent_or_empty_file(folder, capsys):
-    assert run(lambda: main([str(folder / "absent.jsonl")])) == 2
+    assert run(lambda: main([str(folder / "absent.jsonl")])) == 1
     assert "absent.jsonl cannot be read" in capsys.readouterr().err
     assert main([write(folder / "t.jsonl")]) == 1
     assert "t.jsonl: no records" in capsys.readouterr().out

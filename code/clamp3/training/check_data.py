@@ -5,7 +5,7 @@
 
 Lines that are no JSON object, unknown fields, fields of another type, empty texts, paths that are absolute or lead out
 of the folder, files that are absent, empty or unreadable, ids that occur twice, and what both files have in common.
-Exit code 0 if nothing is wrong, 1 if something is, 2 if a file cannot be opened.
+Exit code 0 if nothing is wrong, 1 if something is.
 """
 
 from __future__ import annotations

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MIN_COUNTED = 1000  # pieces; of fewer, a share says little
+
 
 class Clamp3Task:
     """Model, data and loss of a run; see ``clamp3.training.loop.Task``."""
@@ -41,6 +43,7 @@ class Clamp3Task:
         self.config, self.module = config, encoder
         self.train_data, self.eval_data = train, evaluation
         self.chunk = config.grad_cache_chunk
+        self.n_seen = self.n_left_out = 0
         self.collate_pairs = CollatePairs(
             train.tokenizer.pad_id, train.sides, train.features.width if train.features else 0
         )
@@ -77,23 +80,31 @@ class Clamp3Task:
     def compare(self, vectors: dict[str, Tensor], batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return loss and measures from this rank's vectors (B, E) by side; ``batch`` says which pieces have a side."""
         here = torch.stack([batch[f"{side}_mask"].any(1) for side in vectors], dim=1)  # (B, sides)
-        present = (gather_with_gradient(here.float()).detach() > 0).unflatten(0, (-1, len(here)))  # (W, B, sides)
-        if not present.flatten(1).any(1).all():  # on every rank alike, as none may wait for another
-            raise DataError("No piece of a batch could be read; the log names the files. Are the data still there?")
-        known = dict(zip(vectors, present.flatten(0, 1).T, strict=True))
+        present = gather_with_gradient(here.float()).detach() > 0  # (W * B, sides)
+        known = dict(zip(vectors, present.T, strict=True))
         vectors = {side: gather_with_gradient(rows) for side, rows in vectors.items()}
         vectors = self.module.comparable(vectors, known)
+        rows = [(pair, *paired(vectors, known, pair)) for pair in self.train_data.pairs]
+        self._count(torch.stack([both for *_, both in rows]).any(0), len(here))
         losses, measures = [], {}
-        for pair in self.train_data.pairs:
-            one, other, both = paired(vectors, known, pair)
+        for pair, one, other, both in rows:
             if len(one):
                 own = own_rows(both)
                 losses.append(self.module.objective(one, other, own))
                 share = world()[1] / len(one)  # the mean over ranks is then the mean over all rows
                 measures[self._measure("batch_mrr", pair)] = (1 / ranks(one, other, own)).sum() * share
-        if not losses:
-            raise DataError("No pair of a batch could be read; the log names the files. Are the data still there?")
         return torch.stack(losses).mean(), measures
+
+    def _count(self, used: Tensor, n_rows: int) -> None:
+        """Stop if too many pieces (W * B,) had a file that could not be read any more; on every rank alike."""
+        if not used.unflatten(0, (-1, n_rows)).any(1).all():
+            raise DataError("No piece of a batch could be read; the log names the files. Are the data still there?")
+        self.n_seen, self.n_left_out = self.n_seen + len(used), self.n_left_out + int((~used).sum())
+        if self.n_left_out > self.config.max_bad * max(self.n_seen, MIN_COUNTED):
+            raise DataError(
+                f"{self.n_left_out} of {self.n_seen} pieces had a file that could not be read any more, more than "
+                f"--max_bad {self.config.max_bad:g}; the log names the files."
+            )
 
     def _measure(self, name: str, pair: Pair) -> str:
         """Return the name of a measure; it says of which pair where there are several."""

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from clamp3.errors import ConfigError, FormatError
+from clamp3.errors import ConfigError, DataError, FormatError
 from clamp3.jobs.atomic import replacing
 from clamp3.training.splits import hash_of
 
@@ -248,12 +248,12 @@ def identity(path: Path) -> bytes:
 
     Raises
     ------
-    ConfigError
+    DataError
         If it cannot be read.
     """
     try:
         with path.open("rb") as file:
             head, stat = file.read(2**16), os.fstat(file.fileno())
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
     return hashlib.sha256(f"{stat.st_size} {stat.st_mtime_ns}\n".encode() + head).digest()
