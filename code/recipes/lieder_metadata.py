@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `recipes` and `c
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, parser_for, run
 from clamp3.errors import ConfigError, DataError, FormatError
 
-GENRES = ["Art song", "Lied"]
+GENRES = ["Art song"]
 NOT_A_NAME = frozenset({"", "unknown", "anonymous", "anon.", "anon"})
 
 

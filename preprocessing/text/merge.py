@@ -22,6 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("output", type=Path, help="JSONL to write")
     parser.add_argument("--music", type=Path, nargs="+", default=[], help="folders that filepaths are relative to")
     parser.add_argument("--allow_missing", action="store_true", help="keep paths of files that are not there")
+    parser.add_argument("--show", type=int, default=20, help="failures to list; 0 = all (default: %(default)s)")
     return parser
 
 
@@ -33,8 +34,10 @@ def main(argv: list[str] | None = None) -> int:
 
     merged = merge(args.source, args.output, music=args.music, allow_missing=args.allow_missing)
     print(f"{merged.written} written to {printable(args.output)}, {len(merged.failed)} failed")
-    for name, reason in merged.failed:
+    for name, reason in merged.failed[: args.show or None]:
         print(printable(f"  failed: {name}: {reason}"))
+    if 0 < args.show < len(merged.failed):
+        print(f"  ... and {len(merged.failed) - args.show} more (--show 0)")
     return EXIT_SOME_FAILED if merged.failed else EXIT_OK
 
 

@@ -88,6 +88,16 @@ def test_what_cannot_be_merged_is_named_and_the_rest_written(script, tmp_path, c
     assert len(merge(folder, out, allow_missing=True).failed) == 5
 
 
+def test_nothing_to_write_leaves_what_was_there(script, tmp_path, capsys):
+    put(tmp_path / "meta" / "a.json", "[]")
+    put(tmp_path / "train.jsonl", "old")
+    merge_main = script("preprocessing/text/merge.py").main
+    assert run(lambda: merge_main([str(tmp_path / "meta"), str(tmp_path / "train.jsonl")])) == 1
+    assert "the first of 1: a.json: a JSON list" in capsys.readouterr().err
+    assert (tmp_path / "train.jsonl").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["meta", "train.jsonl"]
+
+
 def test_shard_members_keep_their_names(tmp_path):
     put(tmp_path / "shards" / "0.tar")
     source = write(tmp_path / "in.jsonl", {"filepaths": ["shards/0.tar::x/a.npy"]})

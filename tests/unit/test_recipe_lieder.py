@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CORPUS = ROOT.parent / "shared" / "data" / "openscore_lieder"
 
 
-def note(step, *lyrics, rest=""):
+def note(step, *lyrics):
     return f"<note><pitch><step>{step}</step><octave>4</octave></pitch><duration>1</duration>{''.join(lyrics)}</note>"
 
 
@@ -72,7 +72,7 @@ def test_fields_come_from_score_and_table():
         "title": "Cycle: Song",
         "composer": "Fanny Hensel (born 1805)",
         "lyricist": "J. W. Goethe",
-        "genres": ["Art song", "Lied"],
+        "genres": ["Art song"],
         "instruments": ["Voice", "Piano"],
         "key": "C major",
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clamp3.errors import FormatError
+from clamp3.errors import DataError, FormatError
 from clamp3.jobs.atomic import replacing
 from clamp3.metadata.items import line_of, list_items
 from clamp3.training.places import SEPARATOR
@@ -41,6 +41,8 @@ def merge(source: Path, output: Path, *, music: Sequence[Path] = (), allow_missi
     ------
     ConfigError
         If ``source`` holds nothing.
+    DataError
+        If nothing of it can be merged; ``output`` is then left as it was.
     """
     merged = Merged()
     items = list_items(source)
@@ -57,6 +59,8 @@ def merge(source: Path, output: Path, *, music: Sequence[Path] = (), allow_missi
                 continue
             stream.write(line_of(record))
             merged.written += 1
+        if not merged.written:
+            raise DataError(f"nothing could be merged; the first of {len(items)}: {': '.join(merged.failed[0])}.")
     return merged
 
 
