@@ -1,14 +1,12 @@
 """Run a published benchmark of classification and print the result below the published rows.
 
-    python classification/benchmark.py vgmidi --data data/vgmidi --model mini
+    python classification/benchmark.py vgmidi --data data/vgmidi --model mini --floor
     python classification/benchmark.py wikimtx --data data/wikimt-x --model saas --json result.json
-    python classification/benchmark.py gtzan --data data/gtzan --model saas --grid
-    python classification/benchmark.py mtt --data data/mtt --features features/mtt
+    python classification/benchmark.py mtt --data data/mtt --features features/mtt --grid
 
-Names: wikimt, vgmidi, pianist8, wikimtx (linear probe; published protocol, and one that chooses the epoch by a
-validation set), mtt, gs, gtzan, emo, nsynth, vocalset, jamendo (MARBLE's head and official splits). --data is the
-folder of the data set as it is distributed; what is missing there is said with its address and licence, and what can
-be run without it is run. Vectors are kept by content. docs/tables has a page for every published table.
+Names: wikimt, vgmidi, pianist8, wikimtx (linear probe; the published protocol, and one that chooses the epoch by a
+validation set), mtt, gs, gtzan, emo, nsynth, vocalset, jamendo (MARBLE's head and official splits). What is missing in
+the folder is said with its address and licence, the rest is run. docs/tables has a page for every published table.
 """
 
 from __future__ import annotations
@@ -25,12 +23,12 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
     parser = parser_for(__doc__)
     parser.add_argument("name", help="which benchmark")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data set, as distributed")
     parser.add_argument("--tasks", nargs="+", default=[], help="some of its tasks (default: all)")
     parser.add_argument("--features", type=Path, metavar="DIR", help="global vectors by id, in place of encoding")
     parser.add_argument("--seeds", type=int, default=5, help="probes per task (default: %(default)s)")
     parser.add_argument("--num_epochs", type=int, help="in place of the protocol's")
-    parser.add_argument("--grid", action="store_true", help="MARBLE: try its rates, judge the best by validation")
+    parser.add_argument("--grid", action="store_true", help="MARBLE: try its rates, keep the best by validation")
     parser.add_argument("--floor", action="store_true", help="add a row of full-size random weights")
     parser.add_argument("--render_midi", action="store_true", help="wikimt, wikimtx: write midi/ from the lead sheets")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result, published rows included")
@@ -43,21 +41,19 @@ def main(argv: list[str] | None = None) -> int:
     from clamp3.datasets.classification import open_benchmark, render_midi
     from clamp3.jobs.atomic import write_text
     from clamp3.probe.benchmark import run_benchmark, run_floor
-    from clamp3.probe.report import need_eval
     from clamp3.retrieval.evaluation import say
 
-    need_eval("sklearn", "scores of a probe")
     unplayed = render_midi(args.name, args.data) if args.render_midi else []
     benchmark = open_benchmark(args.name, args.data, args.tasks)
     options = {"n_seeds": args.seeds, "grid": args.grid, "num_epochs": args.num_epochs}
     report = run_benchmark(benchmark, partial(open_model, args), name=args.model, features=args.features, **options)
-    report.failures += unplayed
     if args.floor:
         report.add(run_floor(benchmark, cached=not args.no_cache, **options))
+    report.failures += unplayed
     print(report.as_text())
     if args.json:
         write_text(args.json, json.dumps(report.as_dict(), ensure_ascii=False, indent=1) + "\n")
-    say([*report.remarks(), *([benchmark.dataset.how_to_get()] if benchmark.missing else [])])
+    say(report.remarks() + [benchmark.dataset.how_to_get()] * bool(benchmark.missing))
     return EXIT_SOME_FAILED if report.failures else EXIT_OK
 
 

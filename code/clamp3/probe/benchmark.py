@@ -17,6 +17,7 @@ from clamp3.errors import ConfigError, DataError
 from clamp3.inputs import modality_of
 from clamp3.probe import recipes, splits
 from clamp3.probe.config import ProbeConfig
+from clamp3.probe.report import need_eval
 from clamp3.probe.splits import Split
 from clamp3.probe.train import Labelled, Run, summary, train_and_judge
 from clamp3.retrieval.vectors import encode, vectors_of
@@ -133,6 +134,7 @@ def run_benchmark(
     DataError
         If no task can be run.
     """
+    need_eval("sklearn", "scores of a probe")
     report = Report(benchmark.dataset.name, [], list(benchmark.missing), list(benchmark.notes))
     vectors = _Stored(features) if features is not None else _Encoded(model(), benchmark.tasks)
     for task in benchmark.tasks:
