@@ -171,7 +171,7 @@ def test_bad_feature_files_are_named_and_counted(music, text_model, tmp_path):
     rows[8]["filepaths"] = ["p08.abc"]
     rows = [{**row, "filepaths": [str(music / name) for name in row["filepaths"]]} for row in rows]
     path = write_rows(tmp_path / "bad.jsonl", rows)
-    with pytest.raises(DataError, match=r"7 of 24 items cannot be used.*wide\.npy.*33\); the audio tower takes.*32"):
+    with pytest.raises(DataError, match=r"6 of 23 items cannot be used.*wide\.npy.*33\); the audio tower takes.*32"):
         make_clamp3_task(audio(music, tmp_path / "a", text_model, train_jsonl=path), make_accelerator(AudioTraining()))
     config = audio(music, tmp_path / "b", text_model, train_jsonl=path, max_bad=0.3, eval_split=0.0)
     assert len(make_clamp3_task(config, make_accelerator(config)).train_data) == 17

@@ -213,6 +213,10 @@ def make_clamp3_task(config: Clamp3Training, accelerator: Accelerator) -> Clamp3
         if path is not None:
             with accelerator.main_process_first():
                 store = open_store(path, config.pack or config.out / "pack", wanted)
+            if store.n_other:
+                logger.warning("%s: %d records name no %s", path.name, store.n_other, wanted.files)
+            if not len(store) + store.n_problems:
+                raise DataError(f"{path.name}: none of its {store.n_other} records names a {wanted.files}.")
             check_problems(store.problems, len(store) + store.n_problems, config.max_bad, n_problems=store.n_problems)
             stores.append(store)
     if config.eval_jsonl:

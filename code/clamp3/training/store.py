@@ -31,7 +31,7 @@ from clamp3.training.text import SAMPLINGS
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 KINDS = (*SYMBOLIC, "audio")
 GROUPS = ("symbolic", "audio")
 GROUP_OF = ("symbolic", "symbolic", "audio")  # of each kind
@@ -67,6 +67,12 @@ class Wanted:
         sides = sides_of(self.pairs)
         return tuple(kind for kind in KINDS if kind in sides or (kind in SYMBOLIC and "symbolic" in sides))
 
+    @property
+    def files(self) -> str:
+        """Return the suffixes a record needs, in words."""
+        found = [suffix for suffix, kind in KIND_OF.items() if kind in self.kinds]
+        return " or ".join(found) if all("text" in pair for pair in self.pairs) else f"pair of {', '.join(found)}"
+
     def key(self, jsonl: Path) -> str:
         """Return a name for the store of a JSONL."""
         parts = [f"{VERSION} {self.pairs} {self.width} {self.texts}".encode()]
@@ -101,6 +107,8 @@ class Store:
     features : FeatureFiles or None
     problems : list of str
         Why other objects cannot be used: the first of ``n_problems``.
+    n_other : int
+        Objects that name no files of these kinds; they belong to other stages, and nothing is wrong with them.
     """
 
     lines: JsonLines
@@ -111,6 +119,7 @@ class Store:
     features: FeatureFiles | None
     problems: list[str]
     n_problems: int
+    n_other: int
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -172,7 +181,8 @@ def _load(jsonl: Path, stem: Path, wanted: Wanted) -> Store | None:
         lengths = np.load(stem / "lengths.npy", mmap_mode="r")
         features = FeatureFiles(Places(stem / "audio", jsonl.parent), wanted.width, lengths, {})
     pack = load_pack(stem / "pack")
-    return Store(JsonLines(jsonl, starts), hashes, first, files, pack, features, done["problems"], done["n_problems"])
+    counts = done["n_problems"], done["n_other"]
+    return Store(JsonLines(jsonl, starts), hashes, first, files, pack, features, done["problems"], *counts)
 
 
 class _Listing:
@@ -183,7 +193,7 @@ class _Listing:
         self.first, self.kinds, self.files = array("q", [0]), array("b"), array("q")
         self.lost: dict[int, str] = {}  # object → why a file it names is none
         self.reasons: list[str] = []
-        self.n_bad = 0
+        self.n_bad = self.n_other = 0
 
     def refuse(self, reason: str) -> None:
         self.n_bad += 1
@@ -203,7 +213,9 @@ def _build(jsonl: Path, stem: Path, wanted: Wanted) -> None:
         save_array(stem / "lengths.npy", features.lengths)
         problems["audio"] = features.problems
     _save_usable(jsonl, listing, problems, stem, wanted)
-    write_text(stem / DONE, json.dumps({"problems": listing.reasons, "n_problems": listing.n_bad}))
+    write_text(
+        stem / DONE, json.dumps({"problems": listing.reasons, "n_problems": listing.n_bad, "n_other": listing.n_other})
+    )
 
 
 def _list(jsonl: Path, wanted: Wanted, resolver: Resolver, writers: Mapping[str, PlaceWriter]) -> _Listing:
@@ -243,7 +255,10 @@ def _save_usable(
             enough[kinds] = bool(music_choices(wanted.pairs, Record("", {}, tuple((k, 0) for k in kinds)).sides))
         if not enough[kinds]:
             lost = next((why for why in reasons.values() if why), listing.lost.get(index))
-            listing.refuse(f"{jsonl.name}:{number}: {lost or f'no {_names_of(wanted)} in filepaths.'}")
+            if lost:
+                listing.refuse(f"{jsonl.name}:{number}: {lost}")
+            else:
+                listing.n_other += 1
         elif need_text and not listing.with_text[index]:
             listing.refuse(f"{jsonl.name}:{number}: no text.")
         else:
@@ -256,9 +271,3 @@ def _save_usable(
     save_array(stem / "hashes.npy", np.array(listing.hashes, np.uint64)[chosen])
     save_array(stem / "first.npy", np.array(first, np.int64))
     save_array(stem / "files.npy", table)
-
-
-def _names_of(wanted: Wanted) -> str:
-    """Return the suffixes a record needs, in words."""
-    found = [suffix for suffix, kind in KIND_OF.items() if kind in wanted.kinds]
-    return " or ".join(found) if all("text" in pair for pair in wanted.pairs) else f"pair of {', '.join(found)}"
