@@ -5,8 +5,9 @@
     torchrun --nproc_per_node 4 code/extract_clamp3.py my_scores/ features/ --get_global
     accelerate launch --multi_gpu code/extract_clamp3.py my_scores/ features/ --get_global
 
-Reads .txt, .abc (plain or interleaved), .mtf, .npy (audio features), and also .xml .musicxml .mxl .krn .mei .mid .midi,
-with sub-folders, and writes the same tree: arrays of shape (1, D) with --get_global, else hidden states (1, T, width).
+Reads .txt, .abc (plain or interleaved), .mtf, .npy (audio features), and also .xml .musicxml .mxl .krn .mei .mid .midi
+and recordings (.wav .mp3 .flac .ogg .opus .m4a .aac .wma .aiff …; released weights hear them through MERT), with
+sub-folders, and writes the same tree: arrays of shape (1, D) with --get_global, else hidden states (1, T, width).
 Several processes share the work so that none idles. Running the command again does only what is missing; what failed
 is named in OUTPUT_DIR/ledger.jsonl, and the exit code is then 1. features.json there names the weights.
 """
@@ -22,6 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
     parser = add_extract_flags(parser_for(__doc__), model="saas", choices="saas, c2, mini or a checkpoint")
     parser.add_argument("--text_model", help="folder or name of the text tower's tokenizer, if not the model's own")
+    parser.add_argument("--mert_model", help="folder or name of MERT for recordings (default: m-a-p/MERT-v1-95M)")
     return parser
 
 
@@ -32,7 +34,12 @@ def main(argv: list[str] | None = None) -> int:
     from clamp3.extract import run_extract
 
     encoder = Clamp3.from_pretrained(
-        args.model, text_model=args.text_model, epoch=args.epoch, dtype=args.dtype, device=args.device
+        args.model,
+        text_model=args.text_model,
+        mert_model=args.mert_model,
+        epoch=args.epoch,
+        dtype=args.dtype,
+        device=args.device,
     )
     return run_extract(encoder, args)
 

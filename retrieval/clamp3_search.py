@@ -3,10 +3,12 @@
     python retrieval/clamp3_search.py "a lively jig for fiddle" my_scores/ --top_k 10
     python retrieval/clamp3_search.py "eine ruhige Klaviersonate" my_scores/ --model saas --json
     python retrieval/clamp3_search.py tune.abc my_midi_files/
+    python retrieval/clamp3_search.py hummed.m4a my_scores/
 
 The folder is read with its sub-folders and may hold any mixture of .txt .xml .musicxml .mxl .krn .mei .abc .mid .midi
-.mtf and .npy (audio features). Vectors are kept by content (in $CLAMP3_CACHE, else ~/.cache/clamp3), so the next
-question needs no more than the question's own vector. Files that fail are named on stderr, and the exit code is 1.
+.mtf, recordings (.wav .mp3 .flac .ogg .opus .m4a .aac .wma .aiff …) and .npy (audio features). Vectors are kept by
+content (in $CLAMP3_CACHE, else ~/.cache/clamp3), so the next question needs no more than the question's own vector.
+Files that fail are named on stderr, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--top_k", type=int, default=10, help="how many results (default: %(default)s)")
     parser.add_argument("--model", default="mini", help="mini, saas, c2 or a checkpoint (default: %(default)s)")
     parser.add_argument("--text_model", help="folder or name of the text tower's tokenizer, if not the model's own")
+    parser.add_argument("--mert_model", help="folder or name of MERT for recordings (default: m-a-p/MERT-v1-95M)")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is float32")
     parser.add_argument("--no_cache", action="store_true", help="neither use nor keep vectors of earlier questions")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -41,7 +44,9 @@ def main(argv: list[str] | None = None) -> int:
     from clamp3.retrieval.present import as_json, as_lines, as_table
 
     cache = None if args.no_cache else VectorCache(None)
-    clamp3 = Clamp3.from_pretrained(args.model, text_model=args.text_model, dtype=args.dtype, cache=cache)
+    clamp3 = Clamp3.from_pretrained(
+        args.model, text_model=args.text_model, mert_model=args.mert_model, dtype=args.dtype, cache=cache
+    )
     answer = ask(clamp3, args.query, args.reference_dir, top_k=args.top_k)
     if args.json:
         failures = [{"name": name, "reason": reason} for name, reason in answer.failures]

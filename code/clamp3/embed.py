@@ -3,9 +3,9 @@
     from clamp3.embed import Clamp3
 
     clamp3 = Clamp3.from_pretrained("mini")
-    encoded = clamp3.encode(["a lively jig for fiddle", "tune.abc", "sonata.mxl", "prelude.mid"])
-    encoded.vectors  # (4, D) float32
-    encoded.errors   # [None, None, "sonata.mxl is no MusicXML …", None]
+    encoded = clamp3.encode(["a lively jig for fiddle", "tune.abc", "sonata.mxl", "prelude.mid", "take3.mp3"])
+    encoded.vectors  # (5, D) float32
+    encoded.errors   # [None, None, "sonata.mxl is no MusicXML …", None, None]
 
 Towers are loaded when the first input needs them, so that a text question to cached scores reads the text tower
 alone. Vectors do not depend on what else is encoded with them (float32: to 5e-6), and are not normalised.
@@ -22,13 +22,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clamp3.errors import WeightsError
-from clamp3.inputs import Item, Modality, Prepared, Source, audio_sequence, modality_of, text_of
+from clamp3.errors import ConfigError, DataError, WeightsError
+from clamp3.formats import Kind
+from clamp3.inputs import (
+    AUDIO_VERSION,
+    Item,
+    Modality,
+    Prepared,
+    Source,
+    audio_sequence,
+    modality_of,
+    text_of,
+    wrapped,
+)
 from clamp3.pipeline import Dtype, Encoder, Result
 
 if TYPE_CHECKING:
     from clamp3.batching import Tower
     from clamp3.jobs.cache import VectorCache
+    from clamp3.models.mert import Mert
     from clamp3.models.tokenizer import TextTokenizer
 
 __all__ = ["M3", "Clamp3", "Encoded", "Result"]
@@ -72,6 +84,7 @@ class Clamp3(Encoder):
         weights: Path,
         *,
         text_model: str | os.PathLike[str] | None = None,
+        mert_model: str | os.PathLike[str] | None = None,
         dtype: Dtype = "auto",
         device: str | None = None,
         cache: VectorCache | None = None,
@@ -79,7 +92,7 @@ class Clamp3(Encoder):
         from clamp3.models.weights import describe
 
         self._weights = weights
-        self._text_model = text_model
+        self._text_model, self._mert_model = text_model, mert_model
         self._described = describe(weights, text_model=text_model)
         self.config = self._described.config
         super().__init__(dtype=dtype, device=device, cache=cache)
@@ -90,6 +103,7 @@ class Clamp3(Encoder):
         name: str | os.PathLike[str] = "mini",
         *,
         text_model: str | os.PathLike[str] | None = None,
+        mert_model: str | os.PathLike[str] | None = None,
         epoch: int | None = None,
         dtype: Dtype = "auto",
         device: str | None = None,
@@ -104,6 +118,9 @@ class Clamp3(Encoder):
             ``mini``, ``saas``, ``c2``, or a checkpoint file.
         text_model : str or path, optional
             Folder or Hugging Face name of the text tower's tokenizer and sizes, for weights that carry none.
+        mert_model : str or path, optional
+            Folder or Hugging Face name of MERT, which checkpoints with a MERT front end hear recordings through; None
+            is the published one. Text, scores, MIDI and mel front ends never need it.
         epoch : int, optional
             Checkpoint of this epoch in place of the best one.
         dtype : {"auto", "float32", "bfloat16"}
@@ -125,7 +142,9 @@ class Clamp3(Encoder):
         from clamp3.models.registry import resolve
 
         weights = resolve(name, epoch=epoch)
-        model = cls(weights, text_model=text_model, dtype=dtype, device=device, cache=_opened(cache))
+        model = cls(
+            weights, text_model=text_model, mert_model=mert_model, dtype=dtype, device=device, cache=_opened(cache)
+        )
         for tower in towers or ():
             model.load(tower)
         return model
@@ -143,6 +162,30 @@ class Clamp3(Encoder):
         if modality in self.config.towers:
             return None
         return f"it needs the {modality} tower; {self._weights.name} has {' and '.join(self.config.towers)} only."
+
+    def identity_of(self, kind: Kind) -> str:
+        """Return the identity of all that makes vectors of inputs of a kind: for recordings also what hears them."""
+        if kind is not Kind.AUDIO:
+            return self.identity
+        if self._hears_mel:
+            ear = "mel"
+        else:
+            ear = "no MERT" if isinstance(self._mert, str) else self._mert.identity
+        return f"{self.identity}+{ear}+audio{AUDIO_VERSION}"
+
+    @property
+    def _hears_mel(self) -> bool:
+        return self.config.front_end.kind == "mel"
+
+    @cached_property
+    def _mert(self) -> Mert | str:
+        """MERT, or why there is none: an input's reason, and no error of those that need no MERT."""
+        from clamp3.models.mert import RELEASED, Mert
+
+        try:
+            return Mert(self._mert_model or RELEASED, dtype=self.dtype, device=self._device)
+        except (WeightsError, ConfigError) as error:
+            return f"recordings need MERT with these weights: {error}"
 
     def tokenizer(self) -> TextTokenizer:
         """Return the text tower's tokenizer."""
@@ -162,12 +205,35 @@ class Clamp3(Encoder):
 
     def _sequence(self, data: bytes, source: Source) -> Prepared:
         modality = modality_of(source.kind)
+        if source.kind is Kind.AUDIO:
+            return self._heard(source)
         if modality == "audio":
             return audio_sequence(data, source.name, width=self.config.feature_width)
         if modality == "text":
             ids = self._tokenizer.encode_lines(text_of(data, source.name))
             return Prepared("text", np.asarray(ids, np.int64))
         return super()._sequence(data, source)
+
+    def _converts_afar(self, data: bytes, source: Source) -> bool:
+        return (source.kind is Kind.AUDIO and self._hears_mel) or super()._converts_afar(data, source)
+
+    def _heard(self, source: Source) -> Prepared:
+        """Return MERT's vectors of a recording."""
+        from clamp3.formats.audio import Sound
+
+        if isinstance(self._mert, str):
+            raise DataError(f"{source.name}: {self._mert}")
+        sound = Sound(source.recording, source.name)
+        try:
+            vectors = self._mert.features(sound)[0]  # (T, D)
+        except (WeightsError, ConfigError) as error:  # no fault of the scores that are encoded with it
+            raise DataError(f"{source.name}: {error}") from None
+        if vectors.shape[1] != self.config.feature_width:
+            raise DataError(
+                f"{source.name}: MERT's vectors have width {vectors.shape[1]}, the audio tower takes "
+                f"{self.config.feature_width}; name the MERT it was trained with by --mert_model."
+            )
+        return wrapped(vectors, sound.notes)
 
     def _load(self, modality: Modality) -> Tower:
         from clamp3.engine import clamp3_tower
@@ -186,8 +252,8 @@ class Clamp3(Encoder):
 
         Parameters
         ----------
-        items : iterable of str, path, Source or (bytes, Kind)
-            A string is a path if it names an existing file, else a sentence. One string alone is one input.
+        items : iterable of str, path, Source, (bytes, Kind) or (samples, rate)
+            As `clamp3.inputs.source_of` takes them. One string alone is one input.
         batch_size, temporal, n_workers
             As in `stream`.
 

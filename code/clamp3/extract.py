@@ -12,10 +12,10 @@ import io
 import json
 import logging
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -37,6 +37,24 @@ log = logging.getLogger(__name__)
 META_NAME = "features.json"
 
 
+class Maker(Protocol):
+    """What makes arrays of files: an `Encoder`, or the features that an encoder takes."""
+
+    dtype: Literal["float32", "bfloat16"]
+
+    @property
+    def identity(self) -> str:
+        """Name of the weights, with the arithmetic after a colon."""
+
+    def identity_of(self, kind: Kind) -> str:
+        """Return the identity of all that makes arrays of inputs of a kind."""
+
+    def stream(
+        self, items: Iterable[Source], *, batch_size: int | None, temporal: bool, n_workers: int | None
+    ) -> Iterator[Result]:
+        """Yield a result per input."""
+
+
 @dataclass(frozen=True)
 class Task:
     """One input and where its array goes, relative to the two folders."""
@@ -48,27 +66,36 @@ class Task:
 
 def run_extract(encoder: Encoder, args: argparse.Namespace) -> int:
     """Extract as `clamp3.cli.add_extract_flags` says, sharing the work of a launch; return the exit code."""
+    return run_shared(encoder, args.input_dir, args.output_dir, args, temporal=not args.get_global)
+
+
+def run_shared(encoder: Maker, input_dir: Path, output_dir: Path, args: argparse.Namespace, **options: Any) -> int:
+    """Extract, sharing the work of a launch, print the summary once, and return the exit code.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        With ``batch_size``, ``n_workers`` and ``json``, where the script has them.
+    **options
+        As `extract_folder` takes them.
+    """
     crew = crew_from_environment()
-    summary = extract_folder(
-        encoder,
-        args.input_dir,
-        args.output_dir,
-        temporal=not args.get_global,
-        batch_size=args.batch_size,
-        n_workers=args.n_workers,
-        crew=crew,
-    )
+    for name in ("batch_size", "n_workers"):
+        options[name] = getattr(args, name, None)
+    summary = extract_folder(encoder, input_dir, output_dir, crew=crew, **options)
     if crew.rank == 0:
         return report(summary, as_json=args.json)
     return EXIT_SOME_FAILED if summary.failed else EXIT_OK
 
 
 def extract_folder(
-    encoder: Encoder,
+    encoder: Maker,
     input_dir: Path,
     output_dir: Path,
     *,
-    temporal: bool,
+    temporal: bool = False,
+    arrays: str | None = None,
+    kinds: Collection[Kind] | None = None,
     batch_size: int | None = None,
     n_workers: int | None = None,
     crew: Crew | None = None,
@@ -77,14 +104,18 @@ def extract_folder(
 
     Parameters
     ----------
-    encoder : Encoder
-        `clamp3.embed.Clamp3` or `clamp3.embed.M3`.
+    encoder : Maker
+        `clamp3.embed.Clamp3`, `clamp3.embed.M3`, or what makes features of recordings (`clamp3.hearing`).
     input_dir : Path
         A folder, or a single file.
     output_dir : Path
         Made if absent. ``sub/a.abc`` becomes ``sub/a.npy``; inputs with one stem keep their suffixes.
     temporal : bool
         Hidden states, shape (1, T, D), in place of one vector, shape (1, D).
+    arrays : str, optional
+        What the outputs are, if they are neither of the two.
+    kinds : collection of Kind, optional
+        Inputs to take; None takes every kind with a reader.
     batch_size, n_workers
         See `Encoder.stream`.
     crew : Crew, optional
@@ -111,14 +142,14 @@ def extract_folder(
     if input_dir.resolve() == output_dir.resolve():
         raise ConfigError("the input folder cannot be the output folder too.")
     summary = Summary(ledger=str(output_dir / LEDGER_NAME))
-    mode = "temporal" if temporal else "global"
+    mode = arrays or ("temporal" if temporal else "global")
     root = str(input_dir.resolve())
     task = f"extract {mode} {encoder.identity} {preprocessing()}"
     with Ledger(output_dir / LEDGER_NAME) as ledger:
         listed = None
         if crew.rank == 0:
-            listed = _list_work(encoder, input_dir, output_dir, summary, ledger, task=task, root=root)
-            claim_folder(output_dir, encoder, mode)
+            listed = _list_work(input_dir, output_dir, summary, ledger, kinds=kinds, task=task, root=root)
+            claim_folder(output_dir, encoder, mode, hears=any(row[2] == Kind.AUDIO for row in listed))
         listed = crew.agree(listed)
         base = input_dir if input_dir.is_dir() else input_dir.parent
         tasks = [Task(row[0], row[1], Kind(row[2])) for row in listed]
@@ -143,8 +174,13 @@ def extract_folder(
     return summary
 
 
-def claim_folder(output_dir: Path, encoder: Encoder, mode: str) -> None:
+def claim_folder(output_dir: Path, encoder: Maker, mode: str, *, hears: bool = False) -> None:
     """Write what an output folder's arrays come from, or refuse a folder that has others.
+
+    Parameters
+    ----------
+    hears : bool
+        Whether there are recordings among the inputs: what they are heard through is then noted too.
 
     Raises
     ------
@@ -157,17 +193,22 @@ def claim_folder(output_dir: Path, encoder: Encoder, mode: str) -> None:
         "dtype": encoder.dtype,
         "preprocessing": preprocessing(),
     }
-    path = output_dir / META_NAME
+    if hears:
+        wanted["recordings"] = encoder.identity_of(Kind.AUDIO)
     found = read_meta(output_dir)
-    if found is None:
-        write_text(path, json.dumps(wanted, indent=2) + "\n")
-        return
-    different = [f"{key} {found.get(key)!r}, now {value!r}" for key, value in wanted.items() if found.get(key) != value]
+    known = wanted if found is None else found
+    different = [
+        f"{key} {known.get(key)!r}, now {value!r}"
+        for key, value in wanted.items()
+        if known.get(key) != value and (key != "recordings" or key in known)  # noted with the first recording
+    ]
     if different:
         raise ConfigError(
             f"{printable(output_dir)} holds arrays that cannot be mixed with these ({'; '.join(different)}); "
             "give another output folder."
         )
+    if found is None or (hears and "recordings" not in found):
+        write_text(output_dir / META_NAME, json.dumps({**known, **wanted}, indent=2) + "\n")
 
 
 def read_meta(folder: Path) -> dict[str, Any] | None:
@@ -191,13 +232,21 @@ def read_meta(folder: Path) -> dict[str, Any] | None:
 
 
 def _list_work(
-    encoder: Encoder, input_dir: Path, output_dir: Path, summary: Summary, ledger: Ledger, *, task: str, root: str
+    input_dir: Path,
+    output_dir: Path,
+    summary: Summary,
+    ledger: Ledger,
+    *,
+    kinds: Collection[Kind] | None,
+    task: str,
+    root: str,
 ) -> list[tuple[str, str, str]]:
     """Return (input, output, kind) of every file, largest first within each modality; note what cannot be listed."""
     inside = input_dir.is_dir() and input_dir.resolve() in output_dir.resolve().parents
-    found = walk(input_dir, exclude=[output_dir] if inside else [])
+    found = walk(input_dir, kinds, exclude=[output_dir] if inside else [])
     if not found.files and not found.problems:
-        raise ConfigError(f"{printable(input_dir)} holds no file that can be encoded.")
+        wanted = "file that can be encoded" if kinds is None else f"{' or '.join(kind.value for kind in kinds)} file"
+        raise ConfigError(f"{printable(input_dir)} holds no {wanted}.")
     outputs = output_names((file.relative for file in found.files), ".npy")
     summary.ignored, summary.renamed = found.ignored, shared_stems(outputs)
     for problem in found.problems:
@@ -235,14 +284,14 @@ class _Piece:
             path = self.input_dir / item.input
             source = Source(item.kind, item.input, path=path)
             try:
-                data = source.read()
+                data, sha256 = source.open()
             except FormatError:
                 pass  # the encoder reports it
             else:
-                if self._is_done(item, data):
+                if self._is_done(item, sha256):
                     self.n_skipped += 1
                     continue
-                source = Source(item.kind, item.input, data=data)
+                source = replace(source, data=None if source.streamed else data, sha256=sha256)
             self.sent.append(item)
             yield source
 
@@ -276,12 +325,12 @@ class _Piece:
         else:
             summary.failed.append((item.input, error))
 
-    def _is_done(self, item: Task, data: bytes) -> bool:
+    def _is_done(self, item: Task, sha256: str) -> bool:
         made = self.ledger.maker(item.output)
         return (
             made is not None
             and (made.input, made.task) == (item.input, self.task)
-            and made.sha256 == digest(data)
+            and made.sha256 == sha256
             and made.output_sha256 == self._present(item)
         )
 

@@ -1,13 +1,14 @@
 """What can be encoded, and how its bytes become what a tower takes; no torch.
 
-An input is a sentence, a path, or bytes with their kind. It becomes one *sequence*: token ids for the text
-tower, patches for the symbolic tower, or feature vectors for the audio tower.
+An input is a sentence, a path, bytes with their kind, or samples with their rate. It becomes one *sequence*: token ids
+for the text tower, patches for the symbolic tower, or feature vectors for the audio tower.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
@@ -23,16 +24,62 @@ Modality = Literal["text", "symbolic", "audio"]
 
 # Raise it when the same bytes become another sequence: cached vectors and output folders carry it.
 PREPROCESSING_VERSION = 1
+AUDIO_VERSION = 1
+"""The same for recordings: decoding, resampling, chunks and mel frames."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One input: where its bytes are, what they hold, and how messages call it."""
+    """One input: where its bytes are, what they hold, and how messages call it; ``sha256`` where it is known."""
 
     kind: Kind
     name: str
     path: Path | None = None
     data: bytes | None = None
+    sha256: str | None = None
+
+    @property
+    def streamed(self) -> bool:
+        """Whether its bytes are read block by block where they are used: a recording in a file."""
+        return self.kind is Kind.AUDIO and self.data is None
+
+    @property
+    def recording(self) -> bytes | Path:
+        """What `clamp3.formats.audio.Sound` takes: the bytes where they are held, else the path."""
+        if self.data is not None:
+            return self.data
+        assert self.path is not None
+        return self.path
+
+    def open(self) -> tuple[bytes, str]:
+        """Return the bytes, none of a streamed source, and their SHA-256.
+
+        Raises
+        ------
+        FormatError
+            If the file cannot be read, is empty or too large.
+        """
+        if not self.streamed:
+            data = self.read()
+            return data, self.sha256 or digest(data)
+        from clamp3.formats.audio import MAX_BYTES
+
+        assert self.path is not None
+        if self.sha256 is not None:
+            return b"", self.sha256
+        try:
+            with self.path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > MAX_BYTES:
+                    raise FormatError(f"{self.name} is larger than the limit of {MAX_BYTES >> 30} GiB.")
+                content = hashlib.sha256()
+                while block := file.read(1 << 20):
+                    content.update(block)
+        except OSError as error:
+            raise FormatError(f"{self.name} cannot be read ({error.strerror or error}).") from None
+        if not size:
+            raise FormatError(f"{self.name} is empty.")
+        return b"", content.hexdigest()
 
     def read(self) -> bytes:
         """Return the bytes.
@@ -57,7 +104,7 @@ class Source:
         return data
 
 
-Item = Union[str, "os.PathLike[str]", Source, tuple[bytes, Kind]]
+Item = Union[str, "os.PathLike[str]", Source, tuple[bytes, Kind], tuple[np.ndarray, int]]
 
 
 @dataclass(frozen=True)
@@ -94,19 +141,22 @@ def source_of(item: Item) -> Source:
 
     Parameters
     ----------
-    item : str, path, Source or (bytes, Kind)
-        A string is a path if it names an existing file, else a sentence.
+    item : str, path, Source, (bytes, Kind) or (samples, rate)
+        A string is a path if it names an existing file, else a sentence. Samples are floats, full scale at 1, shape
+        (N,) or (N, channels), at an integer rate per second.
 
     Raises
     ------
     FormatError
         If a path does not exist, is a folder or has a suffix without reader, if a string is written like the
-        path of a music file but names none, or if the item is of another type.
+        path of a music file but names none, or if the item is of another type or shape.
     """
     if isinstance(item, Source):
         return item
     if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], bytes):
         return Source(Kind(item[1]), f"bytes of kind {Kind(item[1]).value}", data=item[0])
+    if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], np.ndarray):
+        return samples_source(*item)
     if isinstance(item, str):
         if not _is_file(item):
             if kind_of(item) is not None and not any(char.isspace() for char in item):
@@ -120,13 +170,48 @@ def source_of(item: Item) -> Source:
         if not path.exists():
             raise FormatError(f"{path} does not exist.")
         return _file(path)
-    raise FormatError(f"an input is a string, a path or (bytes, Kind), not {type(item).__name__}.")
+    raise FormatError(f"an input is a string, a path, (bytes, Kind) or (samples, rate), not {type(item).__name__}.")
 
 
 def sentence(text: str) -> Source:
     """Return a source for words that are never taken for a path."""
     shown = " ".join(text[:60].split())
     return Source(Kind.TEXT, f'"{shown}{"…" if len(text) > 60 else ""}"', data=text.encode("utf-8", "replace"))
+
+
+def samples_source(samples: np.ndarray, rate_hz: int, name: str | None = None) -> Source:
+    """Return a source for a recording that is in memory already.
+
+    Parameters
+    ----------
+    samples : float array, shape (N,) or (N, channels)
+        Full scale at 1.
+    rate_hz : int
+        Samples per second.
+    name : str, optional
+        How messages call it.
+
+    Raises
+    ------
+    FormatError
+        If the samples are no floats, or of another shape.
+    """
+    import io
+
+    import soundfile
+
+    from clamp3.formats.audio import MAX_CHANNELS
+
+    if samples.dtype.kind != "f" or samples.ndim not in (1, 2) or (samples.ndim == 2 and len(samples[0:1].T) == 0):
+        raise FormatError(f"samples are floats of shape (N,) or (N, channels), not {samples.dtype} {samples.shape}.")
+    if samples.ndim == 2 and samples.shape[1] > MAX_CHANNELS:
+        raise FormatError(f"samples of shape {samples.shape} have too many channels; (N, channels) is meant.")
+    if int(rate_hz) != rate_hz or not 1 <= rate_hz < 1 << 31:
+        raise FormatError(f"{rate_hz} is no sampling rate.")
+    out = io.BytesIO()
+    soundfile.write(out, samples.astype(np.float32, copy=False), int(rate_hz), format="WAV", subtype="FLOAT")
+    shown = name or f"a recording of {len(samples) / rate_hz:.1f} s"
+    return Source(Kind.AUDIO, shown, data=out.getvalue())
 
 
 def _is_file(text: str) -> bool:
@@ -169,6 +254,26 @@ def text_of(data: bytes, name: str) -> list[str]:
     if not any(line.strip() for line in lines):
         raise FormatError(f"{name} holds no words.")
     return lines
+
+
+def convert(payload: tuple[bytes | Path, Kind, str]) -> Prepared:
+    """Return the sequence of a score, performance or recording; picklable, for worker processes.
+
+    Parameters
+    ----------
+    payload : (bytes or path, Kind, str)
+        Content, kind and name. A recording becomes mel chunks.
+
+    Raises
+    ------
+    FormatError
+        As `symbolic_sequence` and `mel_sequence`.
+    """
+    content, kind, name = payload
+    if kind is Kind.AUDIO:
+        return mel_sequence(content, name)
+    assert isinstance(content, bytes)
+    return symbolic_sequence((content, kind, name))
 
 
 def symbolic_sequence(payload: tuple[bytes, Kind, str]) -> Prepared:
@@ -231,14 +336,33 @@ def audio_sequence(data: bytes, name: str, *, width: int) -> Prepared:
     array = read_array(data, name)
     if array.ndim == 0 or array.shape[-1] != width or array.size == 0:
         raise FormatError(f"{name} has shape {array.shape}; audio features have shape (…, {width}).")
-    vectors = array.reshape(-1, width).astype(np.float32)  # (T, D)
-    ends = np.zeros((1, width), np.float32)
-    return Prepared("audio", np.concatenate([ends, vectors, ends]))
+    return wrapped(array.reshape(-1, width).astype(np.float32))
+
+
+def wrapped(vectors: np.ndarray, notes: Iterable[str] = ()) -> Prepared:
+    """Return (T, D) audio vectors with a zero vector on both ends, as the tower learned them."""
+    ends = np.zeros((1, vectors.shape[1]), np.float32)
+    return Prepared("audio", np.concatenate([ends, vectors, ends]), tuple(notes))
+
+
+def mel_sequence(recording: bytes | Path, name: str) -> Prepared:
+    """Return the mel chunks of a recording's first two minutes, with a zero vector on both ends.
+
+    Raises
+    ------
+    FormatError
+        If it cannot be decoded.
+    """
+    from clamp3.formats.audio import Sound
+    from clamp3.formats.mel import LONGEST_SEC, log_mel
+
+    sound = Sound(recording, name)
+    return wrapped(log_mel(sound.blocks(LONGEST_SEC)), sound.notes)
 
 
 def needs_process(data: bytes, kind: Kind) -> bool:
     """Whether a conversion takes long enough, or is fragile enough, to be worth another process."""
-    if kind in (Kind.MUSICXML, Kind.SCORE, Kind.MIDI):
+    if kind in (Kind.MUSICXML, Kind.SCORE, Kind.MIDI, Kind.AUDIO):
         return True
     if kind is not Kind.ABC:
         return False

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from clamp3.errors import ConfigError, DataError, FormatError, WeightsError
+from clamp3.formats import Kind
 from clamp3.inputs import (
     Item,
     Modality,
     Prepared,
     Source,
-    digest,
+    convert,
     modality_of,
     needs_process,
     preprocessing,
@@ -37,6 +38,7 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 # One round: what is read, converted, sorted by length and encoded together; bounds the memory of long jobs.
 _ROUND_ITEMS = 512
 _ROUND_BYTES = 64 << 20
+_STREAMED_BYTES = 1 << 20  # what the sequence of a recording takes, roughly
 # Fewer conversions than this are quicker here than in processes that have to start.
 _MIN_FOR_PROCESSES = 3
 # Vectors handed to the cache at once; what an interrupted job loses.
@@ -107,6 +109,10 @@ class Encoder(ABC):
     def lacks(self, modality: Modality) -> str | None:
         """Return why inputs of a modality cannot be encoded, None if they can."""
 
+    def identity_of(self, kind: Kind) -> str:
+        """Return the identity of all that makes vectors of inputs of a kind; for most kinds the encoder's own."""
+        return self.identity
+
     @abstractmethod
     def _load(self, modality: Modality) -> Tower:
         """Return a tower that has not been loaded yet."""
@@ -129,7 +135,7 @@ class Encoder(ABC):
 
         Parameters
         ----------
-        items : iterable of str, path, Source or (bytes, Kind)
+        items : iterable of str, path, Source, (bytes, Kind) or (samples, rate)
             Taken as they are needed. A string is a path if it names an existing file, else a sentence.
         batch_size : int, optional
             Most windows encoded together; without it the number of positions decides.
@@ -178,7 +184,9 @@ class Encoder(ABC):
         from clamp3.jobs.cache import content_key
 
         for index, data in work.data.items():
-            work.keys[index] = content_key(data, work.sources[index].kind, self.identity, preprocessing())
+            source = work.sources[index]
+            content = work.sha256[index].encode() if source.streamed else data
+            work.keys[index] = content_key(content, source.kind, self.identity_of(source.kind), preprocessing())
         known = cache.get_many(list(work.keys.values()))
         for index, key in work.keys.items():
             if key in known:
@@ -196,7 +204,7 @@ class Encoder(ABC):
             reason = self.lacks(modality)
             if reason is not None:
                 work.errors[index] = f"{source.name}: {reason}"
-            elif modality == "symbolic" and needs_process(data, source.kind):
+            elif self._converts_afar(data, source):
                 far.append(index)
             else:
                 try:
@@ -205,12 +213,19 @@ class Encoder(ABC):
                     raise
                 except Exception as error:  # whatever is in the file, it costs only itself
                     work.errors[index] = describe(error)
-        payloads = [(work.data[index], work.sources[index].kind, work.sources[index].name) for index in far]
+        payloads = [
+            (source.recording if source.kind is Kind.AUDIO else work.data[index], source.kind, source.name)
+            for index, source in ((index, work.sources[index]) for index in far)
+        ]
         for place, value, failure in _convert(payloads, n_workers):
             if value is None:
                 work.errors[far[place]] = failure or "the conversion gave nothing."
             else:
                 work.sequences[far[place]] = value
+
+    def _converts_afar(self, data: bytes, source: Source) -> bool:
+        """Whether `clamp3.inputs.convert` makes an input's sequence, in a process of its own if there are several."""
+        return modality_of(source.kind) == "symbolic" and needs_process(data, source.kind)
 
     def _sequence(self, data: bytes, source: Source) -> Prepared:
         """Return what the tower of an input reads; here for scores and performances."""
@@ -240,16 +255,16 @@ class Encoder(ABC):
 
 
 def _convert(payloads: list[Any], n_workers: int | None) -> Iterator[tuple[int, Prepared | None, str | None]]:
-    """Yield (place, sequence, error) of symbolic files; several go through worker processes."""
+    """Yield (place, sequence, error) of files; several go through worker processes."""
     from clamp3.jobs.parallel import describe, process_map
 
     if len(payloads) >= _MIN_FOR_PROCESSES:
-        for outcome in process_map(symbolic_sequence, payloads, n_workers=n_workers):
+        for outcome in process_map(convert, payloads, n_workers=n_workers):
             yield outcome.index, outcome.value, outcome.error
         return
     for place, payload in enumerate(payloads):
         try:
-            yield place, symbolic_sequence(payload), None
+            yield place, convert(payload), None
         except Exception as error:  # as in a worker process
             yield place, None, describe(error)
 
@@ -282,13 +297,11 @@ class _Round:
                 work.names.append(source.name)
                 work.sources[index] = source
                 try:
-                    data = source.read()
+                    work.data[index], work.sha256[index] = source.open()
                 except FormatError as error:
                     work.errors[index] = str(error)
                 else:
-                    work.data[index] = data
-                    work.sha256[index] = digest(data)
-                    n_bytes += len(data)
+                    n_bytes += len(work.data[index]) or _STREAMED_BYTES
             if len(work.names) >= _ROUND_ITEMS or n_bytes >= _ROUND_BYTES:
                 break
         return work

@@ -2,15 +2,15 @@
 
     python preprocessing/audio/extract_mel.py --input_path my_audio/ --output_path features/
 
-Writes one .npy per recording, float16, shape (T, 6656): T chunks of 4.992 s from the first two minutes. The output
-folder mirrors the input folder; ledger.jsonl in it says what became of every file. Run again, only what is missing or
-changed is done. Exit code 1: some files failed.
+Reads .wav .mp3 .flac .ogg .opus .m4a .aac .wma .aiff .au, and the sound of .mp4 and .webm, with sub-folders, and writes
+the same tree: one .npy per recording, float16, shape (1, T, 6656), T chunks of 4.992 s from the first two minutes.
+ledger.jsonl in OUTPUT_PATH says what became of every file. Run again, only what is missing or changed is done. Exit
+code 1: some files failed.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 from pathlib import Path
 
 from clamp3.cli import parser_for, run
@@ -27,32 +27,13 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def convert(data: bytes, name: str) -> bytes:
-    """Return the .npy of one recording; runs in a worker."""
-    import numpy as np
-    import soundfile
-
-    from clamp3.errors import FormatError
-    from clamp3.formats.mel import RATE_HZ, log_mel
-
-    samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
-    if rate != RATE_HZ:
-        raise FormatError(f"{name} has {rate} samples per second; {RATE_HZ} are needed until resampling is there.")
-    stream = io.BytesIO()
-    np.save(stream, log_mel(samples.mean(axis=1)).astype(np.float16))
-    return stream.getvalue()
-
-
 def main(argv: list[str] | None = None) -> int:
-    """Convert the folder, print the summary, return the exit code."""
+    """Run the script; return its exit code."""
     args = build_parser().parse_args(argv)
-    from clamp3.jobs.batch import convert_folder, report
+    from clamp3.extract import run_shared
+    from clamp3.hearing import MelFeatures
 
-    summary = convert_folder(
-        convert, args.input_path, args.output_path, kinds=[Kind.AUDIO], suffix=".npy", task="mel 1",
-        n_workers=args.n_workers,
-    )  # fmt: skip
-    return report(summary, as_json=args.json)
+    return run_shared(MelFeatures(), args.input_path, args.output_path, args, arrays="mel", kinds=[Kind.AUDIO])
 
 
 if __name__ == "__main__":

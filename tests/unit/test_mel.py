@@ -34,6 +34,13 @@ def test_two_minutes_are_24_chunks_and_later_sound_is_not_heard():
     assert len(log_mel(sound, longest_sec=None)) == 26
 
 
+@pytest.mark.parametrize("block", [1_000, HOP, 5_001, 200_000])
+def test_blocks_do_not_matter(block):
+    sound = noise(8.3)
+    blocks = (sound[i : i + block] for i in range(0, len(sound), block))
+    np.testing.assert_allclose(log_mel(blocks), log_mel(sound), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("n_frames", "n_chunks"), [(1, 1), (10, 1), (51, 1), (52, 1), (62, 1), (63, 2), (104, 2), (115, 3)]
 )

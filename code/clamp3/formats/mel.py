@@ -7,6 +7,7 @@ after the other, which `clamp3.models.front_end.MelFrontEnd` turns into one vect
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -26,13 +27,13 @@ _MIN_FRAMES = -(-RATE_HZ // HOP)  # frames of one second
 _MIN_POWER = 1e-10
 
 
-def log_mel(samples: np.ndarray, *, longest_sec: float | None = LONGEST_SEC) -> np.ndarray:
+def log_mel(sound: np.ndarray | Iterable[np.ndarray], *, longest_sec: float | None = LONGEST_SEC) -> np.ndarray:
     """Return the log-mel chunks of a recording.
 
     Parameters
     ----------
-    samples : float array, shape (N,)
-        Mono, at `RATE_HZ`.
+    sound : float array, shape (N,), or iterable of such
+        Mono, at `RATE_HZ`; in one piece, or block by block (`clamp3.formats.audio.Sound.blocks`).
     longest_sec : float or None
         What comes later is not heard; None takes all.
 
@@ -48,14 +49,9 @@ def log_mel(samples: np.ndarray, *, longest_sec: float | None = LONGEST_SEC) -> 
     FormatError
         If there are no samples, or some are NaN or infinite.
     """
-    samples = np.asarray(samples, np.float32)
-    if samples.ndim != 1 or samples.size == 0:
-        raise FormatError(f"one channel of sound is needed, not an array of shape {samples.shape}.")
-    if longest_sec is not None:
-        samples = samples[: max(1, round(longest_sec * RATE_HZ))]
-    if not np.isfinite(samples).all():
-        raise FormatError("the sound has NaN or infinite samples.")
-    decibels = 10.0 * np.log10(np.maximum(_mel_power(samples), _MIN_POWER))  # (frames, N_BINS)
+    limit = None if longest_sec is None else max(1, round(longest_sec * RATE_HZ))
+    parts = list(_mel_powers([sound] if isinstance(sound, np.ndarray) else sound, limit))
+    decibels = 10.0 * np.log10(np.maximum(np.concatenate(parts), _MIN_POWER))  # (frames, N_BINS)
     floor = decibels.max() - FLOOR_DB
     decibels = np.maximum(decibels, floor)
     spread = float(decibels.std())
@@ -70,17 +66,39 @@ def log_mel(samples: np.ndarray, *, longest_sec: float | None = LONGEST_SEC) -> 
     return chunks.reshape(n_chunks, CHUNK_WIDTH)
 
 
-def _mel_power(samples: np.ndarray) -> np.ndarray:
-    """Return mel-band powers, float64, shape (frames, N_BINS); one frame per hop that begins within the sound."""
-    n_frames = -(-len(samples) // HOP)
-    padded = np.zeros((n_frames - 1) * HOP + WINDOW, np.float64)
-    padded[: len(samples)] = samples[: len(padded)]
-    framed = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
+def _mel_powers(blocks: Iterable[np.ndarray], limit: int | None) -> Iterator[np.ndarray]:
+    """Yield mel-band powers (frames, N_BINS) of the first ``limit`` samples; one frame per hop that begins there."""
+    rest, n_samples, n_given = np.zeros(0, np.float32), 0, 0
+    for block in blocks:
+        block = np.asarray(block, np.float32)
+        if block.ndim != 1:
+            raise FormatError(f"one channel of sound is needed, not an array of shape {block.shape}.")
+        if not np.isfinite(block).all():
+            raise FormatError("the sound has NaN or infinite samples.")
+        block = block if limit is None else block[: limit - n_samples]
+        n_samples += len(block)
+        rest = np.concatenate([rest, block])
+        n_frames = max(0, (len(rest) - WINDOW) // HOP + 1)
+        yield _framed_powers(rest, n_frames)
+        rest = rest[n_frames * HOP :]
+        n_given += n_frames
+    if not n_samples:
+        raise FormatError("there is no sound in it.")
+    ending = np.concatenate([rest, np.zeros(WINDOW, np.float32)])
+    yield _framed_powers(ending, -(-n_samples // HOP) - n_given)
+
+
+def _framed_powers(samples: np.ndarray, n_frames: int) -> np.ndarray:
+    """Return the powers of the first ``n_frames`` frames, float64, shape (n_frames, N_BINS)."""
     powers = np.empty((n_frames, N_BINS))
-    for start in range(0, n_frames, 1024):  # bounds the memory of long recordings
-        spectrum = np.fft.rfft(framed[start : start + 1024] * window)
-        powers[start : start + 1024] = (spectrum.real**2 + spectrum.imag**2) @ _filters()
+    if not n_frames:
+        return powers
+    framed = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP]
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
+    for start in range(0, n_frames, 256):  # bounds the memory of long blocks
+        stop = min(n_frames, start + 256)
+        spectrum = np.fft.rfft(framed[start:stop] * window)
+        powers[start:stop] = (spectrum.real**2 + spectrum.imag**2) @ _filters()
     return powers
 
 

@@ -95,7 +95,7 @@ class Mert:
         from clamp3.models.registry import identity
 
         self._config_file, self._weights_file = _resolve(name_or_path)
-        self._device, self._dtype, self._compile = pick_device(device), dtype, compile
+        self.dtype, self._device, self._compile = dtype, pick_device(device), compile
         self.identity = f"mert-{identity(self._weights_file)}:{dtype}"
 
     def features(self, sound: Sound, *, mean: bool = True, batch_size: int | None = None) -> np.ndarray:
@@ -172,7 +172,7 @@ class Mert:
         samples = torch.from_numpy(np.stack(batch))
         parts = []
         with torch.inference_mode():
-            for layer in self._layers(samples.to(self._device, getattr(torch, self._dtype))):
+            for layer in self._layers(samples.to(self._device, getattr(torch, self.dtype))):
                 parts.append(layer.float().mean(1))  # (B, D)
             stacked = torch.stack(parts, 1)  # (B, layers, D)
             return (stacked.mean(1, keepdim=True) if mean else stacked).cpu().numpy()
@@ -198,7 +198,7 @@ class Mert:
 
             keep_heap()
         network = load_network(self._config_file, self._weights_file, fast_attention=self._device.type != "cpu")
-        return network.to(self._device, getattr(torch, self._dtype))
+        return network.to(self._device, getattr(torch, self.dtype))
 
 
 @dataclass

@@ -1,0 +1,93 @@
+"""Folders of recordings to folders of features, through `clamp3.extract.extract_folder`: what training on audio reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from clamp3.errors import Clamp3Error
+from clamp3.formats import Kind
+from clamp3.formats.audio import Sound
+from clamp3.inputs import AUDIO_VERSION, Source, convert
+from clamp3.pipeline import Result
+
+if TYPE_CHECKING:
+    from clamp3.models.mert import Mert
+
+
+class MertFeatures:
+    """MERT's vectors of recordings.
+
+    Parameters
+    ----------
+    mert : Mert
+        What hears.
+    mean : bool
+        Arrays (1, chunks, D), the mean of all layers, in place of (layers + 1, chunks, D).
+    """
+
+    def __init__(self, mert: Mert, *, mean: bool) -> None:
+        self._mert, self._mean = mert, mean
+        self.dtype: Literal["float32", "bfloat16"] = mert.dtype
+        self.identity = mert.identity
+
+    def identity_of(self, kind: Kind) -> str:
+        """Return the identity of MERT, its arithmetic and what comes before."""
+        return f"{self.identity}+audio{AUDIO_VERSION}"
+
+    def stream(
+        self,
+        items: Iterable[Source],
+        *,
+        batch_size: int | None = None,
+        temporal: bool = False,
+        n_workers: int | None = None,
+    ) -> Iterator[Result]:
+        """Yield a result per recording; chunks of several run together."""
+        taken: list[tuple[Source, Sound]] = []
+
+        def sounds() -> Iterator[Sound]:
+            for source in items:
+                taken.append((source, Sound(source.recording, source.name)))
+                yield taken[-1][1]
+
+        for index, value in self._mert.stream(sounds(), mean=self._mean, batch_size=batch_size):
+            source, sound = taken[index]
+            if isinstance(value, Clamp3Error):
+                yield Result(index, source.name, error=str(value), sha256=source.sha256)
+            else:
+                yield Result(index, source.name, value, notes=tuple(sound.notes), sha256=source.sha256)
+
+
+class MelFeatures:
+    """Log-mel chunks of recordings, float16, made by several processes."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    identity = "mel:float32"
+
+    def identity_of(self, kind: Kind) -> str:
+        """Return the identity of decoding and frames."""
+        return f"{self.identity}+audio{AUDIO_VERSION}"
+
+    def stream(
+        self,
+        items: Iterable[Source],
+        *,
+        batch_size: int | None = None,
+        temporal: bool = False,
+        n_workers: int | None = None,
+    ) -> Iterator[Result]:
+        """Yield a result per recording, shape (T, 52 * 128)."""
+        from clamp3.jobs.parallel import process_map
+
+        sources = list(items)
+        payloads = [(source.recording, source.kind, source.name) for source in sources]
+        for outcome in process_map(convert, payloads, n_workers=n_workers):
+            source = sources[outcome.index]
+            if outcome.value is None:
+                yield Result(outcome.index, source.name, error=outcome.error or "no result", sha256=source.sha256)
+            else:
+                chunks = outcome.value.values[1:-1].astype(np.float16)[None]  # without the zero vectors at the ends
+                yield Result(outcome.index, source.name, chunks, notes=outcome.value.notes, sha256=source.sha256)
