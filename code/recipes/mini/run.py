@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--m3_steps", type=int, default=1200, help="of M3 pre-training (default: %(default)s)")
     parser.add_argument("--clamp3_steps", type=int, default=450, help="of text with scores (default: %(default)s)")
     parser.add_argument("--restart_steps", type=int, default=260, help="of more of it (default: %(default)s)")
-    parser.add_argument("--audio_steps", type=int, default=600, help="of text with sound (default: %(default)s)")
+    parser.add_argument("--audio_steps", type=int, default=450, help="of text with sound (default: %(default)s)")
     parser.add_argument("--install", action="store_true", help="copy the result to code/clamp3/models/mini")
     return parser
 
