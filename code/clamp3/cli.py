@@ -72,7 +72,7 @@ def run(main: Callable[[], int]) -> int:
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
-    for chatty in ("httpx", "accelerate", "torch"):
+    for chatty in ("httpx", "httpx2", "accelerate", "torch"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         return main()
