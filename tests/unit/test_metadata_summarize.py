@@ -204,7 +204,9 @@ def test_wrong_answers_are_told_to_the_model(script, tmp_path, capsys):
         return Reply(summary(messages, summary_en=TEXTS["de"])) if count == 1 else Reply(summary(messages))
 
     with FakeLLM(decide).running() as server:
-        code, *_ = ask(script, capsys, tmp_path / "songs.jsonl", tmp_path / "o.jsonl", *QUICK, "--base_url", server.url)
+        code, report, _ = ask(
+            script, capsys, tmp_path / "songs.jsonl", tmp_path / "o.jsonl", *QUICK, "--base_url", server.url
+        )
     assert code == 0
     # Tokens of rejected answers are paid for too.
     assert report["usage"] == {
@@ -296,6 +298,7 @@ def test_without_key_model_or_items_nothing_starts(script, tmp_path, capsys, mon
     monkeypatch.delenv("OPENAI_API_KEY")
     code, _, error = ask(script, capsys, *arguments, "--model", "m")
     assert code == 2 and "environment variable OPENAI_API_KEY" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["songs.jsonl"]
     (tmp_path / "none").mkdir()
     assert "holds no JSON object" in ask(script, capsys, tmp_path / "none", tmp_path / "o.jsonl", "--model", "m")[2]
     (tmp_path / "mine.jsonl").write_text('{"a": 1}\n')

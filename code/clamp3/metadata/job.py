@@ -140,9 +140,7 @@ def run_job(args: argparse.Namespace, make_work: Callable[[], Work]) -> int:
     if args.dry_run:
         return preview(work, items)
     names = ("model", "base_url", "key_variable", "structured", "timeout_sec", "n_retries", "n_answers", "backoff_sec")
-    endpoint = Endpoint(
-        **{name: getattr(args, name) for name in (*names, "extra", "concurrency", "seed")},
-    )
+    endpoint = Endpoint(**{name: getattr(args, name) for name in (*names, "extra", "concurrency", "seed")})
     for name in ("concurrency", "n_answers"):
         if getattr(args, name) < 1:
             raise ConfigError(f"--{name} must be at least 1.")
@@ -187,6 +185,7 @@ def do_all(work: Work, items: list[Item], output: Path, endpoint: Endpoint) -> R
         If the endpoint stops to answer; what was made is kept.
     """
     started = time.monotonic()
+    _ = endpoint.key  # missing, it is missed before any file is made
     report = Report(items=len(items), output=str(output))
     task = f"{work.task} {endpoint.model_name} {json.dumps(dict(endpoint.extra), sort_keys=True)}"
     with Store(output, [item.name for item in items]) as store:

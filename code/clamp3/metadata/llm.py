@@ -89,6 +89,23 @@ class Endpoint:
         return name
 
     @property
+    def key(self) -> str:
+        """Return the key that the environment holds at this moment, "" for an endpoint that may need none.
+
+        Raises
+        ------
+        ConfigError
+            If there is none and the endpoint is OpenAI's.
+        """
+        key = os.environ.get(self.key_variable, "").strip()
+        if not key and not (self.base_url or os.environ.get(URL_VARIABLE)):
+            raise ConfigError(
+                f"no key: put it into the environment variable {self.key_variable}, or name an endpoint that needs "
+                "none with --base_url."
+            )
+        return key
+
+    @property
     def address(self) -> str:
         """Return the endpoint's URL without user, password and query, fit to be printed and stored."""
         parts = urlsplit(self.base_url or os.environ.get(URL_VARIABLE, "") or "https://api.openai.com/v1")
@@ -131,12 +148,7 @@ class Chat:
         from openai import AsyncOpenAI
 
         base_url = self.endpoint.base_url or os.environ.get(URL_VARIABLE) or None
-        self._key = os.environ.get(self.endpoint.key_variable, "").strip()
-        if not self._key and base_url is None:
-            raise ConfigError(
-                f"no key: put it into the environment variable {self.endpoint.key_variable}, or name an endpoint that "
-                "needs none with --base_url."
-            )
+        self._key = self.endpoint.key
         self._client = AsyncOpenAI(api_key=self._key or "none", base_url=base_url, max_retries=0)
         return self
 

@@ -55,11 +55,14 @@ def _bars(counts: dict[str, Counter[str]], label: str) -> Figure:
     rows = names[:SHOWN] + ([f"{len(rest)} others"] if rest else [])
     figure = Figure(figsize=(7, 0.22 * len(rows) + 1))
     axes = figure.add_subplot()
-    left = [0] * len(rows)
-    for kind, count in counts.items():
+    height = 0.8 / len(counts)
+    for at, (kind, count) in enumerate(counts.items()):
         widths = [count[name] for name in names[:SHOWN]] + ([sum(count[name] for name in rest)] if rest else [])
-        axes.barh(rows, widths, left=left, label=kind or None)
-        left = [a + b for a, b in zip(left, widths, strict=True)]
+        axes.barh([row + at * height for row in range(len(rows))], widths, height, label=kind or None)
+    axes.set_yticks([row + 0.4 - height / 2 for row in range(len(rows))], rows)
+    axes.set_xscale("log")  # one language has often as many as all others
+    axes.set_xlim(left=0.7)
+    axes.margins(y=0.01)
     axes.invert_yaxis()
     axes.set_xlabel("records")
     axes.set_title(label)
