@@ -1,0 +1,246 @@
+"""A map of many vectors: two coordinates each, and what their points are coloured by.
+
+Conventions
+-----------
+Vectors are scaled to length 1 first, so that near means of high cosine. PCA keeps true (projected) distances; t-SNE and
+UMAP keep neighbours, and distances between far groups mean nothing there. All are seeded.
+
+References
+----------
+L. van der Maaten, G. Hinton: Visualizing data using t-SNE, 2008.
+L. McInnes, J. Healy, J. Melville: UMAP, arXiv:1802.03426, 2018.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clamp3.errors import ConfigError, DataError, FormatError
+from clamp3.inputs import modality_of
+from clamp3.retrieval.cosine import unit_rows
+from clamp3.retrieval.vectors import Opener, check_comparable, vectors_of
+
+METHODS = ("pca", "tsne", "umap")
+MIN_POINTS = 4
+_PERPLEXITY = 30
+_NEIGHBOURS = 15
+_NAME_FIELDS = ("name", "file", "path", "id")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a map shows: names, vectors (N, D), a label each, what the labels are, and files without a vector."""
+
+    names: list[str]
+    vectors: NDArray[np.float32]
+    labels: list[str]
+    color: str
+    problems: list[tuple[str, str]]
+
+
+def gather(
+    folders: Sequence[Path], open_model: Opener, *, color: str | None = None, metadata: Path | None = None
+) -> Shown:
+    """Return the files of some folders with their vectors and labels.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+    open_model : callable
+        As in `clamp3.retrieval.vectors.vectors_of`.
+    color : str, optional
+        ``modality``, ``source`` (the folder given), or as `labels_of`; by default ``source`` of several folders,
+        ``modality`` of one.
+    metadata : Path, optional
+        As `read_metadata`.
+
+    Raises
+    ------
+    DataError
+        If the folders' vectors cannot be compared.
+    ConfigError
+        If there is nothing of that name to colour by.
+    """
+    table = read_metadata(metadata) if metadata is not None else None
+    color = color or ("source" if len(folders) > 1 else "modality")
+    last = [folder.resolve().name for folder in folders]
+    sources = last if len(set(last)) == len(last) else [str(folder) for folder in folders]
+    names: list[str] = []
+    labels: list[str] = []
+    problems: list[tuple[str, str]] = []
+    found = [vectors_of(folder, open_model) for folder in folders]
+    for folder, source, part in zip(folders, sources, found, strict=True):
+        check_comparable(found[0], part)
+        prefix = f"{source}/" if len(folders) > 1 else ""
+        names += [f"{prefix}{name}" for name in part.names]
+        problems += [(f"{prefix}{name}", reason) for name, reason in part.problems]
+        if color == "source":
+            labels += [source] * len(part)
+        elif color == "modality":
+            labels += modalities(folder, part.names, part.kinds)
+        else:
+            labels += labels_of(part.names, color, table)
+    return Shown(names, np.concatenate([part.values for part in found]), labels, color, problems)
+
+
+def points_as_json(shown: Shown, points: dict[str, NDArray[np.float64]]) -> str:
+    """Return all points with their names, labels and coordinates."""
+    rows = [
+        {"name": name, "label": label, **{method: places[row].tolist() for method, places in points.items()}}
+        for row, (name, label) in enumerate(zip(shown.names, shown.labels, strict=True))
+    ]
+    return json.dumps({"color": shown.color, "points": rows}, ensure_ascii=False)
+
+
+def project(vectors: ArrayLike, method: str, *, seed: int = 0) -> NDArray[np.float64]:
+    """Return two coordinates per vector.
+
+    Parameters
+    ----------
+    vectors : array of float, shape (N, D)
+    method : {"pca", "tsne", "umap"}
+    seed : int
+
+    Returns
+    -------
+    array of float64, shape (N, 2)
+
+    Raises
+    ------
+    ConfigError
+        If the method is unknown, or the package it needs is absent.
+    DataError
+        If there are fewer than `MIN_POINTS` vectors.
+    """
+    unit = unit_rows(vectors)
+    if len(unit) < MIN_POINTS:
+        raise DataError(f"{len(unit)} vectors make no map; at least {MIN_POINTS} are needed.")
+    try:
+        if method == "pca":
+            from sklearn.decomposition import PCA
+
+            found = PCA(2, svd_solver="full").fit_transform(unit)
+        elif method == "tsne":
+            from sklearn.manifold import TSNE
+
+            perplexity = min(_PERPLEXITY, (len(unit) - 1) / 3)
+            found = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(unit)
+        elif method == "umap":
+            from umap import UMAP
+
+            # Its spectral start needs more points than dimensions; with few points a random one does as well.
+            start = "spectral" if len(unit) > _NEIGHBOURS else "random"
+            neighbours = min(_NEIGHBOURS, len(unit) - 1)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that a seed means one thread
+                found = UMAP(n_neighbors=neighbours, init=start, random_state=seed).fit_transform(unit)
+        else:
+            raise ConfigError(f"the method is {method!r}; choose one of {', '.join(METHODS)}.")
+    except ImportError as error:
+        package = error.name or "more packages"
+        raise ConfigError(f"a map by {method} needs {package}: pip install 'clamp3[eval]'.") from None
+    return np.asarray(found, np.float64)
+
+
+def modalities(folder: Path, names: Sequence[str], kinds: Sequence[str]) -> list[str]:
+    """Return what every file was: ``text``, ``symbolic`` or ``audio``.
+
+    Stored vectors say so only through the ledger that extraction leaves beside them; without it they are ``vector``.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files lie.
+    names, kinds : sequences of str
+        As in `clamp3.retrieval.vectors.Vectors`.
+    """
+    from clamp3.formats import kind_of
+    from clamp3.jobs.batch import LEDGER_NAME
+    from clamp3.jobs.ledger import Ledger
+
+    if "vector" not in kinds or not (folder / LEDGER_NAME).is_file():
+        return list(kinds)
+    with Ledger(folder / LEDGER_NAME) as ledger:
+        rows = [ledger.maker(name) for name in names]
+    sources = [kind_of(row.input) if row is not None else None for row in rows]
+    return [
+        kind if kind != "vector" or source is None else modality_of(source)
+        for kind, source in zip(kinds, sources, strict=True)
+    ]
+
+
+def labels_of(names: Sequence[str], color: str, metadata: dict[str, dict[str, str]] | None = None) -> list[str]:
+    """Return what to colour each file by.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Paths in their folder.
+    color : str
+        ``folder`` (the first sub-folder), ``class`` (the name up to the first ``_``), or a field of the metadata.
+    metadata : dict, optional
+        From `read_metadata`.
+
+    Raises
+    ------
+    ConfigError
+        If the field is in no row.
+    """
+    if color == "folder":
+        return [PurePosixPath(name).parts[0] if "/" in name else "." for name in names]
+    if color == "class":
+        return [PurePosixPath(name).name.split("_")[0] for name in names]
+    fields = {field for row in (metadata or {}).values() for field in row}
+    if color not in fields:
+        known = ", ".join(["modality", "source", "folder", "class", *sorted(fields)])
+        raise ConfigError(f"nothing to colour by {color!r}; there is {known}.")
+    return [_row_of(name, metadata or {}).get(color, "unknown") for name in names]
+
+
+def read_metadata(path: Path) -> dict[str, dict[str, str]]:
+    """Return what a table says of files, by file name.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV or TSV with a header whose first column names the files; or JSON: an object of objects by file name, or
+        rows (a list, or JSON Lines) with a field ``name``, ``file``, ``path`` or ``id``. Names may be paths in the
+        folder, with or without suffix.
+
+    Raises
+    ------
+    FormatError
+        If the file cannot be read.
+    """
+    from clamp3.datasets.source import read_csv, read_jsonl
+
+    if path.suffix.lower() in (".csv", ".tsv"):
+        rows = read_csv(path, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        return {next(iter(row.values())): row for row in rows}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig")) if path.suffix.lower() == ".json" else None
+    except (OSError, ValueError):
+        found = None  # `read_jsonl` says what is wrong
+    if isinstance(found, dict) and all(isinstance(row, dict) for row in found.values()):
+        return {name: {field: str(value) for field, value in row.items()} for name, row in found.items()}
+    named: dict[str, dict[str, str]] = {}
+    for row in read_jsonl(path):
+        key = next((key for key in _NAME_FIELDS if key in row), None)
+        if key is None:
+            raise FormatError(f"{path} has a row without {' or '.join(_NAME_FIELDS)}: it has {', '.join(row)}.")
+        named[str(row[key])] = {field: str(value) for field, value in row.items()}
+    return named
+
+
+def _row_of(name: str, metadata: dict[str, dict[str, str]]) -> dict[str, str]:
+    """Return a file's row: by its path, then without suffix, then by its name alone."""
+    path = PurePosixPath(name)
+    keys = (name, path.with_suffix("").as_posix(), path.name, path.stem, path.name.split(".")[0])
+    return next((metadata[key] for key in keys if key in metadata), {})
