@@ -14,16 +14,11 @@ import torch
 from seeded import seeded
 
 from clamp3.models.config import Clamp3Config, TowerConfig
-from clamp3.models.tokenizer import load_tokenizer
 from clamp3.models.towers import Clamp3Model
-from clamp3.training.clamp3_task import Clamp3Task
-from clamp3.training.config import Clamp3Training
-from clamp3.training.data import PairDataset, Record
-from clamp3.training.encoder import PairEncoder
-from clamp3.training.loop import Trainer, make_accelerator
+from clamp3.models.weights import save_safetensors
 from clamp3.training.loss import contrastive_loss
-from clamp3.training.pack import open_pack
 
+ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent / "golden"
 EXPECTED = json.loads((GOLDEN / "training/golden.json").read_text(encoding="utf-8"))
 TINY = GOLDEN / "model/tiny_xlmr"
@@ -50,20 +45,27 @@ def test_loss_and_gradients():
     assert a.grad[0, 0].item() == pytest.approx(expected["grad_a_00"], abs=1e-6)
 
 
-@pytest.mark.parametrize("sub_batches", [1, 3])
-def test_losses_of_the_released_code(tmp_path, sub_batches):
+@pytest.mark.parametrize("changes", [[], ["--sub_batches", "1", "--grad_cache_chunk", "3"]])
+def test_losses_of_the_released_code(tmp_path, monkeypatch, changes):
+    """The script itself, from a JSONL, files and a weight file; the order of a batch does not matter to its loss."""
+    monkeypatch.syspath_prepend(str(ROOT / "code"))
+    import train_clamp3_symbolic
+
     trace = EXPECTED["train_trace"]
-    paths = [GOLDEN / "training" / f"{Path(source).stem}.abc" for source in trace["sources"]]
-    texts = trace["texts"]
-    records = [Record(f"{i}", {"analysis": text}, (("abc", i),)) for i, text in enumerate(texts)]
-    data = PairDataset(
-        records, open_pack(paths, tmp_path), load_tokenizer(TINY), limit=512, text_length=128, seed=0,
-        text_dropout=False, instrument_removal=0.0, random_crops=False,
-    )  # fmt: skip
-    config = Clamp3Training(out=tmp_path, batch_size=8, epochs=8, learning_rate=1e-3, warmup_steps=0, log_every=1,
-                            eval_split=0.0, dropout=0.0, save_every=0, mixed_precision="no")  # fmt: skip
-    task = Clamp3Task(config, PairEncoder(seeded_model(), sub_batches=sub_batches), data, None)
-    Trainer(task, config, make_accelerator(config)).fit()
-    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    rows = []
+    for source, text in zip(trace["sources"], trace["texts"], strict=True):
+        name = f"{Path(source).stem}.abc"
+        (tmp_path / name).write_bytes((GOLDEN / "training" / name).read_bytes())
+        rows.append(json.dumps({"id": source, "analysis": text, "filepaths": [name]}))
+    (tmp_path / "train.jsonl").write_text("\n".join(rows))
+    model = seeded_model()
+    save_safetensors(model, model.config, tmp_path / "start.safetensors")
+    flags = {"train_jsonl": tmp_path / "train.jsonl", "init": tmp_path / "start.safetensors", "text_model": TINY,
+             "out": tmp_path / "run", "batch_size": 8, "epochs": 8, "learning_rate": 1e-3, "warmup_steps": 0,
+             "log_every": 1, "eval_split": 0, "dropout": 0, "attention_dropout": 0, "instrument_removal": 0,
+             "save_every": 0, "mixed_precision": "no"}  # fmt: skip
+    arguments = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+    assert train_clamp3_symbolic.main([*arguments, "--no-text_dropout", *changes]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     losses = [row["loss"] for row in rows if row["kind"] == "train"]
     assert losses == pytest.approx(trace["losses"][:8], abs=1e-4)
