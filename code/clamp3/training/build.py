@@ -14,6 +14,7 @@ from clamp3.models.config import TOWERS, Clamp3Config, DecoderConfig, FrontEndCo
 from clamp3.models.m3 import M3Model
 from clamp3.models.towers import Clamp3Model
 from clamp3.training.config import Clamp3Training, M3Training, RunConfig
+from clamp3.training.lora import add_adapters
 from clamp3.training.sides import towers_of
 
 if TYPE_CHECKING:
@@ -186,6 +187,8 @@ def clamp3_model(config: Clamp3Training) -> tuple[Clamp3Model, tuple[str, ...]]:
     for part, state in states.items():
         model.get_submodule(part).load_state_dict(state)
     set_attention_dropout(model, config.attention_dropout)
+    if config.lora_towers:
+        add_adapters(model, config.lora_towers, rank=config.lora_rank, alpha=config.lora_alpha)
     return model, tuple(name for name in model.config.towers if name in config.frozen)
 
 

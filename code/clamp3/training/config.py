@@ -233,6 +233,11 @@ class Clamp3Training(RunConfig):
         False, "compare vectors standardised over the batch, by cosine: for towers that start at random (no = released)"
     )
     init: tuple[str, ...] = _setting([], "weights to start from, in order: M3, CLaMP 2 and CLaMP 3 names or files")
+    lora_towers: tuple[str, ...] = _setting(
+        [], "towers (text symbolic audio) that train only low-rank adapters, merged into plain weights at export"
+    )
+    lora_rank: int = _setting(8, "rank of the adapters")
+    lora_alpha: int = _setting(16, "their product is scaled by this over the rank")
     sub_batches: int = _setting(
         4, "length-sorted parts a batch is encoded in; the result is the same, padding is saved"
     )
@@ -252,6 +257,12 @@ class Clamp3Training(RunConfig):
         self._need(self.logit_scale > 0, "logit_scale", "above 0")
         self._need(self.loss in LOSSES, "loss", f"one of {', '.join(LOSSES)}")
         self._need(self.grad_cache_chunk >= 0, "grad_cache_chunk", "0 or more")
+        for name in ("lora_rank", "lora_alpha"):
+            self._need(getattr(self, name) >= 1, name, "at least 1")
+        trained = [tower for tower in towers_of(self.compared) if tower not in self.frozen]
+        for tower in self.lora_towers:
+            if tower not in trained:
+                raise ConfigError(f"--lora_towers {tower}: the towers that train are {', '.join(trained)}.")
         used = towers_of(self.compared)
         if all(getattr(self, f"freeze_{tower}") for tower in used):
             raise ConfigError(f"--freeze_{used[-1]} must be off: every tower of the run would be frozen.")

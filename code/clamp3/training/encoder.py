@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from clamp3.models.towers import Clamp3Model
 from clamp3.training.batches import length_parts
+from clamp3.training.lora import merged
 from clamp3.training.loss import Objective
 from clamp3.training.sides import TOWER_OF
 
@@ -119,10 +120,11 @@ class PairEncoder(nn.Module):
 
     @torch.no_grad()
     def exported(self) -> Clamp3Model:
-        """Return the model; standardisation becomes part of copied projections, so that it is a plain CLaMP 3."""
+        """Return the model as a plain CLaMP 3: adapters and standardisation become part of copied weights."""
+        model = merged(self.model)
         if not self.norms:
-            return self.model
-        model = copy.deepcopy(self.model)
+            return model
+        model = copy.deepcopy(model) if model is self.model else model
         for tower, norm in self.norms.items():
             assert isinstance(norm, nn.BatchNorm1d) and norm.running_mean is not None and norm.running_var is not None
             scale, projection = (norm.running_var + norm.eps).rsqrt(), model.get_submodule(f"{tower}_proj")
