@@ -125,3 +125,31 @@ def tiny_mert(tmp_path_factory):
     config = {**facts, **sizes, "sample_rate": 24_000, "feature_extractor_cqt": False, "deepnorm": False}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_mel(tmp_path_factory):
+    """Return a checkpoint with text, symbolic and audio towers, the last behind a mel front end, as mini's."""
+    import torch
+
+    from clamp3.models.config import Clamp3Config, FrontEndConfig, TowerConfig
+    from clamp3.models.towers import Clamp3Model
+    from clamp3.models.weights import save_safetensors
+
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("mel")
+    n_tokens = write_tokenizer(folder)
+    sizes = {"width": 32, "n_layers": 1, "n_heads": 4, "feed_forward": 64}
+    config = Clamp3Config(
+        text=TowerConfig(**sizes, max_length=10, vocab_size=n_tokens, type_vocab_size=1, pad_id=1),
+        symbolic=TowerConfig(**sizes, max_length=12),
+        audio=TowerConfig(**sizes, max_length=6),
+        hidden_size=24,
+        text_length=8,
+        symbolic_length=12,
+        audio_length=6,
+        front_end=FrontEndConfig("mel", channels=16),
+    )
+    path = folder / "mel.safetensors"
+    save_safetensors(Clamp3Model(config, generator=torch.Generator().manual_seed(11)), config, path)
+    return path

@@ -330,7 +330,9 @@ def _resolve(name_or_path: str | os.PathLike[str]) -> tuple[Path, Path]:
         for file in _FILES:
             if (folder / file).is_file():
                 return folder / "config.json", folder / file
-        raise WeightsError(f"{folder} holds no {' and no '.join(_FILES)}.")
+        raise WeightsError(
+            f"{folder} holds no {' and no '.join(_FILES)}; put the files of https://huggingface.co/{RELEASED} there."
+        )
     if not is_hub_name(name_or_path):
         raise WeightsError(f"MERT {name_or_path} is neither a folder nor a Hugging Face name.")
     try:
