@@ -1,7 +1,6 @@
 """Run a published benchmark of classification and print the result below the published rows.
 
-    python classification/benchmark.py vgmidi --data data/vgmidi --model mini --floor
-    python classification/benchmark.py wikimtx --data data/wikimt-x --model saas --json result.json
+    python classification/benchmark.py vgmidi --data data/vgmidi --model mini --floor --json result.json
     python classification/benchmark.py mtt --data data/mtt --features features/mtt --grid
 
 Names: wikimt, vgmidi, pianist8, wikimtx (linear probe; the published protocol, and one that chooses the epoch by a
@@ -24,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = parser_for(__doc__)
     parser.add_argument("name", help="which benchmark")
     parser.add_argument("--data", type=Path, required=True, help="folder of the data set, as distributed")
-    parser.add_argument("--tasks", nargs="+", default=[], help="some of its tasks (default: all)")
+    parser.add_argument("--tasks", nargs="+", help="some of its tasks (default: all)")
     parser.add_argument("--features", type=Path, metavar="DIR", help="global vectors by id, in place of encoding")
     parser.add_argument("--seeds", type=int, default=5, help="probes per task (default: %(default)s)")
     parser.add_argument("--num_epochs", type=int, help="in place of the protocol's")
@@ -44,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     from clamp3.retrieval.evaluation import say
 
     unplayed = render_midi(args.name, args.data) if args.render_midi else []
-    benchmark = open_benchmark(args.name, args.data, args.tasks)
+    benchmark = open_benchmark(args.name, args.data, args.tasks or ())
     options = {"n_seeds": args.seeds, "grid": args.grid, "num_epochs": args.num_epochs}
     report = run_benchmark(benchmark, partial(open_model, args), name=args.model, features=args.features, **options)
     if args.floor:

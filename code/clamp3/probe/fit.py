@@ -83,7 +83,7 @@ def fit(
         if not np.isfinite(loss):
             raise DataError(f"the loss of epoch {number} is {loss}; lower --learning_rate ({config.learning_rate:g}).")
         found = None if checked is None or score is None else score(head.outputs(checked))
-        history.append(Epoch(loss, found, head.rate))
+        history.append(Epoch(loss, found, head.optimizer.rate))
         if found is None:
             continue
         if found > best:
@@ -92,7 +92,7 @@ def fit(
             continue
         waited = {name: epochs + 1 for name, epochs in waited.items()}
         if config.lr_patience and waited["rate"] > config.lr_patience:
-            head.rate, waited["rate"] = head.rate / 2, 0
+            head.optimizer.rate, waited["rate"] = head.optimizer.rate / 2, 0
         if config.patience and waited["end"] >= config.patience:
             break
     return _finished(head, kept, best_epoch or len(history), history)

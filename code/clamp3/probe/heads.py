@@ -6,12 +6,15 @@ batch, D width of the features, H hidden units, C outputs. All arrays are float3
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from clamp3.probe.config import ProbeConfig
 from clamp3.probe.losses import Loss, loss_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 State = dict[str, np.ndarray]
 _BETAS, _EPS = (0.9, 0.999), 1e-8  # AdamW's defaults in torch
@@ -20,7 +23,7 @@ _BETAS, _EPS = (0.9, 0.999), 1e-8  # AdamW's defaults in torch
 class Head(Protocol):
     """What `clamp3.probe.fit.fit` trains."""
 
-    rate: float
+    optimizer: AdamW
     loss: Loss
 
     def prepare(self, features: np.ndarray) -> np.ndarray:
@@ -39,29 +42,60 @@ class Head(Protocol):
         """Take over weights."""
 
 
-class LinearHead:
-    """One linear layer under AdamW.
+class AdamW:
+    """AdamW as one fused kernel of torch, without what ``torch.optim`` does around it.
 
-    A batch of one example has an update of 30 µs (768 features, 8 classes), where ``torch.optim.AdamW`` and autograd
-    need 200: the gradient is written down, and one fused kernel of torch does the update. The bias is the last column
-    of the weights, so both are one array.
+    For a linear layer and one example the surroundings cost more than all the arithmetic; and making an optimizer of
+    ``torch.optim`` loads torch's compiler, which takes seconds.
+    """
+
+    def __init__(self, tensors: list[Tensor], rate: float, decay: float) -> None:
+        import torch
+
+        self.rate, self._decay = rate, decay
+        self._means = [torch.zeros_like(tensor) for tensor in tensors]
+        self._squares = [torch.zeros_like(tensor) for tensor in tensors]
+        self._count = np.zeros((), np.float32)
+        self._counts = [torch.from_numpy(self._count)] * len(tensors)
+        self._kernel = torch._fused_adamw_
+
+    def update(self, tensors: list[Tensor], gradients: list[Tensor] | tuple[Tensor, ...]) -> None:
+        """Do one step, in place."""
+        self._count[()] += 1
+        self._kernel(
+            tensors,
+            gradients,
+            self._means,
+            self._squares,
+            [],
+            self._counts,
+            lr=self.rate,
+            beta1=_BETAS[0],
+            beta2=_BETAS[1],
+            weight_decay=self._decay,
+            eps=_EPS,
+            amsgrad=False,
+            maximize=False,
+        )
+
+
+class LinearHead:
+    """One linear layer.
+
+    Its gradient is written down, which makes a step on one example many times faster than autograd
+    (``benchmarks/probe.py`` measures it). The bias is the last column of the weights, so both are one array.
     """
 
     def __init__(self, width: int, n_outputs: int, config: ProbeConfig) -> None:
         import torch
 
-        self.rate = config.learning_rate
         self.loss = loss_of(config.task, double_softmax=config.double_softmax)
-        self._decay = config.weight_decay
         rng = np.random.default_rng([config.seed, 0])
         self._weight = _uniform(rng, (n_outputs, width + 1), width)  # (C, D + 1)
         self._gradient = np.empty_like(self._weight)
         # The arrays and the tensors share their memory.
-        self._tensors = [torch.from_numpy(self._weight)], [torch.from_numpy(self._gradient)]
-        self._moments = [torch.zeros(self._weight.shape)], [torch.zeros(self._weight.shape)]
-        self._count = np.zeros((), np.float32)
-        self._counts = [torch.from_numpy(self._count)]
-        self._update = torch._fused_adamw_
+        self._tensors, self._gradients = [torch.from_numpy(self._weight)], [torch.from_numpy(self._gradient)]
+        self.optimizer = AdamW(self._tensors, config.learning_rate, config.weight_decay)
 
     def prepare(self, features: np.ndarray) -> np.ndarray:
         """Return the features (N, D) with a column of ones, for the bias."""
@@ -75,20 +109,7 @@ class LinearHead:
         """Do one step on a batch; return the outputs (B, C) from before it."""
         z = np.dot(x, self._weight.T)  # (B, C)
         np.dot(self.loss.gradient(z, y).T, x, out=self._gradient)  # (C, D + 1)
-        self._count[()] += 1
-        self._update(
-            *self._tensors,
-            *self._moments,
-            [],
-            self._counts,
-            lr=self.rate,
-            beta1=_BETAS[0],
-            beta2=_BETAS[1],
-            weight_decay=self._decay,
-            eps=_EPS,
-            amsgrad=False,
-            maximize=False,
-        )
+        self.optimizer.update(self._tensors, self._gradients)
         return z
 
     def state(self) -> State:
@@ -102,7 +123,7 @@ class LinearHead:
 
 
 class MlpHead:
-    """A hidden layer with ReLU and dropout, then a linear layer, under AdamW; the head of MARBLE."""
+    """A hidden layer with ReLU and dropout, then a linear layer; the head of MARBLE."""
 
     def __init__(self, width: int, n_outputs: int, config: ProbeConfig) -> None:
         import torch
@@ -116,23 +137,12 @@ class MlpHead:
             "fc.bias": ((n_outputs,), config.hidden),
         }
         self._weights = {
-            name: torch.nn.Parameter(torch.from_numpy(_uniform(rng, shape, fan_in)))
+            name: torch.from_numpy(_uniform(rng, shape, fan_in)).requires_grad_()
             for name, (shape, fan_in) in shapes.items()
         }
-        self._optimizer = torch.optim.AdamW(
-            self._weights.values(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
+        self.optimizer = AdamW(self._tensors(), config.learning_rate, config.weight_decay)
         self._kept = 1 - config.dropout
         self._generator = torch.Generator().manual_seed(config.seed)
-
-    @property
-    def rate(self) -> float:
-        """Learning rate."""
-        return float(self._optimizer.param_groups[0]["lr"])
-
-    @rate.setter
-    def rate(self, value: float) -> None:
-        self._optimizer.param_groups[0]["lr"] = value
 
     def prepare(self, features: np.ndarray) -> np.ndarray:
         """Return the features as they are."""
@@ -152,12 +162,16 @@ class MlpHead:
 
         z = self._forward(torch.from_numpy(x), train=True)  # (B, C)
         before = z.detach().numpy()
-        self._optimizer.zero_grad()
-        z.backward(torch.from_numpy(self.loss.gradient(before, y)))
-        self._optimizer.step()
+        gradients = torch.autograd.grad(
+            z, list(self._weights.values()), torch.from_numpy(self.loss.gradient(before, y))
+        )
+        self.optimizer.update(self._tensors(), gradients)
         return before
 
-    def _forward(self, x, *, train: bool):  # type: ignore[no-untyped-def]  # tensors; torch is not imported here
+    def _tensors(self) -> list[Tensor]:
+        return [weight.detach() for weight in self._weights.values()]
+
+    def _forward(self, x: Tensor, *, train: bool) -> Tensor:
         import torch
         from torch.nn.functional import linear
 
@@ -174,9 +188,8 @@ class MlpHead:
         """Take over weights."""
         import torch
 
-        with torch.no_grad():
-            for name, weight in self._weights.items():
-                weight.copy_(torch.from_numpy(state[name]))
+        for name, weight in self._weights.items():
+            weight.detach().copy_(torch.from_numpy(state[name]))
 
 
 def make_head(width: int, n_outputs: int, config: ProbeConfig) -> Head:

@@ -80,7 +80,9 @@ def read_prompts(path: Path) -> dict[str, list[str]]:
         found = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{printable(path)} cannot be read as JSON ({error}).") from None
-    prompts = {name: [value] if isinstance(value, str) else value for name, value in dict(found).items()}
+    if not isinstance(found, dict):
+        raise ConfigError(f"{printable(path)} is no object from classes to sentences.")
+    prompts = {name: [value] if isinstance(value, str) else value for name, value in found.items()}
     for name, sentences in prompts.items():
         if not isinstance(sentences, list) or not sentences or not all(isinstance(s, str) and s for s in sentences):
             raise ConfigError(f"{printable(path)}: {name} needs a sentence or a list of sentences.")
