@@ -45,10 +45,13 @@ def test_a_sentence_passes_as_its_own_language_and_english_never_does(code):
 
 
 def test_other_languages_pass_only_where_the_module_says_so():
+    given_texts = {
+        code: TEXTS[code] for code in ("su", "sd", "yi", "xh", "no", "da", "id", "hr", "sr", "cs", "ru", "hi")
+    }
     passed = {
         (wanted, given)
         for wanted in LANGUAGES
-        for given, text in TEXTS.items()
+        for given, text in given_texts.items()
         if wanted != given and wanted not in unchecked() and not language_problem(text, wanted)
     }
     relatives = {(a, b) for group in ALIKE for a in group for b in group if a != b}

@@ -29,14 +29,6 @@ _RELATIVES = (
 )
 
 
-def detect(text: str) -> tuple[str, float]:
-    """Return the likeliest language of a text as its code, and the probability; ("", 0.0) for too little text."""
-    if sum(character.isalpha() for character in text) < MIN_LETTERS:
-        return "", 0.0
-    code, probability = _identifier().classify(text)
-    return code, probability
-
-
 def language_problem(text: str, code: str) -> str:
     """Return what speaks against a text being in a language, "" if nothing does or nothing can be said.
 
@@ -47,12 +39,13 @@ def language_problem(text: str, code: str) -> str:
     code : str
         ISO 639, as in `LANGUAGES`.
     """
-    found, probability = detect(text)
-    if not found or found == code:
+    if sum(character.isalpha() for character in text) < MIN_LETTERS:
         return ""
+    ranking = _identifier().rank(text)
+    found, probability = ranking[0]
     if code in _labels():
-        alike: set[str] = next((group for group in _RELATIVES if code in group), {code})
-        if found in alike or dict(_identifier().rank(text)).get(code, 0.0) >= ENOUGH:
+        alike = next((group for group in _RELATIVES if code in group), {code})
+        if found in alike or dict(ranking)[code] >= ENOUGH:
             return ""
     else:
         script = SCRIPTS.get(code)
