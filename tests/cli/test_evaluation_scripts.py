@@ -158,6 +158,20 @@ def test_raw_files_and_vectors_in_one_folder_are_told_by_content(run, music, tin
     assert score == pytest.approx(1, abs=1e-5)
 
 
+def test_kept_vectors_are_those_of_the_content_and_the_weights(run, tiny_weights, tmp_path):
+    for folder in ("gen/song", "ref/song"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a.txt").write_text("a slow song")
+    args = ("clamp3_score", tmp_path / "gen/song", tmp_path / "ref/song", "--json", "--model")
+    assert run(*args, tiny_weights)[1]["scores"]["pairwise_similarity"] == pytest.approx(1, abs=1e-6)
+    (tmp_path / "gen/song/a.txt").write_text("a fast dance")
+    edited = run(*args, tiny_weights)[1]
+    assert edited["scores"]["pairwise_similarity"] < 0.999
+    other = run(*args, "mini")[1]
+    assert other["weights"] != edited["weights"]
+    assert other["scores"]["pairwise_similarity"] != pytest.approx(edited["scores"]["pairwise_similarity"], abs=1e-6)
+
+
 def test_stored_vectors_need_no_model(vectors, run):
     folder = vectors("q", a=[1, 0], b=[[0, 1]])
     assert run("eval_mrr", folder, folder, "--model", "absent", "--json")[0] == 0
