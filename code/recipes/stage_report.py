@@ -81,13 +81,13 @@ def measure(model: Clamp3, jsonl: Path) -> dict[str, dict[str, float]]:
     return found
 
 
-def as_markdown(order: str, rows: Sequence[Mapping[str, Any]]) -> str:
+def as_markdown(order: str, test: Path, rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the report: a row per stage with its MRR in each direction, and chance below."""
     names = [name for name in DIRECTIONS if any(name in row["retrieval"] for row in rows)]
     lines = [
         f"# Stages of {order}",
         "",
-        "MRR on records that no stage was trained on; a dash where the model has not the tower yet.",
+        f"MRR on the records of {test.name}; a dash where the model has not the tower yet.",
         "",
         f"| stage | trains | steps | minutes | loss | {' | '.join(names)} |",
         f"|---|---|---|---|---|{'---|' * len(names)}",

@@ -39,13 +39,14 @@ def run_stages(args: argparse.Namespace) -> int:
         raise ConfigError(f"--stage {unknown[0]}: the stages are {', '.join(stage.name for stage in stages)}.")
     steps = [_step(stage, stages, args) for stage in stages]
     args.work_dir.mkdir(parents=True, exist_ok=True)
+    test = args.test_jsonl or args.eval_jsonl
     rows: list[dict[str, Any]] = []
     for name, row, seconds in run_steps(args.work_dir / "stages.json", steps):
         rows.append(row)
         write_text(args.work_dir / "report.json", json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
-        write_text(args.work_dir / "report.md", as_markdown(args.order, rows))
+        write_text(args.work_dir / "report.md", as_markdown(args.order, test, rows))
         print(f"{name}: {seconds:.0f} s", flush=True)
-    print(as_markdown(args.order, rows))
+    print(as_markdown(args.order, test, rows))
     return 0
 
 
@@ -66,7 +67,8 @@ def trainer_flags(stage: Stage, stages: list[Stage], args: argparse.Namespace) -
     user = args.pair if stage.pairs else getattr(args, stage.music)
     return [
         "--train_jsonl", str(args.train_jsonl), "--eval_jsonl", str(args.eval_jsonl),
-        "--out", str(args.work_dir / stage.name), "--resume", "auto", *(["--init", *init] if init else []),
+        "--out", str(args.work_dir / stage.name), "--pack", str(args.work_dir / "pack"), "--resume", "auto",
+        *(["--init", *init] if init else []),
         "--no-freeze_text" if stage.text else "--freeze_text", *(["--pairs", *stage.pairs] if stage.pairs else []),
         *args.flags, *shlex.split(user),
         *(flag for name, flags in args.stage if name == stage.name for flag in shlex.split(flags)),

@@ -1,0 +1,106 @@
+"""What stopped the released trainers, or went wrong in them without a word, and is not tested elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from training_music import AUDIO_WIDTH, read_rows, write_music, write_rows, write_text_model
+
+from clamp3.errors import DataError, WeightsError
+from clamp3.models import registry
+from clamp3.training.clamp3_task import make_clamp3_task
+from clamp3.training.config import AudioTraining, Clamp3Training
+from clamp3.training.loop import make_accelerator, start_run
+
+TINY = {"width": 32, "n_layers": 1, "n_heads": 2, "max_patches": 32, "warmup_steps": 0, "batch_size": 6, "epochs": 1,
+        "text_from_scratch": True, "text_length": 16, "hidden_size": 16, "eval_split": 0.2}  # fmt: skip
+AUDIO = {"audio_width": AUDIO_WIDTH, "audio_layers": 1, "audio_heads": 2, "audio_length": 8}
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+    return write_music(tmp_path_factory.mktemp("music"))
+
+
+@pytest.fixture(scope="module")
+def text_model(tmp_path_factory):
+    return write_text_model(tmp_path_factory.mktemp("text"))
+
+
+def training(music, out, text_model, kind=Clamp3Training, **changes):
+    settings = {"train_jsonl": music / "train.jsonl", "text_model": str(text_model), "out": out, **changes}
+    return kind(**{**TINY, **(AUDIO if kind is AudioTraining else {}), **settings})
+
+
+def made(config):
+    return make_clamp3_task(config, make_accelerator(config))
+
+
+def test_one_evaluation_piece_is_enough(music, text_model, tmp_path):
+    """Released: fewer than a batch, and the first epoch ends in a division by zero."""
+    rows = read_rows(music / "train.jsonl")
+    config = training(music, tmp_path, text_model, eval_jsonl=write_rows(music / "one.jsonl", rows[:1]))
+    start_run(config, make_clamp3_task)
+    last = read_rows(tmp_path / "metrics.jsonl")[-1]
+    assert last["eval_mrr_text_to_symbolic"] == 1.0 and last["eval_loss"] == 0.0  # alone among one
+
+
+def test_evaluation_paths_are_relative_to_their_own_file(music, text_model, tmp_path):
+    """Released: with EVAL_JSONL left empty or elsewhere, paths are joined to the wrong folder."""
+    other = write_music(tmp_path)
+    for path in other.glob("p*.abc"):
+        path.rename(path.with_name(f"other_{path.name}"))
+    rows = [{**row, "filepaths": [f"other_{row['filepaths'][0]}"]} for row in read_rows(other / "train.jsonl")]
+    task = made(training(music, tmp_path / "run", text_model, eval_jsonl=write_rows(other / "eval.jsonl", rows)))
+    assert (len(task.train_data), len(task.eval_data)) == (24, 24)
+    with pytest.raises(DataError, match=r"nowhere\.jsonl cannot be read"):
+        made(training(music, tmp_path / "run", text_model, eval_jsonl=tmp_path / "nowhere.jsonl"))
+
+
+def test_m3_that_is_asked_for_and_absent_stops_the_run(music, text_model, tmp_path, monkeypatch):
+    """Released: the file name in the configuration is not the published one, and training starts at random."""
+
+    def absent(*_args, **_kwargs):
+        raise WeightsError("no network")
+
+    monkeypatch.setattr(registry, "hub_file", absent)
+    with pytest.raises(WeightsError, match=r"'m3' are absent: put weights_m3_.*\.pth from https"):
+        made(training(music, tmp_path, text_model, init=("m3",)))
+
+
+@pytest.mark.parametrize("kind", [Clamp3Training, AudioTraining])
+def test_what_is_frozen_has_no_dropout_in_any_stage(music, text_model, tmp_path, kind):
+    """Released: ``model.train()`` at every epoch turns the dropout of frozen towers on again."""
+    first = training(music, tmp_path / "a", text_model, AudioTraining, pairs=("text-symbolic", "text-audio"))
+    start_run(first, make_clamp3_task)
+    task = made(training(music, tmp_path / "b", text_model, kind, init=(str(tmp_path / "a"),), freeze_text=True,
+                         dropout=0.9))  # fmt: skip
+    task.train()
+    trained = "audio" if kind is AudioTraining else "symbolic"
+    modes = {
+        tower: task.module.model.get_submodule(f"{tower}_model").training for tower in ("text", "symbolic", "audio")
+    }
+    assert modes == {tower: tower == trained for tower in modes}
+    batch = task.collate([task.train_data[0, index] for index in range(6)])
+    first, again = (task.module(batch) for _ in range(2))
+    assert torch.equal(first["text"], again["text"])
+    assert not torch.equal(first[trained], again[trained])
+
+
+@pytest.mark.parametrize("kind", [Clamp3Training, AudioTraining])
+def test_records_of_every_shape_train(music, text_model, tmp_path, kind):
+    """Released: ``translations`` or ``analysis`` missing, or only an ``.mtf``, is a KeyError or an IndexError."""
+    rows = read_rows(music / "train.jsonl")
+    for row in rows[:12]:
+        del row["analysis"]
+    for row, value in zip(rows, (None, {}, {"language": "de"}, {"language": "de", "scene": "key C"}), strict=False):
+        row["translations"] = value
+    rows[3]["filepaths"] = rows[3]["filepaths"][1:]  # .mtf and .npy
+    rows[4]["filepaths"] = [name.replace(".abc", ".ABC") for name in rows[4]["filepaths"]]
+    (music / "p04.ABC").write_bytes((music / "p04.abc").read_bytes())
+    rows[5] = {"title": "Piece 5", "filepaths": rows[5]["filepaths"]}  # not even an id
+    path = write_rows(music / f"{kind.__name__}.jsonl", rows)
+    config = training(music, tmp_path, text_model, kind, train_jsonl=path, max_bad=0.0)
+    task = made(config)
+    assert len(task.train_data) + len(task.eval_data) == 24
+    start_run(config, make_clamp3_task)
