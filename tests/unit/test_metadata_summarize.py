@@ -362,6 +362,24 @@ def test_one_output_has_one_writer(tmp_path):
     Store(tmp_path / "o.jsonl", []).close()
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b'{"a": 1}\n{"b": ', b'{"a": 1}\n'),
+        (b'{"a": 1}\n{"b": 2}', b'{"a": 1}\n{"b": 2}\n'),
+        (b'{"b": ', b""),
+        (b'{"a": 1}\n', b'{"a": 1}\n'),
+        (b"", b""),
+    ],
+)
+def test_a_torn_end_is_cut_and_a_whole_one_closed(tmp_path, before, after):
+    from clamp3.metadata.store import repair
+
+    (tmp_path / "o.jsonl").write_bytes(before)
+    repair(tmp_path / "o.jsonl")
+    assert (tmp_path / "o.jsonl").read_bytes() == after
+
+
 def test_equal_items_get_a_line_each(script, tmp_path, capsys):
     line = json.dumps({"title": "Song 1", "composer": "Foster"}) + "\n"
     (tmp_path / "songs.jsonl").write_text(3 * line)
