@@ -102,5 +102,5 @@ def as_markdown(order: str, test: Path, rows: Sequence[Mapping[str, Any]]) -> st
     lines.append(f"| chance | | | | | {' | '.join(chance)} |")
     pairs = [f"- {row['stage']}: {', '.join(row['pairs'])}." for row in rows if row["pairs"]]
     if pairs:
-        lines += ["", "Both from the last stage, with the same flags:", "", *pairs]
+        lines += ["", "Both from the last stage with the same flags; pairs of music show two kinds a step:", "", *pairs]
     return "\n".join(lines) + "\n"

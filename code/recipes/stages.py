@@ -5,15 +5,7 @@ As published, from XLM-R and M3, on eight GPUs:
         --work_dir runs/saas --launch "torchrun --standalone --nproc_per_node=8"
 The variant c2, from CLaMP 2; two stages are enough:
     python code/recipes/stages.py --order sa --init clamp2 --train_jsonl m4rag.jsonl --eval_jsonl valid.jsonl
-A small model on two cores, in half an hour (data of code/recipes/mini; flags after -- go to every stage):
-    python code/recipes/stages.py --order saas --init runs/mini/m3/best.safetensors --work_dir runs/mini_saas \
-        --train_jsonl runs/mini/data/train.jsonl --eval_jsonl runs/mini/data/valid.jsonl \
-        --test_jsonl runs/mini/data/heldout.jsonl --pairs --symbolic "--max_steps 120 --learning_rate 6e-4" \
-        --audio "--max_steps 120 --learning_rate 1e-3" --pair "--max_steps 60 --learning_rate 3e-4" \
-        -- --text_model runs/mini/text --text_from_scratch --text_length 96 --hidden_size 256 --max_patches 128 \
-        --front_end mel --audio_width 192 --audio_layers 2 --audio_heads 3 --audio_feed_forward 512 \
-        --standardise --logit_scale 14 --batch_size 128 --warmup_steps 20 --schedule cosine --max_grad_norm 1 \
-        --dropout 0 --attention_dropout 0 --save_every 0
+A trial of the whole on a small model: see docs/training.md.
 
 --pairs adds two runs from the last stage: text with both kinds of music, and all pairs, music with music among them.
 Records need scores, performances and audio features (.abc .mtf .npy) among their filepaths, not all of them each.
