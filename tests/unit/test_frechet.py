@@ -1,6 +1,7 @@
 """Fréchet distance: against scipy and hand-derived values, and perfect, tied, empty, malformed."""
 
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -59,6 +60,14 @@ def test_vectors_all_alike_and_singular_covariances(rng):
     few = spread(rng, 4, width=6)  # rank 3 of 6
     with pytest.warns(UserWarning):
         assert frechet_distance(few, few) == pytest.approx(0, abs=1e-8)
+
+
+def test_shrunken_estimators_do_not_warn_of_few_vectors(rng):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for estimator in ("ledoit_wolf", "oas", "shrinkage"):
+            assert np.isfinite(frechet_distance(spread(rng, 4), spread(rng, 5), estimator=estimator))
+        assert frechet.song_distances(spread(rng, 4), spread(rng, 5)).shape == (4,)
 
 
 def test_the_plain_and_the_shrunken_covariance_by_hand(rng):

@@ -85,8 +85,8 @@ class Extrapolation:
     distances: list[float]
 
 
-def validate(test: NDArray[np.float64], reference: NDArray[np.float64]) -> None:
-    """Check that two sets of vectors can be compared.
+def validate(test: NDArray[np.float64], reference: NDArray[np.float64], estimator: str = "mle") -> None:
+    """Check that two sets of vectors can be compared; warn where an estimator that does not shrink has too few.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def validate(test: NDArray[np.float64], reference: NDArray[np.float64]) -> None:
             raise DataError(f"the {name} set holds NaN or infinity; leave inputs that failed to encode out.")
     if test.shape[1] != reference.shape[1]:
         raise DataError(f"test vectors are {test.shape[1]} wide, references {reference.shape[1]}; of one model?")
-    if min(len(test), len(reference)) <= test.shape[1]:
+    if estimator in ("mle", "bootstrap") and min(len(test), len(reference)) <= test.shape[1]:
         warnings.warn(
             f"{len(test)} and {len(reference)} vectors of width {test.shape[1]}: with fewer vectors than width the "
             "plain distance is far too large; use a shrunken estimator, and compare equal sizes only.",
@@ -165,7 +165,7 @@ def frechet_distance(test: ArrayLike, reference: ArrayLike, *, estimator: str = 
         As `estimate`.
     """
     left, right = np.asarray(test, np.float64), np.asarray(reference, np.float64)
-    validate(left, right)
+    validate(left, right, estimator)
     return distance(estimate(left, estimator, seed=seed), estimate(right, estimator, seed=seed))
 
 
@@ -182,9 +182,8 @@ def song_distances(
     array of float64, shape (M,)
     """
     left, right = np.atleast_2d(np.asarray(test, np.float64)), np.asarray(reference, np.float64)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the covariance plays no part
-        validate(np.repeat(left, 2, axis=0), right)  # one song is enough
+    # One song is enough, and the covariance plays no part.
+    validate(np.repeat(left, 2, axis=0), right, "")
     gaps = left - estimate(right, "mle" if estimator != "bootstrap" else estimator, seed=seed).mean
     return np.einsum("md,md->m", gaps, gaps)
 
@@ -225,7 +224,7 @@ def extrapolate(
     left, right = np.asarray(test, np.float64), np.asarray(reference, np.float64)
     if n_sizes < 2 or min_size < 2:
         raise ConfigError(f"a line needs 2 sizes of at least 2 vectors, got {n_sizes} and {min_size}.")
-    validate(left, right)
+    validate(left, right, estimator)
     if len(left) <= min_size:
         raise DataError(f"{len(left)} test vectors are too few to extrapolate from samples of {min_size} and more.")
     rng = np.random.default_rng(seed)
