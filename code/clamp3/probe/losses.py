@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -44,10 +45,16 @@ def loss_of(task: str, *, double_softmax: bool = False) -> Loss:
     return {"multilabel": BINARY_CROSS_ENTROPY, "regression": SQUARED_ERROR}[task]
 
 
+@lru_cache(maxsize=8)
+def _ones(n: int) -> np.ndarray:
+    """Return a column of ones: a product with it adds up rows, for one row in half the time of ``sum``."""
+    return np.ones((n, 1), np.float32)
+
+
 def softmax(z: np.ndarray) -> np.ndarray:
     """Return exp(z) / sum(exp(z)) along the last axis."""
     powers = np.exp(z - np.maximum.reduce(z, axis=-1, keepdims=True))
-    powers /= np.add.reduce(powers, axis=-1, keepdims=True)
+    powers /= powers @ _ones(powers.shape[-1])
     return powers
 
 
@@ -71,9 +78,9 @@ def _cross_entropy_gradient(z: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _double_gradient(z: np.ndarray, y: np.ndarray) -> np.ndarray:
     inner = softmax(z)
     gradient = np.exp(inner)  # of numbers in [0, 1]: nothing can overflow
-    gradient /= np.add.reduce(gradient, axis=-1, keepdims=True)
+    gradient /= gradient @ _ones(gradient.shape[-1])
     gradient -= y
-    gradient -= np.add.reduce(inner * gradient, axis=-1, keepdims=True)
+    gradient -= (inner * gradient) @ _ones(gradient.shape[-1])
     gradient *= inner
     return gradient if len(z) == 1 else gradient / len(z)
 
