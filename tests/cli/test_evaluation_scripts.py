@@ -198,6 +198,26 @@ def test_vectors_of_different_weights_are_not_compared(vectors, run):
         run("clamp3_score", query, vectors("s", a=[1, 0, 0]))
 
 
+def test_what_extraction_says_of_a_folder_counts(run, script, music, tiny_weights, tmp_path, capsys, monkeypatch):
+    extract = script("code/extract_clamp3.py").main
+    for flags in ([], ["--get_global"]):
+        out = tmp_path / ("global" if flags else "temporal")
+        assert extract([str(music), str(out), *flags, "--model", str(tiny_weights)]) == 0
+    capsys.readouterr()
+    with pytest.raises(DataError, match="hidden states; extract it again with --get_global"):
+        run("eval_mrr", tmp_path / "temporal", music, "--model", tiny_weights)
+    opened = []
+    once = Clamp3.from_pretrained
+    monkeypatch.setattr(Clamp3, "from_pretrained", lambda *args, **kwargs: opened.append(1) or once(*args, **kwargs))
+    assert run("clamp3_score", music, tmp_path / "global", "--model", tiny_weights)[0] == 0
+    assert run("clamp3_score", music, music, "--model", tiny_weights)[0] == 0 and len(opened) == 2
+    (tmp_path / "mert").mkdir()
+    (tmp_path / "mert" / "features.json").write_text('{"arrays": "features", "weights": "mert"}')
+    np.save(tmp_path / "mert" / "audio.npy", np.ones((1, 32), np.float32))  # one chunk: its shape is a vector's
+    found = run("eval_mrr", tmp_path / "mert", music, "--model", tiny_weights, "--json")[1]
+    assert found["weights"] == [once(tiny_weights).identity.split(":")[0]]
+
+
 def test_empty_and_absent_folders(vectors, run, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no file that has a vector"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Sequence
@@ -97,7 +98,8 @@ def compare(query_dir: Path, reference_dir: Path, open_model: Opener, *, paired:
     DataError
         If one holds no vector, they cannot be compared, or, where ``paired``, no two files belong together.
     """
-    queries, references = vectors_of(query_dir, open_model), vectors_of(reference_dir, open_model)
+    once = functools.cache(open_model)
+    queries, references = vectors_of(query_dir, once), vectors_of(reference_dir, once)
     check_comparable(queries, references)
     pairing = match([key_of(name) for name in queries.names], [key_of(name) for name in references.names])
     if paired and not len(pairing.pairs):

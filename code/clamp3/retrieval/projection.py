@@ -13,6 +13,7 @@ L. McInnes, J. Healy, J. Melville: UMAP, arXiv:1802.03426, 2018.
 
 from __future__ import annotations
 
+import functools
 import json
 import warnings
 from collections.abc import Sequence
@@ -75,7 +76,8 @@ def gather(
     names: list[str] = []
     labels: list[str] = []
     problems: list[tuple[str, str]] = []
-    found = [vectors_of(folder, open_model) for folder in folders]
+    once = functools.cache(open_model)
+    found = [vectors_of(folder, once) for folder in folders]
     for folder, source, part in zip(folders, sources, found, strict=True):
         check_comparable(found[0], part)
         prefix = f"{source}/" if len(folders) > 1 else ""

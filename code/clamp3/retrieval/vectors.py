@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -71,16 +71,20 @@ def vectors_of(folder: Path, open_model: Opener) -> Vectors:
     ConfigError
         If the folder does not exist.
     DataError
-        If it holds no file with a vector, or its vectors come from other weights than the model.
+        If it holds no file with a vector, its vectors come from other weights than the model, or extraction says
+        that it holds hidden states.
     """
-    found = walk(folder)
+    found, meta = walk(folder), _meta_of(folder)
+    arrays = meta.get("arrays", "global")
+    if arrays == "temporal":
+        raise DataError(f"{printable(folder)} holds hidden states; extract it again with --get_global.")
     problems = [(printable(problem.relative), problem.reason) for problem in found.problems]
     rows: dict[str, tuple[np.ndarray, str]] = {}
     to_encode: list[Source] = []
     for item in found.files:
         source = Source(item.kind, printable(item.relative), path=item.path)
         try:
-            vector = stored_vector(source) if item.kind is Kind.FEATURES else None
+            vector = stored_vector(source) if item.kind is Kind.FEATURES and arrays == "global" else None
         except FormatError as error:
             problems.append((source.name, str(error)))
             continue
@@ -88,7 +92,7 @@ def vectors_of(folder: Path, open_model: Opener) -> Vectors:
             to_encode.append(source)
         else:
             rows[source.name] = (vector, "vector")
-    stored, weights = len(rows), _weights_of(folder) if rows else set()
+    stored, weights = len(rows), {str(meta["weights"])} if rows and "weights" in meta else set()
     if to_encode:
         model = open_model()
         weights.add(model.identity.rpartition(":")[0])  # float32 and bfloat16 vectors may be compared
@@ -161,13 +165,9 @@ def check_comparable(left: Vectors, right: Vectors) -> None:
         raise DataError(f"one folder's vectors come from {one}, the other's from {other}; they cannot be compared.")
 
 
-def _weights_of(folder: Path) -> set[str]:
-    """Return what extraction says of a folder, or of a folder above it."""
+def _meta_of(folder: Path) -> dict[str, Any]:
+    """Return what extraction says of a folder, or of a folder above it; nothing if it says nothing."""
     from clamp3.extract import read_meta
 
     place = folder.resolve()
-    for above in (place, *place.parents):
-        meta = read_meta(above)
-        if meta is not None:
-            return {str(meta.get("weights"))}
-    return set()
+    return next((meta for above in (place, *place.parents) if (meta := read_meta(above)) is not None), {})
