@@ -17,6 +17,7 @@ import argparse
 from pathlib import Path
 
 from clamp3.cli import parser_for, run
+from clamp3.errors import ConfigError
 from clamp3.formats import Kind
 
 
@@ -44,6 +45,8 @@ def main(argv: list[str] | None = None) -> int:
     from clamp3.hearing import MertFeatures
     from clamp3.models.mert import Mert
 
+    if not args.input_path.exists():  # before a download starts
+        raise ConfigError(f"{args.input_path} does not exist.")
     mert = Mert(args.model_path, dtype=args.dtype, device=args.device, compile=args.compile)
     features, arrays = MertFeatures(mert, mean=args.mean_features), "mert mean" if args.mean_features else "mert layers"
     return run_shared(features, args.input_path, args.output_path, args, arrays=arrays, kinds=[Kind.AUDIO])

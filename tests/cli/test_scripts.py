@@ -109,7 +109,14 @@ def test_an_unknown_flag_is_wrong_usage(script, tmp_path):
 
 @pytest.mark.parametrize("script", [name for name in SCRIPTS if name.startswith("preprocessing/")])
 def test_a_missing_folder_is_wrong_usage(script, tmp_path):
-    done = python(str(ROOT / script), str(tmp_path / "absent"), str(tmp_path / "out"))
+    paths = [str(tmp_path / "absent"), str(tmp_path / "out")]
+    if script.startswith("preprocessing/audio/"):
+        paths = ["--input_path", paths[0], "--output_path", paths[1]]
+    elif script.endswith("/check.py"):
+        paths = paths[:1]
+    elif script.endswith("/generate_records.py"):
+        paths += ["--results", str(tmp_path / "absent")]
+    done = python(str(ROOT / script), *paths)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert "absent" in done.stderr

@@ -36,7 +36,7 @@ def task(standardise):
     encoder = PairEncoder(model, standardise=towers, frozen=("text",)).train()
     data = SimpleNamespace(pairs=PAIRS, sides=("text", "abc", "mtf", "audio"), features=None,
                            tokenizer=SimpleNamespace(pad_id=1))  # fmt: skip
-    settings = SimpleNamespace(grad_cache_chunk=0, logit_scale=1.0)
+    settings = SimpleNamespace(grad_cache_chunk=0, logit_scale=1.0, max_bad=1.0)
     return Clamp3Task(settings, encoder, data, None)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from clamp3.errors import DataError
+from clamp3.errors import ConfigError, DataError
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -19,8 +19,10 @@ def read_objects(path: Path) -> Iterator[tuple[int, int, dict[str, Any] | None]]
 
     Raises
     ------
+    ConfigError
+        If there is no such file.
     DataError
-        If the file cannot be read.
+        If it cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -29,6 +31,8 @@ def read_objects(path: Path) -> Iterator[tuple[int, int, dict[str, Any] | None]]
                 if line.strip():
                     yield offset, number, parse(line)
                 offset += len(line)
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist.") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error}.") from error
 
