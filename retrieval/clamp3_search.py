@@ -3,12 +3,13 @@
     python retrieval/clamp3_search.py "a lively jig for fiddle" my_scores/ --top_k 10
     python retrieval/clamp3_search.py "eine ruhige Klaviersonate" my_scores/ --model saas --json
     python retrieval/clamp3_search.py tune.abc my_midi_files/
-    python retrieval/clamp3_search.py hummed.m4a my_scores/
+    python retrieval/clamp3_search.py hummed.m4a my_scores/ --passages
 
 The folder is read with its sub-folders and may hold any mixture of .txt .xml .musicxml .mxl .krn .mei .abc .mid .midi
 .mtf, recordings (.wav .mp3 .flac .ogg .opus .m4a .aac .wma .aiff …) and .npy (audio features). Vectors are kept by
 content (in $CLAMP3_CACHE, else ~/.cache/clamp3), so the next question needs no more than the question's own vector.
-Files that fail are named on stderr, and the exit code is 1.
+Files that fail are named on stderr, and the exit code is 1. --passages ranks stretches of 30 s, or of 16 bars of a score,
+and prints where they lie.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("query", help="a sentence, or the path of a file of any kind")
     parser.add_argument("reference_dir", type=Path, help="folder to search")
     parser.add_argument("--top_k", type=int, default=10, help="how many results (default: %(default)s)")
+    parser.add_argument("--passages", action="store_true", help="rank passages of pieces, and say where they are")
     parser.add_argument("--model", default="mini", help="mini, saas, c2 or a checkpoint (default: %(default)s)")
     parser.add_argument("--text_model", help="folder or name of the text tower's tokenizer, if not the model's own")
     parser.add_argument("--mert_model", help="folder or name of MERT for recordings (default: m-a-p/MERT-v1-95M)")
@@ -40,6 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from clamp3.embed import Clamp3
     from clamp3.jobs.cache import VectorCache
+    from clamp3.passages import PassagePlan
     from clamp3.retrieval.library import ask, describe_ignored
     from clamp3.retrieval.present import as_json, as_lines, as_table
 
@@ -47,7 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     clamp3 = Clamp3.from_pretrained(
         args.model, text_model=args.text_model, mert_model=args.mert_model, dtype=args.dtype, cache=cache
     )
-    answer = ask(clamp3, args.query, args.reference_dir, top_k=args.top_k)
+    plan = PassagePlan() if args.passages else None
+    answer = ask(clamp3, args.query, args.reference_dir, top_k=args.top_k, passages=plan)
     if args.json:
         failures = [{"name": name, "reason": reason} for name, reason in answer.failures]
         facts = {"query": args.query, "model": clamp3.identity, "n_references": answer.n_references}

@@ -31,10 +31,11 @@ from clamp3.inputs import (
     Prepared,
     Source,
     audio_sequence,
+    heard_sequence,
     modality_of,
     text_of,
-    wrapped,
 )
+from clamp3.passages import Passage, PassagePlan
 from clamp3.pipeline import Dtype, Encoder, Result
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class Encoded:
     Attributes
     ----------
     vectors : float32 array, shape (N, D)
-        Global vectors, NaN rows for inputs with an error; (N, 0) in temporal mode.
+        Global vectors, NaN rows for inputs with an error; (N, 0) in temporal mode. Of passages, a row for each, input
+        after input.
     errors : list of str or None
         Why an input has no vector.
     names : list of str
@@ -62,6 +64,10 @@ class Encoded:
         What a user should know about each conversion.
     temporal : list of arrays or None
         Hidden states (1, T, D) of each input; empty unless asked for.
+    passages : list of Passage
+        Where each row of ``vectors`` lies in its piece; empty unless asked for.
+    owners : list of int
+        Number of the input that each passage belongs to.
     """
 
     vectors: np.ndarray
@@ -69,6 +75,8 @@ class Encoded:
     names: list[str]
     notes: list[tuple[str, ...]]
     temporal: list[np.ndarray | None] = field(default_factory=list)
+    passages: list[Passage] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)
 
     @property
     def ok(self) -> np.ndarray:
@@ -203,16 +211,19 @@ class Clamp3(Encoder):
             )
         return tokenizer
 
-    def _sequence(self, data: bytes, source: Source) -> Prepared:
+    def _sequence(self, data: bytes, source: Source, *, marked: bool) -> Prepared:
         modality = modality_of(source.kind)
         if source.kind is Kind.AUDIO:
             return self._heard(source)
         if modality == "audio":
-            return audio_sequence(data, source.name, width=self.config.feature_width)
+            from clamp3.formats.mel import CHUNK_SEC
+
+            step = CHUNK_SEC if self._hears_mel else 5.0
+            return audio_sequence(data, source.name, width=self.config.feature_width, vector_sec=step)
         if modality == "text":
             ids = self._tokenizer.encode_lines(text_of(data, source.name))
             return Prepared("text", np.asarray(ids, np.int64))
-        return super()._sequence(data, source)
+        return super()._sequence(data, source, marked=marked)
 
     def _converts_afar(self, data: bytes, source: Source) -> bool:
         return (source.kind is Kind.AUDIO and self._hears_mel) or super()._converts_afar(data, source)
@@ -220,6 +231,7 @@ class Clamp3(Encoder):
     def _heard(self, source: Source) -> Prepared:
         """Return MERT's vectors of a recording."""
         from clamp3.formats.audio import Sound
+        from clamp3.models.mert import CHUNK_SEC
 
         if isinstance(self._mert, str):
             raise DataError(f"{source.name}: {self._mert}")
@@ -233,7 +245,7 @@ class Clamp3(Encoder):
                 f"{source.name}: MERT's vectors have width {vectors.shape[1]}, the audio tower takes "
                 f"{self.config.feature_width}; name the MERT it was trained with by --mert_model."
             )
-        return wrapped(vectors, sound.notes)
+        return heard_sequence(vectors, CHUNK_SEC, sound)
 
     def _load(self, modality: Modality) -> Tower:
         from clamp3.engine import clamp3_tower
@@ -247,6 +259,10 @@ class Clamp3(Encoder):
         batch_size: int | None = None,
         temporal: bool = False,
         n_workers: int | None = None,
+        windows_sec: float | None = None,
+        hop_sec: float | None = None,
+        windows_bars: int | None = None,
+        hop_bars: int | None = None,
     ) -> Encoded:
         """Encode sentences and files of any mixture.
 
@@ -256,6 +272,9 @@ class Clamp3(Encoder):
             As `clamp3.inputs.source_of` takes them. One string alone is one input.
         batch_size, temporal, n_workers
             As in `stream`.
+        windows_sec, hop_sec, windows_bars, hop_bars : optional
+            If one is given, one vector per passage: recordings and performances by seconds, scores by bars, texts as
+            they are. What is not given is as in `clamp3.passages.PassagePlan`.
 
         Returns
         -------
@@ -264,20 +283,28 @@ class Clamp3(Encoder):
         """
         if isinstance(items, (str, os.PathLike, Source)):
             items = [items]
+        sizes = {"windows_sec": windows_sec, "hop_sec": hop_sec, "windows_bars": windows_bars, "hop_bars": hop_bars}
+        given = {name: size for name, size in sizes.items() if size is not None}
+        plan = PassagePlan(**given) if given else None  # type: ignore[arg-type]
         results = sorted(
-            self.stream(items, batch_size=batch_size, temporal=temporal, n_workers=n_workers),
+            self.stream(items, batch_size=batch_size, temporal=temporal, n_workers=n_workers, passages=plan),
             key=lambda result: result.index,
         )
-        vectors = np.full((len(results), 0 if temporal else self.width), np.nan, np.float32)
-        for result in results:
-            if result.value is not None and not temporal:
-                vectors[result.index] = result.value
+        vectors = np.full((0 if plan else len(results), 0 if temporal else self.width), np.nan, np.float32)
+        if plan is not None:
+            vectors = np.concatenate([vectors, *(r.value for r in results if r.value is not None)])
+        elif not temporal:
+            for result in results:
+                if result.value is not None:
+                    vectors[result.index] = result.value
         return Encoded(
             vectors,
             [result.error for result in results],
             [result.name for result in results],
             [result.notes for result in results],
             [result.value for result in results] if temporal else [],
+            [passage for result in results for passage in result.passages],
+            [result.index for result in results for _ in result.passages],
         )
 
 

@@ -1,4 +1,4 @@
-"""Folders of recordings to folders of features, through `clamp3.extract.extract_folder`: what training on audio reads."""
+"""Folders of recordings to folders of features, by `clamp3.extract.extract_folder`: what training on audio reads."""
 
 from __future__ import annotations
 

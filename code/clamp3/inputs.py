@@ -7,18 +7,22 @@ for the text tower, patches for the symbolic tower, or feature vectors for the a
 from __future__ import annotations
 
 import hashlib
+import math
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Literal, Union
+from typing import TYPE_CHECKING, Literal, Union
 
 import numpy as np
 
 from clamp3.errors import FormatError
 from clamp3.formats import Kind, kind_of
+
+if TYPE_CHECKING:
+    from clamp3.formats.audio import Sound
+    from clamp3.passages import Marks
 
 Modality = Literal["text", "symbolic", "audio"]
 
@@ -109,11 +113,12 @@ Item = Union[str, "os.PathLike[str]", Source, tuple[bytes, Kind], tuple[np.ndarr
 
 @dataclass(frozen=True)
 class Prepared:
-    """Numbers a tower takes, and what a user should know about how they came to be."""
+    """Numbers a tower takes, what a user should know about how they came to be, and where they lie in the music."""
 
     modality: Modality
     values: np.ndarray
     notes: tuple[str, ...] = ()
+    marks: Marks | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -256,13 +261,15 @@ def text_of(data: bytes, name: str) -> list[str]:
     return lines
 
 
-def convert(payload: tuple[bytes | Path, Kind, str]) -> Prepared:
+def convert(payload: tuple[bytes | Path, Kind, str], *, marked: bool = False) -> Prepared:
     """Return the sequence of a score, performance or recording; picklable, for worker processes.
 
     Parameters
     ----------
     payload : (bytes or path, Kind, str)
         Content, kind and name. A recording becomes mel chunks.
+    marked : bool
+        For passages: with marks, and recordings to their end.
 
     Raises
     ------
@@ -271,18 +278,20 @@ def convert(payload: tuple[bytes | Path, Kind, str]) -> Prepared:
     """
     content, kind, name = payload
     if kind is Kind.AUDIO:
-        return mel_sequence(content, name)
+        return mel_sequence(content, name, whole=marked)
     assert isinstance(content, bytes)
-    return symbolic_sequence((content, kind, name))
+    return symbolic_sequence((content, kind, name), marked=marked)
 
 
-def symbolic_sequence(payload: tuple[bytes, Kind, str]) -> Prepared:
-    """Return the patches of a score or performance; picklable, for worker processes.
+def symbolic_sequence(payload: tuple[bytes, Kind, str], *, marked: bool = False) -> Prepared:
+    """Return the patches of a score or performance.
 
     Parameters
     ----------
     payload : (bytes, Kind, str)
         Content, kind and name of a file that the symbolic tower takes after conversion.
+    marked : bool
+        With marks, for passages.
 
     Returns
     -------
@@ -306,10 +315,15 @@ def symbolic_sequence(payload: tuple[bytes, Kind, str]) -> Prepared:
     lost = patches.lost_characters(converted.text)
     if lost:
         notes = (*notes, f"{lost} characters lie beyond what a patch holds")
-    return Prepared("symbolic", values, notes)
+    if not marked:
+        return Prepared("symbolic", values, notes)
+    from clamp3.passages import performance_marks, score_marks
+
+    marks = performance_marks if kind in (Kind.MIDI, Kind.MTF) else score_marks
+    return Prepared("symbolic", values, notes, marks(converted.text))
 
 
-def audio_sequence(data: bytes, name: str, *, width: int) -> Prepared:
+def audio_sequence(data: bytes, name: str, *, width: int, vector_sec: float = 5.0) -> Prepared:
     """Return the vectors of an audio feature file, with a zero vector on both ends.
 
     Parameters
@@ -320,6 +334,8 @@ def audio_sequence(data: bytes, name: str, *, width: int) -> Prepared:
         How messages call it.
     width : int
         D, what the audio tower takes; 768 for MERT features.
+    vector_sec : float
+        Seconds of the recording that a vector stands for.
 
     Returns
     -------
@@ -336,17 +352,27 @@ def audio_sequence(data: bytes, name: str, *, width: int) -> Prepared:
     array = read_array(data, name)
     if array.ndim == 0 or array.shape[-1] != width or array.size == 0:
         raise FormatError(f"{name} has shape {array.shape}; audio features have shape (…, {width}).")
-    return wrapped(array.reshape(-1, width).astype(np.float32))
+    return heard_sequence(array.reshape(-1, width).astype(np.float32), vector_sec)
 
 
-def wrapped(vectors: np.ndarray, notes: Iterable[str] = ()) -> Prepared:
-    """Return (T, D) audio vectors with a zero vector on both ends, as the tower learned them."""
+def heard_sequence(vectors: np.ndarray, vector_sec: float, sound: Sound | None = None) -> Prepared:
+    """Return (T, D) audio vectors, one per ``vector_sec``, with a zero vector on both ends, as the tower learned them.
+
+    Parameters
+    ----------
+    sound : Sound, optional
+        The recording, after it was read: its notes and its length.
+    """
+    from clamp3.passages import sound_marks
+
     ends = np.zeros((1, vectors.shape[1]), np.float32)
-    return Prepared("audio", np.concatenate([ends, vectors, ends]), tuple(notes))
+    marks = sound_marks(len(vectors), vector_sec, sound.seconds if sound is not None else math.inf)
+    notes = tuple(sound.notes) if sound is not None else ()
+    return Prepared("audio", np.concatenate([ends, vectors, ends]), notes, marks)
 
 
-def mel_sequence(recording: bytes | Path, name: str) -> Prepared:
-    """Return the mel chunks of a recording's first two minutes, with a zero vector on both ends.
+def mel_sequence(recording: bytes | Path, name: str, *, whole: bool = False) -> Prepared:
+    """Return the mel chunks of a recording's first two minutes, or of all of it, with a zero vector on both ends.
 
     Raises
     ------
@@ -354,10 +380,10 @@ def mel_sequence(recording: bytes | Path, name: str) -> Prepared:
         If it cannot be decoded.
     """
     from clamp3.formats.audio import Sound
-    from clamp3.formats.mel import LONGEST_SEC, log_mel
+    from clamp3.formats.mel import CHUNK_SEC, LONGEST_SEC, log_mel
 
-    sound = Sound(recording, name)
-    return wrapped(log_mel(sound.blocks(LONGEST_SEC)), sound.notes)
+    sound, longest_sec = Sound(recording, name), None if whole else LONGEST_SEC
+    return heard_sequence(log_mel(sound.blocks(longest_sec), longest_sec=longest_sec), CHUNK_SEC, sound)
 
 
 def needs_process(data: bytes, kind: Kind) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -28,6 +28,7 @@ from clamp3.inputs import (
     source_of,
     symbolic_sequence,
 )
+from clamp3.passages import Passage, PassagePlan, cut, divide, pack, unpack
 
 if TYPE_CHECKING:
     from clamp3.batching import Tower
@@ -63,6 +64,8 @@ class Result:
         Of the input's bytes; None if they could not be read.
     cached : bool
         The vector was known from an earlier run.
+    passages : tuple of Passage
+        Where each row of ``value`` lies, if passages were asked for; ``value`` is (W, D) then.
     """
 
     index: int
@@ -72,6 +75,7 @@ class Result:
     notes: tuple[str, ...] = ()
     sha256: str | None = None
     cached: bool = False
+    passages: tuple[Passage, ...] = ()
 
 
 class Encoder(ABC):
@@ -130,6 +134,7 @@ class Encoder(ABC):
         batch_size: int | None = None,
         temporal: bool = False,
         n_workers: int | None = None,
+        passages: PassagePlan | None = None,
     ) -> Iterator[Result]:
         """Encode inputs, holding a few hundred of them in memory at most.
 
@@ -143,6 +148,8 @@ class Encoder(ABC):
             Hidden states in place of global vectors.
         n_workers : int, optional
             Processes for conversions; None takes one per core.
+        passages : PassagePlan, optional
+            One vector per passage in place of one per input.
 
         Yields
         ------
@@ -152,25 +159,27 @@ class Encoder(ABC):
         Raises
         ------
         ConfigError
-            If ``batch_size`` is below 1.
+            If ``batch_size`` is below 1, or both hidden states and passages are asked for.
         WeightsError
             If a tower that is needed cannot be loaded.
         """
         if batch_size is not None and batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
+        if temporal and passages is not None:
+            raise ConfigError("hidden states of passages cannot be asked for; take those of the whole piece.")
         cache = None if temporal else self._cache
         queue, start = iter(items), 0
         while (work := _Round.read(queue, start)).names:
             start += len(work.names)
             if cache is not None:
-                yield from self._recall(work, cache)
-            self._prepare(work, n_workers)
+                yield from self._recall(work, cache, passages)
+            self._prepare(work, n_workers, marked=passages is not None)
             yield from work.failures()
             fresh: dict[str, np.ndarray] = {}
             try:
-                for result, key in self._run(work, batch_size, temporal):
+                for result, key in self._run(work, batch_size, temporal, passages):
                     if cache is not None and key is not None and result.value is not None:
-                        fresh[key] = result.value
+                        fresh[key] = pack(result.value, result.passages) if passages is not None else result.value
                     if cache is not None and len(fresh) >= _KEEP_EVERY:
                         cache.put_many(fresh)
                         fresh = {}
@@ -179,21 +188,24 @@ class Encoder(ABC):
                 if cache is not None and fresh:
                     cache.put_many(fresh)
 
-    def _recall(self, work: _Round, cache: VectorCache) -> Iterator[Result]:
+    def _recall(self, work: _Round, cache: VectorCache, plan: PassagePlan | None) -> Iterator[Result]:
         """Take out of a round what the cache knows."""
         from clamp3.jobs.cache import content_key
+
+        way = preprocessing() if plan is None else f"{preprocessing()} passages {plan.identity}"
 
         for index, data in work.data.items():
             source = work.sources[index]
             content = work.sha256[index].encode() if source.streamed else data
-            work.keys[index] = content_key(content, source.kind, self.identity_of(source.kind), preprocessing())
+            work.keys[index] = content_key(content, source.kind, self.identity_of(source.kind), way)
         known = cache.get_many(list(work.keys.values()))
         for index, key in work.keys.items():
             if key in known:
-                yield work.result(index, value=known[key], cached=True)
+                value, where = (known[key], ()) if plan is None else unpack(known[key])
+                yield work.result(index, value=value, passages=where, cached=True)
                 del work.data[index]
 
-    def _prepare(self, work: _Round, n_workers: int | None) -> None:
+    def _prepare(self, work: _Round, n_workers: int | None, *, marked: bool) -> None:
         """Turn the bytes of a round into sequences or errors."""
         from clamp3.jobs.parallel import describe
 
@@ -208,7 +220,7 @@ class Encoder(ABC):
                 far.append(index)
             else:
                 try:
-                    work.sequences[index] = self._sequence(data, source)
+                    work.sequences[index] = self._sequence(data, source, marked=marked)
                 except WeightsError:  # an absent tokenizer is no fault of the input
                     raise
                 except Exception as error:  # whatever is in the file, it costs only itself
@@ -217,7 +229,7 @@ class Encoder(ABC):
             (source.recording if source.kind is Kind.AUDIO else work.data[index], source.kind, source.name)
             for index, source in ((index, work.sources[index]) for index in far)
         ]
-        for place, value, failure in _convert(payloads, n_workers):
+        for place, value, failure in _convert(payloads, n_workers, marked=marked):
             if value is None:
                 work.errors[far[place]] = failure or "the conversion gave nothing."
             else:
@@ -227,11 +239,13 @@ class Encoder(ABC):
         """Whether `clamp3.inputs.convert` makes an input's sequence, in a process of its own if there are several."""
         return modality_of(source.kind) == "symbolic" and needs_process(data, source.kind)
 
-    def _sequence(self, data: bytes, source: Source) -> Prepared:
+    def _sequence(self, data: bytes, source: Source, *, marked: bool) -> Prepared:
         """Return what the tower of an input reads; here for scores and performances."""
-        return symbolic_sequence((data, source.kind, source.name))
+        return symbolic_sequence((data, source.kind, source.name), marked=marked)
 
-    def _run(self, work: _Round, batch_size: int | None, temporal: bool) -> Iterator[tuple[Result, str | None]]:
+    def _run(
+        self, work: _Round, batch_size: int | None, temporal: bool, plan: PassagePlan | None
+    ) -> Iterator[tuple[Result, str | None]]:
         """Encode the sequences of a round, modality by modality; yield results with their cache keys."""
         from clamp3 import batching
 
@@ -240,6 +254,9 @@ class Encoder(ABC):
             if not members:
                 continue
             tower = self.load(modality)
+            if plan is not None:
+                yield from _run_passages(work, members, tower, plan, batch_size)
+                continue
             values = batching.run(
                 [work.sequences[index].values for index in members],
                 tower,
@@ -254,17 +271,42 @@ class Encoder(ABC):
                     yield work.result(index, value=value), work.keys.get(index)
 
 
-def _convert(payloads: list[Any], n_workers: int | None) -> Iterator[tuple[int, Prepared | None, str | None]]:
+def _run_passages(
+    work: _Round, members: list[int], tower: Tower, plan: PassagePlan, batch_size: int | None
+) -> Iterator[tuple[Result, str | None]]:
+    """Encode the passages of inputs; yield a result, with its cache key, per input."""
+    from clamp3 import batching
+
+    where = {i: divide(len(work.sequences[i]), work.sequences[i].marks, plan) for i in members}
+    owners = [(index, number) for index in members for number in range(len(where[index]))]
+    parts = [cut(work.sequences[index].values, work.sequences[index].marks, where[index][n]) for index, n in owners]
+    rows: dict[int, dict[int, np.ndarray]] = {index: {} for index in members}
+    for place, value in batching.run(parts, tower, batch_size=batch_size):
+        index, number = owners[place]
+        if isinstance(value, DataError):
+            if rows.pop(index, None) is not None:  # one reason per input
+                yield work.result(index, error=f"{work.names[index]}: {value}"), None
+        elif index in rows:
+            rows[index][number] = value
+            if len(rows[index]) == len(where[index]):
+                vectors = np.stack([rows[index][n] for n in range(len(where[index]))])  # (W, D)
+                yield work.result(index, value=vectors, passages=tuple(where[index])), work.keys.get(index)
+
+
+def _convert(
+    payloads: list[Any], n_workers: int | None, *, marked: bool
+) -> Iterator[tuple[int, Prepared | None, str | None]]:
     """Yield (place, sequence, error) of files; several go through worker processes."""
     from clamp3.jobs.parallel import describe, process_map
 
+    job = partial(convert, marked=marked)
     if len(payloads) >= _MIN_FOR_PROCESSES:
-        for outcome in process_map(convert, payloads, n_workers=n_workers):
+        for outcome in process_map(job, payloads, n_workers=n_workers):
             yield outcome.index, outcome.value, outcome.error
         return
     for place, payload in enumerate(payloads):
         try:
-            yield place, convert(payload), None
+            yield place, job(payload), None
         except Exception as error:  # as in a worker process
             yield place, None, describe(error)
 
@@ -312,9 +354,16 @@ class _Round:
             yield self.result(index, error=self.errors[index])
 
     def result(
-        self, index: int, *, value: np.ndarray | None = None, error: str | None = None, cached: bool = False
+        self,
+        index: int,
+        *,
+        value: np.ndarray | None = None,
+        error: str | None = None,
+        cached: bool = False,
+        passages: tuple[Passage, ...] = (),
     ) -> Result:
         """Return what became of one input."""
         sequence = self.sequences.get(index)
         notes = sequence.notes if sequence is not None else ()
-        return Result(self.start + index, self.names[index], value, error, notes, self.sha256.get(index), cached)
+        sha256 = self.sha256.get(index)
+        return Result(self.start + index, self.names[index], value, error, notes, sha256, cached, passages)

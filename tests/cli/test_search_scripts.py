@@ -112,3 +112,26 @@ def test_semantic_search_names_what_it_leaves_out(script, tmp_path, capsys):
     np.save(tmp_path / "wide.npy", np.ones(5, np.float32))
     with pytest.raises(DataError, match="width 5"):
         main([str(tmp_path / "wide.npy"), str(tmp_path / "a.npy")])
+
+
+def test_passages_are_ranked_and_placed(script, tmp_path, tiny_mel, capsys):
+    folder = tmp_path / "music"
+    folder.mkdir()
+    header = "%%score 1 2\nL:1/8\nM:2/4\nK:C\nV:1 treble\nV:2 bass\n"
+    low = [f"[V:1]{'CDE'[i % 3]}4|[V:2]C,4|\n" for i in range(16)]
+    high = [f"[V:1]{'gab'[i % 3]}/g/a/b/ z2|[V:2]z4|\n" for i in range(16)]
+    (folder / "piece.abc").write_text(header + "".join(low + high))
+    (folder / "other.abc").write_text(header + "".join(low))
+    (folder / "words.txt").write_text("slow song\n")
+    query = tmp_path / "query.abc"
+    query.write_text(header + "".join(high))
+    main = script("retrieval/clamp3_search.py").main
+    assert main([str(query), str(folder), "--passages", "--model", str(tiny_mel), "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    first = results[0]
+    assert first["name"] == "piece.abc" and first["score"] > 0.99999
+    assert (first["passage"]["unit"], first["passage"]["start"], first["passage"]["end"]) == ("bars", 17, 32)
+    places = [(hit["name"], hit["passage"]["start"]) for hit in results]
+    assert sorted(places) == [("other.abc", 1.0), ("piece.abc", 1.0), ("piece.abc", 17.0), ("words.txt", 0.0)]
+    assert main([str(query), str(folder), "--passages", "--model", str(tiny_mel), "--top_k", "1"]) == 0
+    assert capsys.readouterr().out.strip() == "piece.abc\t1.0000\tbars 17-32"

@@ -48,11 +48,14 @@ class Sound:
     ----------
     notes : list of str
         What a user should know, once it has been read: damage that was passed over.
+    seconds : float
+        How much of it was read last.
     """
 
     def __init__(self, recording: Recording, name: str) -> None:
         self._recording, self.name = recording, name
         self.notes: list[str] = []
+        self.seconds = 0.0
 
     def blocks(self, longest_sec: float | None = None) -> Iterator[np.ndarray]:
         """Yield the sound in blocks of several seconds.
@@ -72,7 +75,7 @@ class Sound:
         FormatError
             If the content is no sound, holds none, has NaN or infinite samples, or passes a limit.
         """
-        self.notes = []
+        self.notes, self.seconds = [], 0.0
         limit = MAX_SEC if longest_sec is None else min(longest_sec, MAX_SEC)
         room, given = round(limit * RATE_HZ), 0
         resampler: Resampler | None = None
@@ -83,6 +86,7 @@ class Sound:
                 resampler = resampler or Resampler(rate, RATE_HZ)
                 block = resampler.push(mono)[: room - given]
                 given += len(block)
+                self.seconds = given / RATE_HZ
                 if len(block):
                     yield block
                 if given >= room:
@@ -92,9 +96,10 @@ class Sound:
         except OSError as error:
             raise FormatError(f"{self.name} cannot be read ({error.strerror or error}).") from None
         tail = resampler.finish()[: room - given] if resampler is not None else np.zeros(0, np.float32)
+        self.seconds = (given + len(tail)) / RATE_HZ
         if len(tail):
             yield tail
-        if not given + len(tail):
+        if not self.seconds:
             raise FormatError(f"{self.name} holds no sound.")
 
     def read(self, longest_sec: float | None = None) -> np.ndarray:

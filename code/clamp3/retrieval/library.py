@@ -18,6 +18,7 @@ from clamp3.retrieval.search import Hit, rank
 
 if TYPE_CHECKING:
     from clamp3.embed import Clamp3
+    from clamp3.passages import Passage, PassagePlan
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Answer:
         Files of types without a reader.
     n_references, n_cached : int
         Files compared, and how many of their vectors were known from before.
+    n_passages : int
+        Passages compared, if passages were asked for.
     """
 
     hits: list[Hit]
@@ -41,9 +44,10 @@ class Answer:
     passed_over: list[str] = field(default_factory=list)
     n_references: int = 0
     n_cached: int = 0
+    n_passages: int = 0
 
 
-def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10) -> Answer:
+def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10, passages: PassagePlan | None = None) -> Answer:
     """Rank the files of a folder by their closeness to a query.
 
     Parameters
@@ -56,6 +60,8 @@ def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10) -> Answer
         Searched recursively; any mixture of kinds.
     top_k : int
         How many answers.
+    passages : PassagePlan, optional
+        Rank passages in place of pieces; of passages of one piece that overlap, the best is an answer.
 
     Raises
     ------
@@ -67,16 +73,18 @@ def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10) -> Answer
     found = walk(folder)
     sources = [Source(item.kind, printable(item.relative), path=item.path) for item in found.files]
     failures = [(printable(problem.relative), problem.reason) for problem in found.problems]
-    vectors: list[np.ndarray] = []
+    vectors: list[np.ndarray] = []  # (rows, D) of each file in `kept`
     kept: list[Source] = []
+    where: list[tuple[int, Passage | None]] = []  # file and place of each row
     n_cached = 0
     with progress(len(sources), "encoding") as advance:
-        for result in clamp3.stream(sources):
+        for result in clamp3.stream(sources, passages=passages):
             advance(1)
             if result.value is None:
                 failures.append((result.name, result.error or "no vector"))
             else:
-                vectors.append(result.value)
+                where += [(len(kept), passage) for passage in result.passages or (None,)]
+                vectors.append(np.atleast_2d(result.value))
                 kept.append(sources[result.index])
                 n_cached += result.cached
     if not vectors:
@@ -86,12 +94,24 @@ def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10) -> Answer
     asked = clamp3.encode([query])
     if asked.errors[0] is not None:
         raise Clamp3Error(f"the query cannot be encoded: {asked.errors[0]}")
-    ranked = rank(asked.vectors[0], np.stack(vectors), top_k, [source.name for source in kept])
-    hits = [
-        Hit(place, kept[row].name, score, _title(kept[row]), printable(kept[row].path))
-        for place, (row, score) in enumerate(ranked, start=1)
-    ]
-    return Answer(hits, sorted(failures), found.ignored, len(kept), n_cached)
+    rows = np.concatenate(vectors)
+    # Equal scores are ordered by file, and within a file by place.
+    names = [f"{kept[owner].name}\0{passage.first:09}" if passage else kept[owner].name for owner, passage in where]
+    ranked = rank(asked.vectors[0], rows, top_k if passages is None else len(rows), names)
+    hits: list[Hit] = []
+    taken: list[tuple[int, Passage]] = []
+    for row, score in ranked:
+        owner, passage = where[row]
+        if passage is not None:
+            if any(owner == other and passage.overlaps(earlier) for other, earlier in taken):
+                continue
+            taken.append((owner, passage))
+        source = kept[owner]
+        hits.append(Hit(len(hits) + 1, source.name, score, _title(source), printable(source.path), passage))
+        if len(hits) == top_k:
+            break
+    n_passages = len(rows) if passages is not None else 0
+    return Answer(hits, sorted(failures), found.ignored, len(kept), n_cached, n_passages)
 
 
 def describe_ignored(passed_over: list[str]) -> str:

@@ -12,25 +12,30 @@ from clamp3.retrieval.search import Hit
 
 def as_json(hits: Sequence[Hit], **facts: object) -> str:
     """Return one JSON object: ``facts`` (query, model, failures …) and ``results``."""
-    rows = [{key: value for key, value in asdict(hit).items() if value != ""} for hit in hits]
+    rows = [{key: value for key, value in asdict(hit).items() if value not in ("", None)} for hit in hits]
     return json.dumps({**facts, "results": rows}, ensure_ascii=False, indent=2)
 
 
 def as_lines(hits: Sequence[Hit]) -> str:
-    """Return ``name TAB score`` lines, with ``TAB title`` where any hit has one."""
-    titled = any(hit.title for hit in hits)
-    return "\n".join(f"{hit.name}\t{hit.score:.4f}" + (f"\t{hit.title}" if titled else "") for hit in hits)
+    """Return ``name TAB score`` lines, with ``TAB place`` of passages, and ``TAB title`` where any hit has one."""
+    titled, placed = any(hit.title for hit in hits), any(hit.passage for hit in hits)
+    lines = []
+    for hit in hits:
+        columns_ = [hit.name, f"{hit.score:.4f}", *([str(hit.passage)] if placed else []), *([hit.title] * titled)]
+        lines.append("\t".join(columns_))
+    return "\n".join(lines)
 
 
 def as_table(hits: Sequence[Hit], *, width: int = 100) -> str:
-    """Return aligned columns (place, score, title, name) that fit a terminal of ``width`` columns."""
+    """Return aligned columns (rank, score, title, name, place of a passage) that fit a terminal of ``width`` columns."""
     titled = any(hit.title for hit in hits)
     room = max(20, width - 16)
     title_room = min(max((columns(hit.title) for hit in hits), default=0), room // 2) if titled else 0
     lines = []
     for hit in hits:
         title = pad(shorten(hit.title, title_room), title_room) + "  " if titled else ""
-        lines.append(f"{hit.rank:>4}  {hit.score:7.4f}  {title}{hit.name}")
+        place = f"  {hit.passage}" if hit.passage else ""
+        lines.append(f"{hit.rank:>4}  {hit.score:7.4f}  {title}{hit.name}{place}")
     return "\n".join(lines)
 
 

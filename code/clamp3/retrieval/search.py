@@ -13,11 +13,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clamp3.errors import ConfigError, DataError, FormatError
 from clamp3.formats.arrays import read_array
+
+if TYPE_CHECKING:
+    from clamp3.passages import Passage
 
 SCORE_DECIMALS = 7
 _ROUNDING = 1e-4  # far above what single precision gets wrong in a cosine
@@ -26,13 +30,14 @@ _CHUNK_ROWS = 8192  # bounds the float64 copy to 50 MB at width 768
 
 @dataclass(frozen=True)
 class Hit:
-    """One answer: its place (from 1), name, cosine to the query, and title where one is known."""
+    """One answer: its place (from 1), name, cosine to the query, title where one is known, and passage if asked for."""
 
     rank: int
     name: str
     score: float
     title: str = ""
     path: str = ""
+    passage: Passage | None = None
 
 
 @dataclass(frozen=True)

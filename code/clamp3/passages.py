@@ -1,0 +1,277 @@
+"""Stretches of a piece, each as a piece of its own: where they lie, and what of a sequence belongs to them.
+
+A plan is in the music's own unit: seconds for recordings and performances, bars for scores. Every passage of a score
+begins with the score's header, every passage of a performance with what stands before its first note, so that key,
+metre and instruments are known; a passage of a recording is a run of audio vectors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from clamp3 import patches
+from clamp3.errors import ConfigError, FormatError
+from clamp3.formats.midi import CHANNEL_TYPES, SYSTEM_TYPES
+
+Unit = Literal["seconds", "bars", "whole"]
+_UNITS: tuple[Unit, ...] = ("seconds", "bars", "whole")
+_N_FACTS = 7  # numbers that say where a passage lies
+_MAX_HEAD = 32  # patches before the first note; some files begin with pages of controls
+_DEFAULT_TEMPO = 500_000  # microseconds per beat, until a file says otherwise
+# MTF messages with their delta time right after their type; the others have it last.
+_TIME_FIRST = frozenset((*CHANNEL_TYPES, *SYSTEM_TYPES, "sysex"))
+
+
+@dataclass(frozen=True)
+class PassagePlan:
+    """How long passages are and how far apart they begin; hops may not leave gaps."""
+
+    windows_sec: float = 30.0
+    hop_sec: float = 10.0
+    windows_bars: int = 16
+    hop_bars: int = 8
+
+    def __post_init__(self) -> None:
+        for window, hop in ((self.windows_sec, self.hop_sec), (self.windows_bars, self.hop_bars)):
+            if not 0 < hop <= window < math.inf:
+                raise ConfigError(
+                    f"passages of {window:g} every {hop:g} are not possible; hops are from 0 to a window."
+                )
+
+    @property
+    def identity(self) -> str:
+        """What the cache tells plans apart by."""
+        return f"{self.windows_sec:g}/{self.hop_sec:g}s,{self.windows_bars}/{self.hop_bars}bars"
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Where a passage lies.
+
+    Attributes
+    ----------
+    unit : {"seconds", "bars", "whole"}
+        Of ``start`` and ``end``; whole where a piece cannot be divided.
+    start, end : float
+        Seconds from the beginning, ``end`` exclusive; or bars counted from 1, a pickup included, both inclusive.
+    first, last : int
+        Its patches or audio vectors in the sequence of the piece, ``last`` exclusive.
+    start_tick, end_tick : int or None
+        In performances.
+    """
+
+    unit: Unit
+    start: float
+    end: float
+    first: int
+    last: int
+    start_tick: int | None = None
+    end_tick: int | None = None
+
+    def __str__(self) -> str:
+        if self.unit == "bars":
+            return f"bars {self.start:g}-{self.end:g}"
+        return f"{_clock(self.start)}-{_clock(self.end)}" if self.unit == "seconds" else ""
+
+    def overlaps(self, other: Passage) -> bool:
+        """Whether two passages of one piece share anything."""
+        return self.first < other.last and other.first < self.last
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Where the items of a sequence lie in the music.
+
+    Attributes
+    ----------
+    unit : {"seconds", "bars"}
+        Of ``starts`` and ``end``; bars are counted from 0 here.
+    head : int
+        Items after the first wrapping one that every passage begins with.
+    starts : float array, shape (T - 2,)
+        Where each item between the two wrapping ones begins; never decreasing.
+    end : float
+        Where the last one ends.
+    ticks : int array, shape (T - 2,), or None
+        The same in ticks.
+    end_tick : int
+        Where the last one ends.
+    middle : float
+        From an item's start to the place that must lie in a window for the item to belong to it.
+    """
+
+    unit: Unit
+    head: int
+    starts: np.ndarray
+    end: float
+    ticks: np.ndarray | None = None
+    end_tick: int = 0
+    middle: float = 0.0
+
+
+def sound_marks(n_vectors: int, vector_sec: float, end_sec: float = math.inf) -> Marks:
+    """Return the marks of ``n_vectors`` audio vectors of a recording that lasts ``end_sec``."""
+    end = min(end_sec, n_vectors * vector_sec)
+    return Marks("seconds", 0, np.arange(n_vectors) * vector_sec, end, middle=vector_sec / 2)
+
+
+def score_marks(text: str) -> Marks:
+    """Return the marks of interleaved ABC: every line of music is one bar of all voices."""
+    bars: list[int] = []
+    head, bar = 0, -1
+    for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
+        try:
+            n_patches = len(patches.split_text(f"{line}\n"))
+        except FormatError:
+            continue
+        if not ((line[1:2] == ":" and line[0].isalpha()) or line.startswith("%%")):
+            bar += 1
+        if bar < 0:
+            head += n_patches
+        bars += [max(0, bar)] * n_patches
+    return Marks("bars", head, np.array(bars, np.float64), float(bar + 1))
+
+
+def performance_marks(text: str) -> Marks:
+    """Return the marks of MTF, in seconds by its tempo changes, and in ticks."""
+    strings = patches.split_text(text)
+    division = int(strings[0].split()[1]) if strings[0].split()[1:] else 0
+    tempo, tick, second = _DEFAULT_TEMPO, 0, 0.0
+    ticks, starts, head = [0], [0.0], 1
+    sounding = False
+    for string in strings[1:]:
+        word, _, rest = string.rstrip("\n").partition(" ")
+        sounding = sounding or word.startswith("note_")
+        for place, values in enumerate(rest.split("\t")):
+            delta, tempo_after = _delta(word, values), tempo
+            if word == "set_tempo":
+                tempo_after = _number(values.split(" ")[0]) or tempo
+            tick += delta
+            second += delta * _tick_sec(division, tempo)
+            tempo = tempo_after
+            if place == 0:
+                ticks.append(tick)
+                starts.append(second)
+        if not sounding and len(starts) <= _MAX_HEAD + 1:
+            head = len(starts)
+    if not sounding:
+        head = 1
+    return Marks("seconds", head, np.array(starts), second, np.array(ticks, np.int64), tick)
+
+
+def _delta(word: str, values: str) -> int:
+    numbers = values.split(" ")
+    return _number(numbers[0] if word in _TIME_FIRST else numbers[-1])
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) < 16 else 0
+
+
+def _tick_sec(division: int, tempo: int) -> float:
+    """Return seconds per tick: of a beat, or of a film frame where the division is negative (SMPTE)."""
+    if division < 0:
+        frames_per_sec, per_frame = 256 - (division >> 8 & 0xFF), division & 0xFF
+        return 1 / (frames_per_sec * max(1, per_frame))
+    return tempo / 1e6 / (division or 480)
+
+
+def divide(n_items: int, marks: Marks | None, plan: PassagePlan) -> list[Passage]:
+    """Return the passages of a sequence.
+
+    Parameters
+    ----------
+    n_items : int
+        T, the wrapping items included.
+    marks : Marks or None
+        None, or marks of another length, make the piece one passage.
+    plan : PassagePlan
+        The last passage reaches the end and may be shorter; passages without an item are left out.
+
+    Returns
+    -------
+    list of Passage
+        At least one, in order.
+    """
+    if marks is None or len(marks.starts) != n_items - 2 or marks.head >= len(marks.starts):
+        return [Passage("whole", 0.0, 0.0, 0, n_items)]
+    in_bars = marks.unit == "bars"
+    window, hop = (plan.windows_bars, plan.hop_bars) if in_bars else (plan.windows_sec, plan.hop_sec)
+    starts = marks.starts[marks.head :]
+    found: list[Passage] = []
+    for first, last in _ranges(starts + marks.middle, marks.end, window, hop):
+        offset = 1 + marks.head
+        if found and (found[-1].first, found[-1].last) == (first + offset, last + offset):
+            continue
+        ends = last == len(starts)
+        if in_bars:
+            start, end = starts[first] + 1, starts[last - 1] + 1
+        else:
+            start, end = starts[first] if first else 0.0, marks.end if ends else starts[last]
+        passage = Passage(marks.unit, float(start), float(end), first + offset, last + offset)
+        if marks.ticks is not None:
+            ticks = marks.ticks[marks.head :]
+            start_tick = int(ticks[first]) if first else 0
+            end_tick = marks.end_tick if ends else int(ticks[last])
+            passage = Passage("seconds", passage.start, passage.end, passage.first, passage.last, start_tick, end_tick)
+        found.append(passage)
+    return found
+
+
+def _ranges(places: np.ndarray, end: float, window: float, hop: float) -> Iterator[tuple[int, int]]:
+    """Yield (first, last) items of each window that holds any of their places."""
+    for number in range(max(1, math.ceil((end - window) / hop - 1e-9) + 1)):
+        # A window that begins at a place holds it, whatever the rounding of the times; the last one holds the rest.
+        first, last = np.searchsorted(places, (number * hop - 1e-6, number * hop + window - 1e-6))
+        if number * hop + window >= end - 1e-6:
+            last = len(places)
+        if first < last:
+            yield int(first), int(last)
+
+
+def cut(values: np.ndarray, marks: Marks | None, passage: Passage) -> np.ndarray:
+    """Return a passage's sequence: the first wrapping item, the head, its own items and the last wrapping item."""
+    if passage.unit == "whole" or marks is None:
+        return values
+    return np.concatenate([values[: 1 + marks.head], values[passage.first : passage.last], values[-1:]])
+
+
+def pack(vectors: np.ndarray, passages: Sequence[Passage]) -> np.ndarray:
+    """Return (W, D) vectors with their passages as one float32 array, shape (1 + W * (D + 14),), for the cache."""
+    facts = [
+        (_UNITS.index(p.unit), p.start, p.end, p.first, p.last, _or_nan(p.start_tick), _or_nan(p.end_tick))
+        for p in passages
+    ]
+    as_floats = np.array(facts, np.float64).view(np.float32)  # the same bits, two numbers for one
+    rows = np.concatenate([vectors.astype(np.float32), as_floats], axis=1)
+    return np.concatenate([[np.float32(len(rows))], rows.reshape(-1)])
+
+
+def unpack(packed: np.ndarray) -> tuple[np.ndarray, tuple[Passage, ...]]:
+    """Return what `pack` was given."""
+    rows = packed[1:].reshape(int(packed[0]), -1)
+    facts = np.ascontiguousarray(rows[:, -2 * _N_FACTS :]).view(np.float64)
+    passages = tuple(
+        Passage(_UNITS[int(unit)], float(start), float(end), int(first), int(last), _or_none(tick), _or_none(end_tick))
+        for unit, start, end, first, last, tick, end_tick in facts
+    )
+    return np.ascontiguousarray(rows[:, : -2 * _N_FACTS]), passages
+
+
+def _or_nan(value: int | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _or_none(value: float) -> int | None:
+    return None if math.isnan(value) else int(value)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
