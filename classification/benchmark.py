@@ -3,15 +3,13 @@
     python classification/benchmark.py vgmidi --data data/vgmidi --model mini --floor --json result.json
     python classification/benchmark.py mtt --data data/mtt --features features/mtt --grid
 
-Names: wikimt, vgmidi, pianist8, wikimtx (linear probe; the published protocol, and one that chooses the epoch by a
-validation set), mtt, gs, gtzan, emo, nsynth, vocalset, jamendo (MARBLE's head and official splits). What is missing in
-the folder is said with its address and licence, the rest is run. docs/tables has a page for every published table.
+wikimt, vgmidi, pianist8, wikimtx: linear probe, by the published protocol and with the epoch chosen by a validation
+set. mtt, gs, gtzan, emo, nsynth, vocalset, jamendo: MARBLE's head and splits. docs/tables has a page for every table.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
     parser = parser_for(__doc__)
     parser.add_argument("name", help="which benchmark")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data set, as distributed")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data set; what is missing is said")
     parser.add_argument("--tasks", nargs="+", help="some of its tasks (default: all)")
     parser.add_argument("--features", type=Path, metavar="DIR", help="global vectors by id, in place of encoding")
     parser.add_argument("--seeds", type=int, default=5, help="probes per task (default: %(default)s)")
@@ -31,6 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--floor", action="store_true", help="add a row of full-size random weights")
     parser.add_argument("--render_midi", action="store_true", help="wikimt, wikimtx: write midi/ from the lead sheets")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result, published rows included")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="also write our rows into this page of docs/tables")
     return add_model_flags(parser)
 
 
@@ -38,7 +37,6 @@ def main(argv: list[str] | None = None) -> int:
     """Run the script; return its exit code."""
     args = build_parser().parse_args(argv)
     from clamp3.datasets.classification import open_benchmark, render_midi
-    from clamp3.jobs.atomic import write_text
     from clamp3.probe.benchmark import run_benchmark, run_floor
     from clamp3.retrieval.evaluation import say
 
@@ -46,12 +44,11 @@ def main(argv: list[str] | None = None) -> int:
     benchmark = open_benchmark(args.name, args.data, args.tasks or ())
     options = {"n_seeds": args.seeds, "grid": args.grid, "num_epochs": args.num_epochs}
     report = run_benchmark(benchmark, partial(open_model, args), name=args.model, features=args.features, **options)
+    report.failures += unplayed
     if args.floor:
         report.add(run_floor(benchmark, cached=not args.no_cache, **options))
-    report.failures += unplayed
     print(report.as_text())
-    if args.json:
-        write_text(args.json, json.dumps(report.as_dict(), ensure_ascii=False, indent=1) + "\n")
+    report.write(args.json, args.page)
     say(report.remarks() + [benchmark.dataset.how_to_get()] * bool(benchmark.missing))
     return EXIT_SOME_FAILED if report.failures else EXIT_OK
 

@@ -521,6 +521,41 @@ def test_pieces_in_another_key_are_told_apart_by_mini(tmp_path):
     assert report.scores[0].summary["accuracy"]["mean"] >= 0.75
 
 
+def test_our_rows_go_into_a_page_between_their_marks(layout, tmp_path):
+    report = run_benchmark(open_benchmark("gtzan", layout("gtzan")), StubModel, name="stub", n_seeds=2, num_epochs=1)
+    page = tmp_path / "page.md"
+    page.write_text("# Title\n\n<!-- here: gtzan -->\nold\n<!-- end -->\nrest\n", encoding="utf-8")
+    report.write(tmp_path / "r.json", page)
+    text = page.read_text(encoding="utf-8")
+    mean = report.scores[0].summary["accuracy"]["mean"]
+    assert text.startswith(
+        "# Title\n\n<!-- here: gtzan -->\n| model | protocol | seeds | genre accuracy | genre macro-F1 |"
+    )
+    assert f"| stub | MARBLE's protocol | 2 | {mean:.4f} ± " in text
+    assert text.endswith("<!-- end -->\nrest\n") and "old" not in text
+    assert report.into_page(text) == text
+    assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["benchmark"] == "gtzan"
+    with pytest.raises(ConfigError, match="no lines <!-- here: gtzan -->"):
+        report.into_page("# Title\n")
+
+
+def test_the_floor_is_a_row_of_random_weights(layout, monkeypatch):
+    from clamp3.models.config import Clamp3Config, TowerConfig
+    from clamp3.probe.benchmark import run_floor
+
+    tower = TowerConfig(width=16, n_layers=1, n_heads=2, feed_forward=32, max_length=12)
+    small = Clamp3Config(symbolic=tower, audio=tower, hidden_size=8, symbolic_length=12, audio_length=12)
+    monkeypatch.setattr(Clamp3Config, "released", classmethod(lambda cls: small))
+    benchmark = open_benchmark("vgmidi", layout("vgmidi"))
+    options = {"n_seeds": 1, "num_epochs": 1}
+    report = run_benchmark(benchmark, StubModel, name="stub", **options)
+    report.add(run_floor(benchmark, cached=False, **options))
+    assert [score.model for score in report.scores] == ["stub", "stub", "random weights", "random weights"]
+    again = run_floor(benchmark, cached=False, **options)
+    assert again.scores == report.scores[2:], "the weights are drawn with a fixed seed"
+    assert len(report.not_run) == len(set(report.not_run))
+
+
 # --- published numbers -----------------------------------------------------------------------------------------------
 
 
@@ -553,3 +588,24 @@ def test_some_published_numbers():
     assert value("Table 10", "TTMR++", "jamendo", "genre average_precision") == 0.2030
     assert value("Table 11", "saas", "wikimtx", "scene macro_f1") == 0.4742
     assert value("Table 11", "CLAP", "wikimtx", "audio accuracy") == 0.6450
+
+
+@pytest.mark.shared
+def test_published_numbers_are_those_of_the_protocols(request):
+    """Every figure of sections 10.4 to 10.7, in order."""
+    import re
+
+    path = request.config.rootpath.parent / "shared" / "spec" / "protocols.md"
+    if not path.is_file():
+        pytest.skip("needs ../shared/spec/protocols.md")
+    text = path.read_text(encoding="utf-8")
+    for table, section, following in zip(
+        tables("classification"), ("10.4", "10.5", "10.6", "10.7"), ("10.5", "10.6", "10.7", "10.8"), strict=True
+    ):
+        block = text[text.index(f"### {section} ") : text.index(f"### {following} ")]
+        rows = [line.strip("| ").split("|") for line in block.splitlines() if line.startswith("|")][2:]
+        assert {name.strip() for name, *_ in rows} == set(table.rows)
+        for name, *cells in rows:
+            figures = [float(f"0{figure}") for cell in cells for figure in re.findall(r"\.\d{4}", cell)]
+            assert figures == [value for value in table.rows[name.strip()] if value is not None]
+            assert len(figures) >= 6

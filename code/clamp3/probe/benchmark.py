@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,12 @@ import numpy as np
 
 from clamp3.datasets.classification import Benchmark, Task
 from clamp3.datasets.labelled import Example, without_suffix
-from clamp3.datasets.published import as_text, tables
 from clamp3.errors import ConfigError, DataError
 from clamp3.inputs import modality_of
 from clamp3.probe import recipes, splits
 from clamp3.probe.config import ProbeConfig
 from clamp3.probe.report import need_eval
+from clamp3.probe.scoreboard import Report, Score
 from clamp3.probe.splits import Split
 from clamp3.probe.train import Labelled, Run, summary, train_and_judge
 from clamp3.retrieval.vectors import encode, vectors_of
@@ -27,77 +27,6 @@ if TYPE_CHECKING:
 
 PUBLISHED, VALIDATED, MARBLE = "published protocol", "epoch by validation", "MARBLE's protocol"
 _VALID_SHARE = 0.2
-
-
-@dataclass(frozen=True)
-class Score:
-    """Mean and deviation of a task's scores over seeds, for one model and protocol; ``runs`` has those of each seed."""
-
-    model: str
-    protocol: str
-    task: str
-    summary: dict[str, dict[str, float]]
-    runs: list[dict[str, Any]]
-    config: dict[str, Any]
-
-
-@dataclass
-class Report:
-    """What came of a benchmark."""
-
-    benchmark: str
-    scores: list[Score] = field(default_factory=list)
-    not_run: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    failures: list[tuple[str, str]] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the report for JSON, the published tables with it."""
-        return {**asdict(self), "published": [asdict(table) for table in tables("classification", self.benchmark)]}
-
-    def add(self, other: Report) -> None:
-        """Take over the scores of another model on the same tasks, and what went wrong with it."""
-        self.scores += other.scores
-        self.not_run += [reason for reason in other.not_run if reason not in self.not_run]
-        self.failures += other.failures
-
-    def remarks(self) -> list[str]:
-        """Return what has to be said beside the scores."""
-        left_out = [f"left out: {name}: {reason}" for name, reason in dict.fromkeys(self.failures)]
-        return [*(f"note: {note}" for note in self.notes), *(f"not there: {part}" for part in self.not_run), *left_out]
-
-    def as_text(self) -> str:
-        """Return our rows below the published ones, table by table."""
-        parts = []
-        for table in tables("classification", self.benchmark):
-            for label, means, deviations in self._rows():
-                table = table.with_row(label, means)
-                if deviations:
-                    table = table.with_row(f"  ± deviation ({label})", deviations)
-            parts.append(as_text(table))
-        return "\n\n".join([*parts, "\n".join(self._lines())])
-
-    def _rows(self) -> list[tuple[str, dict[tuple[str, str], float], dict[tuple[str, str], float]]]:
-        rows: dict[str, tuple[dict[tuple[str, str], float], dict[tuple[str, str], float]]] = {}
-        for score in self.scores:
-            n_seeds = len(score.runs)
-            label = f"{score.model}, {score.protocol}" + (f", {n_seeds} seeds" if n_seeds > 1 else "")
-            means, deviations = rows.setdefault(label, ({}, {}))
-            for name, value in score.summary.items():
-                key = (self.benchmark, f"{score.task} {name}")
-                means[key] = value["mean"]
-                if n_seeds > 1:
-                    deviations[key] = value["deviation"]
-        return [(label, *row) for label, row in rows.items()]
-
-    def _lines(self) -> list[str]:
-        lines = ["this run"]
-        for score in self.scores:
-            first = score.runs[0]
-            counts = f"{first['n_train']}, {first['n_valid']} and {first['n_judged']} examples, {len(score.runs)} seeds"
-            figures = ", ".join(f"{k} {v['mean']:.4f} ± {v['deviation']:.4f}" for k, v in score.summary.items())
-            lines.append(f"  {score.model}, {score.task}, {score.protocol}: {figures} ({counts})")
-        return lines
 
 
 def run_benchmark(

@@ -1,0 +1,123 @@
+"""What came of a classification benchmark, as text, JSON and rows of the documentation."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clamp3.datasets.published import as_text, tables
+from clamp3.errors import ConfigError
+from clamp3.jobs.atomic import write_text
+from clamp3.probe.report import SHOWN
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean and deviation of a task's scores over seeds, for one model and protocol; ``runs`` has those of each seed."""
+
+    model: str
+    protocol: str
+    task: str
+    summary: dict[str, dict[str, float]]
+    runs: list[dict[str, Any]]
+    config: dict[str, Any]
+
+
+@dataclass
+class Report:
+    """What came of a benchmark."""
+
+    benchmark: str
+    scores: list[Score] = field(default_factory=list)
+    not_run: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report for JSON, the published tables with it."""
+        return {**asdict(self), "published": [asdict(table) for table in tables("classification", self.benchmark)]}
+
+    def write(self, json_file: Path | None, page: Path | None) -> None:
+        """Write the report as JSON, and our rows into a page, where a path is given."""
+        if json_file is not None:
+            write_text(json_file, json.dumps(self.as_dict(), ensure_ascii=False, indent=1) + "\n")
+        if page is not None:
+            write_text(page, self.into_page(page.read_text(encoding="utf-8")))
+
+    def add(self, other: Report) -> None:
+        """Take over the scores of another model on the same tasks, and what went wrong with it."""
+        self.scores += other.scores
+        self.not_run += [reason for reason in other.not_run if reason not in self.not_run]
+        self.failures += other.failures
+
+    def remarks(self) -> list[str]:
+        """Return what has to be said beside the scores."""
+        left_out = [f"left out: {name}: {reason}" for name, reason in dict.fromkeys(self.failures)]
+        return [*(f"note: {note}" for note in self.notes), *(f"not there: {part}" for part in self.not_run), *left_out]
+
+    def as_text(self) -> str:
+        """Return our rows below the published ones, table by table."""
+        parts = []
+        for table in tables("classification", self.benchmark):
+            for label, means, deviations in self._rows():
+                table = table.with_row(label, means)
+                if deviations:
+                    table = table.with_row(f"  ± deviation ({label})", deviations)
+            parts.append(as_text(table))
+        return "\n\n".join([*parts, "\n".join(self._lines())])
+
+    def _rows(self) -> list[tuple[str, dict[tuple[str, str], float], dict[tuple[str, str], float]]]:
+        rows: dict[str, tuple[dict[tuple[str, str], float], dict[tuple[str, str], float]]] = {}
+        for score in self.scores:
+            n_seeds = len(score.runs)
+            label = f"{score.model}, {score.protocol}" + (f", {n_seeds} seeds" if n_seeds > 1 else "")
+            means, deviations = rows.setdefault(label, ({}, {}))
+            for name, value in score.summary.items():
+                key = (self.benchmark, f"{score.task} {name}")
+                means[key] = value["mean"]
+                if n_seeds > 1:
+                    deviations[key] = value["deviation"]
+        return [(label, *row) for label, row in rows.items()]
+
+    def into_page(self, page: str) -> str:
+        """Return a page of the documentation with our rows written anew.
+
+        They stand between ``<!-- here: NAME -->`` and the next ``<!-- end -->``, each on a line of its own.
+
+        Raises
+        ------
+        ConfigError
+            If the page has no such place.
+        """
+        before, mark, rest = page.partition(f"<!-- here: {self.benchmark} -->\n")
+        _, end, after = rest.partition("<!-- end -->")
+        if not mark or not end:
+            raise ConfigError(f"the page has no lines <!-- here: {self.benchmark} --> and <!-- end -->.")
+        return before + mark + self._markdown() + end + after
+
+    def _markdown(self) -> str:
+        columns = list(dict.fromkeys((score.task, name) for score in self.scores for name in score.summary))
+        lines = [["model", "protocol", "seeds", *(f"{task} {SHOWN.get(name, name)}" for task, name in columns)]]
+        for (model, protocol), scores in self._by_model().items():
+            cells = {(s.task, name): value for s in scores for name, value in s.summary.items()}
+            figures = [f"{cells[c]['mean']:.4f} ± {cells[c]['deviation']:.4f}" if c in cells else "–" for c in columns]
+            lines.append([model, protocol, str(len(scores[0].runs)), *figures])
+        drawn = [f"| {' | '.join(cells)} |" for cells in (lines[0], ["---"] * len(lines[0]), *lines[1:])]
+        return "\n".join([*drawn, ""])
+
+    def _by_model(self) -> dict[tuple[str, str], list[Score]]:
+        found: dict[tuple[str, str], list[Score]] = {}
+        for score in self.scores:
+            found.setdefault((score.model, score.protocol), []).append(score)
+        return found
+
+    def _lines(self) -> list[str]:
+        lines = ["this run"]
+        for score in self.scores:
+            first = score.runs[0]
+            counts = f"{first['n_train']}, {first['n_valid']} and {first['n_judged']} examples, {len(score.runs)} seeds"
+            figures = ", ".join(f"{k} {v['mean']:.4f} ± {v['deviation']:.4f}" for k, v in score.summary.items())
+            lines.append(f"  {score.model}, {score.task}, {score.protocol}: {figures} ({counts})")
+        return lines
