@@ -8,8 +8,8 @@
 The folder is read with its sub-folders and may hold any mixture of .txt .xml .musicxml .mxl .krn .mei .abc .mid .midi
 .mtf, recordings (.wav .mp3 .flac .ogg .opus .m4a .aac .wma .aiff …) and .npy (audio features). Vectors are kept by
 content (in $CLAMP3_CACHE, else ~/.cache/clamp3), so the next question needs no more than the question's own vector.
-Files that fail are named on stderr, and the exit code is 1. --passages ranks stretches of 30 s, or of 16 bars of a score,
-and prints where they lie.
+--passages ranks stretches of 30 s, or of 16 bars of a score, and prints where they lie. Files that fail are named on
+stderr, and the exit code is 1.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def test_merged_messages_and_odd_lines():
     marks = performance_marks(text)
     # 0.25 s at the first tempo, then seconds of 100 ticks.
     assert marks.end == pytest.approx(0.25 + 0.5 + 1 + 1 + 1)
-    assert marks.head == 4 and marks.ticks.tolist() == [0, 50, 100, 200, 300]  # both notes share a patch
+    assert marks.head == 4 and marks.ticks.tolist() == [0, 50, 100, 200, 300, 400]  # the notes share a patch
 
 
 def test_what_cannot_be_divided_is_one_passage():

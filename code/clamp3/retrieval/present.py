@@ -27,7 +27,7 @@ def as_lines(hits: Sequence[Hit]) -> str:
 
 
 def as_table(hits: Sequence[Hit], *, width: int = 100) -> str:
-    """Return aligned columns (rank, score, title, name, place of a passage) that fit a terminal of ``width`` columns."""
+    """Return aligned columns (rank, score, title, name, passage) that fit a terminal of ``width`` columns."""
     titled = any(hit.title for hit in hits)
     room = max(20, width - 16)
     title_room = min(max((columns(hit.title) for hit in hits), default=0), room // 2) if titled else 0
