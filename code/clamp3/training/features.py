@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import BinaryIO
 
 import numpy as np
@@ -16,7 +18,8 @@ from clamp3.errors import FormatError
 from clamp3.training.places import WHOLE, Place
 
 THREADS = 16  # headers read at a time: on a network disk each one is a wait
-BLOCK = 10_000
+BLOCK = 500  # of which a thread reads one after the other
+HEADER = 128  # bytes that numpy writes for an array of up to a dozen dimensions
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,14 @@ class _Stored:
         return np.fromfile(self.file, self.dtype, (last - first) * self.width).reshape(-1, self.width)
 
 
+@lru_cache(maxsize=10_000)
+def _parsed(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """Return shape, whether by columns, type and length of the header that an ``.npy`` starts with."""
+    file = io.BytesIO(data)
+    read = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
+    return (*read(file), file.tell())
+
+
 @contextmanager
 def _opened(place: Place, width: int) -> Iterator[_Stored]:
     """Open a file by its header; ``width`` 0 accepts any.
@@ -52,15 +63,13 @@ def _opened(place: Place, width: int) -> Iterator[_Stored]:
     try:
         with open(place.path, "rb") as file:
             file.seek(place.offset)
-            version = npy.read_magic(file)
-            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            shape, by_columns, dtype = read(file)
+            shape, by_columns, dtype, header = _parsed(file.read(HEADER))
             width = width or (shape[-1] if shape else 0)
             if dtype.kind not in "fiu" or not shape or shape[-1] != width or not np.prod(shape):
                 raise FormatError(
                     f"{place}: {dtype} of shape {shape}; the audio tower takes numbers of shape (…, {width})."
                 )
-            length, start = int(np.prod(shape[:-1])), file.tell()
+            length, start = int(np.prod(shape[:-1])), place.offset + header
             if by_columns and len([n for n in shape[:-1] if n > 1]) > 1:
                 raise FormatError(f"{place}: {shape} in Fortran's order; save it with np.ascontiguousarray.")
             there = place.size if place.size != WHOLE else os.fstat(file.fileno()).st_size
@@ -126,18 +135,14 @@ def open_features(places: Sequence[Place], width: int) -> FeatureFiles:
     lengths = np.full(len(places), -1, dtype=np.int32)
     problems: dict[int, str] = {}
 
-    def length(index: int) -> int | str:
-        try:
-            return read_header(places[index], width)[0] + 2
-        except FormatError as error:
-            return str(error)
+    def measure(start: int) -> None:
+        for index in range(start, min(start + BLOCK, len(places))):
+            try:
+                lengths[index] = read_header(places[index], width)[0] + 2
+            except FormatError as error:
+                problems[index] = str(error)
 
     with ThreadPoolExecutor(THREADS) as pool:
-        for start in range(0, len(places), BLOCK):  # not all at once: a future is a large thing
-            part = range(start, min(start + BLOCK, len(places)))
-            for index, found in zip(part, pool.map(length, part), strict=True):
-                if isinstance(found, str):
-                    problems[index] = found
-                else:
-                    lengths[index] = found
+        for _ in pool.map(measure, range(0, len(places), BLOCK)):
+            pass
     return FeatureFiles(places, width, lengths, problems)

@@ -22,7 +22,7 @@ from clamp3.jobs.parallel import process_map
 from clamp3.jobs.walk import walk
 from clamp3.patches import PATCH_SIZE, encode
 from clamp3.training.instruments import without_instruments
-from clamp3.training.places import Place, save_array
+from clamp3.training.places import Place, load_array, save_array
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ def open_pack(paths: Sequence[Path], folder: Path, *, n_workers: int | None = No
 def load_pack(stem: Path) -> PatchPack:
     """Return the pack ``STEM.u8``, ``STEM.npy``, ``STEM.json``, mapped into memory."""
     problems = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
-    spans = np.load(stem.with_suffix(".npy"), mmap_mode="r")
+    spans = load_array(stem.with_suffix(".npy"))
     size = stem.with_suffix(".u8").stat().st_size // PATCH_SIZE
     data = (
         np.memmap(stem.with_suffix(".u8"), dtype=np.uint8, mode="r", shape=(size, PATCH_SIZE))

@@ -13,7 +13,7 @@ import tarfile
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -68,9 +68,8 @@ class Places(Sequence[Place]):
     """
 
     def __init__(self, stem: Path, folder: Path) -> None:
-        self.stem, self.folder = stem, folder
-        self.table = np.load(stem.with_suffix(".npy"), mmap_mode="r")  # (4, n): end of name, offset, size, print
-        self.names = stem.with_suffix(".names")
+        self.folder, self.names = str(folder), str(stem.with_suffix(".names"))
+        self.table = load_array(stem.with_suffix(".npy"))  # (4, n): end of name, offset, size, print
 
     def __len__(self) -> int:
         return self.table.shape[1]
@@ -78,10 +77,10 @@ class Places(Sequence[Place]):
     def __getitem__(self, index: int) -> Place:  # type: ignore[override]
         start = int(self.table[0, index - 1]) if index else 0
         end, offset, size = (int(value) for value in self.table[:3, index])
-        with self.names.open("rb") as file:
+        with open(self.names, "rb", buffering=0) as file:
             file.seek(start)
-            name = os.fsdecode(file.read(end - start))
-        return Place(str(self.folder / name.partition(SEPARATOR)[0]), offset, size, str(self.folder / name))
+            name = os.path.join(self.folder, os.fsdecode(file.read(end - start)))
+        return Place(name.partition(SEPARATOR)[0], offset, size, name)
 
     def changed(self, n_checked: int = 20_000) -> bool:
         """Return whether files are no longer those that were listed: their size, time, or being there.
@@ -89,7 +88,8 @@ class Places(Sequence[Place]):
         All of them up to ``n_checked``, else so many, evenly spaced: looking at millions would take minutes.
         """
         checked = np.unique(np.linspace(0, len(self) - 1, min(len(self), n_checked)).astype(int))
-        return any(fingerprint(self[int(i)].path) != int(self.table[3, i]) for i in checked)
+        listed = {(self[int(i)].path, int(self.table[3, i])) for i in checked}  # a shard once, not once per member
+        return any(fingerprint(path) != known for path, known in listed)
 
 
 class PlaceWriter:
@@ -128,6 +128,12 @@ def fingerprint(path: str) -> int:
     return (stat.st_mtime_ns * 31 + stat.st_size) & (2**62 - 1)
 
 
+def load_array(path: Path) -> np.ndarray:
+    """Return an ``.npy`` mapped into memory, as a plain array, whose elements are read without memmap's detours."""
+    mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+    return mapped
+
+
 def save_array(path: Path, values: np.ndarray) -> None:
     """Write an ``.npy``, whole or not at all."""
     with replacing(path) as temporary, temporary.open("wb") as file:
@@ -163,7 +169,7 @@ class TarIndex:
 
 
 def _plain(member: str) -> str:
-    return PurePosixPath(member).as_posix()  # without a leading "./"
+    return member.removeprefix("./")
 
 
 def index_tars(paths: Sequence[str]) -> TarIndex:
@@ -203,7 +209,7 @@ class Resolver:
     """
 
     def __init__(self, folder: Path, shards: Path | None = None) -> None:
-        self.folder = folder
+        self.folder = str(folder)
         self.tars: dict[str, TarIndex] = {}
         self.shards = index_tars([str(path) for path in tars_in(shards)]) if shards else None
 
@@ -218,7 +224,7 @@ class Resolver:
         if self.shards is not None and (found := self.shards.find(name)):
             return found
         tar, separator, member = name.partition(SEPARATOR)
-        path = str(self.folder / tar)
+        path = os.path.join(self.folder, tar)
         if not separator:
             return Place(path)
         if path not in self.tars:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import time
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from clamp3.training.data import Record
 from clamp3.training.features import FeatureFiles, open_features
 from clamp3.training.lines import JsonLines, read_objects
 from clamp3.training.pack import PatchPack, load_pack, write_pack
-from clamp3.training.places import Places, PlaceWriter, Resolver, identity, save_array, tars_in
+from clamp3.training.places import Places, PlaceWriter, Resolver, identity, load_array, save_array, tars_in
 from clamp3.training.sides import KIND_OF, SYMBOLIC, Pair, music_choices, sides_of
 from clamp3.training.splits import hash_of, item_id
 from clamp3.training.text import SAMPLINGS
@@ -85,7 +86,7 @@ def file_names(fields: Mapping[str, Any], kinds: Sequence[str]) -> list[tuple[st
     """Return (kind, name) of the files of these kinds a record names."""
     named = fields.get("filepaths")
     named = [named] if isinstance(named, str) else named if isinstance(named, list) else []
-    found = [(KIND_OF.get(PurePath(name).suffix.lower(), ""), name) for name in named if isinstance(name, str)]
+    found = [(KIND_OF.get(os.path.splitext(name)[1].lower(), ""), name) for name in named if isinstance(name, str)]
     return [(kind, name) for kind, name in found if kind in kinds]
 
 
@@ -173,12 +174,10 @@ def _load(jsonl: Path, stem: Path, wanted: Wanted) -> Store | None:
         logger.warning("files of %s have changed since they were indexed; indexing them again", jsonl)
         return None
     done = json.loads((stem / DONE).read_text(encoding="utf-8"))
-    starts, hashes, first, files = (
-        np.load(stem / f"{name}.npy", mmap_mode="r") for name in ("starts", "hashes", "first", "files")
-    )
+    starts, hashes, first, files = (load_array(stem / f"{name}.npy") for name in ("starts", "hashes", "first", "files"))
     features = None
     if "audio" in wanted.kinds:
-        lengths = np.load(stem / "lengths.npy", mmap_mode="r")
+        lengths = load_array(stem / "lengths.npy")
         features = FeatureFiles(Places(stem / "audio", jsonl.parent), wanted.width, lengths, {})
     pack = load_pack(stem / "pack")
     counts = done["n_problems"], done["n_other"]
