@@ -18,7 +18,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, parser_for, run
+from clamp3.cli import parser_for, run
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     from clamp3.jobs.cache import VectorCache
     from clamp3.passages import PassagePlan
     from clamp3.retrieval.library import ask, describe_ignored
-    from clamp3.retrieval.present import as_json, as_lines, as_table
+    from clamp3.retrieval.present import show
 
     cache = None if args.no_cache else VectorCache(None)
     clamp3 = Clamp3.from_pretrained(
@@ -52,17 +52,11 @@ def main(argv: list[str] | None = None) -> int:
     )
     plan = PassagePlan() if args.passages else None
     answer = ask(clamp3, args.query, args.reference_dir, top_k=args.top_k, passages=plan)
-    if args.json:
-        failures = [{"name": name, "reason": reason} for name, reason in answer.failures]
-        facts = {"query": args.query, "model": clamp3.identity, "n_references": answer.n_references}
-        print(as_json(answer.hits, **facts, failures=failures))
-    else:
-        print(as_table(answer.hits) if sys.stdout.isatty() else as_lines(answer.hits))
-    for name, reason in answer.failures:
-        print(f"left out: {name}: {reason}", file=sys.stderr)
+    facts = {"query": args.query, "model": clamp3.identity, "n_references": answer.n_references}
+    code = show(answer.hits, answer.failures, in_json=args.json, **facts)
     if sentence := describe_ignored(answer.passed_over):
         print(sentence, file=sys.stderr)
-    return EXIT_SOME_FAILED if answer.failures else EXIT_OK
+    return code
 
 
 if __name__ == "__main__":

@@ -11,10 +11,9 @@ named on stderr with the reason, and the exit code is then 1.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, parser_for, run
+from clamp3.cli import parser_for, run
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the script; return its exit code."""
     args = build_parser().parse_args(argv)
     from clamp3.errors import ConfigError
-    from clamp3.retrieval.present import as_json, as_lines, as_table
+    from clamp3.retrieval.present import show
     from clamp3.retrieval.search import check_same_model, load_folder, read_vector, search
 
     if not args.query.is_file():
@@ -40,14 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     check_same_model(args.query, args.folder)
     references = load_folder(args.folder)
     hits = search(query, references, args.top_k)
-    if args.json:
-        failures = [{"name": name, "reason": reason} for name, reason in references.problems]
-        print(as_json(hits, query=str(args.query), folder=str(args.folder), failures=failures))
-    else:
-        print(as_table(hits) if sys.stdout.isatty() else as_lines(hits))
-    for name, reason in references.problems:
-        print(f"left out: {name}: {reason}", file=sys.stderr)
-    return EXIT_SOME_FAILED if references.problems else EXIT_OK
+    return show(hits, references.problems, in_json=args.json, query=str(args.query), folder=str(args.folder))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import json
+import sys
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED
 from clamp3.retrieval.search import Hit
+
+
+def show(hits: Sequence[Hit], failures: Sequence[tuple[str, str]], *, in_json: bool, **facts: object) -> int:
+    """Print hits on stdout and what was left out on stderr; return the exit code."""
+    if in_json:
+        left_out = [{"name": name, "reason": reason} for name, reason in failures]
+        print(as_json(hits, **facts, failures=left_out))
+    else:
+        print(as_table(hits) if sys.stdout.isatty() else as_lines(hits))
+    for name, reason in failures:
+        print(f"left out: {name}: {reason}", file=sys.stderr)
+    return EXIT_SOME_FAILED if failures else EXIT_OK
 
 
 def as_json(hits: Sequence[Hit], **facts: object) -> str:
