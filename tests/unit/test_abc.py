@@ -6,7 +6,7 @@ import pytest
 
 from clamp3.errors import FormatError
 from clamp3.formats.abc import abc_to_musicxml, interleave, is_interleaved
-from clamp3.formats.abc_lengths import bar_length
+from clamp3.formats.abc_lengths import bar_length, bar_lengths
 from clamp3.formats.musicxml import musicxml_to_abc
 
 HEADER = "X:1\nT:A title\nC:A name\nZ:rights\n%%score 1 2\nL:1/8\nM:4/4\nK:C\n"
@@ -61,6 +61,7 @@ def test_voices_of_unequal_length_are_named():
 )  # fmt: skip
 def test_bar_length(bar, length):
     assert bar_length(bar) == pytest.approx(length)
+    assert bar_lengths(["z4", bar]) == [4, bar_length(bar)]
 
 
 JIG = "X:1\nT:Jig\nM:6/8\nR:jig\nK:G\n|:GAG GAB|ABA ABd|\nedd gdB|1 AGF G2D:|2 AGF G2d|]\n"

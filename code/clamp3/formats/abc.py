@@ -16,7 +16,7 @@ import re
 
 from clamp3.formats import Converted
 from clamp3.formats.abc_bars import Voice, cut_tune, sounding
-from clamp3.formats.abc_lengths import bar_length
+from clamp3.formats.abc_lengths import bar_length, bar_lengths
 from clamp3.formats.abc_to_xml import abc_to_musicxml
 
 DROPPED_FIELDS = ("X:", "T:", "C:", "W:", "w:", "Z:", "%%MIDI")
@@ -103,7 +103,8 @@ def _clean(lines: list[str]) -> list[str]:
     lines = [line for line in lines if line.strip() and not line.startswith(DROPPED_FIELDS)]
     cleaned = []
     for line in lines:
-        line = _BAR_NUMBER.sub("\n", line)
+        if "%" in line:
+            line = _BAR_NUMBER.sub("\n", line)
         if '"' in line:
             if '\\"' in line and not (_FIELD.match(line) or line.startswith("%")):
                 line = line.replace('\\"', "")
@@ -121,14 +122,16 @@ def _woven(lines: list[str], notes: list[str]) -> Converted:
     notes += _disagreements(voices, first, last)
     kept = {name: voice.without_empty(first, last) for name, voice in voices.items()}
     rows = [line if line.endswith("\n") else line + "\n" for line in header]
-    for index in range(len(kept["V:1"].bars)):
-        row = []
-        for name, voice in kept.items():
-            if index < len(voice.bars):
-                start = "" if index else voice.prefix + voice.opening
-                row.append(f"[{name}]{start}{voice.bars[index]}{voice.closing[index]}")
-        rows.append("".join(row) + "\n")
-    return Converted("".join(rows), tuple(notes))
+    columns = [_column(name, voice) for name, voice in kept.items()]
+    bars = itertools.islice(itertools.zip_longest(*columns, fillvalue=""), len(columns[0]))
+    return Converted("".join(rows) + "".join("".join(bar) + "\n" for bar in bars), tuple(notes))
+
+
+def _column(name: str, voice: Voice) -> list[str]:
+    """Return a voice's bars as they stand in the lines of interleaved ABC."""
+    column = [f"[{name}]{bar}{sign}" for bar, sign in zip(voice.bars, voice.closing, strict=True)]
+    column[0] = f"[{name}]{voice.prefix}{voice.opening}{voice.bars[0]}{voice.closing[0]}"
+    return column
 
 
 def _made_equal(voices: dict[str, Voice]) -> list[str]:
@@ -150,7 +153,9 @@ def _disagreements(voices: dict[str, Voice], first: int, last: int) -> list[str]
     """Name the bars in which voices last unequally long, as the published tool prints on the screen."""
     if len(voices) < 2:
         return []
-    lengths = [map(bar_length, voice.bars[first:last]) for voice in voices.values()]
+    lengths = [bar_lengths(voice.bars[first:last]) for voice in voices.values()]
+    if all(other == lengths[0] for other in lengths):
+        return []
     unequal = [
         first + number
         for number, bar in enumerate(zip(*lengths, strict=True), start=1)

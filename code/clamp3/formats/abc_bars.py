@@ -22,7 +22,8 @@ SIGNS = ("||:", ":||", "[|:", ":|]", "|]:", ":[|", "|:", "::", ":|", "[|", "||",
 BAR_SIGN = re.compile("(" + "|".join(map(re.escape, SIGNS)) + ")")
 _SIGNS = frozenset(SIGNS)
 _INLINE_FIELD = re.compile(r"\[[A-Za-z]:[^\]]*\]")
-_ENDING = re.compile(r"[0-9,.:-]*")
+_ENDING_STARTS = frozenset("0123456789:")
+_ENDING = re.compile(r"[0-9:][0-9,.:-]*")
 _DECORATION = re.compile(r"![^!]+!")
 _ANNOTATION = re.compile(r'"[\^_<>@][^"]*"|("[^"]*")')
 _NOTE = re.compile(r"[A-Ga-g]")
@@ -51,7 +52,7 @@ class Voice:
 
     def is_plain(self) -> bool:
         """Tell whether cutting the voice again would give the same: text and signs alternate."""
-        if any(not bar or bar in _SIGNS for bar in self.bars):
+        if not all(self.bars) or not _SIGNS.isdisjoint(self.bars):
             return False
         return bool(self.opening) or bool(_INLINE_FIELD.sub("", self.bars[0]).strip())
 
@@ -102,22 +103,17 @@ def cut_voice(text: str) -> Voice:
         prefix, opening = pieces[0].strip(), pieces[1]
     else:
         start = 0
-    bars: list[str] = []
-    closing: list[str] = []
-    for index in range(start, len(pieces), 2):
-        bar = pieces[index].strip().replace("\n", "")
-        if bar[0] == ":" or bar[0].isdigit():
-            ending = _ENDING.match(bar).end()  # type: ignore[union-attr]  # matches the empty string at worst
-            ending = min(ending, len(bar) - 1)
-            if closing:
-                closing[-1] += bar[:ending]
+    bars = [piece.strip().replace("\n", "") for piece in pieces[start::2]]
+    closing = pieces[start + 1 :: 2]
+    for index, bar in enumerate(bars):
+        if bar[0] in _ENDING_STARTS:
+            ending = min(_ENDING.match(bar).end(), len(bar) - 1)  # type: ignore[union-attr]  # it matches at least that
+            if index:
+                closing[index - 1] += bar[:ending]
             else:
                 opening += bar[:ending]
-            bar = bar[ending:].strip()
-        if index + 1 == len(pieces):
-            break  # music after the last sign is lost, as the published tool has it
-        bars.append(bar)
-        closing.append(pieces[index + 1])
+            bars[index] = bar[ending:].strip()
+    del bars[len(closing) :]  # music after the last sign is lost, as the published tool has it
     if not bars:
         raise FormatError("a voice has no bar.")
     return Voice(prefix, opening, bars, closing)

@@ -12,6 +12,13 @@ _TIMED = re.compile(
 )
 _INNER = re.compile(r"[A-Ga-gxz][,']*(\d*)(/*)(\d*)")
 _IN_TIME = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}  # ABC 2.1, section 4.13: "(p" alone puts p notes into the time of q
+# For a length all pitches are one, and octaves and accidentals nothing.
+_RHYTHM = str.maketrans({**dict.fromkeys("ABCDEFGabcdefgx", "z"), **dict.fromkeys("^_=,'")})
+
+
+def bar_lengths(bars: list[str]) -> list[float]:
+    """Return `bar_length` of bars without line ends; few rhythms are many bars, so most are only looked up."""
+    return list(map(bar_length, "\n".join(bars).translate(_RHYTHM).split("\n")))
 
 
 @lru_cache(maxsize=8192)
