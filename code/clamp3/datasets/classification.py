@@ -13,7 +13,7 @@ from typing import Literal
 
 from clamp3.datasets import emo, giantsteps, gtzan, jamendo, mtt, nsynth, pianist8, vgmidi, vocalset, wikimt, wikimtx
 from clamp3.datasets.labelled import Example
-from clamp3.datasets.source import Dataset, files_by_key, stem
+from clamp3.datasets.source import Dataset, files_by_key, open_named, stem
 from clamp3.errors import ConfigError
 from clamp3.inputs import Source
 
@@ -200,11 +200,7 @@ def open_benchmark(name: str, root: Path, wanted: Sequence[str] = ()) -> Benchma
     ConfigError
         If a name is unknown, or what every task needs is missing.
     """
-    if name not in BENCHMARKS:
-        raise ConfigError(f"there is no benchmark {name!r}; choose one of {', '.join(BENCHMARKS)}.")
-    benchmark = BENCHMARKS[name](root)
-    if not benchmark.tasks:
-        raise ConfigError(f"{' '.join(benchmark.missing)} No task is left. {benchmark.dataset.how_to_get()}")
+    benchmark = open_named(BENCHMARKS, name, root)
     if wanted:
         there = [task.name for task in benchmark.tasks]
         if unknown := [task for task in wanted if task not in there]:

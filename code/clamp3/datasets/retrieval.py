@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clamp3.datasets import midicaps, musiccaps, songdescriber, wikimt, wikimtx
-from clamp3.datasets.source import Dataset
-from clamp3.errors import ConfigError
+from clamp3.datasets.source import Dataset, open_named
 from clamp3.inputs import Source
 
 Side = list[tuple[str, Source]]
@@ -149,12 +148,7 @@ def open_benchmark(name: str, root: Path) -> Benchmark:
     ConfigError
         If the name is unknown, or what every task needs is missing.
     """
-    if name not in BENCHMARKS:
-        raise ConfigError(f"there is no benchmark {name!r}; choose one of {', '.join(BENCHMARKS)}.")
-    benchmark = BENCHMARKS[name](root)
-    if not benchmark.tasks:
-        raise ConfigError(f"{' '.join(benchmark.missing)} No task is left. {benchmark.dataset.how_to_get()}")
-    return benchmark
+    return open_named(BENCHMARKS, name, root)
 
 
 def _only(side: Side, keys: Iterable[str]) -> Side:

@@ -10,10 +10,10 @@ import contextlib
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from clamp3.errors import ConfigError, DataError, FormatError
 from clamp3.inputs import Source, modality_of
@@ -152,6 +152,33 @@ def files_by_key(
         if name is not None:
             found.setdefault(name, Source(item.kind, printable(item.relative), path=item.path))
     return found
+
+
+class Opened(Protocol):
+    """What a benchmark has, whatever its tasks are."""
+
+    dataset: Dataset
+    tasks: list[Any]
+    missing: list[str]
+
+
+AnyBenchmark = TypeVar("AnyBenchmark", bound=Opened)
+
+
+def open_named(benchmarks: Mapping[str, Callable[[Path], AnyBenchmark]], name: str, root: Path) -> AnyBenchmark:
+    """Return a benchmark by name, read from its folder.
+
+    Raises
+    ------
+    ConfigError
+        If the name is unknown, or what every task needs is missing.
+    """
+    if name not in benchmarks:
+        raise ConfigError(f"there is no benchmark {name!r}; choose one of {', '.join(benchmarks)}.")
+    benchmark = benchmarks[name](root)
+    if not benchmark.tasks:
+        raise ConfigError(f"{' '.join(benchmark.missing)} No task is left. {benchmark.dataset.how_to_get()}")
+    return benchmark
 
 
 def stem(path: PurePosixPath) -> str:
