@@ -38,31 +38,16 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         A name in the same folder with the suffix ``.part``. Writers that add a suffix of their own, such as
         ``np.save``, must be given an open file.
     """
-    path = Path(path)
-    part = _part_beside(path)
-    try:
-        try:
-            os.close(
-                os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-            )  # the umask applies, unlike in tempfile
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        yield part
-        if durable:
-            _flush(part)
-        os.replace(part, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise
-    if durable:
-        _flush(path.parent)
+    part, handle = _open_part(path)
+    os.close(handle)
+    with _becoming(part, path, durable):
+        yield Path(part)
 
 
 def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Write ``data`` to ``path`` at once; see `replacing`."""
-    with replacing(path, durable=durable) as part, open(part, "wb", buffering=0) as stream:
+    part, handle = _open_part(path)
+    with _becoming(part, path, durable), open(handle, "wb", buffering=0) as stream:
         rest = memoryview(data)
         while rest:
             rest = rest[stream.write(rest) :]
@@ -90,9 +75,33 @@ def sweep(folders: Collection[Path]) -> int:
     return removed
 
 
-def _part_beside(path: Path) -> Path:
+def _open_part(path: Path) -> tuple[str, int]:
+    """Create an unfinished file beside ``path``, with its folder if need be; return its name and handle."""
+    folder = os.path.dirname(path)
     # Short, so that it fits wherever the longest allowed file name fits.
-    return path.parent / f".clamp3-{_host()}-{os.getpid()}-{next(_NUMBERS)}.part"
+    part = os.path.join(folder, f".clamp3-{_host()}-{os.getpid()}-{next(_NUMBERS)}.part")
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+    try:
+        return part, os.open(part, flags, 0o666)  # the umask applies, unlike in tempfile
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)
+        return part, os.open(part, flags, 0o666)
+
+
+@contextlib.contextmanager
+def _becoming(part: str, path: Path, durable: bool) -> Iterator[None]:
+    """Rename ``part`` to ``path`` if the block ends well, else remove it."""
+    try:
+        yield
+        if durable:
+            _flush(part)
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
+    if durable:
+        _flush(os.path.dirname(path) or ".")
 
 
 @functools.cache
@@ -112,10 +121,10 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _flush(path: Path) -> None:
+def _flush(path: str) -> None:
     """Wait until a file, or where the system allows it a folder's list of names, is on the disk."""
     try:
-        handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+        handle = os.open(path, os.O_RDWR if os.path.isfile(path) else os.O_RDONLY)
     except OSError:
         return  # Windows opens no folders
     try:

@@ -32,6 +32,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from clamp3.errors import Clamp3Error, ConfigError
+from clamp3.jobs.progress import progress
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -104,9 +105,9 @@ def process_map(
     if not listed:
         return
     pool = _Pool(fn, listed, min(n_workers or usable_cores(), len(listed)), timeout_sec, memory_limit_mb)
-    with contextlib.closing(pool), _progress(len(listed), desc) as advance:
+    with contextlib.closing(pool), progress(len(listed), desc, shown=bool(desc)) as advance:
         for outcome in pool.outcomes():
-            advance()
+            advance(1)
             yield outcome
 
 
@@ -415,17 +416,3 @@ def _death(code: int | None) -> str:
         name = f"signal {-code}"
     hint = "; the system may be short of memory" if name == "SIGKILL" else ""
     return f"was ended by {name}{hint}"
-
-
-@contextlib.contextmanager
-def _progress(total: int, desc: str) -> Iterator[Callable[[], object]]:
-    if not desc:
-        yield lambda: None
-        return
-    from tqdm import tqdm
-
-    class Bar(tqdm):
-        monitor_interval = 0  # its monitor is a thread, and workers are forked while the bar lives
-
-    with Bar(total=total, desc=desc, disable=None, file=sys.stderr, unit="file", dynamic_ncols=True) as bar:
-        yield bar.update

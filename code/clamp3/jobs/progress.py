@@ -20,11 +20,13 @@ def progress(total: int, desc: str, *, shown: bool = True) -> Iterator[Callable[
     shown : bool
         False draws nothing, for instance on all processes but the first.
     """
-    from tqdm import tqdm
+    if not shown or sys.stderr is None or not sys.stderr.isatty():
+        yield lambda n: None
+        return
+    from tqdm import tqdm  # a tenth of a short job's time
 
     class Bar(tqdm):
         monitor_interval = 0  # its monitor is a thread, and workers are forked while the bar lives
 
-    disable = None if shown else True  # None: where stderr is no terminal
-    with Bar(total=total, desc=desc, disable=disable, file=sys.stderr, unit="file", dynamic_ncols=True) as bar:
+    with Bar(total=total, desc=desc, file=sys.stderr, unit="file", dynamic_ncols=True) as bar:
         yield bar.update
