@@ -36,7 +36,8 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from clamp3.jobs.atomic import write_text
     from clamp3.probe.checkpoint import check_replaceable, save_probe
-    from clamp3.probe.report import as_plain, as_text, draw, need_eval
+    from clamp3.probe.metrics import need_eval
+    from clamp3.probe.report import as_plain, as_text, draw
     from clamp3.probe.train import train
     from clamp3.retrieval.evaluation import say
 

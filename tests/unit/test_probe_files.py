@@ -11,8 +11,9 @@ from clamp3.errors import ConfigError, DataError, WeightsError
 from clamp3.pipeline import Result
 from clamp3.probe.checkpoint import Probe, load_probe, save_probe
 from clamp3.probe.config import ProbeConfig
+from clamp3.probe.metrics import need_eval
 from clamp3.probe.predict import answer, predict_folder
-from clamp3.probe.report import as_plain, as_text, draw, need_eval
+from clamp3.probe.report import as_plain, as_text, draw, pooled
 from clamp3.probe.train import Plan, train
 from clamp3.probe.zero_shot import answer_folder, class_vectors, judge, prompts_for, read_prompts
 
@@ -155,6 +156,8 @@ def test_folds_and_seeds_are_summed_up(tmp_path):
     found = as_plain(runs)["summary"]["accuracy"]
     assert found == {"mean": pytest.approx(np.mean(values)), "deviation": pytest.approx(np.std(values, ddof=1))}
     json.dumps(as_plain(runs))
+    assert sum(row["n"] for row in pooled(runs)["per_class"]) == 2 * 24
+    assert np.trace(pooled(runs)["confusion"]) == sum(round(run.scores["accuracy"] * len(run.targets)) for run in runs)
     with pytest.raises(ConfigError, match="leave --eval_folder"):
         Plan(folder, folder, n_folds=2)
 

@@ -16,7 +16,7 @@ from clamp3.errors import ConfigError, DataError
 from clamp3.inputs import modality_of
 from clamp3.probe import recipes, splits
 from clamp3.probe.config import ProbeConfig
-from clamp3.probe.report import need_eval
+from clamp3.probe.metrics import need_eval
 from clamp3.probe.scoreboard import Report, Score
 from clamp3.probe.splits import Split
 from clamp3.probe.train import Labelled, Run, summary, train_and_judge
@@ -64,6 +64,8 @@ def run_benchmark(
         If no task can be run.
     """
     need_eval("sklearn", "scores of a probe")
+    if any(task.keys for task in benchmark.tasks):
+        need_eval("mir_eval", "scores of keys")
     report = Report(benchmark.dataset.name, [], list(benchmark.missing), list(benchmark.notes))
     vectors = _Stored(features) if features is not None else _Encoded(model(), benchmark.tasks)
     for task in benchmark.tasks:

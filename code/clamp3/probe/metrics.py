@@ -25,6 +25,20 @@ from clamp3.errors import ConfigError, DataError
 from clamp3.probe.config import Task
 
 
+def need_eval(module: str, purpose: str) -> None:
+    """Raise a sentence if a package of the ``eval`` extra is absent.
+
+    Raises
+    ------
+    ConfigError
+        If it is.
+    """
+    from importlib.util import find_spec
+
+    if find_spec(module) is None:
+        raise ConfigError(f"{purpose} need {module}, which is not installed: pip install 'clamp3[eval]'.")
+
+
 def scorer(name: str, targets: np.ndarray, classes: Sequence[str]) -> Callable[[np.ndarray], float]:
     """Return the function from outputs to one score, for choosing an epoch.
 
@@ -64,6 +78,9 @@ def evaluate(
     DataError
         If the shapes disagree, nothing is there, or outputs are not finite.
     """
+    need_eval("sklearn", "scores of a probe")
+    if keys:
+        need_eval("mir_eval", "scores of keys")
     validate(targets, outputs, classes)
     if task == "regression":
         each = r2(targets, outputs)

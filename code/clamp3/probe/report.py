@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clamp3.errors import ConfigError
+import numpy as np
+
 from clamp3.probe import metrics
+from clamp3.probe.metrics import need_eval
 from clamp3.probe.train import Run, summary
 
 SHOWN = {
@@ -35,7 +37,7 @@ def as_plain(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def as_text(runs: Sequence[Run]) -> str:
-    """Return the scores, and for classes a row each of the first run."""
+    """Return the scores, and for classes a row each, over all runs."""
     info = runs[0].probe.info
     parts = f"{info['n_train']} to train on, {info['n_valid']} to choose the epoch by, {info['n_judged']} judged"
     several = f"; mean and deviation of {len(runs)} runs" if len(runs) > 1 else ""
@@ -47,12 +49,20 @@ def as_text(runs: Sequence[Run]) -> str:
         lines.append(f"  {SHOWN.get(name, name):20} {value['mean']:.4f}{spread}")
     lines.append(f"  {'best epoch':20} {', '.join(str(run.probe.info['best_epoch']) for run in runs)}")
     if runs[0].probe.config.task == "multiclass":
-        lines += ["", *_class_rows(runs[0])]
+        lines += ["", *_class_rows(runs)]
     return "\n".join(lines)
 
 
-def _class_rows(run: Run) -> list[str]:
-    rows = metrics.table(run.targets, run.outputs, run.probe.classes)["per_class"]
+def pooled(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return confusion matrix and scores per class over all runs that were trained on the classes of the first."""
+    classes = runs[0].probe.classes
+    alike = [run for run in runs if run.probe.classes == classes]
+    targets, outputs = (np.concatenate([getattr(run, name) for run in alike]) for name in ("targets", "outputs"))
+    return metrics.table(targets, outputs, classes)
+
+
+def _class_rows(runs: Sequence[Run]) -> list[str]:
+    rows = pooled(runs)["per_class"]
     width = max(5, *(len(row["class"]) for row in rows))
     lines = [f"  {'class':{width}}  precision  recall      F1     n"]
     for row in rows:
@@ -62,7 +72,7 @@ def _class_rows(run: Run) -> list[str]:
 
 
 def draw(runs: Sequence[Run], folder: Path) -> list[Path]:
-    """Write ``history.png`` and, for classes, ``confusion.png`` of the first run; return the paths.
+    """Write ``history.png`` and, for classes, ``confusion.png``, over all runs; return the paths.
 
     Raises
     ------
@@ -73,22 +83,8 @@ def draw(runs: Sequence[Run], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = [_draw_history(runs, folder / "history.png")]
     if runs[0].probe.config.task == "multiclass":
-        written.append(_draw_confusion(runs[0], folder / "confusion.png"))
+        written.append(_draw_confusion(runs, folder / "confusion.png"))
     return written
-
-
-def need_eval(module: str, purpose: str) -> None:
-    """Raise a sentence if a package of the ``eval`` extra is absent.
-
-    Raises
-    ------
-    ConfigError
-        If it is.
-    """
-    from importlib.util import find_spec
-
-    if find_spec(module) is None:
-        raise ConfigError(f"{purpose} need {module}, which is not installed: pip install 'clamp3[eval]'.")
 
 
 def _draw_history(runs: Sequence[Run], path: Path) -> Path:
@@ -96,9 +92,9 @@ def _draw_history(runs: Sequence[Run], path: Path) -> Path:
 
     figure = Figure(figsize=(8, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for run in runs:
+    for number, run in enumerate(runs, start=1):
         epochs = range(1, len(run.history) + 1)
-        left.plot(epochs, [epoch.loss for epoch in run.history], label=f"seed {run.seed}")
+        left.plot(epochs, [epoch.loss for epoch in run.history], label=f"run {number}, seed {run.seed}")
         scores = [epoch.score for epoch in run.history]
         if None not in scores:
             right.plot(epochs, scores)
@@ -110,11 +106,10 @@ def _draw_history(runs: Sequence[Run], path: Path) -> Path:
     return _write(figure, path)
 
 
-def _draw_confusion(run: Run, path: Path) -> Path:
+def _draw_confusion(runs: Sequence[Run], path: Path) -> Path:
     from matplotlib.figure import Figure
 
-    classes = run.probe.classes
-    matrix = metrics.table(run.targets, run.outputs, classes)["confusion"]
+    classes, matrix = runs[0].probe.classes, pooled(runs)["confusion"]
     size = min(16.0, 2.5 + 0.45 * len(classes))
     figure = Figure(figsize=(size, size), layout="constrained")
     axes = figure.subplots()
