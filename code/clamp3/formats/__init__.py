@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import PurePath
@@ -64,4 +65,4 @@ class Converted:
 
 def kind_of(path: PurePath | str) -> Kind | None:
     """Return the kind of a file by its suffix, upper or lower case, or None if no reader exists."""
-    return SUFFIXES.get(PurePath(path).suffix.lower())
+    return SUFFIXES.get(os.path.splitext(path)[1].lower())

@@ -126,7 +126,7 @@ def convert_folder(
             summary.failed.append((name, problem.reason))
         files = sorted(found.files, key=_size, reverse=True)  # a long one that starts last would keep all waiting
         jobs = [_job(file, outputs[file.relative], output_dir, ledger, task, root, force) for file in files]
-        folders = {(output_dir / output).parent for output in outputs.values()}
+        folders = {output_dir / folder for folder in {output.parent for output in outputs.values()}}
         sweep(folders)
         outcomes = process_map(
             functools.partial(_convert_one, convert),
@@ -246,10 +246,11 @@ def _inputs(input_dir: Path, output_dir: Path, kinds: Collection[Kind]) -> Walk:
 
 
 def _refuse_overlap(input_dir: Path, outputs: dict[PurePosixPath, PurePosixPath], output_dir: Path) -> None:
-    base, target = (input_dir if input_dir.is_dir() else input_dir.parent).resolve(), output_dir.resolve()
-    sources = {str(base / source).casefold() for source in outputs}
+    folders = (input_dir if input_dir.is_dir() else input_dir.parent, output_dir)
+    base, target = (folder.resolve().as_posix().rstrip("/") for folder in folders)
+    sources = {f"{base}/{source}".casefold() for source in outputs}
     for output in outputs.values():
-        if str(target / output).casefold() in sources:
+        if f"{target}/{output}".casefold() in sources:
             raise ConfigError(
                 f"the output {printable(output)} would replace an input of that name; give another output folder."
             )
@@ -263,7 +264,7 @@ def _job(
     foreign = made is not None and made.root != root and not force
     return _Job(
         path=str(file.path),
-        output=str(output_dir / output),
+        output=os.path.join(output_dir, output),
         sha256=made.sha256 if made and known else "",
         output_sha256=made.output_sha256 if made and known else "",
         may_replace=force or made is not None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -21,10 +22,10 @@ def output_names(inputs: Iterable[PurePosixPath], suffix: str) -> dict[PurePosix
     rules: Sequence[Callable[[PurePosixPath], str]] = (lambda path: path.stem, lambda path: path.name, _marked)
     level = dict.fromkeys(inputs, 0)
     while True:
-        outputs = {path: path.parent / _fit(rules[at](path), suffix) for path, at in level.items()}
+        outputs = {path: path.with_name(_fit(rules[at](path), suffix)) for path, at in level.items()}
         claims: dict[str, list[PurePosixPath]] = defaultdict(list)
         for path, output in outputs.items():
-            claims[_key(output)].append(path)
+            claims[_key(output.as_posix())].append(path)
         crowded = [path for paths in claims.values() if len(paths) > 1 for path in paths]
         raised = [path for path in crowded if level[path] < len(rules) - 1]
         if not raised:
@@ -39,7 +40,7 @@ def shared_stems(outputs: dict[PurePosixPath, PurePosixPath]) -> list[tuple[str,
     """Return the groups of inputs, as strings, that would have got one output name."""
     groups: dict[str, list[str]] = defaultdict(list)
     for path in outputs:
-        groups[_key(path.with_suffix(""))].append(str(path))
+        groups[_key(posixpath.splitext(path)[0])].append(str(path))
     return sorted(tuple(sorted(group)) for group in groups.values() if len(group) > 1)
 
 
@@ -60,8 +61,8 @@ def _digest(text: str) -> str:
     return hashlib.sha256(_encoded(text)).hexdigest()[:8]
 
 
-def _key(path: PurePosixPath) -> str:
-    return unicodedata.normalize("NFC", path.as_posix()).casefold()
+def _key(path: str) -> str:
+    return unicodedata.normalize("NFC", path).casefold()
 
 
 def _encoded(text: str) -> bytes:

@@ -131,7 +131,7 @@ def walk(root: Path, kinds: Collection[Kind] | None = None, *, exclude: Collecti
 
 
 def _take(result: Walk, path: Path, relative: PurePosixPath, kinds: Collection[Kind] | None) -> None:
-    kind = kind_of(relative)
+    kind = kind_of(relative.name)
     if kind is None or (kinds is not None and kind not in kinds):
         result.ignored.append(str(relative))
     else:
