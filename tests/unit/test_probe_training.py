@@ -191,6 +191,16 @@ def test_a_divergent_training_says_what_to_do():
         fit(x, y, ProbeConfig(task="regression", num_epochs=3))
 
 
+def test_the_number_of_threads_is_what_it_was_after_training():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        fit(np.ones((4, 3), np.float32), np.eye(2, dtype=np.float32)[[0, 1, 0, 1]], ProbeConfig(num_epochs=1))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_one_epoch_returns_the_mean_of_the_losses_before_each_step():
     x, y = np.zeros((3, 2), np.float32), np.zeros((3, 1), np.float32)
     config = ProbeConfig(task="regression", learning_rate=1e-9)

@@ -9,7 +9,7 @@ import numpy as np
 
 from clamp3.errors import DataError
 from clamp3.probe.config import ProbeConfig
-from clamp3.probe.heads import Head, State, make_head
+from clamp3.probe.heads import Head, State, few_threads, make_head
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,9 @@ def fit(
     best, best_epoch, kept = -np.inf, 0, None
     waited = {"rate": 0, "end": 0}  # epochs without a better score
     for number in range(1, config.num_epochs + 1):
-        loss = one_epoch(head, x, targets, epoch_order(rng, targets, config), config.batch_size)
+        order = epoch_order(rng, targets, config)
+        with few_threads(config):
+            loss = one_epoch(head, x, targets, order, config.batch_size)
         if not np.isfinite(loss):
             raise DataError(f"the loss of epoch {number} is {loss}; lower --learning_rate ({config.learning_rate:g}).")
         found = None if checked is None or score is None else score(head.outputs(checked))

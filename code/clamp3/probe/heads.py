@@ -6,6 +6,8 @@ batch, D width of the features, H hidden units, C outputs. All arrays are float3
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -190,6 +192,19 @@ class MlpHead:
 
         for name, weight in self._weights.items():
             weight.detach().copy_(torch.from_numpy(state[name]))
+
+
+@contextlib.contextmanager
+def few_threads(config: ProbeConfig) -> Iterator[None]:
+    """Let torch use one thread while a linear head trains: its updates are shorter than waking another one takes."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if config.head == "linear" else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def make_head(width: int, n_outputs: int, config: ProbeConfig) -> Head:
