@@ -120,7 +120,7 @@ def part_start(folder: Path, batches: int) -> dict[str, Any]:
     before = memory()
     started = time.perf_counter()
     store = _store(folder)
-    chosen, _ = split_hashes(store.hashes, 0.01)
+    chosen, _ = split_hashes(store.hashes.all(), 0.01)
     data = PairDataset(
         Records(store, chosen), store.pack, tokenizer, features=store.features, pairs=(("text", "audio"),),
         limit=512, audio_length=128, text_length=128, seed=0,

@@ -220,9 +220,11 @@ def make_clamp3_task(config: Clamp3Training, accelerator: Accelerator) -> Clamp3
             check_problems(store.problems, len(store) + store.n_problems, config.max_bad, n_problems=store.n_problems)
             stores.append(store)
     if config.eval_jsonl:
-        train, evaluation = (Records(store, np.arange(len(store))) for store in stores)
+        train, evaluation = (Records(store, np.arange(len(store), dtype=np.int32)) for store in stores)
     else:
-        train, evaluation = (Records(stores[0], part) for part in split_hashes(stores[0].hashes, config.eval_split))
+        train, evaluation = (
+            Records(stores[0], part) for part in split_hashes(stores[0].hashes.all(), config.eval_split)
+        )
     if accelerator.is_main_process:
         logger.info("CLaMP 3: %d training pieces, %d evaluation pieces", len(train), len(evaluation))
     encoder = PairEncoder(

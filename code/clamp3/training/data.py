@@ -90,9 +90,9 @@ class M3Dataset(Dataset[tuple[np.ndarray, np.ndarray, np.ndarray]]):
     def __init__(
         self, pack: PatchPack, files: Sequence[int], *, limit: int, mask_ratio: float, decode_limit: int, seed: int
     ) -> None:
-        self.pack, self.files, self.limit = pack, list(files), limit
+        self.pack, self.files, self.limit = pack, np.asarray(files, dtype=np.int32), limit
         self.mask_ratio, self.decode_limit, self.seed = mask_ratio, decode_limit, seed
-        self.lengths = [min(pack.length(index), limit) for index in self.files]
+        self.lengths = np.minimum(pack.lengths()[self.files], limit)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -101,9 +101,10 @@ class M3Dataset(Dataset[tuple[np.ndarray, np.ndarray, np.ndarray]]):
         """Return (patches uint8 (L, P), corrupted uint8 (L, P), decoded bool (L,))."""
         epoch, index = key
         rng = item_rng(self.seed, epoch, index)
-        n = self.pack.length(self.files[index])
+        file = int(self.files[index])
+        n = self.pack.length(file)
         part = head(n, self.limit) if epoch == EVALUATION else random_crop(n, self.limit, rng)
-        patches = self.pack.patches(self.files[index], FULL, part)
+        patches = self.pack.patches(file, FULL, part)
         selected = select(len(patches), self.mask_ratio, rng)
         treatment = "keep" if epoch == EVALUATION else draw_treatment(rng)
         corrupted = corrupt(patches, selected, treatment, rng)

@@ -16,6 +16,7 @@ from numpy.lib import format as npy
 
 from clamp3.errors import FormatError
 from clamp3.training.places import WHOLE, Place
+from clamp3.training.rows import Rows
 
 THREADS = 16  # headers read at a time: on a network disk each one is a wait
 BLOCK = 500  # of which a thread reads one after the other
@@ -90,7 +91,7 @@ class FeatureFiles:
     places : sequence of Place
     width : int
         D, numbers of a vector.
-    lengths : int32 array, shape (n files,)
+    lengths : int32 array or rows, shape (n files,)
         Vectors of each file, both zero vectors included; -1 where it cannot be used.
     problems : mapping
         File index → reason.
@@ -98,7 +99,7 @@ class FeatureFiles:
 
     places: Sequence[Place]
     width: int
-    lengths: np.ndarray
+    lengths: np.ndarray | Rows
     problems: Mapping[int, str]
 
     def length(self, index: int) -> int:

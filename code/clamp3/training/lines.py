@@ -1,4 +1,4 @@
-"""A JSONL of millions of objects as a sequence: offsets in a mapped array, objects parsed when asked for."""
+"""A JSONL of millions of objects as a sequence: offsets in an array on the disk, objects parsed when asked for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from clamp3.errors import ConfigError, DataError
+from clamp3.training.rows import Rows
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -52,11 +53,11 @@ class JsonLines:
     Parameters
     ----------
     path : Path
-    starts : int64 array, shape (n,)
+    starts : int64 array or rows, shape (n,)
         Offsets of their lines, ascending.
     """
 
-    def __init__(self, path: Path, starts: np.ndarray) -> None:
+    def __init__(self, path: Path, starts: np.ndarray | Rows) -> None:
         self.path, self.starts = path, starts
 
     def __len__(self) -> int:
@@ -70,8 +71,8 @@ class JsonLines:
         DataError
             If the file has changed since it was indexed.
         """
-        start = int(self.starts[index])
-        length = int(self.starts[index + 1]) - start if index + 1 < len(self.starts) else 2**16
+        start, *after = self.starts[index : index + 2].tolist()
+        length = after[0] - start if after else 2**16
         # Opened anew each time: an open file shared by forked workers has one position for all.
         try:
             with self.path.open("rb", buffering=0) as file:

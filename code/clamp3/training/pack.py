@@ -1,4 +1,4 @@
-"""Patches of a whole training set in one memory-mapped file, so that epochs read bytes, not text.
+"""Patches of a whole training set in one file, so that epochs read bytes, not text.
 
 A pack is keyed by its files (path, size, time of change) and by what was stored of them; it is
 written once, to a temporary name first, and reused by every later run that names the same files.
@@ -22,7 +22,8 @@ from clamp3.jobs.parallel import process_map
 from clamp3.jobs.walk import walk
 from clamp3.patches import PATCH_SIZE, encode
 from clamp3.training.instruments import without_instruments
-from clamp3.training.places import Place, load_array, save_array
+from clamp3.training.places import Place
+from clamp3.training.rows import Rows, save_array
 
 logger = logging.getLogger(__name__)
 
@@ -79,27 +80,31 @@ class PatchPack:
 
     Attributes
     ----------
-    data : uint8 memory map, shape (all patches, 64)
-    spans : int64 array, shape (n files, 2, 2)
+    data : uint8 rows, shape (all patches, 64)
+    spans : int64 rows, shape (n files, 2, 2)
         Start and number of patches, of the full text and of the text without instruments; -1 where
         the file could not be read.
     problems : dict
         File index → reason.
     """
 
-    data: np.ndarray
-    spans: np.ndarray
+    data: Rows
+    spans: Rows
     problems: dict[int, str]
 
     def length(self, index: int, variant: int = FULL) -> int:
         """Return the number of patches, both wrapping patches included."""
-        return int(self.spans[index, variant, 1])
+        return int(self.spans[index][variant, 1])
+
+    def lengths(self) -> np.ndarray:
+        """Return the number of patches of every file, int64."""
+        return self.spans.all()[:, FULL, 1]
 
     def patches(self, index: int, variant: int = FULL, part: slice | None = None) -> np.ndarray:
         """Return a copy of a file's patches, uint8 (L, 64), or of a slice of them."""
-        start, length = (int(value) for value in self.spans[index, variant])
+        start, length = self.spans[index][variant].tolist()
         first, last, _ = (part or slice(None)).indices(length)
-        return np.array(self.data[start + first : start + last])
+        return self.data[start + first : start + last]
 
 
 def _key(paths: Sequence[Path]) -> str:
@@ -153,15 +158,9 @@ def open_pack(paths: Sequence[Path], folder: Path, *, n_workers: int | None = No
 
 
 def load_pack(stem: Path) -> PatchPack:
-    """Return the pack ``STEM.u8``, ``STEM.npy``, ``STEM.json``, mapped into memory."""
+    """Return the pack ``STEM.u8``, ``STEM.npy``, ``STEM.json``."""
     problems = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
-    spans = load_array(stem.with_suffix(".npy"))
-    size = stem.with_suffix(".u8").stat().st_size // PATCH_SIZE
-    data = (
-        np.memmap(stem.with_suffix(".u8"), dtype=np.uint8, mode="r", shape=(size, PATCH_SIZE))
-        if size
-        else np.zeros((0, PATCH_SIZE), np.uint8)
-    )
+    data, spans = Rows(stem.with_suffix(".u8"), np.uint8, (PATCH_SIZE,)), Rows(stem.with_suffix(".npy"))
     return PatchPack(data, spans, {int(key): reason for key, reason in problems.items()})
 
 

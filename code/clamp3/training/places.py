@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from clamp3.errors import ConfigError, DataError, FormatError
-from clamp3.jobs.atomic import replacing
+from clamp3.training.rows import Rows, save_array
 from clamp3.training.splits import hash_of
 
 SEPARATOR = "::"
@@ -69,14 +69,14 @@ class Places(Sequence[Place]):
 
     def __init__(self, stem: Path, folder: Path) -> None:
         self.folder, self.names = str(folder), str(stem.with_suffix(".names"))
-        self.table = load_array(stem.with_suffix(".npy"))  # (4, n): end of name, offset, size, print
+        self.table = Rows(stem.with_suffix(".npy"))  # (n, 4): end of name, offset, size, print
 
     def __len__(self) -> int:
-        return self.table.shape[1]
+        return len(self.table)
 
     def __getitem__(self, index: int) -> Place:  # type: ignore[override]
-        start = int(self.table[0, index - 1]) if index else 0
-        end, offset, size = (int(value) for value in self.table[:3, index])
+        start = int(self.table[index - 1][0]) if index else 0
+        end, offset, size, _ = self.table[index].tolist()
         with open(self.names, "rb", buffering=0) as file:
             file.seek(start)
             name = os.path.join(self.folder, os.fsdecode(file.read(end - start)))
@@ -88,7 +88,7 @@ class Places(Sequence[Place]):
         All of them up to ``n_checked``, else so many, evenly spaced: looking at millions would take minutes.
         """
         checked = np.unique(np.linspace(0, len(self) - 1, min(len(self), n_checked)).astype(int))
-        listed = {(self[int(i)].path, int(self.table[3, i])) for i in checked}  # a shard once, not once per member
+        listed = {(self[int(i)].path, int(self.table[int(i)][3])) for i in checked}  # a shard once, not once per member
         return any(fingerprint(path) != known for path, known in listed)
 
 
@@ -116,7 +116,7 @@ class PlaceWriter:
     def __exit__(self, kind: object, *_: object) -> None:
         self.file.close()
         if kind is None:
-            save_array(self.stem.with_suffix(".npy"), np.array(self.columns, dtype=np.int64).reshape(4, -1))
+            save_array(self.stem.with_suffix(".npy"), np.array(self.columns, dtype=np.int64).reshape(4, -1).T.copy())
 
 
 def fingerprint(path: str) -> int:
@@ -126,18 +126,6 @@ def fingerprint(path: str) -> int:
     except OSError:
         return 0
     return (stat.st_mtime_ns * 31 + stat.st_size) & (2**62 - 1)
-
-
-def load_array(path: Path) -> np.ndarray:
-    """Return an ``.npy`` mapped into memory, as a plain array, whose elements are read without memmap's detours."""
-    mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
-    return mapped
-
-
-def save_array(path: Path, values: np.ndarray) -> None:
-    """Write an ``.npy``, whole or not at all."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, values, allow_pickle=False)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def split_hashes(hashes: np.ndarray, fraction: float) -> tuple[np.ndarray, np.nd
 
     Returns
     -------
-    train, evaluation : int64 array
+    train, evaluation : int32 array
         Indices, ascending. With ``fraction > 0`` and at least two distinct ids neither side is empty: the id
         with the smallest (largest) hash moves over if need be.
 
@@ -60,7 +60,7 @@ def split_hashes(hashes: np.ndarray, fraction: float) -> tuple[np.ndarray, np.nd
             held_out = hashes == hashes.min()
         elif held_out.all():
             held_out = hashes != hashes.max()
-    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    return np.flatnonzero(~held_out).astype(np.int32), np.flatnonzero(held_out).astype(np.int32)
 
 
 def split(ids: Sequence[str], fraction: float) -> tuple[list[int], list[int]]:

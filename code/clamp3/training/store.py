@@ -25,14 +25,15 @@ from clamp3.training.data import Record
 from clamp3.training.features import FeatureFiles, open_features
 from clamp3.training.lines import JsonLines, read_objects
 from clamp3.training.pack import PatchPack, load_pack, write_pack
-from clamp3.training.places import Places, PlaceWriter, Resolver, identity, load_array, save_array, tars_in
+from clamp3.training.places import Places, PlaceWriter, Resolver, identity, tars_in
+from clamp3.training.rows import Rows, save_array
 from clamp3.training.sides import KIND_OF, SYMBOLIC, Pair, music_choices, sides_of
 from clamp3.training.splits import hash_of, item_id
 from clamp3.training.text import SAMPLINGS
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 KINDS = (*SYMBOLIC, "audio")
 GROUPS = ("symbolic", "audio")
 GROUP_OF = ("symbolic", "symbolic", "audio")  # of each kind
@@ -98,11 +99,11 @@ class Store:
     ----------
     lines : JsonLines
         Their objects.
-    hashes : uint64 array, shape (n records,)
+    hashes : uint64 rows, shape (n records,)
         Of their ids.
-    first : int64 array, shape (n records + 1,)
+    first : int64 rows, shape (n records + 1,)
         Where a record's files begin in ``files``.
-    files : int32 array, shape (2, n files)
+    files : int32 rows, shape (n files, 2)
         Kind, as index into `KINDS`, and number in the pack or the feature files.
     pack : PatchPack
     features : FeatureFiles or None
@@ -113,9 +114,9 @@ class Store:
     """
 
     lines: JsonLines
-    hashes: np.ndarray
-    first: np.ndarray
-    files: np.ndarray
+    hashes: Rows
+    first: Rows
+    files: Rows
     pack: PatchPack
     features: FeatureFiles | None
     problems: list[str]
@@ -128,8 +129,8 @@ class Store:
     def record(self, index: int) -> Record:
         """Return one record, parsed anew each time."""
         fields = self.lines[index]
-        files = self.files[:, int(self.first[index]) : int(self.first[index + 1])]
-        return Record(item_id(fields), fields, tuple((KINDS[kind], number) for kind, number in files.T.tolist()))
+        files = self.files[slice(*self.first[index : index + 2].tolist())]
+        return Record(item_id(fields), fields, tuple((KINDS[kind], number) for kind, number in files.tolist()))
 
 
 @dataclass(frozen=True)
@@ -174,10 +175,10 @@ def _load(jsonl: Path, stem: Path, wanted: Wanted) -> Store | None:
         logger.warning("files of %s have changed since they were indexed; indexing them again", jsonl)
         return None
     done = json.loads((stem / DONE).read_text(encoding="utf-8"))
-    starts, hashes, first, files = (load_array(stem / f"{name}.npy") for name in ("starts", "hashes", "first", "files"))
+    starts, hashes, first, files = (Rows(stem / f"{name}.npy") for name in ("starts", "hashes", "first", "files"))
     features = None
     if "audio" in wanted.kinds:
-        lengths = load_array(stem / "lengths.npy")
+        lengths = Rows(stem / "lengths.npy")
         features = FeatureFiles(Places(stem / "audio", jsonl.parent), wanted.width, lengths, {})
     pack = load_pack(stem / "pack")
     counts = done["n_problems"], done["n_other"]
@@ -209,7 +210,7 @@ def _build(jsonl: Path, stem: Path, wanted: Wanted) -> None:
     problems: dict[str, Mapping[int, str]] = {"symbolic": load_pack(stem / "pack").problems, "audio": {}}
     if "audio" in wanted.kinds:
         features = open_features(places["audio"], wanted.width)
-        save_array(stem / "lengths.npy", features.lengths)
+        save_array(stem / "lengths.npy", np.asarray(features.lengths))
         problems["audio"] = features.problems
     _save_usable(jsonl, listing, problems, stem, wanted)
     write_text(
@@ -265,7 +266,7 @@ def _save_usable(
             kept.extend(good)
             first.append(len(kept))
     chosen, files = np.array(usable, dtype=np.int64), np.array(kept, dtype=np.int64)
-    table = np.stack([np.array(listing.kinds, np.int32)[files], np.array(listing.files, np.int32)[files]])
+    table = np.stack([np.array(listing.kinds, np.int32)[files], np.array(listing.files, np.int32)[files]], axis=1)
     save_array(stem / "starts.npy", np.array(listing.starts, np.int64)[chosen])
     save_array(stem / "hashes.npy", np.array(listing.hashes, np.uint64)[chosen])
     save_array(stem / "first.npy", np.array(first, np.int64))

@@ -1,0 +1,92 @@
+"""Arrays on the disk, read row by row: what a run over millions of items keeps of them takes no memory.
+
+A mapped array would be simpler, but every page that is ever touched counts as resident, and an epoch touches them all.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+from clamp3.errors import DataError
+from clamp3.jobs.atomic import replacing
+
+
+class Rows:
+    """An array in a file, by index or slice of its first axis; safe to fork and to pickle.
+
+    Parameters
+    ----------
+    path : Path
+        An ``.npy`` in C order, or with ``dtype`` and ``row`` a file of nothing but values.
+    dtype : dtype, optional
+    row : tuple of int
+        Shape of one row of a plain file.
+    """
+
+    def __init__(self, path: Path, dtype: Any = None, row: tuple[int, ...] = ()) -> None:
+        self.path = str(path)
+        self.start = 0
+        if dtype is None:
+            with open(path, "rb") as file:
+                npy.read_magic(file)
+                shape, _, dtype = npy.read_array_header_1_0(file)
+                self.start, n_rows, row = file.tell(), shape[0], shape[1:]
+        else:
+            n_rows = os.path.getsize(path) // (np.dtype(dtype).itemsize * int(np.prod(row)))
+        self.dtype, self.shape = np.dtype(dtype), (n_rows, *row)
+        self.row_bytes = self.dtype.itemsize * int(np.prod(row))
+        self._file: int | None = None
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: int | slice) -> np.ndarray:
+        """Return a copy of a row, or of the rows of a slice without a step.
+
+        Raises
+        ------
+        DataError
+            If the file has become shorter.
+        """
+        if isinstance(index, slice):
+            first, last, _ = index.indices(len(self))
+            return self._read(first, max(last - first, 0)).reshape(-1, *self.shape[1:])
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return self._read(index % len(self), 1).reshape(self.shape[1:])
+
+    def _read(self, first: int, n_rows: int) -> np.ndarray:
+        offset, size = self.start + first * self.row_bytes, n_rows * self.row_bytes
+        if hasattr(os, "pread"):
+            if self._file is None:
+                self._file = os.open(self.path, os.O_RDONLY)
+            data = os.pread(self._file, size, offset)  # at an offset: forked workers share the file's position
+        else:
+            with open(self.path, "rb", buffering=0) as file:
+                file.seek(offset)
+                data = file.read(size)
+        if len(data) < size:
+            raise DataError(f"{self.path} has become shorter; remove its folder, and start the run anew.")
+        return np.frombuffer(bytearray(data), self.dtype)
+
+    def all(self) -> np.ndarray:
+        """Return the whole array in memory."""
+        return self[:]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None}
+
+    def __del__(self) -> None:
+        if getattr(self, "_file", None) is not None:
+            os.close(self._file)  # type: ignore[arg-type]
+
+
+def save_array(path: Path, values: np.ndarray) -> None:
+    """Write an ``.npy``, whole or not at all."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, values, allow_pickle=False)
