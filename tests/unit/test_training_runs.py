@@ -209,11 +209,11 @@ def test_sigterm_saves_and_ends_with_0(music, tmp_path):
                "--epochs", "100000", "--log_every", "1", "--eval_split", "0"]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     metrics = tmp_path / "run/metrics.jsonl"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and not (metrics.exists() and metrics.stat().st_size):
         time.sleep(0.1)
     os.kill(process.pid, signal.SIGTERM)
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=30)  # what schedulers grant before they kill
     assert process.returncode == 0
     assert "stopped on request" in printed
     step = torch.load(tmp_path / "run/last.pt", weights_only=True)["progress"]["step"]

@@ -56,13 +56,13 @@ class Metrics:
             for name, value in named.items():
                 self.board.add_scalar(name, value, row["step"])
 
-    def close(self) -> None:
+    def close(self, *, plot: bool = True) -> None:
         """Finish what is open, and draw the losses."""
         if self.wandb is not None:
             self.wandb.finish()
         if self.board is not None:
             self.board.close()
-        if self.path is not None:
+        if self.path is not None and plot:
             plot_losses(self.path, self.path.with_name(PLOT))
 
 

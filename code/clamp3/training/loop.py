@@ -269,7 +269,7 @@ class Trainer:
                 except Stopped:
                     reason = "stopped"
             self.save()
-        self.metrics.close()
+        self.metrics.close(plot=reason != "stopped")  # who asks for an end wants it soon
         return Outcome(self.progress, reason or "done", self.main)
 
     def _loader(self) -> DataLoader[Any]:
