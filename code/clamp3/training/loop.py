@@ -143,8 +143,10 @@ class Trainer:
         if len(state["rng"]) == self.world_size:
             checkpoint.set_rng_state(state["rng"][self.rank])
         else:
+            # As much of the epoch stays done; what each batch holds depends on their number.
+            self.progress.batch = self.progress.batch * len(state["rng"]) // self.world_size
             logger.warning(
-                "resumed with %d processes instead of %d: dropout differs from the first run",
+                "resumed with %d processes instead of %d: batches and dropout differ from the first run",
                 self.world_size,
                 len(state["rng"]),
             )
