@@ -20,7 +20,6 @@ from clamp3.formats.abc_lengths import bar_length, bar_lengths
 from clamp3.formats.abc_to_xml import abc_to_musicxml
 
 DROPPED_FIELDS = ("X:", "T:", "C:", "W:", "w:", "Z:", "%%MIDI")
-_BAR_NUMBER = re.compile(r"%\d+\n$")
 _FIELD = re.compile(r"[A-Za-z]:")
 _QUOTED = re.compile(r'"[^"]*"')
 _VOICE = re.compile(r"\[V:\s*(\d+)\s*\]")
@@ -103,8 +102,9 @@ def _clean(lines: list[str]) -> list[str]:
     lines = [line for line in lines if line.strip() and not line.startswith(DROPPED_FIELDS)]
     cleaned = []
     for line in lines:
-        if "%" in line:
-            line = _BAR_NUMBER.sub("\n", line)
+        music, sign, number = line.rpartition("%")
+        if sign and number.endswith("\n") and number[:-1].isdecimal():
+            line = music + "\n"  # xml2abc counts bars in comments
         if '"' in line:
             if '\\"' in line and not (_FIELD.match(line) or line.startswith("%")):
                 line = line.replace('\\"', "")
