@@ -1,28 +1,30 @@
-"""Time MIDI to MTF: our folder conversion against mido the way the released script uses it, on the same files.
+"""Time MIDI to MTF: our script against mido the way the released script uses it, on the same files.
 
-    python benchmarks/convert_midi.py                    # the MIDI files inside the music21 package, ten copies
-    python benchmarks/convert_midi.py --data DIR         # any folder of MIDI files, recursively
+    python benchmarks/convert_midi.py                                  # the MIDI files inside the music21 package
+    python benchmarks/convert_midi.py --data DIR --copies 6            # a folder of MIDI files, and six times of it
+    pip install --target MIDO mido==1.3.0 --no-deps                    # what the released code pins
+    python benchmarks/convert_midi.py --data DIR --copies 6 --mido MIDO
 
-"folder": both read, convert and write every file with the same number of processes; ours also hashes, keeps a ledger
-and renames into place. Wall seconds include starting the processes, CPU seconds are those of all of them.
-"one_core": bytes to text alone, in one process, in CPU seconds. Each is timed --repeat times in turn, the best counts.
-The baseline is the mido installed; the 1.3.0 that the released code pins takes about 1.65 times as long as 1.3.3.
-The outputs are compared byte for byte, and every text is written back as MIDI and read again. Writes
-benchmarks/results/convert_midi.json; exit code 1 if any output differs.
+Both are started as a person starts them, with the same number of processes: start-up, reading, converting and writing
+count; ours also hashes, keeps a ledger and renames into place. "folder" is the files as they are, "copies" the same
+files in several folders, where start-up matters less. "one_core" is bytes to text alone, in CPU seconds of one process.
+The baseline is the mido installed, or the one in --mido; its version is in the result. Each is timed --repeat times
+in turn, the best counts. Outputs are compared byte for byte, and every text is written back as MIDI and read again.
+Writes benchmarks/results/convert_midi.json; exit code 1 if any output differs.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import io
+import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
-from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
@@ -30,48 +32,62 @@ from machine import write_result
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, parser_for, run
 from clamp3.errors import ConfigError, FormatError
-from clamp3.formats import Converted, Kind, kind_of
+from clamp3.formats import Kind, kind_of
 
-TEXT_TYPES = ["text", "copyright", "track_name", "instrument_name", "lyrics", "marker", "cue_marker", "device_name"]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script's flags."""
     parser = parser_for(__doc__)
-    parser.add_argument("--data", type=Path, help="folder of MIDI files")
-    parser.add_argument("--copies", type=int, default=10, help="copies of music21's files (without --data)")
-    parser.add_argument("--n_workers", type=int, default=2, help="processes for both")
-    parser.add_argument("--repeat", type=int, default=3, help="times each is run; the best counts")
+    parser.add_argument("--data", type=Path, help="folder of MIDI files (default: those inside music21)")
+    parser.add_argument("--copies", type=int, default=10, help="folders of the larger set (default: %(default)s)")
+    parser.add_argument("--mido", type=Path, help="folder with the mido to compare with (default: the one installed)")
+    parser.add_argument("--n_workers", type=int, default=2, help="processes for both (default: %(default)s)")
+    parser.add_argument("--repeat", type=int, default=3, help="times each is run (default: %(default)s)")
     return parser
 
 
-def released_text(data: bytes) -> str | None:
-    """Convert as the released script does (mido's merged track, message dict by message dict); None if mido cannot."""
-    import mido
+def collect(data: Path | None, folder: Path, copies: int) -> list[Path]:
+    """Copy the files to time into sub-folders under names of their own; return the copies."""
+    if data is None:
+        spec = importlib.util.find_spec("music21")
+        if spec is None or spec.origin is None:
+            raise ConfigError("music21 is not installed; name a folder with --data.")
+        data = Path(spec.origin).parent
+    found = sorted(path for path in data.rglob("*") if kind_of(path) is Kind.MIDI)
+    if not found:
+        raise ConfigError(f"{data} holds no MIDI file.")
+    for copy in range(copies):
+        (folder / str(copy)).mkdir(parents=True)
+        for index, path in enumerate(found):
+            shutil.copyfile(path, folder / str(copy) / f"{index:06d}.mid")
+    return sorted(folder.rglob("*.mid"))
 
-    try:
-        midi = mido.MidiFile(file=io.BytesIO(data))
-        lines = [f"ticks_per_beat {midi.ticks_per_beat}"]
-        for message in midi.merged_track:
-            if message.is_meta and message.type in TEXT_TYPES:
-                continue
-            values = " ".join(str(value) for value in message.dict().values())
-            lines.append(values.encode("unicode_escape").decode("utf-8"))
-    except Exception:  # mido has no error class of its own
-        return None
-    return "\n".join(lines)
+
+def released(source: Path, target: Path, args: argparse.Namespace, *more: str) -> dict[str, Any]:
+    """Run the baseline and return what it printed."""
+    environment = dict(os.environ)
+    if args.mido is not None:
+        environment["PYTHONPATH"] = str(args.mido.resolve())
+    command = [sys.executable, str(Path(__file__).with_name("released_midi.py")), str(source), str(target), *more]
+    command += ["--n_workers", str(args.n_workers)]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    facts: dict[str, Any] = json.loads(done.stdout)
+    return facts
 
 
-def released(pair: tuple[Path, Path]) -> None:
-    """Read, convert and write one file."""
-    source, target = pair
-    text = released_text(source.read_bytes())
-    if text is not None:
-        target.write_text(text, encoding="utf-8")
+def ours(source: Path, target: Path, args: argparse.Namespace) -> None:
+    """Run our script."""
+    script = ROOT / "preprocessing" / "midi" / "batch_midi2mtf.py"
+    command = [sys.executable, str(script), str(source), str(target), "--n_workers", str(args.n_workers)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode not in (EXIT_OK, EXIT_SOME_FAILED):
+        raise RuntimeError(done.stderr)
 
 
 def our_text(data: bytes) -> str | None:
-    """Convert with this package; None if it refuses."""
+    """Convert in this process; None if the file is refused."""
     from clamp3.formats.mtf import midi_to_mtf
 
     try:
@@ -80,50 +96,51 @@ def our_text(data: bytes) -> str | None:
         return None
 
 
-def run_released(pairs: list[tuple[Path, Path]], n_workers: int) -> None:
-    """Run the baseline over a pool."""
-    with Pool(n_workers) as pool:
-        pool.map(released, pairs)
-
-
-def convert(data: bytes, name: str) -> Converted:
-    """Convert one file's content; runs in a worker."""
-    from clamp3.formats.mtf import midi_to_mtf
-
-    return midi_to_mtf(data)
-
-
-def run_ours(source: Path, target: Path, n_workers: int) -> None:
-    """Run our folder conversion into an empty folder."""
-    from clamp3.jobs.batch import convert_folder
-
-    convert_folder(
-        convert, source, target, kinds=[Kind.MIDI], suffix=".mtf", task="benchmark", n_workers=n_workers, desc=""
-    )
-
-
-def timed(work: Callable[[], object]) -> tuple[float, float]:
+def timed(work: Callable[[], object]) -> dict[str, float]:
     """Return wall seconds and CPU seconds of this process and its ended children."""
     before, start = os.times(), time.perf_counter()
     work()
     wall, after = time.perf_counter() - start, os.times()
-    return wall, sum(after[:4]) - sum(before[:4])
+    return {"wall_sec": round(wall, 3), "cpu_sec": round(sum(after[:4]) - sum(before[:4]), 3)}
 
 
-def collect(data: Path | None, copies: int, folder: Path) -> list[Path]:
-    """Copy the files to time into one flat folder under names of their own."""
-    if data is None:
-        spec = importlib.util.find_spec("music21")
-        if spec is None or spec.origin is None:
-            raise ConfigError("music21 is not installed; name a folder with --data.")
-        found = sorted(path for path in Path(spec.origin).parent.rglob("*") if kind_of(path) is Kind.MIDI)
-        found *= copies
-    else:
-        found = sorted(path for path in data.rglob("*") if kind_of(path) is Kind.MIDI)
-    if not found:
-        raise ConfigError(f"{data} holds no MIDI file.")
-    folder.mkdir()
-    return [Path(shutil.copyfile(path, folder / f"{index:06d}.mid")) for index, path in enumerate(found)]
+def best(runs: list[dict[str, float]]) -> dict[str, float]:
+    """Return the least seconds by each clock."""
+    return {clock: min(run[clock] for run in runs) for clock in runs[0]}
+
+
+def compare(times: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    """Return the best of both ways, and how many times faster ours is."""
+    theirs, mine = best(times["released"]), best(times["ours"])
+    faster = {clock.split("_")[0]: round(theirs[clock] / mine[clock], 1) for clock in theirs}
+    return {"released": theirs, "ours": mine, "times_faster": faster}
+
+
+def measure_folder(source: Path, work: Path, args: argparse.Namespace) -> tuple[dict[str, Any], Path, Path]:
+    """Time both ways on a folder; return the comparison and what the last runs wrote."""
+    times: dict[str, list[dict[str, float]]] = {"released": [], "ours": []}
+    theirs, mine = work / "released", work / "ours"
+    for _ in range(args.repeat):
+        for folder in (theirs, mine):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+        times["released"].append(timed(lambda: released(source, theirs, args)))
+        times["ours"].append(timed(lambda: ours(source, mine, args)))
+    return {"files": len(list(source.rglob("*.mid")))} | compare(times), theirs, mine
+
+
+def measure_text(files: list[Path], args: argparse.Namespace) -> dict[str, Any]:
+    """Time bytes to text alone, in one process each."""
+    theirs, mine = [], []
+    contents = [path.read_bytes() for path in files]
+    for _ in range(args.repeat):
+        theirs.append(released(files[0].parent, files[0].parent, args, "--text_only"))
+        mine.append(timed(lambda: [our_text(data) for data in contents])["cpu_sec"])
+    before, after = min(facts["cpu_sec"] for facts in theirs), min(mine)
+    return {
+        "mido": theirs[0]["mido"],
+        "one_core": {"released_cpu_sec": before, "ours_cpu_sec": after, "times_faster": round(before / after, 1)},
+    }
 
 
 def round_trip(source: Path) -> bool:
@@ -141,64 +158,27 @@ def round_trip(source: Path) -> bool:
     return True
 
 
-def measure(args: argparse.Namespace, work: Path) -> dict[str, Any]:
-    """Time both on the same files and compare what they wrote."""
-    files = collect(args.data, args.copies, work / "midi")
-    theirs, ours = work / "released", work / "ours"
-    pairs = [(path, theirs / f"{path.stem}.mtf") for path in files]
-    jobs: dict[str, Callable[[], object]] = {
-        "released": partial(run_released, pairs, args.n_workers),
-        "ours": partial(run_ours, work / "midi", ours, args.n_workers),
-    }
-    contents = [path.read_bytes() for path in files]
-    jobs["released, one core"] = lambda: [released_text(data) for data in contents]
-    jobs["ours, one core"] = lambda: [our_text(data) for data in contents]
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in jobs}
-    for _ in range(args.repeat):
-        for folder in (theirs, ours):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-        for name, job in jobs.items():
-            times[name].append(timed(job))
-    best = {name: [min(column) for column in zip(*rows, strict=True)] for name, rows in times.items()}
-    wall, cpu = ({name: seconds[which] for name, seconds in best.items()} for which in (0, 1))
-    written = {folder: {path.name: path.read_bytes() for path in folder.glob("*.mtf")} for folder in (theirs, ours)}
-    differing = [name for name, content in written[theirs].items() if written[ours].get(name) != content]
-    return {
-        "files": len(files),
-        "bytes": sum(path.stat().st_size for path in files),
-        "messages": sum(content.count(b"\n") for content in written[ours].values()),
-        "n_workers": args.n_workers,
-        "folder": {
-            "released": {"wall_sec": round(wall["released"], 3), "cpu_sec": round(cpu["released"], 3)},
-            "ours": {"wall_sec": round(wall["ours"], 3), "cpu_sec": round(cpu["ours"], 3)},
-            "times_faster": {
-                "wall": round(wall["released"] / wall["ours"], 1),
-                "cpu": round(cpu["released"] / cpu["ours"], 1),
-            },
-        },
-        "one_core": {
-            "released_cpu_sec": round(cpu["released, one core"], 3),
-            "ours_cpu_sec": round(cpu["ours, one core"], 3),
-            "times_faster": round(cpu["released, one core"] / cpu["ours, one core"], 1),
-        },
-        "written": {"released": len(written[theirs]), "ours": len(written[ours])},
-        "differing": differing,
-        "not_restored": [path.name for path in files if not round_trip(path)],
-    }
-
-
 def main(argv: list[str] | None = None) -> int:
     """Measure, write the result, print it."""
     args = build_parser().parse_args(argv)
-    import mido  # noqa: F401 - loaded before the clock starts; forked workers have it
-
-    import clamp3.formats.mtf
-    import clamp3.jobs.batch  # noqa: F401
-
-    with tempfile.TemporaryDirectory() as folder:
-        result = measure(args, Path(folder))
-    result["data"] = args.data.name if args.data else f"music21, {args.copies} copies"
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        files = collect(args.data, work / "one", 1)
+        result: dict[str, Any] = {
+            "data": args.data.name if args.data else "music21",
+            "bytes": sum(path.stat().st_size for path in files),
+            "n_workers": args.n_workers,
+        }
+        result |= measure_text(files, args)
+        result["folder"], theirs, mine = measure_folder(work / "one", work, args)
+        written = {way: {path.name: path.read_bytes() for path in way.rglob("*.mtf")} for way in (theirs, mine)}
+        result["messages"] = sum(content.count(b"\n") for content in written[mine].values())
+        result["written"] = {"released": len(written[theirs]), "ours": len(written[mine])}
+        result["differing"] = [name for name, text in written[theirs].items() if written[mine].get(name) != text]
+        result["not_restored"] = [path.name for path in files if not round_trip(path)]
+        if args.copies > 1:
+            collect(args.data, work / "many", args.copies)
+            result["copies"] = measure_folder(work / "many", work, args)[0]
     path = write_result("convert_midi", result)
     for key, value in result.items():
         print(f"{key}: {value}")
