@@ -7,6 +7,8 @@ PIP_FLAGS ?=
 BIN := .venv/bin
 # One thread per core: hyper-threads slow matrix work down.
 export OMP_NUM_THREADS ?= $(shell $(PYTHON) -c "import os; print(min(os.cpu_count() or 1, 8))")
+# As many tests at a time as there are cores, each with one thread.
+WORKERS ?= auto
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
@@ -28,7 +30,7 @@ demo: .venv/base  ## search real scores and MIDI by words and by score, offline,
 	$(BIN)/python examples/demo.py
 
 test: .venv/dev  ## every test (add ARGS="-k name" to choose)
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: .venv/dev  ## ruff and mypy, as CI runs them
 	$(BIN)/ruff check .

@@ -242,10 +242,10 @@ STEPS: dict[str, Callable[..., dict[str, Any]]] = {
 # ---- the parent ----------------------------------------------------------------------------------------------------
 
 
-def fresh(args: argparse.Namespace, step: str, *values: Any) -> dict[str, Any]:
+def fresh(args: argparse.Namespace, step: str, *values: Any, repeats: int | None = None) -> dict[str, Any]:
     """Run one step in a process of its own."""
     command = [sys.executable, __file__, "--folder", str(args.folder), "--device", args.device]
-    command += ["--repeats", str(args.repeats), "--step", json.dumps([step, *values])]
+    command += ["--repeats", str(repeats or args.repeats), "--step", json.dumps([step, *values])]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
     if done.returncode:
         raise SystemExit(f"{step} {values} failed:\n{done.stderr}")
@@ -256,17 +256,22 @@ def fresh(args: argparse.Namespace, step: str, *values: Any) -> dict[str, Any]:
 def measure_mert(args: argparse.Namespace) -> dict[str, Any]:
     """Compare the ways through MERT."""
     n_chunks = (4 if args.quick else 12) if args.device == "cpu" else (16 if args.quick else 128)
-    released = fresh(args, "released", n_chunks)
-    ways = {"float32": ("ours", n_chunks), "bfloat16": ("ours", n_chunks, "bfloat16")}
+    ways: dict[str, tuple[Any, ...]] = {"chunk by chunk": ("released", n_chunks)}
+    ways |= {"float32": ("ours", n_chunks), "bfloat16": ("ours", n_chunks, "bfloat16")}
     if args.device != "cpu":
         ways |= {f"{dtype}, compiled": ("ours", n_chunks, dtype, True) for dtype in ("float32", "bfloat16")}
-    result = {"chunks": n_chunks, "chunk_by_chunk_sec_per_chunk": released["seconds"] / n_chunks}
-    for name, step in ways.items():
-        ours = fresh(args, *step)
+    # Turn by turn, so that a machine that slows down for a while slows every way down.
+    rounds = [{name: fresh(args, *step, repeats=1) for name, step in ways.items()} for _ in range(args.repeats)]
+    seconds = {name: statistics.median(turn[name]["seconds"] for turn in rounds) for name in ways}
+    result: dict[str, Any] = {"chunks": n_chunks, "rounds": args.repeats}
+    result["chunk_by_chunk_sec_per_chunk"] = seconds.pop("chunk by chunk") / n_chunks
+    for name, one in seconds.items():
         result[name] = {
-            "sec_per_chunk": ours["seconds"] / n_chunks,
-            "times_faster": released["seconds"] / ours["seconds"],
-            "least_cosine": least_cosine(released["features"], ours["features"]),
+            "sec_per_chunk": one / n_chunks,
+            "times_faster": statistics.median(
+                turn["chunk by chunk"]["seconds"] / turn[name]["seconds"] for turn in rounds
+            ),
+            "least_cosine": least_cosine(rounds[0]["chunk by chunk"]["features"], rounds[0][name]["features"]),
         }
         print(f"MERT {name}: {json.dumps(result[name])}", flush=True)
     return result

@@ -1,8 +1,8 @@
 """The released MIDI to MTF conversion, rebuilt from its description, as the yardstick of `convert_midi.py`.
 
-    python benchmarks/released_midi.py SOURCE TARGET --n_workers 2      # a folder
-    python benchmarks/released_midi.py SOURCE TARGET --text_only                  # bytes to text in one process
-    PYTHONPATH=DIR python benchmarks/released_midi.py SOURCE TARGET     # with the mido in DIR
+    python benchmarks/released_midi.py SOURCE TARGET --n_workers 2        # a folder
+    python benchmarks/released_midi.py SOURCE TARGET --text_only          # bytes to text in one process
+    PYTHONPATH=DIR python benchmarks/released_midi.py SOURCE TARGET       # with the mido in DIR
 
 mido reads a file, merges its tracks and gives every message as a dict, whose values are joined. Files that mido
 refuses are passed over. Prints a line of JSON: version of mido, files written, CPU seconds of the conversion alone.

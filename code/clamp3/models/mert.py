@@ -52,8 +52,7 @@ _FIELDS = [
 _WITHOUT = {"feature_extractor_cqt": (False, None), "deepnorm": (False, None), "attention_relax": (-1.0, -1, None)}
 _POSITIONS = "encoder.pos_conv_embed.conv."
 _KEPT_SEC = 600  # longer recordings are decoded twice instead of held in memory: half an hour is 170 MB
-# Chunks that run together: on a CPU more gain nothing and cost 50 MB each.
-_BATCH = {"cpu": 2, "cuda": 64}
+_BATCH = {"cpu": 4, "cuda": 64}  # chunks that run together
 
 
 class Mert:
@@ -193,11 +192,14 @@ class Mert:
     def _network(self) -> Any:
         import torch
 
-        if self._device.type == "cpu":
+        on_cpu = self._device.type == "cpu"
+        network = load_network(self._config_file, self._weights_file, fast_attention=not on_cpu)
+        if on_cpu:
             from clamp3.engine import keep_heap
+            from clamp3.models.mert_cpu import suit_cpu
 
             keep_heap()
-        network = load_network(self._config_file, self._weights_file, fast_attention=self._device.type != "cpu")
+            suit_cpu(network)
         return network.to(self._device, getattr(torch, self.dtype))
 
 

@@ -17,21 +17,22 @@ step, WORK_DIR/export/ the result, WORK_DIR/evaluation.json its numbers.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `recipes` and `clamp3`, without installation
 
 from clamp3.cli import parser_for, run
 
+if TYPE_CHECKING:
+    from clamp3.jobs.steps import Step
+
 CODE = Path(__file__).resolve().parents[2]
 SEED = 42
 LARGEST_BYTES = 20_000_000
+_NO_MIXING = ("work_dir", "install")  # flags that may differ when a run goes on
 _COMMON = ("--schedule", "cosine", "--max_grad_norm", "1", "--dropout", "0", "--attention_dropout", "0",
            "--save_every", "0", "--seed", str(SEED), "--resume", "auto")  # fmt: skip
 
@@ -104,7 +105,7 @@ def _pairs(work: Path, name: str) -> list[str]:
 def audio_flags(work: Path, steps: int) -> list[str]:
     """Return the flags of the stage that gives the model ears; text and scores stay as they are."""
     return [
-        *_pairs(work, "audio"), "--init", str(work / "restart/best.safetensors"), "--freeze_text", "--max_bad", "1",
+        *_pairs(work, "audio"), "--init", str(work / "restart/best.safetensors"), "--freeze_text",
         "--front_end", "mel", "--audio_width", "192", "--audio_layers", "2", "--audio_heads", "3",
         "--audio_feed_forward", "512", "--audio_channels", "192",
         "--learning_rate", "1e-3", "--warmup_steps", "30", "--epochs", "60", "--max_steps", f"{steps}",
@@ -112,20 +113,11 @@ def audio_flags(work: Path, steps: int) -> list[str]:
     ]  # fmt: skip
 
 
-def call(script: str, *flags: str) -> None:
-    """Run one of our scripts.
+def script(name: str, *flags: str) -> None:
+    """Run one of our scripts to its end; it is told to end when we are."""
+    from clamp3.jobs.steps import call
 
-    Raises
-    ------
-    DataError
-        If it does not end well.
-    """
-    from clamp3.errors import DataError
-
-    command = [sys.executable, str(CODE / script), *flags]
-    code = subprocess.run(command, check=False).returncode  # noqa: S603 (a list, of our own scripts)
-    if code:
-        raise DataError(f"{script} ended with exit code {code}; its message is above.")
+    call([sys.executable, str(CODE / name), *flags], name)
 
 
 def export(work: Path) -> None:
@@ -167,24 +159,26 @@ def install(work: Path) -> None:
     shutil.copyfile(work / "data/heldout.txt", CODE / "recipes/mini/heldout.txt")
 
 
-def steps(args: argparse.Namespace) -> dict[str, Callable[[], None]]:
-    """Return what is to be done, in order, by name."""
+def steps(args: argparse.Namespace) -> list[Step]:
+    """Return what is to be done, in order."""
+    from clamp3.jobs.steps import Step
+
     work = args.work_dir
     data = [str(work / "data")]
     build = data + (["--lieder", str(args.lieder)] if args.lieder else [])
     build += ["--limit", str(args.limit)] if args.limit else []
     found: dict[str, Callable[[], None]] = {
-        "data": lambda: call("recipes/mini/build_data.py", *build),
-        "tokenizer": lambda: call("recipes/mini/tokenizer.py", *data, str(work / "text")),
-        "m3": lambda: call("train_m3.py", *m3_flags(work, args.m3_steps)),
-        "clamp3": lambda: call(
+        "data": lambda: script("recipes/mini/build_data.py", *build),
+        "tokenizer": lambda: script("recipes/mini/tokenizer.py", *data, str(work / "text")),
+        "m3": lambda: script("train_m3.py", *m3_flags(work, args.m3_steps)),
+        "clamp3": lambda: script(
             "train_clamp3_symbolic.py", *clamp3_flags(work, args.clamp3_steps, from_m3=args.m3_steps > 0)
         ),
-        "restart": lambda: call("train_clamp3_symbolic.py", *restart_flags(work, args.restart_steps)),
-        "sound": lambda: call("recipes/mini/render.py", *data),
-        "audio": lambda: call("train_clamp3_audio.py", *audio_flags(work, args.audio_steps)),
+        "restart": lambda: script("train_clamp3_symbolic.py", *restart_flags(work, args.restart_steps)),
+        "sound": lambda: script("recipes/mini/render.py", *data),
+        "audio": lambda: script("train_clamp3_audio.py", *audio_flags(work, args.audio_steps)),
         "export": lambda: export(work),
-        "evaluation": lambda: call(
+        "evaluation": lambda: script(
             "recipes/mini/evaluate.py", *data, "--model", str(work / "export/mini.safetensors"),
             "--json", str(work / "evaluation.json"),
         ),
@@ -195,50 +189,21 @@ def steps(args: argparse.Namespace) -> dict[str, Callable[[], None]]:
         del found["sound"], found["audio"]
     if args.install:
         found["install"] = lambda: install(work)
-    return found
-
-
-def read_state(path: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """Return which steps are done, or an empty record.
-
-    Raises
-    ------
-    ConfigError
-        If the folder holds a run with other settings: its steps would be mixed with ours.
-    """
-    from clamp3.errors import ConfigError
-
-    settings = {
-        name: getattr(args, name) for name in ("limit", "m3_steps", "clamp3_steps", "restart_steps", "audio_steps")
-    }
-    settings["lieder"] = str(args.lieder) if args.lieder else None
-    if not path.exists():
-        return {"settings": settings, "seconds": {}}
-    state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if state["settings"] != settings:
-        raise ConfigError(f"{path.parent} holds a run with {state['settings']}; give the same flags or another folder.")
-    return state
+    settings = {key: str(value) for key, value in vars(args).items() if value is not None and key not in _NO_MIXING}
+    return [Step(name, settings, run) for name, run in found.items()]
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    from clamp3.jobs.atomic import write_text
+    from clamp3.jobs.steps import run_steps
 
     args = build_parser().parse_args(argv)
     args.work_dir.mkdir(parents=True, exist_ok=True)
-    path = args.work_dir / "run.json"
-    state = read_state(path, args)
-    for name, step in steps(args).items():
-        if name in state["seconds"]:
-            print(f"{name}: done before, in {state['seconds'][name]:.0f} s")
-            continue
-        print(f"{name}: started", flush=True)
-        started = time.monotonic()
-        step()
-        state["seconds"][name] = round(time.monotonic() - started, 1)
-        write_text(path, json.dumps(state, indent=1) + "\n")
-        print(f"{name}: {state['seconds'][name]:.0f} s", flush=True)
-    print(f"all steps: {sum(state['seconds'].values()) / 60:.1f} minutes")
+    minutes = 0.0
+    for name, _, seconds in run_steps(args.work_dir / "run.json", steps(args)):
+        print(f"{name}: {seconds:.0f} s", flush=True)
+        minutes += seconds / 60
+    print(f"all steps: {minutes:.1f} minutes")
     return 0
 
 
