@@ -10,6 +10,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_make_parametrize_id(config, val, argname):
+    """Name contents by their parameter, not by their bytes: some hold the time, and names must not change."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def script():
     """Return a function that imports a script of this repository by its path, such as ``code/extract_clamp3.py``."""
