@@ -417,8 +417,8 @@ def test_kill_in_the_middle_then_again_does_only_what_is_missing(tmp_path, delay
 
 @linux
 def test_ctrl_c_keeps_what_is_finished(tmp_path):
-    pieces = [midi(600 + i) for i in range(20)]
-    source, target = put(tmp_path / "in", {f"{i:03}.mid": pieces[i % 20] for i in range(300)}), tmp_path / "out"
+    pieces = [midi(6000 + i) for i in range(20)]  # some seconds of work
+    source, target = put(tmp_path / "in", {f"{i:03}.mid": pieces[i % 20] for i in range(1000)}), tmp_path / "out"
     job = subprocess.Popen(
         command(MIDI2MTF, source, target), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
@@ -431,7 +431,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path):
     assert (job.returncode, out) == (130, "")
     assert err.startswith("interrupted: ") and err.count("\n") == 1
     assert convert(MIDI2MTF, source, target).code == 0
-    assert len(files(target)) == 301
+    assert len(files(target)) == 1001
 
 
 def settle(folder: Path) -> None:

@@ -187,3 +187,14 @@ def test_compiled_layers_compute_the_same(data, tmp_path):
     for name, tensor in plain["model"].items():
         torch.testing.assert_close(compiled["model"][name], tensor, atol=1e-4, rtol=0)
     assert json.loads((tmp_path / "compiled/metrics.jsonl").read_text().splitlines()[0])["loss"] > 0
+
+
+def test_rows_of_what_will_be_done_again_are_dropped(tmp_path):
+    """A run killed between the row of an epoch and its checkpoint writes that row again."""
+    rows = [("train", 2, 1), ("epoch", 3, 1), ("train", 4, 2), ("epoch", 6, 2), ("train", 7, 3)]
+    partial = {"kind": "epoch", "step": 6, "epoch": 2, "partial": True}  # of a run that ended within the epoch
+    lines = [json.dumps({"kind": kind, "step": step, "epoch": epoch}) for kind, step, epoch in rows]
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("\n".join([*lines[:4], json.dumps(partial), lines[4], '{"kind": "tr']))
+    logs.truncate(path, step=6, epoch=1)
+    assert path.read_text().splitlines() == [*lines[:3], json.dumps(partial)]

@@ -66,14 +66,16 @@ class Metrics:
             plot_losses(self.path, self.path.with_name(PLOT))
 
 
-def truncate(path: Path, step: int) -> None:
-    """Drop rows of steps that will be done again; a torn last line is dropped as well."""
+def truncate(path: Path, step: int, epoch: int) -> None:
+    """Drop rows of steps, and of ends of epochs, that will be done again, and a torn last line."""
     if not path.exists():
         return
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            if json.loads(line).get("step", 0) <= step:
+            row = json.loads(line)
+            again = row.get("kind") == "epoch" and not row.get("partial") and row.get("epoch", 0) > epoch
+            if row.get("step", 0) <= step and not again:
                 kept.append(line)
         except (json.JSONDecodeError, AttributeError):
             logger.warning("%s: dropped a line that is no JSON", path)

@@ -124,7 +124,8 @@ class Trainer:
         if resume is not None:
             self._restore(resume)
         if self.main:
-            logs.truncate(config.out / logs.METRICS, self.progress.step if resume else -1)
+            done = (self.progress.step, self.progress.epoch) if resume else (-1, -1)
+            logs.truncate(config.out / logs.METRICS, *done)
         self.metrics = logs.Metrics(config, self.main, step=self.progress.step)
 
     def _restore(self, path: Path) -> None:
@@ -346,9 +347,8 @@ class Trainer:
         row: dict[str, Any] = {f"eval_{name}": value for name, value in measures.items()}
         if progress.loss_count:
             row["train_loss"] = train_loss
-        self.metrics.write(
-            kind="epoch", step=progress.step, epoch=progress_epoch, minutes=round(progress.minutes, 3), **row
-        )
+        where = {"step": progress.step, "epoch": progress_epoch} | ({} if complete else {"partial": True})
+        self.metrics.write(kind="epoch", **where, minutes=round(progress.minutes, 3), **row)
         if self.main:
             shown = ", ".join(f"{name} {value:.4f}" for name, value in row.items())
             logger.info("epoch %d, step %d, %.1f min: %s", progress_epoch, progress.step, progress.minutes, shown)
