@@ -419,6 +419,9 @@ def test_the_recipe_uses_flags_the_training_scripts_have(tmp_path):
     assert restart.init == [str(clamp3.out / "best.safetensors")]
     audio = train_clamp3_audio.build_parser().parse_args(recipe.audio_flags(tmp_path, 5))
     assert audio.init == [str(restart.out / "best.safetensors")] and audio.freeze_text and audio.front_end == "mel"
+    pairs = train_clamp3_audio.build_parser().parse_args(recipe.pair_flags(tmp_path, 5))
+    assert pairs.init == [str(audio.out / "best.safetensors")] and pairs.freeze_text is False
+    assert "abc-mtf" in pairs.pairs and pairs.max_patches == clamp3.max_patches
 
 
 @pytest.mark.parametrize("optional", [0, 1])
@@ -426,7 +429,7 @@ def test_the_steps_in_order(tmp_path, optional):
     args = recipe.build_parser().parse_args(
         ["--work_dir", str(tmp_path), "--m3_steps", f"{optional}", "--audio_steps", f"{optional}", "--install"]
     )
-    pre_training, ears = (["m3"], ["sound", "audio"]) if optional else ([], [])
+    pre_training, ears = (["m3"], ["sound", "audio", "pairs"]) if optional else ([], [])
     expected = ["data", "tokenizer", *pre_training, "clamp3", "restart", *ears, "export", "evaluation", "install"]
     assert [step.name for step in recipe.steps(args)] == expected
 

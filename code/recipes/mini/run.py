@@ -1,4 +1,4 @@
-r"""Make the mini model from pip packages: data, tokenizer, pre-training, alignment with scores, with sound, numbers.
+r"""Make the mini model from pip packages: data, tokenizer, pre-training, alignment with scores, sound, pairs.
 
 About 90 minutes on two cores (sound needs Debian's fluidsynth and fluid-soundfont-gm):
     python code/recipes/mini/run.py --work_dir runs/mini
@@ -8,7 +8,7 @@ With OpenScore Lieder as further training data; the result also goes into the pa
     python code/recipes/mini/run.py --work_dir runs/mini --lieder DIR --install
 A quick trial:
     python code/recipes/mini/run.py --work_dir runs/try --limit 400 --m3_steps 20 --clamp3_steps 40 \
-        --restart_steps 10 --audio_steps 20
+        --restart_steps 10 --audio_steps 20 --pair_steps 10
 
 A finished step is not done again; an interrupted one goes on where it was. WORK_DIR/run.json holds the time of each
 step, WORK_DIR/export/ the result, WORK_DIR/evaluation.json its numbers.
@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--clamp3_steps", type=int, default=450, help="of text with scores (default: %(default)s)")
     parser.add_argument("--restart_steps", type=int, default=260, help="of more of it (default: %(default)s)")
     parser.add_argument("--audio_steps", type=int, default=450, help="of text with sound (default: %(default)s)")
+    parser.add_argument("--pair_steps", type=int, default=160, help="of all pairs of music (default: %(default)s)")
     parser.add_argument("--install", action="store_true", help="copy the result to code/clamp3/models/mini")
     return parser
 
@@ -113,6 +114,17 @@ def audio_flags(work: Path, steps: int) -> list[str]:
     ]  # fmt: skip
 
 
+def pair_flags(work: Path, steps: int) -> list[str]:
+    """Return the flags of the last stage, which also compares scores with MIDI and with sound, all towers training."""
+    return [
+        *_pairs(work, "pairs"), "--init", str(work / "audio/best.safetensors"), "--no-freeze_text",
+        "--pairs", "text-symbolic", "text-audio", "abc-mtf", "symbolic-audio", "--pack", str(work / "clamp3/pack"),
+        "--hidden_size", "256", "--max_patches", "128", "--front_end", "mel",
+        "--learning_rate", "4e-4", "--warmup_steps", "20", "--epochs", "20", "--max_steps", f"{steps}",
+        "--mixed_precision", "no", *_COMMON,
+    ]  # fmt: skip
+
+
 def script(name: str, *flags: str) -> None:
     """Run one of our scripts to its end; it is told to end when we are."""
     from clamp3.jobs.steps import call
@@ -135,7 +147,8 @@ def export(work: Path) -> None:
     from clamp3.errors import DataError
     from clamp3.models.weights import describe, load_model, save_safetensors
 
-    best = work / ("audio" if (work / "audio").exists() else "restart") / "best.safetensors"
+    last = next(name for name in ("pairs", "audio", "restart") if (work / name).exists())
+    best = work / last / "best.safetensors"
     loaded = load_model(best, towers=describe(best).config.towers, text_model=work / "text")
     out = work / "export"
     out.mkdir(parents=True, exist_ok=True)
@@ -177,6 +190,7 @@ def steps(args: argparse.Namespace) -> list[Step]:
         "restart": lambda: script("train_clamp3_symbolic.py", *restart_flags(work, args.restart_steps)),
         "sound": lambda: script("recipes/mini/render.py", *data),
         "audio": lambda: script("train_clamp3_audio.py", *audio_flags(work, args.audio_steps)),
+        "pairs": lambda: script("train_clamp3_audio.py", *pair_flags(work, args.pair_steps)),
         "export": lambda: export(work),
         "evaluation": lambda: script(
             "recipes/mini/evaluate.py", *data, "--model", str(work / "export/mini.safetensors"),
@@ -187,6 +201,8 @@ def steps(args: argparse.Namespace) -> list[Step]:
         del found["m3"]
     if not args.audio_steps:
         del found["sound"], found["audio"]
+    if not (args.audio_steps and args.pair_steps):
+        del found["pairs"]
     if args.install:
         found["install"] = lambda: install(work)
     settings = {key: str(value) for key, value in vars(args).items() if value is not None and key not in _NO_MIXING}
