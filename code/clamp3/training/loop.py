@@ -27,7 +27,7 @@ from clamp3.training.config import RunConfig, to_plain
 from clamp3.training.gradcache import average_gradients, cached_backward, chunks
 from clamp3.training.interrupt import stop_on_signal
 from clamp3.training.loading import groups, make_loader
-from clamp3.training.machine import compile_layers, make_accelerator, make_optimizer
+from clamp3.training.machine import compile_layers, make_accelerator, make_optimizer, quick_dropout
 from clamp3.training.task import Stopped, Task
 
 if TYPE_CHECKING:
@@ -114,6 +114,8 @@ class Trainer:
         config.out.mkdir(parents=True, exist_ok=True)
         if config.compile:
             compile_layers(task.module)
+        elif accelerator.device.type == "cpu":
+            quick_dropout(task.module)
         self.wrapped = accelerator.prepare_model(task.module)
         self.parameters = [parameter for parameter in task.module.parameters() if parameter.requires_grad]
         self.optimizer = make_optimizer(self.parameters, config)
