@@ -194,7 +194,8 @@ class _Pool(Generic[Item, Value]):
         wanted = min(self.n_workers, busy + len(self.waiting) + len(self.alone))
         while len(self.workers) < wanted:
             try:
-                self.workers.append(self._start())
+                with _no_interrupt():  # a worker that nobody knows yet would outlive us
+                    self.workers.append(self._start())
             except Clamp3Error:
                 if not self.workers:
                     raise
@@ -220,8 +221,9 @@ class _Pool(Generic[Item, Value]):
 
     def _start(self) -> _Worker:
         ours, theirs = self.context.Pipe()
+        parent = os.getpid() if self.context.get_start_method() == "fork" else None  # else the fork server
         process = self.context.Process(  # type: ignore[attr-defined]
-            target=_work, args=(theirs, self.fn, self.timeout_sec, self.memory_mb), daemon=True
+            target=_work, args=(theirs, self.fn, self.timeout_sec, self.memory_mb, parent), daemon=True
         )
         try:
             with _main_hidden() if self.hide_main else contextlib.nullcontext():
@@ -316,6 +318,19 @@ def _uses_main(fn: Callable[..., Any], items: list[Any]) -> bool:
 
 
 @contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Let Ctrl-C wait until the end of the block, where the system can do that."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
 def _main_hidden() -> Iterator[None]:
     """Keep a spawned worker from running the started script again.
 
@@ -330,9 +345,11 @@ def _main_hidden() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _work(connection: Connection, fn: Callable[[Any], Any], timeout_sec: float, memory_mb: int | None) -> None:
+def _work(
+    connection: Connection, fn: Callable[[Any], Any], timeout_sec: float, memory_mb: int | None, parent: int | None
+) -> None:
     """Body of a worker: take chunks, report each item, leave when told or when the parent is gone."""
-    parent = os.getppid()
+    parent = parent or os.getppid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its workers
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the life of the process
     os.dup2(sys.stdout.fileno(), 1)  # C libraries print too
