@@ -422,6 +422,8 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path):
     job = subprocess.Popen(
         command(MIDI2MTF, source, target), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
+        # Under nohup, or in the background of a script, Ctrl-C is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not (target / "ledger.jsonl").exists() and time.monotonic() < deadline:
