@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RATE_HZ = 24_000
 HOURS = 3
 FORMATS = ("wav", "mp3", "flac", "ogg", "opus", "aiff", "m4a", "aac", "wma", "webm")
-SIZES = {"conv_bias": False, "feat_extract_norm": "group", "num_conv_pos_embeddings": 128}
+SIZES: dict[str, Any] = {"conv_bias": False, "feat_extract_norm": "group", "num_conv_pos_embeddings": 128}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -116,6 +116,7 @@ def by_av(samples: np.ndarray, rate: int, suffix: str) -> bytes:
     out = io.BytesIO()
     with av.open(out, "w", format=container) as file:
         stream = file.add_stream(codec, rate=rate)
+        assert isinstance(stream, av.AudioStream)
         stream.layout, stream.bit_rate = "stereo", 192_000
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T), format="fltp", layout="stereo")
         frame.sample_rate = rate

@@ -19,13 +19,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from machine import write_result
+from machine import by_turns, write_result
 
 from clamp3.cli import EXIT_OK, parser_for, run
 from clamp3.formats import Kind
+
+if TYPE_CHECKING:
+    import numpy as np
+    from released_way import ReleasedWay
+
+    from clamp3.embed import Clamp3
 
 ROOT = Path(__file__).resolve().parents[1]
 N_PIECES = 250_002
@@ -97,10 +104,11 @@ def make_tokenizer(folder: Path) -> None:
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>"}
     settings |= {"sep_token": "</s>", "cls_token": "<s>", "pad_token": "<pad>", "unk_token": "<unk>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    sizes = {"vocab_size": N_PIECES, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12}
-    sizes |= {"intermediate_size": 3072, "max_position_embeddings": 514, "type_vocab_size": 1, "pad_token_id": 1}
-    sizes |= {"model_type": "xlm-roberta", "layer_norm_eps": 1e-05, "hidden_act": "gelu", "bos_token_id": 0}
-    (folder / "config.json").write_text(json.dumps({**sizes, "eos_token_id": 2, "architectures": ["XLMRobertaModel"]}))
+    facts: dict[str, Any] = {"model_type": "xlm-roberta", "architectures": ["XLMRobertaModel"], "hidden_act": "gelu"}
+    facts |= {"vocab_size": N_PIECES, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12}
+    facts |= {"intermediate_size": 3072, "max_position_embeddings": 514, "type_vocab_size": 1, "layer_norm_eps": 1e-05}
+    facts |= {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+    (folder / "config.json").write_text(json.dumps(facts))
 
 
 def texts(n: int) -> list[str]:
@@ -136,16 +144,6 @@ def performances(n: int) -> list[bytes]:
 # ---- measuring ---------------------------------------------------------------------------------------------------
 
 
-def rate(action: Callable[[], Any], n: int, repeats: int) -> float:
-    """Return inputs per second: the median of some runs."""
-    seconds = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        action()
-        seconds.append(time.perf_counter() - started)
-    return round(n / statistics.median(seconds), 3)
-
-
 def wall(command: list[str], environment: dict[str, str] | None = None) -> float:
     """Return the seconds a command takes from start to end."""
     started = time.perf_counter()
@@ -160,60 +158,63 @@ def wall(command: list[str], environment: dict[str, str] | None = None) -> float
 def measure_rates(
     work: dict[str, list[Any]], weights: Path, text_model: Path, *, dtypes: list[str], repeats: int, released: bool
 ) -> dict[str, Any]:
-    """Return inputs per second of every way, and how close their vectors are."""
+    """Return inputs per second of every way, taken by turns, and how close their vectors are."""
     import numpy as np
+    from released_way import ReleasedWay
 
     from clamp3.embed import Clamp3
-    from clamp3.formats.symbolic import to_symbolic
 
     result: dict[str, Any] = {}
-    vectors: dict[tuple[str, str], np.ndarray] = {}
-    for dtype in dtypes:
-        clamp3 = Clamp3.from_pretrained(weights, text_model=text_model, dtype=dtype, device="cpu")  # type: ignore[arg-type]
-        for name, items in work.items():
-            encoded = clamp3.encode(items)  # also the warm-up
-            if not encoded.ok.all():
-                raise RuntimeError(next(error for error in encoded.errors if error))
-            vectors[name, dtype] = encoded.vectors
-            result[f"{name}_per_sec_{dtype}"] = rate(lambda c=clamp3, i=items: c.encode(i), len(items), repeats)
-        del clamp3
-    if released:
-        from released_way import ReleasedWay
-
-        released_way = ReleasedWay(weights, text_model)
-        again = Clamp3.from_pretrained(weights, text_model=text_model, dtype=dtypes[0], device="cpu")  # type: ignore[arg-type]
-        for name, items in work.items():
-            if name == "text":
-                inputs, encode = list(items), released_way.words
-            else:
-                inputs, encode = [to_symbolic(d, k, name=name).text for d, k in items], released_way.music
-            encode(inputs[0])
-            again.encode(items[:1])
-            # By turns with ours, so that a machine that slows down for a while slows both down.
-            seconds: dict[str, list[float]] = {"ours": [], "released": []}
-            for _ in range(repeats):
-                started = time.perf_counter()
-                again.encode(items)
-                between = time.perf_counter()
-                vectors[name, "released"] = np.stack([encode(text) for text in inputs])
-                seconds["ours"].append(between - started)
-                seconds["released"].append(time.perf_counter() - between)
-            result[f"{name}_per_sec_released"] = round(len(inputs) / statistics.median(seconds["released"]), 3)
-            by_turns = [theirs / ours for ours, theirs in zip(seconds["ours"], seconds["released"], strict=True)]
-            result[f"{name}_times_released_{dtypes[0]}_by_turns"] = round(statistics.median(by_turns), 2)
-            for dtype in dtypes:
-                result[f"{name}_times_released_{dtype}"] = round(
-                    result[f"{name}_per_sec_{dtype}"] / result[f"{name}_per_sec_released"], 2
-                )
-            if (name, "float32") in vectors:
-                result[f"{name}_max_abs_float32_to_released"] = float(
-                    np.abs(vectors[name, "released"] - vectors[name, "float32"]).max()
-                )
-    for name in work if len(dtypes) == 2 else ():
-        a, b = vectors[name, "float32"], vectors[name, "bfloat16"]
-        cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
-        result[f"{name}_min_cosine_bfloat16_to_float32"] = round(float(cosines.min()), 7)
+    ours = {
+        dtype: Clamp3.from_pretrained(weights, text_model=text_model, dtype=dtype, device="cpu")  # type: ignore[arg-type]
+        for dtype in dtypes
+    }
+    theirs = ReleasedWay(weights, text_model) if released else None
+    for name, items in work.items():
+        ways: dict[str, Callable[[], np.ndarray]] = {dtype: partial(vectors_of, ours[dtype], items) for dtype in dtypes}
+        if theirs:
+            ways["released"] = one_at_a_time(theirs, name, items)
+        vectors = {way: encode() for way, encode in ways.items()}  # also the warm-up
+        seconds = dict(zip(ways, by_turns(list(ways.values()), repeats), strict=True))
+        for way, taken in seconds.items():
+            result[f"{name}_per_sec_{way}"] = round(len(items) / statistics.median(taken), 3)
+        for dtype in dtypes if released else ():
+            times = [slow / fast for fast, slow in zip(seconds[dtype], seconds["released"], strict=True)]
+            result[f"{name}_times_released_{dtype}"] = round(statistics.median(times), 2)
+        if {"float32", "released"} <= vectors.keys():
+            apart = np.abs(vectors["released"] - vectors["float32"]).max()
+            result[f"{name}_max_abs_float32_to_released"] = float(apart)
+        if {"float32", "bfloat16"} <= vectors.keys():
+            a, b = vectors["float32"], vectors["bfloat16"]
+            cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+            result[f"{name}_min_cosine_bfloat16_to_float32"] = round(float(cosines.min()), 7)
     return result
+
+
+def vectors_of(clamp3: Clamp3, items: list[Any]) -> np.ndarray:
+    """Return (n, width) vectors.
+
+    Raises
+    ------
+    RuntimeError
+        If an input has none.
+    """
+    encoded = clamp3.encode(items)
+    if not encoded.ok.all():
+        raise RuntimeError(next(error for error in encoded.errors if error))
+    return encoded.vectors
+
+
+def one_at_a_time(way: ReleasedWay, name: str, items: list[Any]) -> Callable[[], np.ndarray]:
+    """Return what takes the same inputs the released way."""
+    import numpy as np
+
+    from clamp3.formats.symbolic import to_symbolic
+
+    if name == "text":
+        return lambda: np.stack([way.words(text) for text in items])
+    inputs = [to_symbolic(data, kind, name=name).text for data, kind in items]
+    return lambda: np.stack([way.music(text) for text in inputs])
 
 
 def measure_starts(

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the facts of the machine, and results written as JSON with them."""
+"""What the benchmarks share: ways timed by turns, the facts of the machine, and results written as JSON with them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,25 @@ def facts() -> dict[str, Any]:
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
         "commit": _commit(),
     }
+
+
+def by_turns(
+    ways: Sequence[Callable[[], Any]], rounds: int, *, settle: Callable[[], Any] = lambda: None
+) -> list[list[float]]:
+    """Return the seconds of every way in every round.
+
+    The ways run one after the other in every round, so that a machine that slows down for a while slows all of them
+    down. ``settle`` is called before a clock is read, for devices that compute behind the program's back.
+    """
+    seconds: list[list[float]] = [[] for _ in ways]
+    for _ in range(rounds):
+        for way, found in zip(ways, seconds, strict=True):
+            settle()
+            started = time.perf_counter()
+            way()
+            settle()
+            found.append(time.perf_counter() - started)
+    return seconds
 
 
 def write_result(name: str, result: dict[str, Any], *, path: Path | None = None) -> Path:

@@ -22,12 +22,11 @@ import os
 import random
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from machine import write_result
+from machine import by_turns, write_result
 
 from clamp3.cli import EXIT_OK, parser_for, run
 
@@ -90,25 +89,14 @@ def flops(tower: Any, lengths: list[int], patch_inputs: int = 0) -> float:
 
 
 def timed(ways: list[Callable[[], None]], n_steps: int, device: str) -> list[float]:
-    """Return the median seconds of a step of each way, after two steps that do not count.
-
-    The ways step by turns, so that a machine that slows down for a while slows all of them down.
-    """
+    """Return the median seconds of a step of each way, after two steps that do not count."""
     import torch
 
-    seconds: list[list[float]] = [[] for _ in ways]
-    for at in range(n_steps + 2):
-        for step, found in zip(ways, seconds, strict=True):
-            if device == "cuda":
-                torch.cuda.synchronize()
-                if at == 2:
-                    torch.cuda.reset_peak_memory_stats()
-            started = time.perf_counter()
-            step()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            found.append(time.perf_counter() - started)
-    return [statistics.median(found[2:]) for found in seconds]
+    settle = torch.cuda.synchronize if device == "cuda" else lambda: None
+    by_turns(ways, 2, settle=settle)
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    return [statistics.median(found) for found in by_turns(ways, n_steps, settle=settle)]
 
 
 class Ours:
@@ -175,7 +163,7 @@ class Reference:
             missing = PATCHES - batch["symbolic"].shape[1]
             patches = F.pad(batch["symbolic"], (0, 0, 0, missing))
             mask = F.pad(batch["symbolic_mask"], (0, missing))
-            tower = self.model.symbolic_model
+            tower: Any = self.model.symbolic_model
             one_hot = F.one_hot(patches.long(), 128).flatten(2).to(torch.float32)  # (B, 512, 8192)
             inputs = F.linear(one_hot, tower.patch_embedding.weight, tower.patch_embedding.bias)
             hidden = tower.base(inputs_embeds=inputs, attention_mask=mask)

@@ -16,6 +16,7 @@ import json
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
 
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     found = compare(args.test_dir, args.reference_dir, partial(open_model, args), paired=False)
     test, reference = found.queries.values, found.references.values
     how = {"estimator": args.estimator, "seed": args.seed}
-    result: dict[str, object] = {"estimator": args.estimator, "n_test": len(test), "n_reference": len(reference)}
+    result: dict[str, Any] = {"estimator": args.estimator, "n_test": len(test), "n_reference": len(reference)}
     result["frechet_distance"] = frechet_distance(test, reference, **how)
     if args.infinite:
         result["infinite"] = asdict(extrapolate(test, reference, min_size=args.min_size, **how))
