@@ -48,7 +48,10 @@ def main(argv: list[str] | None = None) -> int:
     if args.floor:
         report.add(run_floor(benchmark, cached=not args.no_cache, **options))
     print(report.as_text())
-    report.write(args.json, args.page)
+    if args.json:
+        report.write(args.json)
+    if args.page:
+        report.write_page(args.page)
     say(report.remarks() + [benchmark.dataset.how_to_get()] * bool(benchmark.missing))
     return EXIT_SOME_FAILED if report.failures else EXIT_OK
 

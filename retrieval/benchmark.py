@@ -12,7 +12,6 @@ content, so that a second run encodes nothing. docs/tables has a page for every 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
@@ -37,7 +36,6 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--render_midi is for wikimtx only.")
     from clamp3.datasets import wikimtx
     from clamp3.datasets.retrieval import open_benchmark
-    from clamp3.jobs.atomic import write_text
     from clamp3.retrieval.benchmark import run_benchmark
     from clamp3.retrieval.evaluation import say
 
@@ -47,11 +45,8 @@ def main(argv: list[str] | None = None) -> int:
     report.failures += unplayed
     print(report.as_text())
     if args.json:
-        write_text(args.json, json.dumps(report.as_dict(), ensure_ascii=False, indent=1) + "\n")
-    say([f"note: {note}" for note in report.notes] + [f"not there: {part}" for part in report.not_run])
-    say([f"left out: {name}: {reason}" for name, reason in report.failures])
-    if benchmark.missing:
-        say([benchmark.dataset.how_to_get()])
+        report.write(args.json)
+    say(report.remarks() + [benchmark.dataset.how_to_get()] * bool(benchmark.missing))
     return EXIT_SOME_FAILED if report.failures else EXIT_OK
 
 

@@ -216,9 +216,10 @@ class Clamp3(Encoder):
         if source.kind is Kind.AUDIO:
             return self._heard(source)
         if modality == "audio":
-            from clamp3.formats.mel import CHUNK_SEC
+            from clamp3.formats import mel
+            from clamp3.models import mert
 
-            step = CHUNK_SEC if self._hears_mel else 5.0
+            step = mel.CHUNK_SEC if self._hears_mel else mert.CHUNK_SEC
             return audio_sequence(data, source.name, width=self.config.feature_width, vector_sec=step)
         if modality == "text":
             ids = self._tokenizer.encode_lines(text_of(data, source.name))

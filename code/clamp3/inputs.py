@@ -323,7 +323,7 @@ def symbolic_sequence(payload: tuple[bytes, Kind, str], *, marked: bool = False)
     return Prepared("symbolic", values, notes, marks(converted.text))
 
 
-def audio_sequence(data: bytes, name: str, *, width: int, vector_sec: float = 5.0) -> Prepared:
+def audio_sequence(data: bytes, name: str, *, width: int, vector_sec: float) -> Prepared:
     """Return the vectors of an audio feature file, with a zero vector on both ends.
 
     Parameters

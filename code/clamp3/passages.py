@@ -203,23 +203,22 @@ def divide(n_items: int, marks: Marks | None, plan: PassagePlan) -> list[Passage
     in_bars = marks.unit == "bars"
     window, hop = (plan.windows_bars, plan.hop_bars) if in_bars else (plan.windows_sec, plan.hop_sec)
     starts = marks.starts[marks.head :]
+    ticks = marks.ticks[marks.head :] if marks.ticks is not None else None
+    offset = 1 + marks.head
     found: list[Passage] = []
     for first, last in _ranges(starts + marks.middle, marks.end, window, hop):
-        offset = 1 + marks.head
-        if found and (found[-1].first, found[-1].last) == (first + offset, last + offset):
+        items = (first + offset, last + offset)
+        if found and (found[-1].first, found[-1].last) == items:
             continue
         ends = last == len(starts)
         if in_bars:
             start, end = starts[first] + 1, starts[last - 1] + 1
         else:
             start, end = starts[first] if first else 0.0, marks.end if ends else starts[last]
-        passage = Passage(marks.unit, float(start), float(end), first + offset, last + offset)
-        if marks.ticks is not None:
-            ticks = marks.ticks[marks.head :]
-            start_tick = int(ticks[first]) if first else 0
-            end_tick = marks.end_tick if ends else int(ticks[last])
-            passage = Passage("seconds", passage.start, passage.end, passage.first, passage.last, start_tick, end_tick)
-        found.append(passage)
+        between: tuple[int, ...] = ()
+        if ticks is not None:
+            between = (int(ticks[first]) if first else 0, marks.end_tick if ends else int(ticks[last]))
+        found.append(Passage(marks.unit, float(start), float(end), *items, *between))
     return found
 
 

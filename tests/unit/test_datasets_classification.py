@@ -525,7 +525,8 @@ def test_our_rows_go_into_a_page_between_their_marks(layout, tmp_path):
     report = run_benchmark(open_benchmark("gtzan", layout("gtzan")), StubModel, name="stub", n_seeds=2, num_epochs=1)
     page = tmp_path / "page.md"
     page.write_text("# Title\n\n<!-- here: gtzan -->\nold\n<!-- end -->\nrest\n", encoding="utf-8")
-    report.write(tmp_path / "r.json", page)
+    report.write(tmp_path / "r.json")
+    report.write_page(page)
     text = page.read_text(encoding="utf-8")
     mean = report.scores[0].summary["accuracy"]["mean"]
     assert text.startswith(

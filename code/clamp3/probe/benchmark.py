@@ -17,7 +17,7 @@ from clamp3.inputs import modality_of
 from clamp3.probe import recipes, splits
 from clamp3.probe.config import ProbeConfig
 from clamp3.probe.metrics import need_eval
-from clamp3.probe.scoreboard import Report, Score
+from clamp3.probe.scoreboard import Score, Scoreboard
 from clamp3.probe.splits import Split
 from clamp3.probe.train import Labelled, Run, summary, train_and_judge
 from clamp3.retrieval.vectors import encode, vectors_of
@@ -38,7 +38,7 @@ def run_benchmark(
     n_seeds: int = 5,
     grid: bool = False,
     num_epochs: int | None = None,
-) -> Report:
+) -> Scoreboard:
     """Encode the examples of a benchmark, train probes and judge them.
 
     Parameters
@@ -66,7 +66,7 @@ def run_benchmark(
     need_eval("sklearn", "scores of a probe")
     if any(task.keys for task in benchmark.tasks):
         need_eval("mir_eval", "scores of keys")
-    report = Report(benchmark.dataset.name, [], list(benchmark.missing), list(benchmark.notes))
+    report = Scoreboard(benchmark=benchmark.dataset.name, not_run=list(benchmark.missing), notes=list(benchmark.notes))
     vectors = _Stored(features) if features is not None else _Encoded(model(), benchmark.tasks)
     for task in benchmark.tasks:
         data, rows = vectors.labelled(task, report)
@@ -137,7 +137,7 @@ class _Encoded:
         assert example.source is not None
         return self._lacks(modality_of(example.source.kind))
 
-    def labelled(self, task: Task, report: Report) -> tuple[Labelled | None, list[Example]]:
+    def labelled(self, task: Task, report: Scoreboard) -> tuple[Labelled | None, list[Example]]:
         """Return the examples of a task that have a vector; report the others."""
         if reason := self._reason(task.examples[0]):
             report.not_run.append(f"{task.name}: {reason}")
@@ -159,7 +159,7 @@ class _Stored:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def labelled(self, task: Task, report: Report) -> tuple[Labelled | None, list[Example]]:
+    def labelled(self, task: Task, report: Scoreboard) -> tuple[Labelled | None, list[Example]]:
         """Return the examples of a task that have a vector; report the others."""
         folder = self._folder / task.name if (self._folder / task.name).is_dir() else self._folder
         found = vectors_of(folder, _no_model)
@@ -184,7 +184,7 @@ def _as_labelled(rows: list[Example], values: np.ndarray, weights: tuple[str, ..
     return Labelled([e.id for e in rows], values, [e.label for e in rows], weights, (), names)
 
 
-def run_floor(benchmark: Benchmark, *, cached: bool = True, **options: Any) -> Report:
+def run_floor(benchmark: Benchmark, *, cached: bool = True, **options: Any) -> Scoreboard:
     """Run a benchmark with the published architecture and random weights: what the inputs' form alone tells.
 
     The model has a symbolic and an audio tower; its weights are drawn with seed 0, so its vectors can be kept.

@@ -1,13 +1,13 @@
-"""What came of a classification benchmark, as text, JSON and rows of the documentation."""
+"""What came of a classification benchmark, as text and as rows of the documentation."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from clamp3.datasets.published import as_text, tables
+from clamp3.datasets.published import as_text
+from clamp3.datasets.report import Report
 from clamp3.errors import ConfigError
 from clamp3.jobs.atomic import write_text
 from clamp3.probe.report import SHOWN
@@ -25,42 +25,23 @@ class Score:
     config: dict[str, Any]
 
 
-@dataclass
-class Report:
-    """What came of a benchmark."""
+@dataclass(kw_only=True)
+class Scoreboard(Report):
+    """Scores of some models and protocols."""
 
-    benchmark: str
+    half: ClassVar[str] = "classification"
     scores: list[Score] = field(default_factory=list)
-    not_run: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    failures: list[tuple[str, str]] = field(default_factory=list)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the report for JSON, the published tables with it."""
-        return {**asdict(self), "published": [asdict(table) for table in tables("classification", self.benchmark)]}
-
-    def write(self, json_file: Path | None, page: Path | None) -> None:
-        """Write the report as JSON, and our rows into a page, where a path is given."""
-        if json_file is not None:
-            write_text(json_file, json.dumps(self.as_dict(), ensure_ascii=False, indent=1) + "\n")
-        if page is not None:
-            write_text(page, self.into_page(page.read_text(encoding="utf-8")))
-
-    def add(self, other: Report) -> None:
+    def add(self, other: Scoreboard) -> None:
         """Take over the scores of another model on the same tasks, and what went wrong with it."""
         self.scores += other.scores
         self.not_run += [reason for reason in other.not_run if reason not in self.not_run]
         self.failures += other.failures
 
-    def remarks(self) -> list[str]:
-        """Return what has to be said beside the scores."""
-        left_out = [f"left out: {name}: {reason}" for name, reason in dict.fromkeys(self.failures)]
-        return [*(f"note: {note}" for note in self.notes), *(f"not there: {part}" for part in self.not_run), *left_out]
-
     def as_text(self) -> str:
         """Return our rows below the published ones, table by table."""
         parts = []
-        for table in tables("classification", self.benchmark):
+        for table in self.published:
             for label, means, deviations in self._rows():
                 table = table.with_row(label, means)
                 if deviations:
@@ -80,6 +61,10 @@ class Report:
                 if n_seeds > 1:
                     deviations[key] = value["deviation"]
         return [(label, *row) for label, row in rows.items()]
+
+    def write_page(self, path: Path) -> None:
+        """Write our rows anew into the file of a page; see `into_page`."""
+        write_text(path, self.into_page(path.read_text(encoding="utf-8")))
 
     def into_page(self, page: str) -> str:
         """Return a page of the documentation with our rows written anew.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from clamp3.datasets.published import as_text, tables
+from clamp3.datasets.published import as_text
+from clamp3.datasets.report import Report
 from clamp3.datasets.retrieval import Benchmark, Side
 from clamp3.errors import DataError
 from clamp3.inputs import Source, modality_of
@@ -32,25 +33,18 @@ class Score:
     n_left_out: int
 
 
-@dataclass
-class Report:
-    """What came of a benchmark."""
+@dataclass(kw_only=True)
+class Scoreboard(Report):
+    """Scores of one model."""
 
-    benchmark: str
+    half: ClassVar[str] = "retrieval"
     model: str
     scores: list[Score] = field(default_factory=list)
-    not_run: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    failures: list[tuple[str, str]] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the report for JSON, the published tables with it."""
-        return {**asdict(self), "published": [asdict(table) for table in tables("retrieval", self.benchmark)]}
 
     def as_text(self) -> str:
         """Return our row below the published ones, table by table, and then all tasks in full."""
         ours = {(self.benchmark, score.task): score.metrics["mrr"] for score in self.scores}
-        parts = [as_text(table.with_row(f"{self.model}, here", ours)) for table in tables("retrieval", self.benchmark)]
+        parts = [as_text(table.with_row(f"{self.model}, here", ours)) for table in self.published]
         lines = [_line("this run", "queries", "refs", "MRR", "95 %", "Hit@1", "Hit@10", "chance")]
         for score in self.scores:
             m = score.metrics
@@ -66,7 +60,7 @@ def _line(name: str, *figures: str) -> str:
     return f"{name:26}" + "".join(map(str.rjust, figures, widths))
 
 
-def run_benchmark(benchmark: Benchmark, model: Clamp3, *, name: str, both: bool = False) -> Report:
+def run_benchmark(benchmark: Benchmark, model: Clamp3, *, name: str, both: bool = False) -> Scoreboard:
     """Encode the inputs of a benchmark and measure its tasks.
 
     Parameters
@@ -85,7 +79,9 @@ def run_benchmark(benchmark: Benchmark, model: Clamp3, *, name: str, both: bool 
     DataError
         If no task can be run with this model.
     """
-    report = Report(benchmark.dataset.name, name, [], list(benchmark.missing), list(benchmark.notes))
+    report = Scoreboard(
+        benchmark=benchmark.dataset.name, model=name, not_run=list(benchmark.missing), notes=list(benchmark.notes)
+    )
     tasks = []
     for task in benchmark.tasks:
         lacking = {modality_of(source.kind) for _, source in task.queries + task.references}

@@ -78,7 +78,7 @@ def clamp3_flags(work: Path, steps: int, *, from_m3: bool) -> list[str]:
     sizes = ["--width", "256", "--n_layers", "4", "--n_heads", "4"]
     start = ["--init", str(work / "m3/best.safetensors")] if from_m3 else sizes
     return [
-        *_pairs(work, "clamp3"), *start, "--max_patches", "128", "--text_from_scratch", "--hidden_size", "256",
+        *_alignment(work, "clamp3"), *start, "--max_patches", "128", "--text_from_scratch", "--hidden_size", "256",
         "--learning_rate", "6e-4", "--warmup_steps", "30", "--epochs", "20", "--max_steps", f"{steps}",
         "--mixed_precision", precision(), *_COMMON,
     ]  # fmt: skip
@@ -87,14 +87,14 @@ def clamp3_flags(work: Path, steps: int, *, from_m3: bool) -> list[str]:
 def restart_flags(work: Path, steps: int) -> list[str]:
     """Return the flags of more alignment: a warm restart of the schedule (arXiv 1608.03983)."""
     return [
-        *_pairs(work, "restart"), "--init", str(work / "clamp3/best.safetensors"), "--max_patches", "128",
+        *_alignment(work, "restart"), "--init", str(work / "clamp3/best.safetensors"), "--max_patches", "128",
         "--pack", str(work / "clamp3/pack"), "--hidden_size", "256", "--learning_rate", "4e-4", "--warmup_steps", "15",
         "--epochs", "20", "--max_steps", f"{steps}", "--mixed_precision", precision(), *_COMMON,
         "--seed", f"{SEED + 1}",
     ]  # fmt: skip
 
 
-def _pairs(work: Path, name: str) -> list[str]:
+def _alignment(work: Path, name: str) -> list[str]:
     """Return the flags all alignments have in common."""
     return [
         "--train_jsonl", str(work / "data/train.jsonl"), "--eval_jsonl", str(work / "data/valid.jsonl"),
@@ -106,7 +106,7 @@ def _pairs(work: Path, name: str) -> list[str]:
 def audio_flags(work: Path, steps: int) -> list[str]:
     """Return the flags of the stage that gives the model ears; text and scores stay as they are."""
     return [
-        *_pairs(work, "audio"), "--init", str(work / "restart/best.safetensors"), "--freeze_text",
+        *_alignment(work, "audio"), "--init", str(work / "restart/best.safetensors"), "--freeze_text",
         "--front_end", "mel", "--audio_width", "192", "--audio_layers", "2", "--audio_heads", "3",
         "--audio_feed_forward", "512", "--audio_channels", "192",
         "--learning_rate", "1e-3", "--warmup_steps", "30", "--epochs", "60", "--max_steps", f"{steps}",
@@ -117,7 +117,7 @@ def audio_flags(work: Path, steps: int) -> list[str]:
 def pair_flags(work: Path, steps: int) -> list[str]:
     """Return the flags of the last stage, which also compares scores with MIDI and with sound, all towers training."""
     return [
-        *_pairs(work, "pairs"), "--init", str(work / "audio/best.safetensors"), "--no-freeze_text",
+        *_alignment(work, "pairs"), "--init", str(work / "audio/best.safetensors"), "--no-freeze_text",
         "--pairs", "text-symbolic", "text-audio", "abc-mtf", "symbolic-audio", "--pack", str(work / "clamp3/pack"),
         "--hidden_size", "256", "--max_patches", "128", "--front_end", "mel",
         "--learning_rate", "4e-4", "--warmup_steps", "20", "--epochs", "20", "--max_steps", f"{steps}",

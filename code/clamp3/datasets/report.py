@@ -1,0 +1,57 @@
+"""What came of a published benchmark, whichever half it belongs to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from clamp3.datasets.published import Table, tables
+from clamp3.jobs.atomic import write_text
+
+
+@dataclass(kw_only=True)
+class Report:
+    """Scores of a benchmark, and what has to be said beside them.
+
+    Attributes
+    ----------
+    half : {"retrieval", "classification"}
+        Whose published tables stand beside the scores.
+    benchmark : str
+        Its name.
+    scores : list
+        A dataclass per task; the halves measure different things.
+    not_run : list of str
+        Tasks and parts that were left out, with the reason.
+    notes : list of str
+        What a reader of the scores must know.
+    failures : list of (str, str)
+        Inputs without a vector, and why.
+    """
+
+    half: ClassVar[str]
+    benchmark: str
+    scores: list[Any] = field(default_factory=list)
+    not_run: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def published(self) -> list[Table]:
+        """The published tables, with the columns of this benchmark."""
+        return tables(self.half, self.benchmark)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report for JSON, the published tables with it."""
+        return {**asdict(self), "published": [asdict(table) for table in self.published]}
+
+    def write(self, path: Path) -> None:
+        """Write the report as JSON."""
+        write_text(path, json.dumps(self.as_dict(), ensure_ascii=False, indent=1) + "\n")
+
+    def remarks(self) -> list[str]:
+        """Return what has to be said beside the scores."""
+        left_out = [f"left out: {name}: {reason}" for name, reason in dict.fromkeys(self.failures)]
+        return [*(f"note: {note}" for note in self.notes), *(f"not there: {part}" for part in self.not_run), *left_out]
