@@ -38,7 +38,7 @@ lint: .venv/dev  ## ruff and mypy, as CI runs them
 	$(BIN)/mypy
 
 bench: .venv/base  ## measure every stage against the released way; JSON under benchmarks/results
-	for script in convert_scores convert_midi extract search probe evaluation; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in convert_scores convert_midi extract audio search probe evaluation training_data training_speed; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 parity: .venv/base  ## compare with outputs of the released system: make parity GOLDEN=path/to/golden
 	$(BIN)/python benchmarks/parity.py --golden $(GOLDEN)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import codecs
+import io
+import json
 import logging
 import os
 import sys
@@ -57,6 +60,20 @@ def open_model(args: argparse.Namespace) -> Clamp3:
     return Clamp3.from_pretrained(args.model, text_model=args.text_model, dtype=args.dtype, cache=cache)
 
 
+def _print_anything() -> None:
+    """Write characters that the terminal's or pipe's encoding lacks as JSON escapes them, in place of a traceback."""
+
+    def escaped(error: UnicodeError) -> tuple[str, int]:
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+    codecs.register_error("clamp3", escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not what tests and notebooks put there
+            stream.reconfigure(errors="clamp3")
+
+
 def run(main: Callable[[], int]) -> int:
     """Call ``main`` and turn what a user can act on into one sentence on stderr and an exit code.
 
@@ -71,6 +88,7 @@ def run(main: Callable[[], int]) -> int:
         0 all done, 1 some inputs failed, 2 wrong usage or missing weights, 130 interrupted.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    _print_anything()
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     for chatty in ("httpx", "httpx2", "accelerate", "torch"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

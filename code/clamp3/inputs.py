@@ -392,4 +392,5 @@ def needs_process(data: bytes, kind: Kind) -> bool:
         return True
     if kind is not Kind.ABC:
         return False
-    return b"[V:" not in data[:65536]  # plain ABC goes through MusicXML; interleaved ABC is taken as it is
+    # Interleaved ABC is taken as it is, which is quick unless there is a lot of it.
+    return b"[V:" not in data[:65536] or len(data) > 1 << 20

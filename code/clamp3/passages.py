@@ -224,13 +224,19 @@ def divide(n_items: int, marks: Marks | None, plan: PassagePlan) -> list[Passage
 
 def _ranges(places: np.ndarray, end: float, window: float, hop: float) -> Iterator[tuple[int, int]]:
     """Yield (first, last) items of each window that holds any of their places."""
-    for number in range(max(1, math.ceil((end - window) / hop - 1e-9) + 1)):
+    number, n_windows = 0, max(1, math.ceil((end - window) / hop - 1e-9) + 1)
+    while number < n_windows:
         # A window that begins at a place holds it, whatever the rounding of the times; the last one holds the rest.
         first, last = np.searchsorted(places, (number * hop - 1e-6, number * hop + window - 1e-6))
         if number * hop + window >= end - 1e-6:
             last = len(places)
         if first < last:
             yield int(first), int(last)
+        elif first == len(places):
+            return
+        else:  # silence, however long: on to the window that the next place lies in
+            number = max(number, math.floor((places[first] - window) / hop) - 1)
+        number += 1
 
 
 def cut(values: np.ndarray, marks: Marks | None, passage: Passage) -> np.ndarray:

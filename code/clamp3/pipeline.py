@@ -42,6 +42,7 @@ _ROUND_BYTES = 64 << 20
 _STREAMED_BYTES = 1 << 20  # what the sequence of a recording takes, roughly
 # Fewer conversions than this are quicker here than in processes that have to start.
 _MIN_FOR_PROCESSES = 3
+_LARGE = 1 << 20  # a file of so many bytes is converted where a time limit can stop it
 # Vectors handed to the cache at once; what an interrupted job loses.
 _KEEP_EVERY = 32
 
@@ -300,7 +301,8 @@ def _convert(
     from clamp3.jobs.parallel import describe, process_map
 
     job = partial(convert, marked=marked)
-    if len(payloads) >= _MIN_FOR_PROCESSES:
+    large = any(isinstance(content, bytes) and len(content) > _LARGE for content, *_ in payloads)
+    if len(payloads) >= _MIN_FOR_PROCESSES or large:
         for outcome in process_map(job, payloads, n_workers=n_workers):
             yield outcome.index, outcome.value, outcome.error
         return

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,14 @@ def test_a_sentence_ranks_a_folder_of_any_mixture(ask, music, tiny_weights, caps
     expected = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
     got = next(hit["score"] for hit in hits if hit["name"] == "play.mtf")
     assert got == pytest.approx(expected, abs=1e-5)
+
+
+def test_titles_that_the_pipe_cannot_write_are_escaped(music, tiny_weights):
+    (music / "song.txt").write_text("春の歌 🎵", encoding="utf-8")
+    command = [sys.executable, ROOT / "retrieval/clamp3_search.py", "a song", music, "--model", tiny_weights, "--json"]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "cp1252"}, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "春の歌 🎵" in [hit.get("title") for hit in json.loads(done.stdout.decode("cp1252"))["results"]]
 
 
 def test_a_file_finds_itself_first(ask, music, capsys):

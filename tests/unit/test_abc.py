@@ -1,6 +1,7 @@
 """Interleaving, also of ABC as people write it, and the way back to MusicXML."""
 
 import itertools
+import time
 
 import pytest
 
@@ -95,6 +96,40 @@ def test_lengths_are_rewritten_for_eighths():
     kept = interleave("X:1\nL:1/4\nK:C\nC D | [L:1/8] C D |]\n")
     assert "[V:1]C D|\n" in kept.text
     assert "unit length changes" in kept.notes[0]
+
+
+def test_many_chord_symbols_take_no_longer_than_a_few():
+    chords = '"Am"A2B2 ' * 40
+    started = time.perf_counter()
+    made = interleave(f'X:1\nL:1/8\nM:4/4\nK:Am\n{chords}|"^50%"A8 % half|\n')
+    assert made.text.endswith(f'[V:1]{chords.strip()}|\n[V:1]"^50%"A8|\n')
+    assert not is_interleaved("[V:1]" + "A" * 500_000 + "|B")
+    assert time.perf_counter() - started < 5
+
+
+def test_text_around_a_tune_is_no_music():
+    tune = "X:1\nT:x\nM:6/8\nL:1/4\nK:G\nG2A B2c|d3 G3|\n"
+    plain = interleave(tune)
+    around = interleave(f"Transcribed by A. Beagle, Dec. 1997\n\n{tune}\nSource: a book| by Bade and Gage.\n")
+    assert around.text == plain.text
+    assert around.notes == ("text before the tune left out", "text after the tune left out: 1 lines", *plain.notes)
+    gap = interleave(tune.replace("|d3", "|\n\nd3"))  # against the standard, but music all the same
+    assert gap == plain
+
+
+def test_lengths_are_rewritten_in_the_shape_of_xml2abc_too():
+    made = interleave("X:1\nT:x\nL:1/16\nM:4/4\nK:G\nV:1 treble\nV:1\nG4A4 B4c4|d16|\n")
+    assert made.text == "L:1/8\nM:4/4\nK:G\nV:1 treble\n[V:1]G2A2 B2c2|\n[V:1]d8|\n"
+    assert made.notes == ("lengths rewritten from L:1/16 to L:1/8",)
+
+
+def test_rests_of_several_bars_keep_the_voices_together():
+    made = interleave('X:1\nM:4/4\nL:1/4\nK:C\nV:a\nC4|D4|E4|[M:3/4]F3|G3|\nV:b\nZ2|"Z9"e4|[M:3/4]X|g3|\n')
+    assert made.text.splitlines()[-5:] == [
+        "[V:1]C8|[V:2]z8|", "[V:1]D8|[V:2]z8|", '[V:1]E8|[V:2]"Z9"e8|', "[V:1][M:3/4]F6|[V:2][M:3/4]x6|",
+        "[V:1]G6|[V:2]g6|",
+    ]  # fmt: skip
+    assert made.notes == ("lengths rewritten from L:1/4 to L:1/8",)
 
 
 def test_voices_in_pieces_are_joined():

@@ -59,6 +59,7 @@ def test_an_archive_without_container_or_with_a_wrong_one_gives_its_score():
         (b"PK\x03\x04 and then nothing", "not a readable"),
         (archive([("readme.txt", b"hello")]), "holds no MusicXML"),
         (archive([("a.xml", SCORE * 50)])[:-60], "not a readable"),
+        (archive([("a.xml", SCORE)], compression=zipfile.ZIP_LZMA), "another way than MusicXML allows"),
     ],
 )
 def test_broken_archives(data, reason):

@@ -1,8 +1,12 @@
 """Kern and MEI become MusicXML through music21; what it cannot read has a reason."""
 
+import io
+import zipfile
+
 import pytest
 
 from clamp3.errors import FormatError
+from clamp3.formats import guards
 from clamp3.formats.musicxml import musicxml_to_abc
 from clamp3.formats.notation import score_to_musicxml
 
@@ -31,6 +35,29 @@ def test_kern_in_latin_1():
 
 def test_mei():
     assert " C4 D4 |" in abc(MEI, ".MEI")
+
+
+def capella(score, **how):
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", **how) as archive:
+        archive.writestr("score.xml", score)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("score", "reason"),
+    [
+        (b'<!DOCTYPE m [<!ENTITY a "b">]><score>&a;</score>', "entity"),
+        (b" " * 2000 + b"<score/>", "unpacks to more than the limit"),
+        (b"<score/>", "cannot convert this .capx|no notes"),
+    ],
+)
+def test_capella_archives_have_limits_too(score, reason, monkeypatch):
+    monkeypatch.setattr(guards, "MAX_XML_BYTES", 1000)
+    with pytest.raises(FormatError, match=reason):
+        score_to_musicxml(capella(score, compression=zipfile.ZIP_DEFLATED), suffix=".capx", name="piece")
+    with pytest.raises(FormatError, match=r"not a readable \.capx archive"):
+        score_to_musicxml(capella(score)[:-30], suffix=".capx", name="piece")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from clamp3.formats.mtf import midi_to_mtf
 from clamp3.inputs import symbolic_sequence
 from clamp3.jobs.cache import VectorCache
 from clamp3.passages import (
+    Marks,
     Passage,
     PassagePlan,
     cut,
@@ -75,6 +76,13 @@ def test_hops_that_are_no_multiple_of_a_vector_report_where_they_really_begin():
     found = divide(14, sound_marks(12, 5.0), PassagePlan(windows_sec=12, hop_sec=7))
     assert [(p.start, p.end) for p in found[:3]] == [(0, 10), (5, 20), (15, 25)]
     assert found[-1].end == 60
+
+
+def test_silence_of_any_length_costs_nothing():
+    """A stray delta time of years lies between two notes."""
+    starts = np.array([0.0, 1.0, 1e15, 1e15 + 40])
+    found = divide(6, Marks("seconds", 0, starts, 1e15 + 50), PassagePlan())
+    assert [(p.first, p.last) for p in found] == [(1, 3), (3, 4), (4, 5)]
 
 
 def test_bars_of_a_score():

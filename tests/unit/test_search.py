@@ -1,6 +1,7 @@
 """Ranking stored vectors: order, ties, shapes, and folders with files that do not belong."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -149,6 +150,18 @@ def test_results_as_lines_table_and_json():
 )
 def test_titles(kind, data, title):
     assert title_of(data.encode(), kind) == title
+
+
+@pytest.mark.parametrize("hostile", ["<credit>", "<work-title>", "<work-title><<<<", "<title>", "!!!OPR", "T:"])
+def test_hostile_heads_cost_no_time(hostile):
+    started = time.perf_counter()
+    for kind in (Kind.MUSICXML, Kind.SCORE, Kind.ABC):
+        title_of((hostile * (200_000 // len(hostile)) + "</work-title>").encode(), kind)
+    assert time.perf_counter() - started < 3
+
+
+def test_a_title_can_always_be_written():
+    assert title_of(b"track_name \\ud83c 0", Kind.MTF) == "?"
 
 
 def test_the_title_of_a_midi_file_is_its_first_track_name():

@@ -23,8 +23,8 @@ DROPPED_FIELDS = ("X:", "T:", "C:", "W:", "w:", "Z:", "%%MIDI")
 _FIELD = re.compile(r"[A-Za-z]:")
 _QUOTED = re.compile(r'"[^"]*"')
 _VOICE = re.compile(r"\[V:\s*(\d+)\s*\]")
-# Music, a bar line, and more music: two bars. What follows a bar line may be the number of an ending.
-_INNER_BARLINE = re.compile(r"[A-Ga-gxz][^|]*\|[^A-Za-z]*[A-Ga-gxz]")
+_LETTER = re.compile(r"[A-Za-z]")
+_NOTE = re.compile(r"[A-Ga-gxz]")
 LENGTH_TOLERANCE = 0.125  # a 64th note: xml2abc rounds odd tuplets to 64ths
 
 __all__ = ["abc_to_musicxml", "interleave", "is_interleaved"]
@@ -45,11 +45,23 @@ def is_interleaved(text: str) -> bool:
         numbers = [int(number) for number in pieces[::2]]
         if any(below >= above for below, above in itertools.pairwise(numbers)):
             return False
-        if any(_INNER_BARLINE.search(_QUOTED.sub("", bar)) for bar in pieces[1::2]):
+        if any(_is_several_bars(_QUOTED.sub("", bar)) for bar in pieces[1::2]):
             return False
         most = max(most, len(numbers))
     known = {number for line in lines for number in _VOICE.findall(line)}
     return most > 1 or len(known) == 1
+
+
+def _is_several_bars(text: str) -> bool:
+    """Tell whether there is music, a bar line, and more music; behind a bar line may stand the number of an ending."""
+    sounding = False
+    for piece in text.split("|"):
+        letter = _LETTER.search(piece)
+        if letter is not None:
+            if sounding and _NOTE.match(letter[0]):
+                return True
+            sounding = _NOTE.search(piece) is not None
+    return False
 
 
 def interleave(text: str) -> Converted:
@@ -93,6 +105,8 @@ def _in_standard_form(lines: list[str]) -> bool:
         return False
     body = next(index for index, line in enumerate(lines) if line.strip() == "V:1")
     # A title or part name may hold a line break; only music in front of V:1 tells of another shape.
+    if any(line.startswith("L:") and line.strip() not in ("L:1/8", "L: 1/8") for line in lines):
+        return False  # every unit the models learned is an eighth
     is_header = not any("|" in line and not _FIELD.match(line) and not line.startswith("%") for line in lines[:body])
     voices = [line for line in lines[body:] if line.startswith(("V:", "X:", "K:"))]
     return is_header and len(voices) == len(names)

@@ -16,13 +16,16 @@ from clamp3.formats.abc_bars import BAR_SIGN
 UNIT = Fraction(1, 8)  # what the models were trained with; patches leave the line "L:1/8" out
 _FIELD = re.compile(r"([A-Za-z]):")
 _START = re.compile(r"X:")
-_COMMENT = re.compile(r'^((?:[^%"\\]|\\.|"[^"]*"?)*)%.*$')
+_COMMENT = re.compile(r'^((?:[^%"\\]|\\.|"[^"]*(?:"|$))*)%.*$')  # one way to read each sign, or it takes for ever
 _SWITCH = re.compile(r"\[V:\s*([^\]\s]+)[^\]]*\]")
 # What is no note: quoted text, decorations, inline fields, grace notes; then notes and chords with their length.
 _LENGTHS = re.compile(
     r'"[^"]*"|![^!\n]*!|\+[a-z]+\+|\[[A-Za-z]:[^\]]*\]|\{[^}]*\}'
     r"|(?P<note>\[[^\]|:\d][^\]|]*\]|[_^=]*[A-Ga-gxz][,']*)(?P<n>\d*)(?P<slash>/*)(?P<d>\d*)"
 )
+_NOT_SOUNDED = re.compile(r'"[^"]*"|![^!]*!|\+[a-z]+\+|\[[A-Za-z]:[^\]]*\]')
+_PROSE = re.compile(r"[h-tw]")  # letters that no music holds
+_BAR_REST = re.compile(_NOT_SOUNDED.pattern + r"|(?P<rest>[ZX])(?P<n>\d{0,3})(?!\d)")
 _IN_BODY = "KLMQ"  # fields that change the music where they stand
 _WORDS = "ABDFGHNORSr"  # origin, book, notes …: words about the tune, which the models must not see
 _DIRECTIVES = ("%%score", "%%staves")
@@ -55,7 +58,8 @@ def standard_form(text: str) -> tuple[str, list[str]]:
     """Return the first tune of a text in the shape xml2abc writes, and notes on what was changed.
 
     Voices are numbered in order of appearance, their pieces joined; comments, words and lyrics are dropped,
-    note lengths are rewritten for ``L:1/8``.
+    note lengths are rewritten for ``L:1/8``, rests of several bars written out. Free text around the tune (ABC 2.1,
+    section 2.2) is left out.
 
     Raises
     ------
@@ -63,7 +67,7 @@ def standard_form(text: str) -> tuple[str, list[str]]:
         If no music follows the header.
     """
     notes: list[str] = []
-    tune = _read(_first_tune(text.split("\n"), notes))
+    tune = _read(_first_tune(text.split("\n"), notes), notes)
     if not any(line[:2] in ("K:", "M:", "L:") for line in tune.header) and "|" not in text:
         raise FormatError("this is no ABC: it has neither a K:, M: or L: field nor a bar line.")
     voices = [name for name in tune.order if BAR_SIGN.sub("", "".join(tune.music[name])).strip()]
@@ -71,30 +75,41 @@ def standard_form(text: str) -> tuple[str, list[str]]:
         raise FormatError("the ABC holds a header but no music.")
     numbers = {name: str(number) for number, name in enumerate(voices, start=1)}
     scale = _scale(tune, notes)
+    eighths = f"L:{UNIT}" in tune.header
+    metre = next((_metre(line[2:]) for line in tune.header if line.startswith("M:")), None)
     header = sorted((_renumbered(line, numbers) for line in tune.header), key=_place)
     header += [f"V:{numbers[name]} {tune.defined.get(name, 'treble')}" for name in voices]
     for name in voices:
         music = " ".join(tune.music[name])
-        header += [f"V:{numbers[name]}", _barred(_rescaled(music, scale) if scale != 1 else music)]
+        music = _barred(_rescaled(music, scale) if scale != 1 else music)
+        header += [f"V:{numbers[name]}", _written_out(music, metre) if eighths else music]
     return "\n".join(header) + "\n", notes
 
 
 def _first_tune(lines: list[str], notes: list[str]) -> list[str]:
     starts = [index for index, line in enumerate(lines) if _START.match(line)]
-    if len(starts) < 2:
-        return lines
-    notes.append(f"first of {len(starts)} tunes taken")
-    # Fields before the first tune hold for all of them.
-    return lines[: starts[1]]
+    if len(starts) > 1:
+        notes.append(f"first of {len(starts)} tunes taken")
+        lines = lines[: starts[1]]
+    before = lines[: starts[0]] if starts else []
+    fields = [line for line in before if _FIELD.match(line) or line.startswith("%")]  # they hold for all tunes
+    if any(line.strip() for line in before if line not in fields):
+        notes.append("text before the tune left out")
+    return fields + lines[len(before) :]
 
 
-def _read(lines: list[str]) -> _Tune:
-    tune, in_header = _Tune(), True
+def _read(lines: list[str], notes: list[str]) -> _Tune:
+    tune, in_header, ended, n_words = _Tune(), True, False, 0
     for raw in lines:
         line = raw if raw.startswith("%%") else _COMMENT.sub(r"\1", raw)
         line = line.rstrip()
         if not line.strip():
+            ended = ended or (not raw.strip() and any(tune.music.values()))
             continue
+        if ended and _is_prose(line):
+            n_words += 1
+            continue
+        ended = False
         found = _FIELD.match(line)
         if found and not re.match(r"[A-Ga-gxz]:[|:]", line):
             in_header = _field(tune, found[1], line, in_header)
@@ -104,7 +119,14 @@ def _read(lines: list[str]) -> _Tune:
         else:
             in_header = False
             _music(tune, line)
+    if n_words:
+        notes.append(f"text after the tune left out: {n_words} lines")
     return tune
+
+
+def _is_prose(line: str) -> bool:
+    """Tell whether a line after a blank one, which ends a tune, is neither a field nor music that goes on."""
+    return not _FIELD.match(line) and _PROSE.search(_NOT_SOUNDED.sub("", line)) is not None
 
 
 def _field(tune: _Tune, key: str, line: str, in_header: bool) -> bool:
@@ -185,13 +207,35 @@ def _rescaled(music: str, scale: Fraction) -> str:
     def longer(found: re.Match[str]) -> str:
         if found["note"] is None:
             return found[0]
-        length = note_length(found["n"], found["slash"], found["d"]) * scale
-        below = "" if length.denominator == 1 else "/" if length.denominator == 2 else f"/{length.denominator}"
-        if length.numerator != 1 and below == "/":
-            below = "/2"
-        return found["note"] + ("" if length.numerator == 1 else str(length.numerator)) + below
+        return found["note"] + _length_text(note_length(found["n"], found["slash"], found["d"]) * scale)
 
     return _LENGTHS.sub(longer, music)
+
+
+def _length_text(length: Fraction) -> str:
+    below = "" if length.denominator == 1 else "/" if length.denominator == 2 else f"/{length.denominator}"
+    if length.numerator != 1 and below == "/":
+        below = "/2"
+    return ("" if length.numerator == 1 else str(length.numerator)) + below
+
+
+def _written_out(music: str, metre: Fraction | None) -> str:
+    """Write rests of whole bars as xml2abc does, bar by bar, else voices stand beside each other's wrong bars."""
+
+    def rests(found: re.Match[str]) -> str:
+        nonlocal metre
+        if found["rest"] is None:
+            metre = _metre(found[0][3:-1]) if found[0].startswith("[M:") else metre
+            return found[0]
+        length = _length_text(metre / UNIT) if metre is not None else ""
+        sign = found["rest"].lower() if length else found["rest"]
+        return "|".join([sign + length] * max(1, int(found["n"] or 1)))
+
+    return _BAR_REST.sub(rests, music)
+
+
+def _metre(text: str) -> Fraction | None:
+    return Fraction(1) if text.strip() in ("C", "C|") else _fraction(text)
 
 
 def _barred(music: str) -> str:

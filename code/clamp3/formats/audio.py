@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, Union
@@ -29,6 +30,7 @@ MAX_CHANNELS = 64
 _BLOCK_FRAMES = 1 << 18  # 6 s at 44.1 kHz
 # Nothing that could point to other files or addresses (playlists, concatenations, image sequences).
 _CONTAINERS = "mov,matroska,webm,asf,aac,mp3,ogg,wav,w64,flac,aiff,au,caf,ac3,eac3,avi,mpegts,mpeg,flv,amr,ape,wv,tta"
+_SIZES = re.compile(r"(\d+) \(should be (\d+)\)")
 _MAX_DAMAGED = 1000  # packets that are left out before a file is given up
 
 Recording = Union[bytes, "os.PathLike[str]"]
@@ -118,6 +120,9 @@ class Sound:
                     for mono in self._by_soundfile(sound):
                         yield mono, sound.samplerate
                         done += len(mono)
+                    rate, promised = sound.samplerate, sound.extra_info
+                if not self.notes and (_is_shorter(promised) or _is_unfinished_ogg(file)):
+                    self.notes.append(_cut_off(done / rate))
                 return
             except soundfile.LibsndfileError:
                 file.seek(0)  # FFmpeg's decoders know other types, and find their way after damage
@@ -147,7 +152,7 @@ class Sound:
             yield _mono(block.T)
         # Lengths of compressed streams may be estimates, and unknown ones are stated as huge numbers.
         if done + sound.samplerate // 10 < sound.frames < 1 << 60:
-            self.notes.append(f"cut off after {done / sound.samplerate:.1f} s")
+            self.notes.append(_cut_off(done / sound.samplerate))
 
     def _by_av(self, file: IO[bytes]) -> Iterator[tuple[np.ndarray, int]]:
         import av
@@ -169,7 +174,7 @@ class Sound:
         """Yield what the packets of one stream decode to; damaged ones are left out."""
         import av
 
-        rate, waiting, damaged = 0, 0, 0
+        rate, waiting, damaged, done = 0, 0, 0, 0
         pieces: list[np.ndarray] = []  # frames are a few hundredths of a second: too short to filter one by one
         packets = container.demux(stream)
         while True:
@@ -178,13 +183,13 @@ class Sound:
                 if packet is None:
                     break
                 frames = packet.decode()
-            except av.InvalidDataError:
+            except av.EOFError:
+                break
+            except av.FFmpegError:
                 damaged += 1
                 if damaged > _MAX_DAMAGED:
                     raise
                 continue
-            except av.EOFError:
-                break
             for frame in frames:
                 rate = rate or frame.sample_rate
                 if frame.sample_rate != rate:
@@ -196,16 +201,49 @@ class Sound:
                     pieces, waiting = [], 0
                 pieces.append(values)
                 waiting += values.shape[1]
+                done += values.shape[1]
         if pieces:
             yield _mono(np.concatenate(pieces, axis=1)), rate
         elif damaged:
             raise FormatError(f"{self.name} is damaged: none of its packets can be decoded.")
         if damaged:
             self.notes.append(f"{damaged} damaged packets were left out")
+        elif done / rate + 1 < _stated_sec(container, stream):
+            self.notes.append(_cut_off(done / rate))
 
     def _check_channels(self, n_channels: int) -> None:
         if n_channels > MAX_CHANNELS:
             raise FormatError(f"{self.name} has {n_channels} channels; {MAX_CHANNELS} are the limit.")
+
+
+def _cut_off(seconds: float) -> str:
+    return f"cut off after {seconds:.1f} s"
+
+
+def _is_shorter(promised: str) -> bool:
+    """Tell whether libsndfile's log of a header states more bytes than there are; streams state the largest number."""
+    stated = [(int(size), int(found)) for size, found in _SIZES.findall(promised)]
+    return any(found < 0.99 * size and size < 0x7FFFF000 for size, found in stated)
+
+
+def _is_unfinished_ogg(file: IO[bytes]) -> bool:
+    """Tell whether the last page of an Ogg stream is not marked as its last (RFC 3533, section 6)."""
+    file.seek(0)
+    if file.read(4) != b"OggS":
+        return False
+    file.seek(max(0, file.seek(0, os.SEEK_END) - (1 << 16)))  # a page has at most 65,307 bytes
+    tail = file.read()
+    flags = tail[tail.rfind(b"OggS") + 5 :][:1]
+    return not flags or not flags[0] & 4
+
+
+def _stated_sec(container: Any, stream: Any) -> float:
+    """Return the duration a container states; 0 where it is none or only guessed from the bit rate."""
+    if not any(name in container.format.name for name in ("mov", "matroska", "asf")):
+        return 0.0
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    return 0.0 if container.streams.video else (container.duration or 0) / 1e6
 
 
 def _channels(frame: Any) -> np.ndarray:

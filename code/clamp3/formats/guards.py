@@ -10,6 +10,8 @@ import io
 import posixpath
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.parsers import expat
@@ -80,15 +82,35 @@ def unpack_mxl(data: bytes) -> bytes:
     ----------
     MusicXML 4.0, "Compressed MXL files".
     """
+    with _archive(data, ".mxl") as archive:
+        names = [info.filename for info in archive.infolist() if not info.is_dir()]
+        if len(names) > MAX_ZIP_ENTRIES:
+            raise FormatError(f"the archive has {len(names)} members, more than {MAX_ZIP_ENTRIES}.")
+        return _member(archive, _rootfile(archive, names), MAX_XML_BYTES)
+
+
+def unpack_member(data: bytes, name: str, kind: str) -> bytes:
+    """Return one member, at most `MAX_XML_BYTES`, of a zip archive that messages call ``kind``.
+
+    Raises
+    ------
+    FormatError
+        If the archive is damaged or encrypted, has no such member, or it unpacks to more than the limit.
+    """
+    with _archive(data, kind) as archive:
+        return _member(archive, name, MAX_XML_BYTES)
+
+
+@contextmanager
+def _archive(data: bytes, kind: str) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            names = [info.filename for info in archive.infolist() if not info.is_dir()]
-            if len(names) > MAX_ZIP_ENTRIES:
-                raise FormatError(f"the archive has {len(names)} members, more than {MAX_ZIP_ENTRIES}.")
-            return _member(archive, _rootfile(archive, names), MAX_XML_BYTES)
+            yield archive
     # zipfile raises NotImplementedError for unknown compression and RuntimeError for encrypted members.
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
-        raise FormatError(f"not a readable .mxl archive: {error}.") from error
+    except (
+        zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError, KeyError
+    ) as error:  # fmt: skip
+        raise FormatError(f"not a readable {kind} archive: {str(error).rstrip('.')}.") from error
 
 
 def _rootfile(archive: zipfile.ZipFile, names: list[str]) -> str:
@@ -110,6 +132,8 @@ def _rootfile(archive: zipfile.ZipFile, names: list[str]) -> str:
 
 
 def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise FormatError(f"{name} is packed in another way than MusicXML allows (DEFLATE).")
     with archive.open(name) as member:
         content = member.read(limit + 1)  # what the directory says of its size may be a lie
     if len(content) > limit:

@@ -6,16 +6,29 @@ its direct conversion fails.
 
 from __future__ import annotations
 
+import io
 import tempfile
 import warnings
+import zipfile
 from pathlib import Path
 
 from clamp3.errors import FormatError
-from clamp3.formats.guards import check_xml, decode_lenient, decode_text
+from clamp3.formats.guards import check_xml, decode_lenient, decode_text, unpack_member
 
 _FORMATS = {".krn": "humdrum", ".mei": "mei", ".rntxt": "romanText", ".capx": "capella"}
+_CAPELLA_MEMBER = "score.xml"
 _XML_FORMATS = (".mei", ".xml", ".musicxml")
 _TEXT_FORMATS = (".krn", ".rntxt")
+
+
+def _checked_capella(data: bytes) -> bytes:
+    """Return an archive of nothing but the checked score that music21 unpacks, whose reader has no limits."""
+    score = unpack_member(data, _CAPELLA_MEMBER, ".capx")
+    check_xml(score)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(_CAPELLA_MEMBER, score)
+    return out.getvalue()
 
 
 def score_to_musicxml(data: bytes, *, suffix: str, name: str = "score") -> bytes:
@@ -41,7 +54,9 @@ def score_to_musicxml(data: bytes, *, suffix: str, name: str = "score") -> bytes
         If music21 has no reader for the suffix, cannot read the content, or finds no note in it.
     """
     suffix = suffix.lower()
-    if suffix in _XML_FORMATS:
+    if suffix == ".capx":
+        data = _checked_capella(data)
+    elif suffix in _XML_FORMATS:
         check_xml(data)
     elif suffix in _TEXT_FORMATS:
         # Old kern files name composers in Latin-1.

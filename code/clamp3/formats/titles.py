@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from clamp3.errors import FormatError
 from clamp3.formats import Kind, kind_of
@@ -55,7 +55,7 @@ def title_of(data: bytes, kind: Kind) -> str:
     if reader is None:
         return ""
     try:
-        candidates = list(reader(data))
+        candidates = [text.encode("utf-8", "replace").decode("utf-8") for text in reader(data)]  # no lone surrogates
     except (FormatError, ValueError, LookupError):
         return ""
     # A file's own name is the title of last resort.
@@ -87,30 +87,27 @@ def _musicxml(data: bytes) -> Iterable[str]:
 
     text = _head(unpack_mxl(data) if data[:2] == b"PK" else data)
     text = re.split(r"<part[ >]|<measure[ >]", text, maxsplit=1)[0]
-    work, movement = (
-        next((_plain(found) for found in re.findall(rf"<{tag}[^>]*>(.*?)</{tag}>", text, re.DOTALL)), "")
-        for tag in ("work-title", "movement-title")
-    )
+    work, movement = (next(map(_plain, _elements(text, tag)), "") for tag in ("work-title", "movement-title"))
     if work and movement and work != movement and not _NO_TITLE.fullmatch(movement):
         yield movement if work in movement else f"{work}: {movement}"
     yield work
     yield movement
-    for credit in re.findall(r"<credit[ >].*?</credit>", text, re.DOTALL):
-        kinds = re.findall(r"<credit-type>(.*?)</credit-type>", credit)
-        if not kinds or kinds[0].strip() == "title":
-            words = " ".join(_plain(part) for part in re.findall(r"<credit-words[^>]*>(.*?)</credit-words>", credit))
+    for credit in _elements(text, "credit"):
+        kind = next(_elements(credit, "credit-type"), "title")
+        if kind.strip() == "title":
+            words = " ".join(map(_plain, _elements(credit, "credit-words")))
             if not _NOT_A_TITLE.search(words):
                 yield words
 
 
 def _notation(data: bytes) -> Iterable[str]:
     text = _head(data)
-    works, pieces = (re.findall(rf"^!!!{key}[^:]*:(.*)$", text, re.MULTILINE) for key in ("OPR", "OTL"))  # humdrum
+    works, pieces = (re.findall(rf"^!!!{key}[^:\n]*:(.*)$", text, re.MULTILINE) for key in ("OPR", "OTL"))  # humdrum
     if works and pieces:
         yield f"{works[0].strip()}: {pieces[0].strip()}"
     yield from pieces
     yield from re.findall(r"^(?:Title|Piece):(.*)$", text, re.MULTILINE)  # RomanText
-    yield from (_plain(found) for found in re.findall(r"<title[^>]*>(.*?)</title>", text, re.DOTALL))  # MEI
+    yield from map(_plain, _elements(text, "title"))  # MEI
 
 
 def _midi(data: bytes) -> Iterable[str]:
@@ -148,5 +145,14 @@ def _first_line(data: bytes) -> Iterable[str]:
             return
 
 
+def _elements(text: str, tag: str) -> Iterator[str]:
+    """Yield what stands in the elements of a name; a text of unclosed ones costs no more than any other."""
+    end = 0
+    while (start := text.find(f"<{tag}", end)) >= 0 and (end := text.find(f"</{tag}>", start)) >= 0:
+        opening, _, content = text[start + 1 + len(tag) : end].partition(">")
+        if not opening or opening[0].isspace():
+            yield content
+
+
 def _plain(markup: str) -> str:
-    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", markup)).split())
+    return " ".join(html.unescape(re.sub(r"<[^<>]*>", " ", markup)).split())
