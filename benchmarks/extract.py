@@ -5,7 +5,7 @@
 
 Everything is measured in one run on one machine. Music and texts come from music21's corpus. Weights (1.8 GB, with
 the names and shapes of the published file) and a tokenizer of XLM-R's size are made once in runs/bench. Writes
-benchmarks/results/extract.json.
+benchmarks/results/extract.json, or extract_<dtype>.json where one arithmetic is measured.
 """
 
 from __future__ import annotations
@@ -270,7 +270,9 @@ def main(argv: list[str] | None = None) -> int:
     result["inputs"] = inputs_of(work)
     for name, value in result.items():
         print(f"{name:60} {value}")
-    print(f"written to {write_result('extract_quick' if args.quick else 'extract', result)}")
+    one_dtype = args.dtypes[0] if len(args.dtypes) == 1 else None
+    name = "_".join(part for part in ("extract", one_dtype, "quick" if args.quick else None) if part)
+    print(f"written to {write_result(name, result)}")
     return EXIT_OK
 
 
