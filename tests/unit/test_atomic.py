@@ -100,9 +100,23 @@ def test_kill_in_the_middle_leaves_only_a_part_that_sweep_removes(tmp_path):
 
 
 def test_sweep_spares_the_living_other_machines_and_strangers(tmp_path):
-    mine = f".clamp3-{atomic._host()}-{os.getpid()}-0.part"
+    mine = f".clamp3-{atomic._host()}-{os.getpid()}-{atomic._STARTED}.part"
     keep = [mine, ".clamp3-ffffffff-1-0.part", ".clamp3-odd.part", "a.abc"]
     for name in keep:
         (tmp_path / name).write_bytes(b"x")
     assert sweep([tmp_path]) == 0
     assert listing(tmp_path) == sorted(keep)
+
+
+def test_a_killed_process_with_our_host_and_pid_is_no_obstacle_and_is_swept(tmp_path):
+    """As in a container that is started again."""
+    code = (
+        "import os, sys; from pathlib import Path; from clamp3.jobs import atomic\n"
+        "folder = Path(sys.argv[1])\n"
+        "for n in range(3): (folder / f'.clamp3-{atomic._host()}-{os.getpid()}-{n}.part').write_bytes(b'half')\n"
+        "atomic.write_bytes(folder / 'out', b'x')\n"
+        "with atomic.replacing(folder / 'two') as part: print(atomic.sweep([folder]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "3"
+    assert listing(tmp_path) == ["out", "two"]

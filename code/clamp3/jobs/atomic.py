@@ -1,7 +1,7 @@
 """Files appear whole or not at all: written under a hidden name in the same folder, then renamed.
 
-An unfinished file is called ``.clamp3-<host>-<pid>-<n>.part``: no reader takes it for an output, and `sweep`
-removes those whose writer is gone.
+An unfinished file is called ``.clamp3-<host>-<pid>-<n>.part``, where n counts from the time at which its writer
+started: no reader takes it for an output, and `sweep` removes those whose writer is gone.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import itertools
 import os
 import platform
 import re
+import time
 import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-_PART = re.compile(r"\.clamp3-([0-9a-f]{8})-(\d+)-\d+\.part")
-_NUMBERS = itertools.count()
+_PART = re.compile(r"\.clamp3-([0-9a-f]{8})-(\d+)-(\d+)\.part")
+_STARTED = time.time_ns()  # in containers host and pid come again; a forked child's files are younger too
+_NUMBERS = itertools.count(_STARTED)
 
 
 @contextlib.contextmanager
@@ -68,7 +70,7 @@ def sweep(folders: Collection[Path]) -> int:
             continue
         for name in names:
             match = _PART.fullmatch(name)
-            if match and match[1] == _host() and not _alive(int(match[2])):
+            if match and match[1] == _host() and not _alive(int(match[2]), int(match[3])):
                 with contextlib.suppress(OSError):
                     os.unlink(os.path.join(folder, name))
                     removed += 1
@@ -109,9 +111,11 @@ def _host() -> str:
     return f"{zlib.crc32(platform.node().encode()):08x}"
 
 
-def _alive(pid: int) -> bool:
+def _alive(pid: int, number: int) -> bool:
+    if pid == os.getpid():
+        return number >= _STARTED
     if os.name != "posix":
-        return pid == os.getpid()  # there os.kill(pid, 0) would end the process; an open file cannot be unlinked anyway
+        return False  # there os.kill(pid, 0) would end the process; an open file cannot be unlinked anyway
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
