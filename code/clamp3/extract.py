@@ -143,7 +143,8 @@ def extract_folder(
         raise ConfigError("the input folder cannot be the output folder too.")
     summary = Summary(ledger=str(output_dir / LEDGER_NAME))
     mode = arrays or ("temporal" if temporal else "global")
-    root = str(input_dir.resolve())
+    base = input_dir if input_dir.is_dir() else input_dir.parent
+    root = str(base.resolve())
     task = f"extract {mode} {encoder.identity} {preprocessing()}"
     with Ledger(output_dir / LEDGER_NAME) as ledger:
         listed = None
@@ -151,7 +152,6 @@ def extract_folder(
             listed = _list_work(input_dir, output_dir, summary, ledger, kinds=kinds, task=task, root=root)
             claim_folder(output_dir, encoder, mode, hears=any(row[2] == Kind.AUDIO for row in listed))
         listed = crew.agree(listed)
-        base = input_dir if input_dir.is_dir() else input_dir.parent
         tasks = [Task(row[0], row[1], Kind(row[2])) for row in listed]
         with progress(len(tasks), "encoding", shown=crew.rank == 0) as advance:
             passed = 0

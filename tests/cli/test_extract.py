@@ -141,6 +141,15 @@ def test_an_output_of_content_that_is_gone_goes_too(extract, music, tmp_path):
     assert "play.npy" not in arrays(out) and len(arrays(out)) == 4
 
 
+def test_a_single_file_and_its_folder_are_one_input(extract, tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for words in ("slow song", "fast jig"):
+        (source / "a.txt").write_text(words)
+        assert extract(source / "a.txt" if words == "slow song" else source, out, "--get_global") == 0
+    assert {row["root"] for row in read_ledger(out)} == {str(source.resolve())}
+
+
 def test_one_stem_twice_keeps_both(extract, tmp_path, capsys):
     source = tmp_path / "in"
     source.mkdir()

@@ -257,6 +257,9 @@ def test_a_single_file_is_an_input(dirs):
     make(dirs[0], a_xml="one", b_xml="two")
     assert go(dirs[0] / "a.xml", dirs[1]).ok == 1
     assert tree(dirs[1]) == {"a.abc": "ONE"}
+    write(dirs[0] / "a.xml", "edited")
+    assert go(*dirs).ok == 2
+    assert tree(dirs[1]) == {"a.abc": "EDITED", "b.abc": "TWO"}
 
 
 def test_unusable_folders(dirs):

@@ -117,7 +117,7 @@ def convert_folder(
     outputs = output_names((file.relative for file in found.files), suffix)
     if kind_of(f"x{suffix}") in kinds:
         _refuse_overlap(input_dir, outputs, output_dir)
-    root = str(input_dir.resolve())
+    root = str((input_dir if input_dir.is_dir() else input_dir.parent).resolve())
     summary = Summary(ledger=str(output_dir / LEDGER_NAME), ignored=found.ignored, renamed=shared_stems(outputs))
     with Ledger(output_dir / LEDGER_NAME) as ledger:
         for problem in found.problems:
