@@ -24,7 +24,7 @@ from clamp3.errors import ConfigError, DataError, FormatError
 from clamp3.formats import Kind
 from clamp3.inputs import Source, digest, modality_of, preprocessing
 from clamp3.jobs.atomic import sweep, write_bytes, write_text
-from clamp3.jobs.batch import LEDGER_NAME, Summary, report
+from clamp3.jobs.batch import LEDGER_NAME, Summary, is_new, report
 from clamp3.jobs.crew import Alone, Crew, crew_from_environment
 from clamp3.jobs.ledger import Ledger, Row
 from clamp3.jobs.naming import output_names, shared_stems
@@ -304,8 +304,6 @@ class _Piece:
                 made = self._write(item, result.value)
             except (OSError, DataError) as trouble:
                 error = (trouble.strerror or str(trouble)) if isinstance(trouble, OSError) else str(trouble)
-        if error is not None:
-            self._remove_stale(item)
         row = Row(
             input=item.input,
             status="ok" if error is None else "failed",
@@ -318,6 +316,8 @@ class _Piece:
             root=self.root,
             notes=result.notes,
         )
+        if error is not None:
+            self._remove_stale(item, row)
         self.ledger.append(row)
         if error is None:
             summary.ok += 1
@@ -353,10 +353,12 @@ class _Piece:
         write_bytes(self.output_dir / item.output, content, durable=False)
         return hashlib.sha256(content).hexdigest()
 
-    def _remove_stale(self, item: Task) -> None:
+    def _remove_stale(self, item: Task, row: Row) -> None:
         """Remove what an earlier run made of content that this input no longer has, unless someone changed it."""
         made = self.ledger.maker(item.output)
         if made is None or (made.input, made.root) != (item.input, self.root):
+            return
+        if not is_new(row, self.input_dir / item.input, made):
             return
         if made.output_sha256 == self._present(item):
             (self.output_dir / PurePosixPath(item.output)).unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """The extraction scripts from outside: outputs, resume, refusals, several processes, death in the middle."""
 
+import builtins
 import errno
 import json
 import os
@@ -139,6 +140,25 @@ def test_an_output_of_content_that_is_gone_goes_too(extract, music, tmp_path):
     (music / "play.mtf").write_text("not MTF any more")
     assert extract(music, out, "--get_global") == 1
     assert "play.npy" not in arrays(out) and len(arrays(out)) == 4
+
+
+def test_an_input_that_cannot_be_read_keeps_its_output(extract, music, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    extract(music, out, "--get_global")
+    opened = builtins.open
+
+    def refuse(path, *rest, **options):
+        if str(path).endswith("play.mtf"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return opened(path, *rest, **options)
+
+    monkeypatch.setattr(builtins, "open", refuse)
+    assert extract(music, out, "--get_global") == 1
+    monkeypatch.undo()
+    assert len(arrays(out)) == 5
+    (music / "play.mtf").write_bytes(b"")
+    assert extract(music, out, "--get_global") == 1
+    assert "play.npy" not in arrays(out)
 
 
 def test_a_single_file_and_its_folder_are_one_input(extract, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import builtins
 import errno
 import json
 import os
@@ -129,6 +130,39 @@ def test_a_failure_is_not_final_and_takes_the_old_output_with_it(dirs):
     write(dirs[0] / "a.xml", "better")
     assert go(*dirs).ok == 1
     assert tree(dirs[1]) == {"a.abc": "BETTER"}
+
+
+@pytest.mark.parametrize("content", ["", "die"])
+def test_new_content_without_a_hash_takes_the_old_output_with_it(dirs, content):
+    make(dirs[0], a_xml="one")
+    go(*dirs)
+    write(dirs[0] / "a.xml", content)
+    assert len(go(*dirs).failed) == 1
+    assert tree(dirs[1]) == {}
+
+
+def broken(data: bytes, name: str) -> bytes:
+    raise FormatError("not with these options")
+
+
+def test_a_failure_of_the_same_content_or_of_reading_keeps_the_output(dirs, monkeypatch):
+    make(dirs[0], a_xml="one")
+    go(*dirs)
+    assert len(go(*dirs, broken, task="t2").failed) == 1
+    assert tree(dirs[1]) == {"a.abc": "ONE"}
+    write(dirs[0] / "a.xml", "two")
+    opened = builtins.open
+
+    def refuse(path, *rest, **options):
+        if str(path).endswith("a.xml"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return opened(path, *rest, **options)
+
+    monkeypatch.setattr(builtins, "open", refuse)  # before the workers are forked
+    assert "Input/output error" in go(*dirs).failed[0][1]
+    monkeypatch.undo()
+    assert tree(dirs[1]) == {"a.abc": "ONE"}
+    assert go(*dirs).ok == 1
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ What holds whatever happens, ``kill -9`` included:
 - an output is trusted by a re-run only if the ledger knows its SHA-256 and that of its input. Outputs are therefore
   renamed into place without waiting for the disk: a file torn by a power cut is found by its hash and made again;
 - a file that the ledger does not know is never overwritten with other content, nor is an input;
-- an output made from content that an input no longer has goes when the new content fails.
+- an output made from content that an input no longer has goes when the new content fails; no other failure takes it.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def convert_folder(
                 if row.status == "skipped":
                     summary.skipped += 1
                     continue
-                _drop_stale(row, ledger, output_dir, outputs[file.relative], current)
+                _drop_stale(row, file, ledger, output_dir, outputs[file.relative], current)
                 ledger.append(row)
                 if row.status == "failed":
                     summary.failed.append((row.input, row.reason))
@@ -314,11 +314,23 @@ def _size(file: Found) -> int:
 
 def _sha256_of(path: Path) -> str:
     """Return the hash of a file's content, or an empty string if there is none."""
+    content = hashlib.sha256()
     try:
         with open(path, "rb") as stream:
-            return hashlib.sha256(stream.read()).hexdigest()
+            while block := stream.read(1 << 20):
+                content.update(block)
     except FileNotFoundError:
         return ""
+    return content.hexdigest()
+
+
+def is_new(row: Row, path: Path, made: Row) -> bool:
+    """Whether the input at ``path``, which failed with ``row``, can be read and is not what ``made`` was made from."""
+    sha256 = row.sha256
+    if not sha256:  # it ended its worker, is empty, or cannot be read
+        with suppress(OSError):
+            sha256 = _sha256_of(path)
+    return sha256 not in ("", made.sha256)
 
 
 def _row(file: Found, output: PurePosixPath, outcome: Outcome[_Result], task: str, root: str) -> Row:
@@ -337,7 +349,9 @@ def _row(file: Found, output: PurePosixPath, outcome: Outcome[_Result], task: st
     )
 
 
-def _drop_stale(row: Row, ledger: Ledger, output_dir: Path, output: PurePosixPath, current: set[PurePosixPath]) -> None:
+def _drop_stale(
+    row: Row, file: Found, ledger: Ledger, output_dir: Path, output: PurePosixPath, current: set[PurePosixPath]
+) -> None:
     """Remove what an earlier run made of this input, if it no longer stands for it and nobody changed it."""
     candidates = {output} if row.status == "failed" else set()
     last = ledger.last(row.input)
@@ -346,6 +360,8 @@ def _drop_stale(row: Row, ledger: Ledger, output_dir: Path, output: PurePosixPat
     for candidate in candidates:
         made = ledger.maker(candidate.as_posix())
         if made is None or made.input != row.input or made.root != row.root:
+            continue
+        if row.status == "failed" and not is_new(row, file.path, made):
             continue
         with suppress(OSError):
             if _sha256_of(output_dir / candidate) == made.output_sha256:
