@@ -1,7 +1,9 @@
 """Encode a folder into a folder of ``.npy`` files: shared by processes, resumable, one vector or one reason per input.
 
 The output folder says in ``features.json`` which weights, arithmetic and conversions its arrays come from, and takes
-no others; ``ledger.jsonl`` has a row per input. Outputs are whole or absent, whatever ends the run.
+no others; ``ledger.jsonl`` has a row per input, and before it one that says ``begun`` and what is about to be written:
+a run killed between output and row leaves no output of unknown origin. Outputs are whole or absent, whatever ends the
+run.
 """
 
 from __future__ import annotations
@@ -297,26 +299,18 @@ class _Piece:
 
     def finish(self, result: Result, seconds: float, summary: Summary) -> None:
         """Write an array and its row."""
-        item = self.sent[result.index]
-        error, made = result.error, ""
+        item, error = self.sent[result.index], result.error
+        row = Row(item.input, "begun", sha256=result.sha256 or "", task=self.task, root=self.root)
         if result.value is not None:
             try:
-                made = self._write(item, result.value)
+                row = self._write(item, result.value, row)
             except (OSError, DataError) as trouble:
                 error = (trouble.strerror or str(trouble)) if isinstance(trouble, OSError) else str(trouble)
-        row = Row(
-            input=item.input,
-            status="ok" if error is None else "failed",
-            reason=error or "",
-            output=item.output if error is None else "",
-            seconds=round(seconds, 4),
-            sha256=result.sha256 or "",
-            output_sha256=made,
-            task=self.task,
-            root=self.root,
-            notes=result.notes,
-        )
-        if error is not None:
+        row = replace(row, seconds=round(seconds, 4), notes=result.notes)
+        if error is None:
+            row = replace(row, status="ok")
+        else:
+            row = replace(row, status="failed", reason=error)
             self._remove_stale(item, row)
         self.ledger.append(row)
         if error is None:
@@ -340,9 +334,14 @@ class _Piece:
         except OSError:
             return ""
 
-    def _write(self, item: Task, value: np.ndarray) -> str:
-        """Write an array and return its hash."""
-        present, made = self._present(item), self.ledger.maker(item.output)
+    def _made(self, item: Task, present: str) -> Row | None:
+        """Return the row of the content that is present, or else of the last output of that name."""
+        return self.ledger.begun(item.output, present) or self.ledger.maker(item.output)
+
+    def _write(self, item: Task, value: np.ndarray, row: Row) -> Row:
+        """Write an array, its begun row first, and return that row."""
+        present = self._present(item)
+        made = self._made(item, present)
         if present and made is None:
             raise DataError("its output exists and is not in the ledger; move it away.")
         if present and made is not None and made.root != self.root:
@@ -350,17 +349,20 @@ class _Piece:
         stream = io.BytesIO()
         np.save(stream, value if value.ndim == 3 else value[None])  # (1, T, D) or (1, D)
         content = stream.getvalue()
+        row = replace(row, output=item.output, output_sha256=hashlib.sha256(content).hexdigest())
+        self.ledger.append(row)
         write_bytes(self.output_dir / item.output, content, durable=False)
-        return hashlib.sha256(content).hexdigest()
+        return row
 
     def _remove_stale(self, item: Task, row: Row) -> None:
         """Remove what an earlier run made of content that this input no longer has, unless someone changed it."""
-        made = self.ledger.maker(item.output)
+        present = self._present(item)
+        made = self._made(item, present)
         if made is None or (made.input, made.root) != (item.input, self.root):
             return
         if not is_new(row, self.input_dir / item.input, made):
             return
-        if made.output_sha256 == self._present(item):
+        if made.output_sha256 == present:
             (self.output_dir / PurePosixPath(item.output)).unlink(missing_ok=True)
 
 

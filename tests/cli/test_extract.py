@@ -17,6 +17,7 @@ import pytest
 
 from clamp3.embed import Clamp3
 from clamp3.errors import ConfigError
+from clamp3.inputs import digest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "code" / "extract_clamp3.py"
@@ -33,7 +34,9 @@ def arrays(folder):
 
 
 def read_ledger(folder):
-    return [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines() if line.strip()]
+    """Return what came of the inputs."""
+    rows = [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines() if line.strip()]
+    return [row for row in rows if row["status"] != "begun"]
 
 
 def environment():
@@ -203,6 +206,56 @@ def test_files_of_unknown_origin_are_not_overwritten(extract, music, tmp_path):
     assert extract(music, out, "--get_global") == 1
     assert (out / "song.npy").read_bytes() == b"mine"
     assert [row["input"] for row in read_ledger(out) if row["status"] == "failed"] == ["song.txt"]
+
+
+@pytest.mark.parametrize("death", ["before the output", "after the output", "torn row"])
+@pytest.mark.parametrize("edited", [False, True])
+def test_an_output_without_its_row_is_known(extract, tmp_path, monkeypatch, death, edited):
+    from clamp3 import extract as library
+
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    (source / "a.txt").write_text("slow song")
+    write = library.write_bytes
+
+    def die(path, data, **options):
+        if death == "after the output":
+            write(path, data, **options)
+        raise KeyboardInterrupt
+
+    if death == "torn row":
+        extract(source, out, "--get_global")
+        with (out / "ledger.jsonl").open("r+b") as file:
+            file.truncate(file.seek(-20, os.SEEK_END))
+    else:
+        monkeypatch.setattr(library, "write_bytes", die)
+        with pytest.raises(KeyboardInterrupt):
+            extract(source, out, "--get_global")
+        monkeypatch.undo()
+        assert read_ledger(out) == []
+    if edited:
+        (source / "a.txt").write_text("fast jig")
+    assert extract(source, out, "--get_global") == 0
+    assert extract(source, out, "--get_global") == 0
+    assert list(arrays(out)) == ["a.npy"]
+    rows = (out / "ledger.jsonl").read_text().splitlines()
+    assert json.loads(rows[-1])["output_sha256"] == digest((out / "a.npy").read_bytes())
+
+
+def test_a_file_put_where_a_killed_run_was_about_to_write_is_not_overwritten(extract, music, tmp_path, monkeypatch):
+    from clamp3 import extract as library
+
+    def die(path, data, **options):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    monkeypatch.setattr(library, "write_bytes", die)
+    with pytest.raises(KeyboardInterrupt):
+        extract(music / "song.txt", out, "--get_global")
+    monkeypatch.undo()
+    (out / "song.npy").write_bytes(b"mine")
+    assert extract(music, out, "--get_global") == 1
+    assert (out / "song.npy").read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("case", ["missing", "empty", "same", "file"])

@@ -36,6 +36,17 @@ def test_the_last_row_of_an_input_counts_and_the_maker_of_an_output_stays(tmp_pa
     assert again.maker("b.abc") is None
 
 
+def test_what_was_begun_is_known_by_its_content_until_it_is_done(tmp_path):
+    begun = Row("a.xml", "begun", output="a.abc", output_sha256="22")
+    with Ledger(tmp_path / "l") as ledger:
+        ledger.append(begun)
+    with Ledger(tmp_path / "l") as again:
+        assert (again.last("a.xml"), again.maker("a.abc"), len(again)) == (None, None, 0)
+        assert (again.begun("a.abc", "22"), again.begun("a.abc", "23")) == (begun, None)
+        again.append(ROW)
+    assert Ledger(tmp_path / "l").begun("a.abc", "22") is None
+
+
 def test_a_file_is_made_only_with_the_first_row(tmp_path):
     with Ledger(tmp_path / "sub" / "l"):
         pass

@@ -16,17 +16,18 @@ from typing import Any, Literal
 from clamp3.errors import Clamp3Error
 from clamp3.jobs.walk import printable
 
-Status = Literal["ok", "failed", "skipped"]
+Status = Literal["ok", "failed", "skipped", "begun"]
 
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one input.
+    """What became of one input; or, ``begun``, what is about to be written for it.
 
     Attributes
     ----------
     input, output : str
-        Posix paths relative to the input and the output folder; ``output`` is empty unless the status is ok.
+        Posix paths relative to the input and the output folder; ``output`` is empty unless the status is ok
+        or begun.
     root : str
         The input folder, absolute.
     sha256, output_sha256 : str
@@ -69,6 +70,7 @@ class Ledger:
         self.torn = 0
         self._last: dict[str, Row] = {}
         self._makers: dict[str, Row] = {}
+        self._begun: dict[tuple[str, str], Row] = {}
         self._handle: int | None = None
         try:
             data = self.path.read_bytes()
@@ -94,6 +96,10 @@ class Ledger:
     def maker(self, output: str) -> Row | None:
         """Return the latest ok row that wrote ``output``, or None if this job never made it."""
         return self._makers.get(output)
+
+    def begun(self, output: str, sha256: str) -> Row | None:
+        """Return the row of a job that ended between writing ``output`` with this content and saying so, or None."""
+        return self._begun.get((output, sha256))
 
     def append(self, row: Row) -> None:
         """Add one row, in one write.
@@ -139,9 +145,13 @@ class Ledger:
                 raise
 
     def _note(self, row: Row) -> None:
+        if row.status == "begun":
+            self._begun[row.output, row.output_sha256] = row
+            return
         self._last[row.input] = row
         if row.status == "ok" and row.output:
             self._makers[row.output] = row
+            self._begun.pop((row.output, row.output_sha256), None)
 
 
 def _parse(line: bytes) -> Row | None:
