@@ -9,6 +9,7 @@ run.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import io
 import json
@@ -16,7 +17,7 @@ import logging
 import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -155,11 +156,12 @@ def extract_folder(
             claim_folder(output_dir, encoder, mode, hears=any(row[2] == Kind.AUDIO for row in listed))
         listed = crew.agree(listed)
         tasks = [Task(row[0], row[1], Kind(row[2])) for row in listed]
+        current = {item.output for item in tasks}
         with progress(len(tasks), "encoding", shown=crew.rank == 0) as advance:
             passed = 0
             for piece in crew.claim(len(tasks)):
                 advance(piece.start - passed)  # what the other processes took
-                job = _Piece(tasks[piece.start : piece.stop], base, output_dir, ledger, task=task, root=root)
+                job = _Piece(tasks[piece.start : piece.stop], base, output_dir, ledger, current, task=task, root=root)
                 since = time.monotonic()
                 for result in encoder.stream(
                     job.sources(), batch_size=batch_size, temporal=temporal, n_workers=n_workers
@@ -273,10 +275,18 @@ class _Piece:
     """Some inputs on their way through the encoder."""
 
     def __init__(
-        self, tasks: list[Task], input_dir: Path, output_dir: Path, ledger: Ledger, *, task: str, root: str
+        self,
+        tasks: list[Task],
+        input_dir: Path,
+        output_dir: Path,
+        ledger: Ledger,
+        current: Collection[str],
+        *,
+        task: str,
+        root: str,
     ) -> None:
         self.tasks, self.input_dir, self.output_dir, self.ledger = tasks, input_dir, output_dir, ledger
-        self.task, self.root = task, root
+        self.current, self.task, self.root = current, task, root
         self.sent: list[Task] = []
         self.n_skipped = 0
 
@@ -311,7 +321,7 @@ class _Piece:
             row = replace(row, status="ok")
         else:
             row = replace(row, status="failed", reason=error)
-            self._remove_stale(item, row)
+        self._remove_stale(item, row)
         self.ledger.append(row)
         if error is None:
             summary.ok += 1
@@ -325,23 +335,23 @@ class _Piece:
             made is not None
             and (made.input, made.task) == (item.input, self.task)
             and made.sha256 == sha256
-            and made.output_sha256 == self._present(item)
+            and made.output_sha256 == self._present(item.output)
         )
 
-    def _present(self, item: Task) -> str:
+    def _present(self, output: str) -> str:
         try:
-            return digest((self.output_dir / item.output).read_bytes())
+            return digest((self.output_dir / output).read_bytes())
         except OSError:
             return ""
 
-    def _made(self, item: Task, present: str) -> Row | None:
+    def _made(self, output: str, present: str) -> Row | None:
         """Return the row of the content that is present, or else of the last output of that name."""
-        return self.ledger.begun(item.output, present) or self.ledger.maker(item.output)
+        return self.ledger.begun(output, present) or self.ledger.maker(output)
 
     def _write(self, item: Task, value: np.ndarray, row: Row) -> Row:
         """Write an array, its begun row first, and return that row."""
-        present = self._present(item)
-        made = self._made(item, present)
+        present = self._present(item.output)
+        made = self._made(item.output, present)
         if present and made is None:
             raise DataError("its output exists and is not in the ledger; move it away.")
         if present and made is not None and made.root != self.root:
@@ -355,15 +365,19 @@ class _Piece:
         return row
 
     def _remove_stale(self, item: Task, row: Row) -> None:
-        """Remove what an earlier run made of content that this input no longer has, unless someone changed it."""
-        present = self._present(item)
-        made = self._made(item, present)
-        if made is None or (made.input, made.root) != (item.input, self.root):
-            return
-        if not is_new(row, self.input_dir / item.input, made):
-            return
-        if made.output_sha256 == present:
-            (self.output_dir / PurePosixPath(item.output)).unlink(missing_ok=True)
+        """Remove what an earlier run made of this input, if it no longer stands for it and nobody changed it."""
+        candidates = {item.output} if row.status == "failed" else set()
+        last = self.ledger.output(item.input)
+        if last and last not in self.current:
+            candidates.add(last)  # its name changed because another input now shares the stem
+        for candidate in candidates:
+            present = self._present(candidate)
+            made = self._made(candidate, present)
+            if made is None or (made.input, made.root, made.output_sha256) != (item.input, self.root, present):
+                continue
+            if row.status == "ok" or is_new(row, self.input_dir / item.input, made):
+                with contextlib.suppress(OSError):
+                    (self.output_dir / candidate).unlink()
 
 
 def _merge(summary: Summary, crew: Crew) -> None:

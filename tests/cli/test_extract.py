@@ -208,6 +208,22 @@ def test_files_of_unknown_origin_are_not_overwritten(extract, music, tmp_path):
     assert [row["input"] for row in read_ledger(out) if row["status"] == "failed"] == ["song.txt"]
 
 
+@pytest.mark.parametrize("case", ["ours", "edited", "killed"])
+def test_a_late_twin_renames_the_first_output(extract, tmp_path, case):
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    (source / "a.txt").write_text("slow song")
+    extract(source, out, "--get_global")
+    if case == "edited":
+        np.save(out / "a.npy", np.zeros(3))
+    if case == "killed":  # before the first row
+        rows = (out / "ledger.jsonl").read_text().splitlines(keepends=True)
+        (out / "ledger.jsonl").write_text("".join(rows[:-1]))
+    (source / "a.mtf").write_text("ticks_per_beat 480\nnote_on 0 0 60 64\n")
+    assert extract(source, out, "--get_global") == 0
+    assert list(arrays(out)) == ["a.mtf.npy", *(["a.npy"] if case == "edited" else []), "a.txt.npy"]
+
+
 @pytest.mark.parametrize("death", ["before the output", "after the output", "torn row"])
 @pytest.mark.parametrize("edited", [False, True])
 def test_an_output_without_its_row_is_known(extract, tmp_path, monkeypatch, death, edited):

@@ -239,6 +239,16 @@ def test_a_late_twin_renames_the_first_output(dirs):
     assert summary.ok == 2
 
 
+def test_a_late_twin_renames_the_first_output_after_a_failure_too(dirs):
+    make(dirs[0], a_xml="one")
+    go(*dirs)
+    make(dirs[0], a_mxl="two")
+    assert len(go(*dirs, broken).failed) == 2
+    assert tree(dirs[1]) == {"a.abc": "ONE"}
+    assert go(*dirs).ok == 2
+    assert tree(dirs[1]) == {"a.xml.abc": "ONE", "a.mxl.abc": "TWO"}
+
+
 def test_an_output_folder_inside_the_input_folder_is_not_read(dirs):
     make(dirs[0], a_xml="one")
     for _ in range(2):

@@ -47,6 +47,21 @@ def test_what_was_begun_is_known_by_its_content_until_it_is_done(tmp_path):
     assert Ledger(tmp_path / "l").begun("a.abc", "22") is None
 
 
+def test_the_last_output_of_an_input(tmp_path):
+    def begun(name):
+        return Row("a", "begun", output=name)
+
+    with Ledger(tmp_path / "l") as ledger:
+        for row, output in (
+            (begun("a1"), "a1"),
+            (begun("a2"), "a1"),  # what stood for it before is not removed yet
+            (Row("a", "ok", output="a2"), "a2"),
+            (Row("a", "failed"), "a2"),
+        ):
+            ledger.append(row)
+            assert (ledger.output("a"), ledger.output("b")) == (output, "")
+
+
 def test_a_file_is_made_only_with_the_first_row(tmp_path):
     with Ledger(tmp_path / "sub" / "l"):
         pass

@@ -354,9 +354,9 @@ def _drop_stale(
 ) -> None:
     """Remove what an earlier run made of this input, if it no longer stands for it and nobody changed it."""
     candidates = {output} if row.status == "failed" else set()
-    last = ledger.last(row.input)
-    if last is not None and last.output and PurePosixPath(last.output) not in current:
-        candidates.add(PurePosixPath(last.output))  # its name changed because another input now shares the stem
+    last = ledger.output(row.input)
+    if last and PurePosixPath(last) not in current:
+        candidates.add(PurePosixPath(last))  # its name changed because another input now shares the stem
     for candidate in candidates:
         made = ledger.maker(candidate.as_posix())
         if made is None or made.input != row.input or made.root != row.root:

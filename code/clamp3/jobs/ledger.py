@@ -71,6 +71,7 @@ class Ledger:
         self._last: dict[str, Row] = {}
         self._makers: dict[str, Row] = {}
         self._begun: dict[tuple[str, str], Row] = {}
+        self._outputs: dict[str, str] = {}
         self._handle: int | None = None
         try:
             data = self.path.read_bytes()
@@ -96,6 +97,10 @@ class Ledger:
     def maker(self, output: str) -> Row | None:
         """Return the latest ok row that wrote ``output``, or None if this job never made it."""
         return self._makers.get(output)
+
+    def output(self, input: str) -> str:
+        """Return the output that an input got last, or an empty string; a begun one only if it has no other."""
+        return self._outputs.get(input, "")
 
     def begun(self, output: str, sha256: str) -> Row | None:
         """Return the row of a job that ended between writing ``output`` with this content and saying so, or None."""
@@ -147,10 +152,12 @@ class Ledger:
     def _note(self, row: Row) -> None:
         if row.status == "begun":
             self._begun[row.output, row.output_sha256] = row
+            self._outputs.setdefault(row.input, row.output)
             return
         self._last[row.input] = row
         if row.status == "ok" and row.output:
             self._makers[row.output] = row
+            self._outputs[row.input] = row.output
             self._begun.pop((row.output, row.output_sha256), None)
 
 
