@@ -18,7 +18,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from clamp3.cli import parser_for, run
+from clamp3.cli import add_model_flags, open_model, parser_for, run
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,28 +28,18 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("reference_dir", type=Path, help="folder to search")
     parser.add_argument("--top_k", type=int, default=10, help="how many results (default: %(default)s)")
     parser.add_argument("--passages", action="store_true", help="rank passages of pieces, and say where they are")
-    parser.add_argument("--model", default="mini", help="mini, saas, c2 or a checkpoint (default: %(default)s)")
-    parser.add_argument("--text_model", help="folder or name of the text tower's tokenizer, if not the model's own")
-    parser.add_argument("--mert_model", help="folder or name of MERT for recordings (default: m-a-p/MERT-v1-95M)")
-    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is float32")
-    parser.add_argument("--no_cache", action="store_true", help="neither use nor keep vectors of earlier questions")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    return parser
+    return add_model_flags(parser)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the script; return its exit code."""
     args = build_parser().parse_args(argv)
-    from clamp3.embed import Clamp3
-    from clamp3.jobs.cache import VectorCache
     from clamp3.passages import PassagePlan
     from clamp3.retrieval.library import ask, describe_ignored
     from clamp3.retrieval.present import show
 
-    cache = None if args.no_cache else VectorCache(None)
-    clamp3 = Clamp3.from_pretrained(
-        args.model, text_model=args.text_model, mert_model=args.mert_model, dtype=args.dtype, cache=cache
-    )
+    clamp3 = open_model(args)
     plan = PassagePlan() if args.passages else None
     answer = ask(clamp3, args.query, args.reference_dir, top_k=args.top_k, passages=plan)
     facts = {"query": args.query, "model": clamp3.identity, "n_references": answer.n_references}

@@ -46,6 +46,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Give a parser the flags that say which model encodes raw files; `open_model` takes the parsed flags."""
     parser.add_argument("--model", default="mini", help="mini, saas, c2 or a checkpoint (default: %(default)s)")
     parser.add_argument("--text_model", help="folder or name of the text tower's tokenizer, if not the model's own")
+    parser.add_argument("--mert_model", help="folder or name of MERT for recordings (default: m-a-p/MERT-v1-95M)")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is float32")
     parser.add_argument("--no_cache", action="store_true", help="neither use nor keep vectors of earlier runs")
     return parser
@@ -57,7 +58,9 @@ def open_model(args: argparse.Namespace) -> Clamp3:
     from clamp3.jobs.cache import VectorCache
 
     cache = None if args.no_cache else VectorCache(None)
-    return Clamp3.from_pretrained(args.model, text_model=args.text_model, dtype=args.dtype, cache=cache)
+    return Clamp3.from_pretrained(
+        args.model, text_model=args.text_model, mert_model=args.mert_model, dtype=args.dtype, cache=cache
+    )
 
 
 def _print_anything() -> None:

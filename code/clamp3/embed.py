@@ -235,7 +235,7 @@ class Clamp3(Encoder):
         from clamp3.models.mert import CHUNK_SEC
 
         if isinstance(self._mert, str):
-            raise DataError(f"{source.name}: {self._mert}")
+            raise DataError(self._mert)
         sound = Sound(source.recording, source.name)
         try:
             vectors = self._mert.features(sound)[0]  # (T, D)

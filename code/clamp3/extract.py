@@ -38,6 +38,7 @@ from clamp3.pipeline import Encoder, Result
 log = logging.getLogger(__name__)
 
 META_NAME = "features.json"
+_DEAF = "+no MERT+"  # in the identity of a model whose MERT is absent: no recording becomes an array
 
 
 class Maker(Protocol):
@@ -199,7 +200,7 @@ def claim_folder(output_dir: Path, encoder: Maker, mode: str, *, hears: bool = F
     }
     if hears:
         wanted["recordings"] = encoder.identity_of(Kind.AUDIO)
-    found = read_meta(output_dir)
+    found = read_meta(output_dir) if any(output_dir.rglob("*.npy")) else None  # nothing is mixed where nothing is
     known = wanted if found is None else found
     different = [
         f"{key} {known.get(key)!r}, now {value!r}"
@@ -212,7 +213,8 @@ def claim_folder(output_dir: Path, encoder: Maker, mode: str, *, hears: bool = F
             "give another output folder."
         )
     if found is None or (hears and "recordings" not in found):
-        write_text(output_dir / META_NAME, json.dumps({**known, **wanted}, indent=2) + "\n")
+        noted = {key: value for key, value in {**known, **wanted}.items() if _DEAF not in value}
+        write_text(output_dir / META_NAME, json.dumps(noted, indent=2) + "\n")
 
 
 def read_meta(folder: Path) -> dict[str, Any] | None:
@@ -226,7 +228,7 @@ def read_meta(folder: Path) -> dict[str, Any] | None:
     path = folder / META_NAME
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # a single file is a folder of one
         return None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{printable(path)} cannot be read ({error}); move it away or give another folder.") from None

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Modality = Literal["text", "symbolic", "audio"]
 
 # Raise it when the same bytes become another sequence: cached vectors and output folders carry it.
-PREPROCESSING_VERSION = 1
+PREPROCESSING_VERSION = 2
 AUDIO_VERSION = 1
 """The same for recordings: decoding, resampling, chunks and mel frames."""
 
@@ -147,8 +147,8 @@ def source_of(item: Item) -> Source:
     Parameters
     ----------
     item : str, path, Source, (bytes, Kind) or (samples, rate)
-        A string is a path if it names an existing file, else a sentence. Samples are floats, full scale at 1, shape
-        (N,) or (N, channels), at an integer rate per second.
+        A string is a path if it names an existing file, else a sentence; a folder's bare name is a word. Samples are
+        floats, full scale at 1, shape (N,) or (N, channels), at an integer rate per second.
 
     Raises
     ------
@@ -163,11 +163,11 @@ def source_of(item: Item) -> Source:
     if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], np.ndarray):
         return samples_source(*item)
     if isinstance(item, str):
-        if not _is_file(item):
-            if kind_of(item) is not None and not any(char.isspace() for char in item):
-                raise FormatError(f"{item} does not exist (to encode these words, add some that are no file name).")
-            return sentence(item)
-        return _file(Path(item))
+        if _is_there(item):
+            return source_of(Path(item))
+        if _is_path(item):
+            raise FormatError(f"{item} does not exist (to encode these words, add some that are no file name).")
+        return sentence(item)
     if isinstance(item, os.PathLike):
         path = Path(item)
         if path.is_dir():
@@ -219,12 +219,19 @@ def samples_source(samples: np.ndarray, rate_hz: int, name: str | None = None) -
     return Source(Kind.AUDIO, shown, data=out.getvalue())
 
 
-def _is_file(text: str) -> bool:
-    """Whether a string names a file; sentences may be too long or hold characters no path can."""
+def _is_there(text: str) -> bool:
+    """Whether a string names a file, or a folder by more than one word; some sentences no path can hold."""
     try:
-        return bool(text) and Path(text).is_file()
+        return Path(text).is_file() or (("/" in text or os.sep in text) and Path(text).is_dir())
     except (OSError, ValueError):
         return False
+
+
+def _is_path(text: str) -> bool:
+    """Whether a string is written like a path, with words such as "6/8" and "and/or" in mind."""
+    if text.startswith(("./", "../", "~/", "/", ".\\", "..\\")):
+        return True
+    return kind_of(text) is not None and ("/" in text or "\\" in text or not any(map(str.isspace, text)))
 
 
 def _file(path: Path) -> Source:

@@ -5,7 +5,7 @@ See the requests without sending any:
 OpenAI, with the key in OPENAI_API_KEY:
     python preprocessing/text/summarize.py metadata/ summaries.jsonl --model gpt-4o --price_in 2.5 --price_out 10
 Any server that speaks the same protocol (vLLM, llama.cpp, Ollama, …):
-    python preprocessing/text/summarize.py metadata.jsonl summaries.jsonl --base_url http://localhost:8000/v1 \\
+    python preprocessing/text/summarize.py metadata.jsonl summaries.jsonl --base_url http://localhost:8000/v1 \
         --model Qwen/Qwen2.5-72B-Instruct --concurrency 32
 
 Reads title, composer, genres, description, lyrics, tags, ensembles, instruments and whatever else there is; adds

@@ -124,6 +124,15 @@ def test_recordings_among_scores_become_vectors(script, music, recordings, tiny_
         main([str(music), str(out), *common, "--mert_model", str(tmp_path)])
 
 
+def test_a_run_without_mert_can_be_gone_on_with(script, music, recordings, tiny_weights, tiny_mert, tmp_path, capsys):
+    main, out = script("code/extract_clamp3.py").main, tmp_path / "out"
+    os.replace(recordings / "low.wav", music / "low.wav")
+    common = [str(music), str(out), "--get_global", "--model", str(tiny_weights), "--device", "cpu", "--mert_model"]
+    assert main([*common, str(tmp_path)]) == 1
+    assert main([*common, str(tiny_mert)]) == 0
+    assert "1 converted, 5 already done, 0 failed" in capsys.readouterr().out
+
+
 def test_search_by_sound_and_for_sound(script, music, recordings, tiny_mel, capsys):
     main = script("retrieval/clamp3_search.py").main
     for name in ("low.wav", "middle.ogg"):

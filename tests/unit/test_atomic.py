@@ -19,6 +19,16 @@ def listing(folder: Path) -> list[str]:
     return sorted(os.listdir(folder))
 
 
+def test_the_error_names_the_file_that_was_asked_for(tmp_path, monkeypatch):
+    def refuse(path, *_):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(PermissionError) as caught:
+        write_bytes(tmp_path / "out.npy", b"x")
+    assert caught.value.filename == str(tmp_path / "out.npy")
+
+
 @pytest.mark.parametrize("durable", [True, False])
 def test_write_makes_folders_and_replaces(tmp_path, durable):
     path = tmp_path / "a" / "b" / "out.abc"

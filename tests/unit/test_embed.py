@@ -176,8 +176,12 @@ def test_a_string_is_a_path_only_if_the_file_exists(tiny, music, monkeypatch):
     monkeypatch.chdir(music)
     assert source_of("song.txt").path is not None and source_of("song").path is None
     assert source_of("sub").kind is Kind.TEXT  # a folder's name is a word
-    with pytest.raises(FormatError, match="does not exist"):
-        source_of("sang.txt")
+    for path in ("sang.txt", "my music/tune no 1.mid", "./sang", "../sub/tune", "~/tune"):
+        with pytest.raises(FormatError, match="does not exist"):
+            source_of(path)
+    with pytest.raises(FormatError, match="is a folder"):
+        source_of("sub/")
+    assert source_of("a jig in 6/8 and/or a waltz").kind is Kind.TEXT
     assert source_of(sentence("song.txt")).data == b"song.txt"
     encoded = tiny.encode(["song.txt", "slow song\nfor piano"])
     np.testing.assert_allclose(encoded.vectors[0], encoded.vectors[1], atol=TOLERANCE)

@@ -25,7 +25,7 @@ def names(found) -> list[str]:
 
 
 def test_files_are_sorted_by_relative_path_and_typed_in_any_case(tmp_path):
-    make(tmp_path, "b.MID", "a/z.mxl", "a/B.Xml", "c.txt", "a.abc", "notes.doc")
+    make(tmp_path, "b.MID", "a/z.mxl", "a/B.Xml", "c.txt", "a.abc", "notes.doc", "ledger.jsonl", "a/features.json")
     found = walk(tmp_path)
     assert names(found) == ["a.abc", "a/B.Xml", "a/z.mxl", "b.MID", "c.txt"]
     assert [file.kind for file in found.files] == [Kind.ABC, Kind.MUSICXML, Kind.MUSICXML, Kind.MIDI, Kind.TEXT]

@@ -84,10 +84,13 @@ def _open_part(path: Path) -> tuple[str, int]:
     part = os.path.join(folder, f".clamp3-{_host()}-{os.getpid()}-{next(_NUMBERS)}.part")
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
     try:
+        if folder and not os.path.isdir(folder):
+            os.makedirs(folder, exist_ok=True)
         return part, os.open(part, flags, 0o666)  # the umask applies, unlike in tempfile
-    except FileNotFoundError:
-        os.makedirs(folder, exist_ok=True)
-        return part, os.open(part, flags, 0o666)
+    except OSError as error:
+        if error.filename == part:  # a name that nobody knows
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
 
 
 @contextlib.contextmanager

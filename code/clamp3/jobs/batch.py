@@ -114,6 +114,8 @@ def convert_folder(
     started = time.monotonic()
     input_dir, output_dir = Path(input_dir), Path(output_dir)
     found = _inputs(input_dir, output_dir, kinds)
+    if input_dir.is_file() and not output_dir.exists() and kind_of(output_dir.name) is not None:
+        raise ConfigError(f"{printable(output_dir)} is written like a file; give a folder to write to.")
     outputs = output_names((file.relative for file in found.files), suffix)
     if kind_of(f"x{suffix}") in kinds:
         _refuse_overlap(input_dir, outputs, output_dir)

@@ -130,8 +130,15 @@ def walk(root: Path, kinds: Collection[Kind] | None = None, *, exclude: Collecti
     return result
 
 
+def _is_ours(name: str) -> bool:
+    """Whether a file is one that our own jobs leave beside their outputs."""
+    return name == "features.json" or name.endswith("ledger.jsonl")
+
+
 def _take(result: Walk, path: Path, relative: PurePosixPath, kinds: Collection[Kind] | None) -> None:
     kind = kind_of(relative.name)
+    if _is_ours(relative.name):
+        return
     if kind is None or (kinds is not None and kind not in kinds):
         result.ignored.append(str(relative))
     else:

@@ -343,5 +343,5 @@ def _resolve(name_or_path: str | os.PathLike[str]) -> tuple[Path, Path]:
     except WeightsError as error:
         raise WeightsError(
             f"MERT {name_or_path} is absent: put config.json and {_FILES[1]} of https://huggingface.co/{name_or_path} "
-            f"into a folder and name it ({error})."
+            f"into a folder and name it by --mert_model, or --model_path of extract_mert.py ({error})."
         ) from error

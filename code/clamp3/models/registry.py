@@ -146,9 +146,10 @@ def _resolve_name(name: str, epoch: int | None, download: bool) -> Path:
     try:
         return hub_file(published.repo, files[0], download=download)
     except WeightsError as error:
+        offline = " Without them, --model mini is in the package." if published.repo == "sander-wood/clamp3" else ""
         raise WeightsError(
             f"the weights {name!r} are absent: put {files[0]} from {published.url(files[0])} into {folders[0]} or "
-            f"{folders[1]} ({error})."
+            f"{folders[1]} ({error}).{offline}"
         ) from error
 
 

@@ -193,7 +193,7 @@ def as_report(ranking: Ranking, title: str) -> str:
     lines = [f"{title}: {found.pop('queries'):.0f} queries, {found.pop('references'):.0f} references"]
     chance, times = found.pop("chance_mrr"), found.pop("times_chance")
     for name, value in found.items():
-        digits = 0 if name == "median_rank" else 4
+        digits = 1 if name == "median_rank" else 4
         shown = {"mrr": "MRR", "map": "mAP", "median_rank": "Median rank"}.get(name, name.capitalize())
         between = " to ".join(f"{end:.{digits}f}" for end in ranking.intervals.get(name, ()))
         lines.append(f"  {shown:12} {value:7.{digits}f}" + (f"   95 %: {between}" if between else ""))
