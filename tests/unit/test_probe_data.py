@@ -82,6 +82,24 @@ def test_labels_are_found_with_or_without_suffix_and_by_bare_name_where_unique()
     assert find_labels(["Op.27 No.1.npy"], {"Op.27 No.2": "n"})[0] == [None]
 
 
+def test_labels_of_a_folder_are_not_those_of_another():
+    names = [f"{folder}/{number}.npy" for folder in "ab" for number in range(1, 9)]
+    found, absent = find_labels(names, {f"a/{number}": str(number) for number in range(1, 9)})
+    assert (found, absent) == ([*"12345678", *[None] * 8], [])
+    assert find_labels(["1.npy"], {"elsewhere/1.mid": "x"})[0] == ["x"]
+    assert find_labels(["c/1.npy", "d/1.npy"], {"1": "x"})[0] == ["x", "x"]
+    assert find_labels(["c/1.npy", "d/1.npy"], {"e\\1": "x"})[0] == [None, None]
+
+
+def test_dots_in_names_are_not_suffixes():
+    assert find_labels(["tune.npy"], {"tune.2": "x"}) == ([None], ["tune.2"])
+    names = ["Op.27 No.1", "Op.27 No.2", "blues.00029", "sub/10089.LOFI"]
+    for suffix in ("", ".npy", ".MP3"):
+        assert find_labels([f"{name}.npy" for name in names], {f"{name}{suffix}": name for name in names})[0] == names
+    assert find_labels(["10089.LOFI.mp3"], {"10089.LOFI": "x"})[0] == ["x"]
+    assert find_labels(["a.mid.npy", "a.xml.npy"], {"a.mid": "x", "a.xml": "y"})[0] == ["x", "y"]
+
+
 def test_classes_are_sorted_and_unseen_labels_are_kept_apart():
     """The released script numbers classes in the order of a set, and raises KeyError for an unseen one."""
     targets = as_targets(["b", "a", "b"], "multiclass")

@@ -6,7 +6,9 @@ A label is a string (multiclass), a tuple of strings (multilabel) or a tuple of 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,6 +18,7 @@ import numpy as np
 from clamp3.datasets.labelled import Label
 from clamp3.datasets.source import read_csv
 from clamp3.errors import DataError, FormatError
+from clamp3.formats import kind_of
 from clamp3.jobs.walk import printable
 from clamp3.probe.config import Task
 
@@ -85,15 +88,17 @@ def read_labels(path: Path, task: Task) -> tuple[dict[str, Label], tuple[str, ..
 def find_labels(names: Sequence[str], known: Mapping[str, Label]) -> tuple[list[Label | None], list[str]]:
     """Return the label of every file, None where the table has none, and the table's names without a file.
 
-    Names match with or without their suffix, as paths in the folder or, where that is unique, as file names alone.
+    Names match as paths in the folder, with or without the suffix of a known type (other dots belong to the name), or
+    by file name alone, where one name of the table ends so; if that name has a folder, only one file may end so too.
     """
     exact = {key.replace("\\", "/"): key for key in known}
-    bare = _unique({_bare(key): key for key in exact}, exact, _bare)
-    last = _unique({_bare(key).rsplit("/", 1)[-1]: key for key in exact}, exact, lambda k: _bare(k).rsplit("/", 1)[-1])
+    bare = _unique(exact, _bare)
+    n_files = Counter(map(_last, names))
+    last = {end: key for end, key in _unique(exact, _last).items() if n_files[end] == 1 or end == _bare(key)}
     found: list[Label | None] = []
     used: set[str] = set()
     for name in names:
-        key = exact.get(name) or bare.get(name) or bare.get(_bare(name)) or last.get(_bare(name).rsplit("/", 1)[-1])
+        key = exact.get(name) or exact.get(_bare(name)) or bare.get(_bare(name)) or last.get(_last(name))
         if key is not None:
             used.add(key)
         found.append(None if key is None else known[key])
@@ -191,12 +196,14 @@ def _csv(path: Path, task: Task) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 
 def _bare(name: str) -> str:
-    return name.rsplit(".", 1)[0] if "." in name.rsplit("/", 1)[-1] else name
+    return os.path.splitext(name)[0] if kind_of(name) else name
 
 
-def _unique(short: dict[str, str], exact: Mapping[str, str], shorten: Any) -> dict[str, str]:
-    """Keep shortened names that stand for one name only."""
-    counts: dict[str, int] = {}
-    for key in exact:
-        counts[shorten(key)] = counts.get(shorten(key), 0) + 1
-    return {name: exact[key] for name, key in short.items() if counts[name] == 1}
+def _last(name: str) -> str:
+    return _bare(name.replace("\\", "/").rsplit("/", 1)[-1])
+
+
+def _unique(exact: Mapping[str, str], shorten: Callable[[str], str]) -> dict[str, str]:
+    """Return keys by shortened names that stand for one name only."""
+    counts = Counter(map(shorten, exact))
+    return {shorten(name): key for name, key in exact.items() if counts[shorten(name)] == 1}
