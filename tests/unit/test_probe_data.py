@@ -57,6 +57,16 @@ def test_tables_of_values(tmp_path):
             read_labels(write(tmp_path / "bad.csv", text), "regression")
 
 
+def test_values_of_objects_are_told_by_name(tmp_path):
+    rows = {"a": {"valence": 1, "arousal": 9}, "b": {"arousal": 8, "valence": 2}}
+    table = write(tmp_path / "v.json", json.dumps(rows))
+    assert read_labels(table, "regression") == ({"a": (1.0, 9.0), "b": (2.0, 8.0)}, ("valence", "arousal"))
+    for other in ({"valence": 1}, {"valence": 1, "energy": 2}, [1, 2]):
+        for changed in ({**rows, "c": other}, {"c": other, **rows}):
+            with pytest.raises(FormatError, match="have other names than those of"):
+                read_labels(write(tmp_path / "v.json", json.dumps(changed)), "regression")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

@@ -64,18 +64,22 @@ def read_labels(path: Path, task: Task) -> tuple[dict[str, Label], tuple[str, ..
     Raises
     ------
     FormatError
-        If it cannot be read, or a label does not fit the task.
+        If it cannot be read, a label does not fit the task, or values have other names than those of the first file.
     """
     names: tuple[str, ...] = ()
     if path.suffix.lower() == ".json":
         raw = _json(path)
     else:
         raw, names = _csv(path, task)
+    if task == "regression" and any(isinstance(value, dict) for value in raw.values()):
+        first, value = next(iter(raw.items()))
+        names = tuple(value) if isinstance(value, dict) else ()
+        for name, value in raw.items():
+            if not isinstance(value, dict) or set(value) != set(names):
+                raise FormatError(f"{printable(path)}: the values of {name} have other names than those of {first}.")
+            raw[name] = [value[key] for key in names]
     labels: dict[str, Label] = {}
     for name, value in raw.items():
-        if isinstance(value, dict):
-            names = tuple(value)
-            value = list(value.values())
         try:
             labels[name] = _label(value, task)
         except (TypeError, ValueError):
