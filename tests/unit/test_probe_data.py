@@ -43,6 +43,14 @@ def test_tables_of_tags(tmp_path):
     assert read_labels(joined, "multilabel")[0] == {"a": ("fast", "loud"), "b": ()}
     columns = write(tmp_path / "c.csv", "file,fast,loud\na,1,1\nb,0,0\nc,0,1\n")
     assert read_labels(columns, "multilabel")[0] == {"a": ("fast", "loud"), "b": (), "c": ("loud",)}
+    one = write(tmp_path / "o.csv", "file,rock\na,1\nb,0\n")
+    assert read_labels(one, "multilabel")[0] == {"a": ("rock",), "b": ()}
+    objects = {"a": {"rock": 1, "pop": 0}, "b": {"rock": False, "pop": True}, "c": {}}
+    table = write(tmp_path / "t.json", json.dumps(objects))
+    assert read_labels(table, "multilabel")[0] == {"a": ("rock",), "b": ("pop",), "c": ()}
+    for there in (2, "1", None, 0.5, []):
+        with pytest.raises(FormatError, match="the label of a is"):
+            read_labels(write(tmp_path / "bad.json", json.dumps({"a": {"rock": there}})), "multilabel")
     with pytest.raises(FormatError, match=":2: columns of tags hold 0 or 1"):
         read_labels(write(tmp_path / "bad.csv", "file,fast,loud\na,1,yes\n"), "multilabel")
 

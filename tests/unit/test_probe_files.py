@@ -185,6 +185,21 @@ def test_a_table_labels_files_and_values(tmp_path):
         train(Plan(folder), config, no_model)
 
 
+def test_tags_that_were_not_trained_are_named_and_no_score_is_null(tmp_path):
+    trained, judged = clouds(tmp_path / "train", n=6), clouds(tmp_path / "test", n=2, classes="xy")
+    tags = {path.stem: ["all", path.stem[0]] for path in trained.iterdir()} | {"x_0": ["all", "new"]}
+    tags |= {name: ["all"] for name in ("x_1", "y_0", "y_1")}
+    (tmp_path / "t.json").write_text(json.dumps(tags), encoding="utf-8")
+    plan, config = Plan(trained, judged, tmp_path / "t.json"), ProbeConfig(task="multilabel", num_epochs=2)
+    runs, _ = train(plan, config, no_model)
+    assert runs[0].scores["tags_left_out"] == ["a", "all", "b", "c", "new"]
+    assert "in none or all of the judged files): a, all, b, c, new" in as_text(runs)
+    assert as_plain(runs)["summary"]["roc_auc"]["mean"] is None
+    json.dumps(as_plain(runs), allow_nan=False)
+    save_probe(runs[0].probe, tmp_path / "p.safetensors")
+    assert load_probe(tmp_path / "p.safetensors").info["scores"]["roc_auc"] is None
+
+
 def test_pictures_are_written(tmp_path):
     runs, _ = train(Plan(clouds(tmp_path / "f"), n_seeds=2), QUICK, no_model)
     written = draw(runs, tmp_path / "report")

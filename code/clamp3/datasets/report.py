@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from clamp3.datasets.published import Table, tables
-from clamp3.jobs.atomic import write_text
+from clamp3.jobs.atomic import without_nan, write_text
 
 
 @dataclass(kw_only=True)
@@ -45,7 +45,8 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report for JSON, the published tables with it."""
-        return {**asdict(self), "published": [asdict(table) for table in self.published]}
+        found: dict[str, Any] = without_nan({**asdict(self), "published": [asdict(table) for table in self.published]})
+        return found
 
     def write(self, path: Path) -> None:
         """Write the report as JSON."""

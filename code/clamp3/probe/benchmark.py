@@ -83,6 +83,8 @@ def run_benchmark(
             except DataError as error:
                 report.not_run.append(f"{task.name}: {error}")
                 continue
+            if left_out := sorted({tag for run in runs for tag in run.scores.get("tags_left_out", ())}):
+                report.notes.append(f"{task.name}: tags without a score: {', '.join(left_out)}.")
             facts = [{"seed": run.seed, **run.probe.info} for run in runs]
             report.scores.append(Score(name, protocol, task.name, summary(runs), facts, config.to_plain()))
     if not report.scores:

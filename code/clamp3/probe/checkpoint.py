@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from clamp3.errors import ConfigError, DataError, WeightsError
-from clamp3.jobs.atomic import replacing
+from clamp3.jobs.atomic import replacing, without_nan
 from clamp3.jobs.walk import printable
 from clamp3.probe.config import ProbeConfig
 from clamp3.probe.heads import State, make_head
@@ -89,7 +89,7 @@ def save_probe(probe: Probe, path: Path) -> None:
         "weights": list(probe.weights),
         "offset": list(probe.offset),
         "scale": list(probe.scale),
-        "info": probe.info,
+        "info": without_nan(probe.info),
     }
     if path.suffix == ".safetensors":
         from safetensors.numpy import save_file

@@ -55,7 +55,8 @@ def read_labels(path: Path, task: Task) -> tuple[dict[str, Label], tuple[str, ..
     Parameters
     ----------
     path : Path
-        ``.json``: an object from file names to a class, a list of tags, or a number, list or object of numbers.
+        ``.json``: an object from file names to a class, a list of tags or object from tags to 0 or 1, or a number,
+        list or object of numbers.
         ``.csv`` or ``.tsv``: a header line, the first column names files. Multiclass takes the second column;
         multilabel tags separated by ``;`` in the second column, or one column of 0 and 1 per tag; regression all
         further columns.
@@ -158,6 +159,10 @@ def _label(value: Any, task: Task) -> Label:
             raise ValueError
         return str(value).strip()
     if task == "multilabel":
+        if isinstance(value, dict):
+            if any(there not in (0, 1) for there in value.values()):
+                raise ValueError
+            value = [tag for tag, there in value.items() if there]
         tags = value if isinstance(value, list) else str(value).split(";")
         return tuple(dict.fromkeys(text for tag in tags if (text := str(tag).strip())))
     numbers = tuple(float(number) for number in (value if isinstance(value, list) else [value]))
@@ -183,6 +188,9 @@ def _csv(path: Path, task: Task) -> tuple[dict[str, Any], tuple[str, ...]]:
     first, *rest = rows[0]
     if not rest:
         raise FormatError(f"{printable(path)} has one column; file names and labels are needed.")
+    a_column_per_tag = task == "multilabel" and (
+        len(rest) > 1 or all(str(row.get(rest[0])).strip() in ("0", "1") for row in rows)
+    )
     found: dict[str, Any] = {}
     for number, row in enumerate(rows, start=2):
         cells = [row.get(column) for column in rest]
@@ -190,7 +198,7 @@ def _csv(path: Path, task: Task) -> tuple[dict[str, Any], tuple[str, ...]]:
             raise FormatError(f"{printable(path)}:{number} names {row[first]} for the second time.")
         if any(not isinstance(cell, str) for cell in cells):
             raise FormatError(f"{printable(path)}:{number} has fewer fields than the header.")
-        if task == "multilabel" and len(rest) > 1:
+        if a_column_per_tag:
             if any(str(cell).strip() not in ("0", "1") for cell in cells):
                 raise FormatError(f"{printable(path)}:{number}: columns of tags hold 0 or 1.")
             found[row[first]] = [tag for tag, cell in zip(rest, cells, strict=True) if str(cell).strip() == "1"]

@@ -9,7 +9,7 @@ when larger and lie in [0, 1], but R², which has no lower end.
   row of targets is all zeros, counts as wrong.
 - macro_f1: mean F1 of the classes that occur among the labels or the predictions; untrained classes count with 0.
 - roc_auc, average_precision: mean over the tags that occur and do not always occur; of others no value exists, so they
-  are left out and counted.
+  are left out and named, as are untrained tags.
 - r2: mean over the values.
 - key_score: mir_eval's weighted score of keys (1 same, .5 a fifth, .3 relative, .2 parallel).
 """

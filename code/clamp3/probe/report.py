@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from clamp3.jobs.atomic import without_nan
 from clamp3.probe import metrics
 from clamp3.probe.metrics import need_eval
 from clamp3.probe.train import Run, summary
@@ -33,7 +34,8 @@ def as_plain(runs: Sequence[Run]) -> dict[str, Any]:
         rows.append(row)
     first = runs[0].probe
     facts = {"config": first.config.to_plain(), "classes": list(first.classes), "weights": list(first.weights)}
-    return {**facts, "summary": summary(runs), "runs": rows}
+    plain: dict[str, Any] = without_nan({**facts, "summary": summary(runs), "runs": rows})
+    return plain
 
 
 def as_text(runs: Sequence[Run]) -> str:
@@ -48,6 +50,10 @@ def as_text(runs: Sequence[Run]) -> str:
         spread = f" ± {value['deviation']:.4f}" if len(runs) > 1 else ""
         lines.append(f"  {SHOWN.get(name, name):20} {value['mean']:.4f}{spread}")
     lines.append(f"  {'best epoch':20} {', '.join(str(run.probe.info['best_epoch']) for run in runs)}")
+    if left_out := sorted({tag for run in runs for tag in run.scores.get("tags_left_out", ())}):
+        lines.append(
+            f"tags without a score (not trained, or in none or all of the judged files): {', '.join(left_out)}"
+        )
     if runs[0].probe.config.task == "multiclass":
         lines += ["", *_class_rows(runs)]
     return "\n".join(lines)

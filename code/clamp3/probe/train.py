@@ -215,6 +215,9 @@ def train_and_judge(
     chosen = metrics.scorer(config.score, y["valid"], classes) if len(split.valid) else None
     fitted = fit(data.vectors[split.train], y["train"], config, valid=data.vectors[split.valid], score=chosen)
     outputs = fitted.outputs(data.vectors[split.test])
+    scores = metrics.evaluate(config.task, y["test"], outputs, classes, keys=keys)
+    if config.task == "multilabel":  # an untrained tag has no output that could be scored
+        scores["tags_left_out"] = sorted({*scores["tags_left_out"], *targets["test"].unseen})
     untrained = int((~targets["test"].values.any(axis=1)).sum()) if config.task == "multiclass" else 0
     info = {
         "best_epoch": fitted.best_epoch,
@@ -222,7 +225,7 @@ def train_and_judge(
         "n_valid": len(split.valid),
         "n_judged": len(split.test),
         "n_of_untrained_classes": untrained,
-        "scores": metrics.evaluate(config.task, y["test"], outputs, classes, keys=keys),
+        "scores": scores,
     }
     moments = tuple(map(float, offset)), tuple(map(float, scale))
     probe = Probe(config, classes, fitted.head.state(), data.weights, *moments, info)
