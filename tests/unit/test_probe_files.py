@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -162,6 +163,22 @@ def test_folds_and_seeds_are_summed_up(tmp_path):
         Plan(folder, folder, n_folds=2)
 
 
+@pytest.mark.parametrize("seed", [1, 3])
+def test_folds_without_a_class_are_in_the_table_too(tmp_path, seed):
+    """The only file of a class is judged in one fold, where the class is not trained."""
+    folder = clouds(tmp_path / "f", n=10, classes="ab")
+    np.save(folder / "rare_0.npy", np.ones((1, 8), np.float32))
+    runs, _ = train(Plan(folder, n_folds=5), replace(QUICK, num_epochs=3, seed=seed), no_model)
+    found = pooled(runs)
+    assert [row["class"] for row in found["per_class"]] == ["a", "b", "rare"]
+    assert [sum(row) for row in found["confusion"]] == [10, 10, 0, 1]
+    assert [row["n"] for row in found["per_class"]] == [10, 10, 0]
+    text = as_text(runs)
+    assert "1 of the judged files are of classes that were not trained" in text and "(all runs together)" in text
+    assert "4 or 5 judged; mean" in text
+    assert draw(runs, tmp_path / "report")
+
+
 def test_files_without_label_or_vector_are_named(tmp_path):
     folder = clouds(tmp_path / "f")
     np.save(folder / "nolabel.npy", np.ones((1, 8), np.float32))
@@ -215,8 +232,6 @@ def test_an_absent_package_is_a_sentence():
 
 def test_vectors_of_other_weights_are_refused(tmp_path):
     runs, _ = train(Plan(clouds(tmp_path / "f")), QUICK, no_model)
-    from dataclasses import replace
-
     from clamp3.extract import META_NAME
 
     (tmp_path / "f" / META_NAME).write_text('{"weights": "one"}', encoding="utf-8")

@@ -40,12 +40,16 @@ def as_plain(runs: Sequence[Run]) -> dict[str, Any]:
 
 def as_text(runs: Sequence[Run]) -> str:
     """Return the scores, and for classes a row each, over all runs."""
-    info = runs[0].probe.info
-    parts = f"{info['n_train']} to train on, {info['n_valid']} to choose the epoch by, {info['n_judged']} judged"
+    n_train, n_valid, n_judged = (
+        " or ".join(map(str, sorted({run.probe.info[part] for run in runs})))
+        for part in ("n_train", "n_valid", "n_judged")
+    )  # parts of folds differ by a file or so
+    parts = f"{n_train} to train on, {n_valid} to choose the epoch by, {n_judged} judged"
     several = f"; mean and deviation of {len(runs)} runs" if len(runs) > 1 else ""
     lines = [parts + several]
-    if unseen := info["n_of_untrained_classes"]:
-        lines.append(f"{unseen} of the judged files are of classes that were not trained: they count as wrong")
+    if unseen := sum(run.probe.info["n_of_untrained_classes"] for run in runs):
+        where = " (all runs together)" if len(runs) > 1 else ""
+        lines.append(f"{unseen} of the judged files are of classes that were not trained: they count as wrong{where}")
     for name, value in summary(runs).items():
         spread = f" ± {value['deviation']:.4f}" if len(runs) > 1 else ""
         lines.append(f"  {SHOWN.get(name, name):20} {value['mean']:.4f}{spread}")
@@ -60,10 +64,15 @@ def as_text(runs: Sequence[Run]) -> str:
 
 
 def pooled(runs: Sequence[Run]) -> dict[str, Any]:
-    """Return confusion matrix and scores per class over all runs that were trained on the classes of the first."""
-    classes = runs[0].probe.classes
-    alike = [run for run in runs if run.probe.classes == classes]
-    targets, outputs = (np.concatenate([getattr(run, name) for run in alike]) for name in ("targets", "outputs"))
+    """Return confusion matrix and scores per class over all runs, for all classes that one of them was trained on."""
+    classes = sorted({name for run in runs for name in run.probe.classes})
+    n_rows = sum(len(run.targets) for run in runs)
+    targets, outputs = np.zeros((n_rows, len(classes))), np.full((n_rows, len(classes)), -np.inf)
+    start = 0
+    for run in runs:
+        places = np.ix_(range(start, start + len(run.targets)), [classes.index(name) for name in run.probe.classes])
+        targets[places], outputs[places] = run.targets, run.outputs
+        start += len(run.targets)
     return metrics.table(targets, outputs, classes)
 
 
@@ -115,7 +124,8 @@ def _draw_history(runs: Sequence[Run], path: Path) -> Path:
 def _draw_confusion(runs: Sequence[Run], path: Path) -> Path:
     from matplotlib.figure import Figure
 
-    classes, matrix = runs[0].probe.classes, pooled(runs)["confusion"]
+    found = pooled(runs)
+    classes, matrix = [row["class"] for row in found["per_class"]], found["confusion"]
     size = min(16.0, 2.5 + 0.45 * len(classes))
     figure = Figure(figsize=(size, size), layout="constrained")
     axes = figure.subplots()
