@@ -36,8 +36,8 @@ def main(argv: list[str] | None = None) -> int:
     if not args.query.is_file():
         raise ConfigError(f"{args.query} is no file; the query is a .npy file with one vector.")
     query = read_vector(args.query.read_bytes(), str(args.query))
-    check_same_model(args.query, args.folder)
     references = load_folder(args.folder)
+    check_same_model(args.query, references)
     hits = search(query, references, args.top_k)
     return show(hits, references.problems, in_json=args.json, query=str(args.query), folder=str(args.folder))
 

@@ -198,6 +198,29 @@ def test_vectors_of_different_weights_are_not_compared(vectors, run):
         run("clamp3_score", query, vectors("s", a=[1, 0, 0]))
 
 
+def test_what_extraction_says_of_a_folder_below_counts(vectors, run, script):
+    def say(folder, **facts):
+        (folder / "features.json").write_text(json.dumps({"arrays": "global", **facts}))
+
+    vectors("q/a/deep", x=[1, 0])
+    query = vectors("q", b__y=[0, 1])
+    search = script("retrieval/semantic_search.py").main
+    say(query / "a", weights="saas-1")
+    assert run("eval_mrr", query, query, "--json")[1]["weights"] == ["saas-1"]
+    assert search([str(query / "b" / "y.npy"), str(query)]) == 0
+    say(query / "b", weights="c2-2")
+    with pytest.raises(DataError, match=r"q mixes vectors of different weights \(c2-2, saas-1\)"):
+        run("eval_mrr", query, query)
+    with pytest.raises(DataError, match="mixes vectors of different weights"):
+        search([str(query / "b" / "y.npy"), str(query)])
+    with pytest.raises(DataError, match="made with c2-2, the folder's with saas-1"):
+        search([str(query / "b" / "y.npy"), str(query / "a")])
+    say(query / "b", weights="saas-1", arrays="temporal")
+    for refused in (lambda: run("eval_mrr", query, query), lambda: search([str(query / "a/deep/x.npy"), str(query)])):
+        with pytest.raises(DataError, match=r"q/b holds hidden states; extract it again with --get_global"):
+            refused()
+
+
 def test_what_extraction_says_of_a_folder_counts(run, script, music, tiny_weights, tmp_path, capsys, monkeypatch):
     extract = script("code/extract_clamp3.py").main
     for flags in ([], ["--get_global"]):

@@ -42,11 +42,12 @@ class Hit:
 
 @dataclass(frozen=True)
 class FeatureFolder:
-    """Vectors of a folder, shape (N, D) float32, their names, and why other files are not among them."""
+    """Vectors of a folder, shape (N, D) float32, their names, why other files are not among them, and their weights."""
 
     names: list[str]
     vectors: np.ndarray
     problems: list[tuple[str, str]] = field(default_factory=list)
+    weights: str | None = None
 
 
 def read_vector(data: bytes, name: str) -> np.ndarray:
@@ -97,25 +98,31 @@ def load_folder(folder: Path) -> FeatureFolder:
     ConfigError
         If ``folder`` does not exist.
     DataError
-        If it holds no usable vector.
+        If it holds no usable vector, vectors that are known to come from different weights, or hidden states.
     """
     from clamp3.formats import Kind
     from clamp3.jobs.walk import printable, walk
+    from clamp3.retrieval.origin import check_alike, origins
 
     if not folder.exists():
         raise ConfigError(f"{folder} does not exist; give a folder of .npy files made with --get_global.")
     found = walk(folder, {Kind.FEATURES})
     names: list[str] = []
     vectors: list[np.ndarray] = []
+    weights: set[str] = set()
+    origin = origins()
     problems = [(printable(problem.relative), problem.reason) for problem in found.problems]
     for item in found.files:
         name = printable(item.relative)
+        meta = origin(item.path.parent)
         try:
             vectors.append(read_vector(item.path.read_bytes(), name))
         except (FormatError, OSError) as error:
             problems.append((name, str(error)))
         else:
             names.append(printable(item.relative.with_suffix("")))
+            weights |= {str(meta["weights"])} if "weights" in meta else set()
+    check_alike(folder, weights)
     if not vectors:
         reason = f" ({problems[0][1]})" if problems else ""
         raise DataError(f"{folder} holds no global vector to search in{reason}.")
@@ -129,7 +136,8 @@ def load_folder(folder: Path) -> FeatureFolder:
         if widths[i] != width
     ]
     order = sorted(kept, key=lambda i: names[i])
-    return FeatureFolder([names[i] for i in order], np.stack([vectors[i] for i in order]), problems)
+    stacked = np.stack([vectors[i] for i in order])
+    return FeatureFolder([names[i] for i in order], stacked, problems, next(iter(weights), None))
 
 
 def cosine(query: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -226,32 +234,25 @@ def search(query: np.ndarray, references: FeatureFolder, top_k: int = 10) -> lis
     return [Hit(place, references.names[row], score) for place, (row, score) in enumerate(ranked, start=1)]
 
 
-def check_same_model(query: Path, folder: Path) -> None:
+def check_same_model(query: Path, references: FeatureFolder) -> None:
     """Refuse to compare vectors that are known to come from different weights.
 
     Parameters
     ----------
-    query, folder : Path
-        A query's file and the searched folder. What extraction wrote beside them, or above them, says where they come
-        from; where nothing was written, nothing is known and nothing refused.
+    query : Path
+        A query's file. What extraction wrote beside it, or above it, says where it comes from; where nothing was
+        written, nothing is known and nothing refused.
+    references : FeatureFolder
 
     Raises
     ------
     DataError
         If both are known and differ.
     """
-    asked, searched = _weights_of(query.parent), _weights_of(folder if folder.is_dir() else folder.parent)
+    from clamp3.retrieval.origin import origins
+
+    asked, searched = origins()(query.parent).get("weights"), references.weights
     if asked is not None and searched is not None and asked != searched:
         raise DataError(
             f"the query's vector was made with {asked}, the folder's with {searched}; they cannot be compared."
         )
-
-
-def _weights_of(folder: Path) -> str | None:
-    from clamp3.extract import read_meta
-
-    for place in (folder.resolve(), *folder.resolve().parents):
-        meta = read_meta(place)
-        if meta is not None:
-            return str(meta.get("weights"))
-    return None

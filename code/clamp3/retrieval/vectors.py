@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from clamp3.formats import Kind
 from clamp3.inputs import Source, modality_of
 from clamp3.jobs.progress import progress
 from clamp3.jobs.walk import printable, walk
+from clamp3.retrieval.origin import check_alike, origins
 
 if TYPE_CHECKING:
     from clamp3.embed import Clamp3
@@ -71,20 +72,19 @@ def vectors_of(folder: Path, open_model: Opener) -> Vectors:
     ConfigError
         If the folder does not exist.
     DataError
-        If it holds no file with a vector, its vectors come from other weights than the model, or extraction says
-        that it holds hidden states.
+        If it holds no file with a vector, its vectors come from several weights or others than the model's, or
+        extraction says that a folder in it holds hidden states.
     """
-    found, meta = walk(folder), _meta_of(folder)
-    arrays = meta.get("arrays", "global")
-    if arrays == "temporal":
-        raise DataError(f"{printable(folder)} holds hidden states; extract it again with --get_global.")
+    found, origin = walk(folder), origins()
     problems = [(printable(problem.relative), problem.reason) for problem in found.problems]
     rows: dict[str, tuple[np.ndarray, str]] = {}
+    weights: set[str] = set()
     to_encode: list[Source] = []
     for item in found.files:
         source = Source(item.kind, printable(item.relative), path=item.path)
+        meta = origin(item.path.parent) if item.kind is Kind.FEATURES else {"arrays": None}
         try:
-            vector = stored_vector(source) if item.kind is Kind.FEATURES and arrays == "global" else None
+            vector = stored_vector(source) if meta.get("arrays", "global") == "global" else None
         except FormatError as error:
             problems.append((source.name, str(error)))
             continue
@@ -92,18 +92,19 @@ def vectors_of(folder: Path, open_model: Opener) -> Vectors:
             to_encode.append(source)
         else:
             rows[source.name] = (vector, "vector")
-    stored, weights = len(rows), {str(meta["weights"])} if rows and "weights" in meta else set()
+            weights |= {str(meta["weights"])} if "weights" in meta else set()
+    check_alike(folder, weights)
     if to_encode:
-        model = open_model()
+        stored, model = len(rows), open_model()
         weights.add(model.identity.rpartition(":")[0])  # float32 and bfloat16 vectors may be compared
+        if stored:
+            check_alike(folder, weights)
         encoded, failures = encode(to_encode, model)
         rows |= {source.name: (vector, modality_of(source.kind)) for source, vector in encoded.items()}
         problems += [(source.name, reason) for source, reason in failures.items()]
     if not rows:
         reason = f" ({problems[0][0]}: {problems[0][1]})" if problems else ""
         raise DataError(f"{printable(folder)} holds no file that has a vector{reason}.")
-    if stored and len(weights) > 1:
-        raise DataError(f"{printable(folder)} mixes vectors of different weights ({', '.join(sorted(weights))}).")
     width = Counter(len(vector) for vector, _ in rows.values()).most_common(1)[0][0]
     for name in [name for name, (vector, _) in rows.items() if len(vector) != width]:
         problems.append((name, f"has width {len(rows.pop(name)[0])}, most have {width}."))
@@ -163,11 +164,3 @@ def check_comparable(left: Vectors, right: Vectors) -> None:
     if left.weights and right.weights and left.weights != right.weights:
         one, other = ", ".join(sorted(left.weights)), ", ".join(sorted(right.weights))
         raise DataError(f"one folder's vectors come from {one}, the other's from {other}; they cannot be compared.")
-
-
-def _meta_of(folder: Path) -> dict[str, Any]:
-    """Return what extraction says of a folder, or of a folder above it; nothing if it says nothing."""
-    from clamp3.extract import read_meta
-
-    place = folder.resolve()
-    return next((meta for above in (place, *place.parents) if (meta := read_meta(above)) is not None), {})

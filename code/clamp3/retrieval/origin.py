@@ -1,0 +1,43 @@
+"""What stored vectors come from: what extraction wrote beside them, or nearest above them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from clamp3.errors import DataError
+from clamp3.jobs.walk import printable
+
+
+def origins() -> Callable[[Path], dict[str, Any]]:
+    """Return a function from a folder to what its arrays come from, ``{}`` where nothing is known.
+
+    It looks at every folder once, and raises `DataError` if the arrays are hidden states.
+    """
+    from clamp3.extract import read_meta
+
+    @functools.cache
+    def origin(folder: Path) -> dict[str, Any]:
+        place = folder.resolve()
+        meta = read_meta(place)
+        if meta is None:
+            return origin(place.parent) if place.parent != place else {}
+        if meta.get("arrays") == "temporal":
+            raise DataError(f"{printable(folder)} holds hidden states; extract it again with --get_global.")
+        return meta
+
+    return origin
+
+
+def check_alike(folder: Path, weights: Collection[str]) -> None:
+    """Refuse a folder whose vectors are known to come from several weights.
+
+    Raises
+    ------
+    DataError
+        If they are.
+    """
+    if len(weights) > 1:
+        raise DataError(f"{printable(folder)} mixes vectors of different weights ({', '.join(sorted(weights))}).")
