@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
+from clamp3.errors import ConfigError
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,6 +34,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the script; return its exit code."""
     args = build_parser().parse_args(argv)
+    if args.group and args.pairs:
+        raise ConfigError("--group compares no pairs; leave --pairs or --group away.")
     from clamp3.retrieval.evaluation import compare, group_scores, pair_scores, say, write_rows
 
     found = compare(args.query_dir, args.reference_dir, partial(open_model, args), paired=not args.group)
@@ -40,9 +43,11 @@ def main(argv: list[str] | None = None) -> int:
     if args.pairs:
         write_rows(args.pairs, rows)
     if args.json:
-        print(json.dumps({"scores": scores, **found.facts()}, ensure_ascii=False, indent=2))
+        facts = found.facts(unmatched=not args.group)
+        print(json.dumps({"scores": scores, **facts}, ensure_ascii=False, indent=2))
     else:
-        print(f"{len(found.queries)} queries, {len(found.references)} references, {len(found.pairing.pairs)} pairs")
+        pairs = "" if args.group else f", {len(found.pairing.pairs)} pairs"
+        print(f"{len(found.queries)} queries, {len(found.references)} references{pairs}")
         for name, value in scores.items():
             print(f"  {name.replace('_', ' '):28} {value:.4f}")
     say(found.remarks(unmatched=not args.group))

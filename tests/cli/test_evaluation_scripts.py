@@ -268,6 +268,20 @@ def test_pairs_file_and_group_without_any_pair(vectors, run, tmp_path):
     assert found["scores"]["mean_similarity_of_all_pairs"] == pytest.approx(0.6)
 
 
+def test_folders_as_wholes_are_not_paired(vectors, run, tmp_path, monkeypatch):
+    from clamp3.retrieval import evaluation
+
+    monkeypatch.setattr(evaluation, "key_of", lambda name: pytest.fail("names play no part"))
+    query, reference = vectors("q", a_dot_1=[3, 4], a_dot_2=[1, 0]), vectors("r", a_dot_3=[0, 2], a_dot_4=[5, 0])
+    assert run("clamp3_score", query, reference, "--group")[1].splitlines()[0] == "2 queries, 2 references"
+    assert "unmatched_queries" not in run("clamp3_score", query, reference, "--group", "--json")[1]
+    assert run("frechet", query, reference, "--estimator", "oas")[0] == 0
+    (tmp_path / "pairs.jsonl").write_text("kept")
+    with pytest.raises(ConfigError, match="--group compares no pairs"):
+        run("clamp3_score", query, reference, "--group", "--pairs", tmp_path / "pairs.jsonl")
+    assert (tmp_path / "pairs.jsonl").read_text() == "kept"
+
+
 # frechet
 
 

@@ -89,7 +89,7 @@ class Ranking:
 
 
 def compare(query_dir: Path, reference_dir: Path, open_model: Opener, *, paired: bool = True) -> Comparison:
-    """Load two folders and pair their files; see `vectors_of` and `clamp3.retrieval.pairing`.
+    """Load two folders and, where ``paired``, pair their files; see `vectors_of` and `clamp3.retrieval.pairing`.
 
     Raises
     ------
@@ -101,8 +101,10 @@ def compare(query_dir: Path, reference_dir: Path, open_model: Opener, *, paired:
     once = functools.cache(open_model)
     queries, references = vectors_of(query_dir, once), vectors_of(reference_dir, once)
     check_comparable(queries, references)
+    if not paired:
+        return Comparison(queries, references, match([], []))
     pairing = match([key_of(name) for name in queries.names], [key_of(name) for name in references.names])
-    if paired and not len(pairing.pairs):
+    if not len(pairing.pairs):
         raise DataError(
             f"no file of {printable(query_dir)} belongs to one of {printable(reference_dir)}: partners lie in the same "
             f"sub-folder and have the same name up to the first dot, unlike {queries.names[0]} and "
