@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
+from clamp3.errors import ConfigError
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -35,6 +36,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the script; return its exit code."""
     args = build_parser().parse_args(argv)
+    if args.out.name in ("", ".."):
+        raise ConfigError(f"--out {args.out} names no file; give a name such as {args.out / 'map'}.")
     from clamp3.jobs.atomic import write_bytes, write_text
     from clamp3.retrieval.evaluation import say
     from clamp3.retrieval.map_plots import as_html, as_png

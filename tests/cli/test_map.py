@@ -102,6 +102,19 @@ def test_names_and_labels_cannot_become_markup(features, run, tmp_path):
     assert labels["x_02.npy"] == "calm" and labels["y_13.npy"] == "unknown"
 
 
+def test_a_name_that_is_none_is_refused_before_encoding(script, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in (".", "..", "/"):
+        with pytest.raises(ConfigError, match=f"--out {name} names no file"):
+            script("retrieval/map.py").main(["absent", "--out", name])
+
+
+def test_dollars_make_no_formulas():
+    points = {"pca": np.random.default_rng(0).random((14, 2))}
+    assert map_plots.as_png(points, [r"A$\foo$"] * 14, title=r"$\bar$")[:4] == b"\x89PNG"
+    assert map_plots.as_png(points, [str(i) for i in range(14)], title=r"$\bar$")[:4] == b"\x89PNG"
+
+
 def test_several_folders_are_told_apart(features, run, tiny_weights, music):
     code, found, _, _ = run(features, features.parent / "features" / "a")
     names = [point["name"] for point in found["points"]]
@@ -137,6 +150,10 @@ def test_colours_of_metadata(tmp_path):
     for file, text in tables.items():
         (tmp_path / file).write_text(text)
         assert labels_of(names, "genre", read_metadata(tmp_path / file)) == ["jazz", "folk", "unknown"], file
+    (tmp_path / "odd.csv").write_text("file,genre,more\none\ntwo,folk,x,y,z\n")
+    assert labels_of(names, "genre", read_metadata(tmp_path / "odd.csv")) == ["unknown", "folk", "unknown"]
+    with pytest.raises(ConfigError, match=r"class, file, genre, more\.$"):
+        labels_of(names, "mood", read_metadata(tmp_path / "odd.csv"))
     assert labels_of(names, "folder") == ["a", "b", "."]
     assert labels_of(["d/happy_1.npy", "sad.npy"], "class") == ["happy", "sad.npy"]
     with pytest.raises(ConfigError, match=r"there is modality, source, folder, class, file, genre"):

@@ -358,6 +358,14 @@ def test_emo_has_arousal_first_and_splits_artists_by_their_names_letters(layout)
     assert emo._part("The   Who?") == emo._part("the who") and emo._part("Béla") == emo._part("bla")
 
 
+def test_emo_passes_over_empty_rows_and_takes_short_ones(layout):
+    root = layout("emo")
+    for name in ("static_annotations", "songs_info"):
+        path = root / "annotations" / f"{name}.csv"
+        path.write_text(path.read_text(encoding="utf-8") + ",, ,\n" + "99,Short\n" * (name == "songs_info"), "utf-8")
+    assert len(emo.read(root)) == 12
+
+
 def test_nsynth_pitches_are_128_classes(layout):
     root = layout("nsynth")
     pitches, families = by_id(nsynth.read(root, "pitch")), by_id(nsynth.read(root, "instrument"))
@@ -405,6 +413,25 @@ def test_features_stand_for_recordings_under_the_same_name(layout):
         ("gs", "giantsteps-key-dataset/annotations/key/100.LOFI.key", "H major", "no key such as"),
         ("nsynth", "nsynth-train/examples.json", '{"a": {}}', "a has no pitch"),
         ("nsynth", "nsynth-train/examples.json", "[", "cannot be read as JSON"),
+        (
+            "emo",
+            "annotations/static_annotations.csv",
+            "song_id,mean_arousal,mean_valence\n2,1,2\n3,,2\n",
+            ":3 lacks a number: .*mean_arousal ''",
+        ),
+        (
+            "emo",
+            "annotations/static_annotations.csv",
+            "song_id,mean_arousal,mean_valence\nx,1,2\n",
+            ":2 lacks a number: song_id 'x'",
+        ),
+        (
+            "emo",
+            "annotations/static_annotations.csv",
+            "song_id,mean_arousal,mean_valence\n2,1,nan\n",
+            ":2 lacks a number",
+        ),
+        ("emo", "annotations/songs_info.csv", "song_id,Artist\n?,Air\n", ":2 lacks a number: song_id"),
     ],
 )
 def test_broken_tables_are_named(layout, name, path, text, message):
@@ -489,6 +516,11 @@ def test_the_grid_keeps_the_rate_that_is_best_by_validation(layout):
     benchmark = open_benchmark("gtzan", layout("gtzan"))
     report = run_benchmark(benchmark, StubModel, name="stub", n_seeds=1, num_epochs=2, grid=True)
     assert report.scores[0].runs[0]["scores"]
+
+
+def test_no_seeds_are_wrong_before_anything_is_encoded(layout):
+    with pytest.raises(ConfigError, match="0 seeds; at least 1"):
+        run_benchmark(open_benchmark("gtzan", layout("gtzan")), pytest.fail, name="stub", n_seeds=0)
 
 
 def test_unknown_names_and_tasks_are_refused(layout):

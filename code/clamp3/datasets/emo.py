@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from clamp3.datasets.labelled import Example, Part, recording
 from clamp3.datasets.source import Dataset, read_csv
+from clamp3.errors import FormatError
+from clamp3.jobs.walk import printable
 
 VALUES = ("arousal", "valence")
 
@@ -32,22 +37,34 @@ def read(root: Path) -> list[Example]:
     ConfigError
         If a table is missing.
     FormatError
-        If one lacks a column.
+        If one lacks a column, or a row of it has no number where one belongs.
     """
-    songs = read_csv(EMO.need(root, "songs_info.csv", "annotations/songs_info.csv"), "song_id", "Artist")
+    songs = EMO.need(root, "songs_info.csv", "annotations/songs_info.csv")
     path = EMO.need(root, "static_annotations.csv", "annotations/static_annotations.csv")
-    values = {
-        int(row["song_id"]): (float(row["mean_arousal"]), float(row["mean_valence"]))
-        for row in read_csv(path, "song_id", "mean_arousal", "mean_valence")
-    }
+    means = [f"mean_{name}" for name in VALUES]
+    values = {number: found for number, found, _ in _rows(path, numbers=means)}
     examples = []
-    for row in songs:
-        number = int(row["song_id"])
+    for number, _, row in _rows(songs, "Artist"):
         source = recording(root / "clips_45seconds", f"{number}.mp3")
-        part: Part = "test" if row.get("Mediaeval 2013 set", "").strip() == "evaluation" else _part(row["Artist"])
+        part: Part = "test" if (row.get("Mediaeval 2013 set") or "").strip() == "evaluation" else _part(row["Artist"])
         if number in values:
             examples.append(Example(str(number), source, values[number], part))
     return examples
+
+
+def _rows(path: Path, *texts: str, numbers: Sequence[str] = ()) -> Iterator[tuple[int, tuple[float, ...], Any]]:
+    """Yield number of the song, numbers and whole row; empty rows, which spreadsheets leave, are none."""
+    for line, row in enumerate(read_csv(path, "song_id", *texts, *numbers), start=2):
+        if not any(cell.strip() for cell in row.values() if isinstance(cell, str)):
+            continue
+        try:
+            song, values = int(row["song_id"]), tuple(float(row[column]) for column in numbers)
+            if not all(map(math.isfinite, values)):
+                raise ValueError
+        except ValueError:
+            cells = ", ".join(f"{column} {row[column]!r}" for column in ("song_id", *numbers))
+            raise FormatError(f"{printable(path)}:{line} lacks a number: {cells}.") from None
+        yield song, values, row
 
 
 def _part(artist: str) -> Part:

@@ -60,9 +60,13 @@ def run_benchmark(
 
     Raises
     ------
+    ConfigError
+        If there are no seeds.
     DataError
         If no task can be run.
     """
+    if n_seeds < 1:
+        raise ConfigError(f"{n_seeds} seeds; at least 1 is needed.")
     need_eval("sklearn", "scores of a probe")
     if any(task.keys for task in benchmark.tasks):
         need_eval("mir_eval", "scores of keys")

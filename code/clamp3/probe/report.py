@@ -12,6 +12,7 @@ from clamp3.jobs.atomic import without_nan
 from clamp3.probe import metrics
 from clamp3.probe.metrics import need_eval
 from clamp3.probe.train import Run, summary
+from clamp3.retrieval.map_plots import literal
 
 SHOWN = {
     "accuracy": "accuracy",
@@ -125,7 +126,7 @@ def _draw_confusion(runs: Sequence[Run], path: Path) -> Path:
     from matplotlib.figure import Figure
 
     found = pooled(runs)
-    classes, matrix = [row["class"] for row in found["per_class"]], found["confusion"]
+    classes, matrix = [literal(row["class"]) for row in found["per_class"]], found["confusion"]
     size = min(16.0, 2.5 + 0.45 * len(classes))
     figure = Figure(figsize=(size, size), layout="constrained")
     axes = figure.subplots()

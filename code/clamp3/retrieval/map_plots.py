@@ -44,6 +44,11 @@ def classes(labels: Sequence[str]) -> dict[str, list[int]]:
     return found
 
 
+def literal(text: str) -> str:
+    """Return a text as matplotlib must be given it to show it as it is, not as a formula between two ``$``."""
+    return text.replace("$", r"\$")
+
+
 def as_png(points: Points, labels: Sequence[str], *, title: str) -> bytes:
     """Return a picture with a panel per method.
 
@@ -75,12 +80,13 @@ def as_png(points: Points, labels: Sequence[str], *, title: str) -> bytes:
             continue
         for place, (label, rows) in enumerate(classes(labels).items()):
             colour, (mark, _) = _style(place)
-            panel.scatter(*places[rows].T, c=colour, marker=mark, s=size, label=f"{label} ({len(rows)})", alpha=0.8)
+            name = literal(f"{label} ({len(rows)})")
+            panel.scatter(*places[rows].T, c=colour, marker=mark, s=size, label=name, alpha=0.8)
     if scale is not None:
-        figure.colorbar(drawn, ax=panels, label=title)
+        figure.colorbar(drawn, ax=panels, label=literal(title))
     else:
         handles, names = panels[0].get_legend_handles_labels()
-        figure.legend(handles, names, title=title, loc="outside right upper")
+        figure.legend(handles, names, title=literal(title), loc="outside right upper")
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=150, metadata={"Software": None})
     return stream.getvalue()

@@ -225,7 +225,8 @@ def read_metadata(path: Path) -> dict[str, dict[str, str]]:
 
     if path.suffix.lower() in (".csv", ".tsv"):
         rows = read_csv(path, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        return {next(iter(row.values())): row for row in rows}
+        told = [{field: value for field, value in row.items() if isinstance(value, str)} for row in rows]
+        return {next(iter(row.values())): row for row in told}  # without what is missing or beyond the header
     try:
         found = json.loads(path.read_text(encoding="utf-8-sig")) if path.suffix.lower() == ".json" else None
     except (OSError, ValueError):
