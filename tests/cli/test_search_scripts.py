@@ -54,6 +54,35 @@ def test_titles_that_the_pipe_cannot_write_are_escaped(music, tiny_weights):
     assert "春の歌 🎵" in [hit.get("title") for hit in json.loads(done.stdout.decode("cp1252"))["results"]]
 
 
+def test_a_folder_of_vectors_is_searched_by_them(ask, script, music, tiny_weights, tmp_path, capsys):
+    """Width of the joint space and of audio features may be the same, so it is not the shape that tells."""
+    out = tmp_path / "vectors"
+    extract = script("code/extract_clamp3.py").main
+    assert extract([str(music), str(out), "--get_global", "--model", str(tiny_weights), "--device", "cpu"]) == 0
+    capsys.readouterr()
+    hits = []
+    for folder in (music, out):
+        assert ask("slow song", folder, "--json") == 0
+        found = json.loads(capsys.readouterr().out)["results"]
+        hits.append({hit["name"].rpartition(".")[0]: pytest.approx(hit["score"], abs=1e-5) for hit in found})
+    assert hits[0] == hits[1]
+    assert ask(out / "long.npy", out, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["results"][0]["name"] == "long.npy"
+    meta = json.loads((out / "features.json").read_text())
+    (out / "features.json").write_text(json.dumps({**meta, "weights": "others"}))
+    with pytest.raises(DataError, match="vector of other weights"):
+        ask("slow song", out)
+
+
+def test_a_mistake_in_the_question_does_not_wait_for_the_folder(ask, music, monkeypatch):
+    monkeypatch.setattr(Clamp3, "stream", lambda *_, **__: pytest.fail("encodes before it looks"))
+    with pytest.raises(Clamp3Error, match="does not exist"):
+        ask("tune.mid", music)
+    for flags in ((), ("--passages",)):
+        with pytest.raises(ConfigError, match="top_k is 0"):
+            ask("a jig", music, "--top_k", 0, *flags)
+
+
 def test_a_file_finds_itself_first(ask, music, capsys):
     assert ask(music / "long.abc", music, "--top_k", 1) == 0
     name, score = capsys.readouterr().out.split("\t")[:2]

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clamp3.errors import Clamp3Error, DataError
+from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError
+from clamp3.formats import Kind
 from clamp3.formats.titles import title_of
-from clamp3.inputs import Item, Source, modality_of
+from clamp3.inputs import Item, Source, modality_of, source_of
 from clamp3.jobs.progress import progress
 from clamp3.jobs.walk import printable, walk
+from clamp3.retrieval.origin import origins
 from clamp3.retrieval.search import Hit, rank
+from clamp3.retrieval.vectors import stored_vector
 
 if TYPE_CHECKING:
     from clamp3.embed import Clamp3
@@ -65,18 +68,36 @@ def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10, passages:
 
     Raises
     ------
+    ConfigError
+        If ``top_k`` is below 1.
     DataError
         If no file of the folder can be compared.
     Clamp3Error
         If the query cannot be encoded.
     """
-    found = walk(folder)
-    sources = [Source(item.kind, printable(item.relative), path=item.path) for item in found.files]
+    if top_k < 1:
+        raise ConfigError(f"top_k is {top_k}; it must be at least 1.")
+    found, stored = walk(folder), _Stored(clamp3)
+    asked = _vector_of(query, clamp3, stored)  # first: a mistake in the question must not wait for the folder
+    sources: list[Source] = []
     failures = [(printable(problem.relative), problem.reason) for problem in found.problems]
     vectors: list[np.ndarray] = []  # (rows, D) of each file in `kept`
     kept: list[Source] = []
     where: list[tuple[int, Passage | None]] = []  # file and place of each row
     n_cached = 0
+    for item in found.files:
+        source = Source(item.kind, printable(item.relative), path=item.path)
+        try:
+            vector = stored.vector(source)
+        except FormatError as error:
+            failures.append((source.name, str(error)))
+            continue
+        if vector is None:
+            sources.append(source)
+        else:
+            where.append((len(kept), None))
+            vectors.append(vector[None])
+            kept.append(source)
     with progress(len(sources), "encoding") as advance:
         for result in clamp3.stream(sources, passages=passages):
             advance(1)
@@ -91,13 +112,10 @@ def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10, passages:
         kinds = ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in _suffixes(found.ignored))
         reason = f" (first: {failures[0][0]}: {failures[0][1]})" if failures else f" (it has: {kinds})" if kinds else ""
         raise DataError(f"{folder} holds no file that can be compared{reason}.")
-    asked = clamp3.encode([query])
-    if asked.errors[0] is not None:
-        raise Clamp3Error(f"the query cannot be encoded: {asked.errors[0]}")
     rows = np.concatenate(vectors)
     # Equal scores are ordered by file, and within a file by place.
     names = [f"{kept[owner].name}\0{passage.first:09}" if passage else kept[owner].name for owner, passage in where]
-    ranked = rank(asked.vectors[0], rows, top_k if passages is None else len(rows), names)
+    ranked = rank(asked, rows, top_k if passages is None else len(rows), names)
     hits: list[Hit] = []
     taken: list[tuple[int, Passage]] = []
     for row, score in ranked:
@@ -112,6 +130,47 @@ def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10, passages:
             break
     n_passages = len(rows) if passages is not None else 0
     return Answer(hits, sorted(failures), found.ignored, len(kept), n_cached, n_passages)
+
+
+class _Stored:
+    """Vectors that extraction has written, told by the ``features.json`` beside them."""
+
+    def __init__(self, clamp3: Clamp3) -> None:
+        self._weights = clamp3.identity.rpartition(":")[0]
+        self._origin = origins()
+
+    def vector(self, source: Source) -> np.ndarray | None:
+        """Return the joint-space vector, shape (D,), of a file that holds one; None for all that is to be encoded.
+
+        Raises
+        ------
+        FormatError
+            If the vector comes from other weights.
+        """
+        if source.kind is not Kind.FEATURES or source.path is None:
+            return None
+        meta = self._origin(source.path.parent)
+        if meta.get("arrays") != "global":
+            return None
+        if meta.get("weights") != self._weights:
+            raise FormatError(f"{source.name} is a vector of other weights ({meta.get('weights')}).")
+        return stored_vector(source)
+
+
+def _vector_of(query: Item, clamp3: Clamp3, stored: _Stored) -> np.ndarray:
+    """Return the vector of a query, shape (D,)."""
+    try:
+        source = source_of(query)
+        vector = stored.vector(source)
+    except FormatError as error:
+        raise Clamp3Error(f"the query cannot be encoded: {error}") from None
+    if vector is not None:
+        return vector
+    asked = clamp3.encode([source])
+    if asked.errors[0] is not None:
+        raise Clamp3Error(f"the query cannot be encoded: {asked.errors[0]}")
+    found: np.ndarray = asked.vectors[0]
+    return found
 
 
 def describe_ignored(passed_over: list[str]) -> str:
