@@ -34,7 +34,9 @@ def main(argv: list[str] | None = None) -> int:
     from clamp3.retrieval.search import check_same_model, load_folder, read_vector, search
 
     if not args.query.is_file():
-        raise ConfigError(f"{args.query} is no file; the query is a .npy file with one vector.")
+        raise ConfigError(
+            f"{args.query} is no file; the query is a .npy file with one vector (clamp3_search.py takes words)."
+        )
     query = read_vector(args.query.read_bytes(), str(args.query))
     references = load_folder(args.folder)
     check_same_model(args.query, references)

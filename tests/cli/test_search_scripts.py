@@ -123,7 +123,7 @@ def test_folders_and_queries_that_cannot_be_used(ask, music, tmp_path):
     (tmp_path / "pictures" / "cover.jpg").write_bytes(b"jpg")
     with pytest.raises(DataError, match=r"no file that can be compared \(it has: 1 \.jpg\)"):
         ask("a jig", tmp_path / "pictures")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="there is no folder"):
         ask("a jig", tmp_path / "nowhere")
     with pytest.raises(Clamp3Error, match=r"the query cannot be encoded: missing\.mid does not exist"):
         ask("missing.mid", music)

@@ -69,7 +69,7 @@ def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10, passages:
     Raises
     ------
     ConfigError
-        If ``top_k`` is below 1.
+        If ``top_k`` is below 1 or there is no such folder.
     DataError
         If no file of the folder can be compared.
     Clamp3Error
@@ -77,6 +77,8 @@ def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10, passages:
     """
     if top_k < 1:
         raise ConfigError(f"top_k is {top_k}; it must be at least 1.")
+    if not folder.exists():
+        raise ConfigError(f"there is no folder {printable(folder)}; the query comes first, then the folder.")
     found, stored = walk(folder), _Stored(clamp3)
     asked = _vector_of(query, clamp3, stored)  # first: a mistake in the question must not wait for the folder
     sources: list[Source] = []
@@ -110,7 +112,9 @@ def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10, passages:
                 n_cached += result.cached
     if not vectors:
         kinds = ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in _suffixes(found.ignored))
-        reason = f" (first: {failures[0][0]}: {failures[0][1]})" if failures else f" (it has: {kinds})" if kinds else ""
+        name, why = failures[0] if failures else ("", "")
+        first = why if why.startswith(name) else f"{name}: {why}"
+        reason = f" (first: {first})" if failures else f" (it has: {kinds})" if kinds else ""
         raise DataError(f"{folder} holds no file that can be compared{reason}.")
     rows = np.concatenate(vectors)
     # Equal scores are ordered by file, and within a file by place.

@@ -125,7 +125,7 @@ def load_folder(folder: Path) -> FeatureFolder:
     check_alike(folder, weights)
     if not vectors:
         reason = f" ({problems[0][1]})" if problems else ""
-        raise DataError(f"{folder} holds no global vector to search in{reason}.")
+        raise DataError(f"{folder} holds no global vector to search in{reason}; clamp3_search.py takes raw files.")
     widths = np.asarray([len(vector) for vector in vectors])
     counts = np.bincount(widths)
     width = int(counts.argmax())
