@@ -46,7 +46,8 @@ def main(argv: list[str] | None = None) -> int:
     test, reference = found.queries.values, found.references.values
     how = {"estimator": args.estimator, "seed": args.seed}
     result: dict[str, Any] = {"estimator": args.estimator, "n_test": len(test), "n_reference": len(reference)}
-    result["frechet_distance"] = frechet_distance(test, reference, **how)
+    if len(test) > 1 or not args.songs:  # one song is no distribution, but has its own distance
+        result["frechet_distance"] = frechet_distance(test, reference, **how)
     if args.infinite:
         result["infinite"] = asdict(extrapolate(test, reference, min_size=args.min_size, **how))
     if args.songs:
@@ -57,7 +58,8 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps({**result, **found.facts(unmatched=False)}, ensure_ascii=False, indent=2))
     else:
         print(f"{len(test)} test files, {len(reference)} references, estimator {args.estimator}")
-        print(f"  Fréchet distance           {result['frechet_distance']:.4f}")
+        if "frechet_distance" in result:
+            print(f"  Fréchet distance           {result['frechet_distance']:.4f}")
         if args.infinite:
             print(
                 "  of infinitely many files   {distance:.4f}   (R² of the line {r2:.3f})".format(**result["infinite"])

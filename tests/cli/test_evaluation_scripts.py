@@ -303,3 +303,14 @@ def test_frechet_prints_what_the_functions_say(vectors, run, tmp_path):
     assert f"{frechet.frechet_distance(test, reference, estimator='oas'):.4f}" in text and "estimator oas" in text
     with pytest.raises(ConfigError, match="choose one of"):
         run(*args, "--estimator", "none")
+
+
+def test_one_song_has_a_distance_and_is_no_distribution(vectors, run, tmp_path):
+    test, reference = vectors("t", a=[1, 2]), vectors("r", a=[1, 0], b=[2, 1], c=[0, 2])
+    args = ("frechet", test, reference)
+    code, found, _ = run(*args, "--songs", tmp_path / "s.jsonl", "--json")
+    assert code == 0 and "frechet_distance" not in found
+    assert json.loads((tmp_path / "s.jsonl").read_text()) == {"name": "a.npy", "distance": pytest.approx(1)}
+    assert run(*args, "--songs", tmp_path / "s.jsonl")[1].splitlines() == ["1 test files, 3 references, estimator mle"]
+    with pytest.raises(DataError, match="the test set has 1 vectors"):
+        run(*args)

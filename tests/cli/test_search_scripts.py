@@ -127,8 +127,10 @@ def test_folders_and_queries_that_cannot_be_used(ask, music, tmp_path):
         ask("a jig", tmp_path / "nowhere")
     with pytest.raises(Clamp3Error, match=r"the query cannot be encoded: missing\.mid does not exist"):
         ask("missing.mid", music)
-    with pytest.raises(ConfigError, match="at least 1"):
-        ask("a jig", music, "--top_k", 0)
+    for flags in ((), ("--passages",)):
+        for top_k in (0, -1):
+            with pytest.raises(ConfigError, match=f"top_k is {top_k}; at least 1"):
+                ask("a jig", music, "--top_k", top_k, *flags)
 
 
 def test_vectors_of_two_models_are_not_compared(script, tmp_path):

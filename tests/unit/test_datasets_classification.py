@@ -512,6 +512,16 @@ def test_stored_vectors_are_found_by_id(layout, tmp_path):
     assert "has no vector of 1 examples, first blues/blues.00000.npy" in report.not_run[0]
 
 
+def test_a_task_without_validation_vectors_says_so(layout):
+    root = layout("gtzan")
+    for line in (root / "valid_filtered.txt").read_text(encoding="utf-8").split():
+        (root / "genres_original" / line).unlink()
+    options = {"name": "stub", "n_seeds": 1, "num_epochs": 2, "grid": True}
+    report = run_benchmark(open_benchmark("gtzan", root), StubModel, **options)
+    assert report.notes == ["genre: no example for validation has a vector; the last epoch is judged."]
+    assert "note: genre: no example for validation" in "\n".join(report.remarks())
+
+
 def test_the_grid_keeps_the_rate_that_is_best_by_validation(layout):
     benchmark = open_benchmark("gtzan", layout("gtzan"))
     report = run_benchmark(benchmark, StubModel, name="stub", n_seeds=1, num_epochs=2, grid=True)

@@ -76,6 +76,8 @@ def run_benchmark(
         data, rows = vectors.labelled(task, report)
         if data is None:
             continue
+        if recipes.marble(benchmark.dataset.name, task.name) and not any(e.part == "valid" for e in rows):
+            report.notes.append(f"{task.name}: no example for validation has a vector; the last epoch is judged.")
         for protocol, config, split_of in protocols(benchmark.dataset.name, task, rows, data.names):
             if num_epochs is not None:
                 config = replace(config, num_epochs=num_epochs)

@@ -16,7 +16,7 @@ from clamp3.inputs import Item, Source, modality_of, source_of
 from clamp3.jobs.progress import progress
 from clamp3.jobs.walk import printable, walk
 from clamp3.retrieval.origin import origins
-from clamp3.retrieval.search import Hit, rank
+from clamp3.retrieval.search import Hit, check_top_k, rank
 from clamp3.retrieval.vectors import stored_vector
 
 if TYPE_CHECKING:
@@ -75,8 +75,7 @@ def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10, passages:
     Clamp3Error
         If the query cannot be encoded.
     """
-    if top_k < 1:
-        raise ConfigError(f"top_k is {top_k}; it must be at least 1.")
+    check_top_k(top_k)
     if not folder.exists():
         raise ConfigError(f"there is no folder {printable(folder)}; the query comes first, then the folder.")
     found, stored = walk(folder), _Stored(clamp3)

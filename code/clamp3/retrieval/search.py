@@ -203,14 +203,19 @@ def rank(
     DataError
         If the shapes disagree, or names and references differ in number.
     """
-    if top_k < 1:
-        raise ConfigError(f"top_k is {top_k}; at least 1 result must be asked for.")
+    check_top_k(top_k)
     if names is not None and len(names) != len(reference):
         raise DataError(f"{len(names)} names for {len(reference)} references.")
     candidates = _near(query, reference, top_k)
     scores = dict(zip(candidates.tolist(), cosine(query, reference[candidates]).tolist(), strict=True))
     order = sorted(scores, key=lambda row: (-scores[row], names[row] if names is not None else row))
     return [(row, scores[row]) for row in order[:top_k]]
+
+
+def check_top_k(top_k: int) -> None:
+    """Raise `ConfigError` if less than one result is asked for."""
+    if top_k < 1:
+        raise ConfigError(f"top_k is {top_k}; at least 1 result must be asked for.")
 
 
 def _near(query: np.ndarray, reference: np.ndarray, top_k: int) -> np.ndarray:
