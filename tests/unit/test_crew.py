@@ -65,6 +65,17 @@ def test_rank_0_decides_and_all_see_all():
     assert run_ranks(3, body) == [({"list": [["ä\udcff", 1]]}, [0, 10, 20])] * 3
 
 
+def test_a_list_of_many_files_passes_the_store_s_limit_of_a_message():
+    """torch's server closes the connection on a message above 8 MiB."""
+    from torch.distributed import TCPStore
+
+    store = TCPStore("127.0.0.1", 0, world_size=1, is_master=True, wait_for_workers=False)
+    listed = [[f"artist_{i:07d}/{'x' * 80}.mid", "ä"] for i in range(90_000)]
+    crew, other = StoreCrew(store, 0, 1), StoreCrew(store, 1, 2)
+    assert crew.agree(listed) == listed == other.agree(None)
+    assert crew.gather(listed) == [listed]
+
+
 def test_alone():
     crew = Alone()
     assert [number for piece in crew.claim(1300) for number in piece] == list(range(1300))

@@ -19,6 +19,7 @@ _CREW_PIECE = 256
 _WAIT = timedelta(hours=24)  # rank 0 may list a large folder meanwhile; launchers end us if it fails
 _MEET = timedelta(minutes=10)  # processes of one launch start together
 _PREFIX = "clamp3_crew"
+_PART = 2**22  # bytes of a value; torch's server hangs up on messages above 8 MiB
 
 
 class Crew(Protocol):
@@ -76,9 +77,9 @@ class StoreCrew:
         """Return rank 0's ``value`` on every rank."""
         key = self._key("agree")
         if self.rank == 0:
-            self._store.set(key, json.dumps(value))
+            self._write(key, value)
             return value
-        return json.loads(self._read(key))
+        return self._read(key)
 
     def claim(self, total: int) -> Iterator[range]:
         """Yield ranges of ``range(total)``; over all ranks each number comes once."""
@@ -92,8 +93,8 @@ class StoreCrew:
     def gather(self, value: Any) -> list[Any]:
         """Return every rank's ``value``; rank 0 leaves last, since it may be the one that holds the store."""
         key = self._key("gather")
-        self._store.set(f"{key}/{self.rank}", json.dumps(value))
-        values = [json.loads(self._read(f"{key}/{rank}")) for rank in range(self.size)]
+        self._write(f"{key}/{self.rank}", value)
+        values = [self._read(f"{key}/{rank}") for rank in range(self.size)]
         self._store.set(f"{key}/left/{self.rank}", "1")
         if self.rank == 0:
             with contextlib.suppress(RuntimeError):  # a rank that has left already needs nothing more
@@ -104,9 +105,16 @@ class StoreCrew:
         self._n_calls += 1
         return f"{_PREFIX}/{self._n_calls}/{what}"
 
-    def _read(self, key: str) -> bytes:
+    def _write(self, key: str, value: Any) -> None:
+        text = json.dumps(value)  # ASCII
+        parts = [text[start : start + _PART] for start in range(0, len(text), _PART)]
+        for number, part in enumerate(parts):
+            self._store.set(f"{key}/part/{number}", part)
+        self._store.set(key, str(len(parts)))  # last: who sees it may read the parts
+
+    def _read(self, key: str) -> Any:
         self._store.wait([key], _WAIT)
-        return bytes(self._store.get(key))
+        return json.loads(b"".join(self._store.get(f"{key}/part/{n}") for n in range(int(self._store.get(key)))))
 
 
 def crew_from_environment() -> Crew:
