@@ -232,23 +232,24 @@ class Trainer:
         return mean, {name: round(part, 6) for name, part in zip(measures, rest, strict=True)}
 
     def _any_rank(self, *flags: bool) -> tuple[bool, ...]:
-        """Return for each flag whether it is set on some rank."""
+        """Return for each flag whether it is set on some rank; from here on all ranks have the minutes of the first.
+
+        Learning rates and ends by time follow from the minutes, so they must be the same number everywhere.
+        """
         if self.group is None:
             return flags
-        found = torch.tensor(flags, dtype=torch.int32)
+        found = torch.tensor([*flags, self.progress.minutes if self.main else 0.0], dtype=torch.float64)
         torch.distributed.all_reduce(found, group=self.group)
-        return tuple(bool(flag) for flag in found.tolist())
+        *set_, self.progress.minutes = found.tolist()
+        return tuple(bool(flag) for flag in set_)
 
-    def _why_stop(self, asked: bool, late: bool) -> str:
-        """Return why to stop now, or ""."""
+    def _why_stop(self, asked: bool) -> str:
+        """Return why to stop now, or ""; the same on every rank."""
         if asked:
             return "stopped"
-        if late:
+        if self.config.max_minutes > 0 and self.progress.minutes >= self.config.max_minutes:
             return "time"
         return "steps" if self.config.max_steps and self.progress.step >= self.config.max_steps else ""
-
-    def _late(self) -> bool:
-        return self.config.max_minutes > 0 and self.progress.minutes >= self.config.max_minutes
 
     def _poll(self) -> None:
         if self._any_rank(bool(self.asked))[0]:
@@ -264,7 +265,7 @@ class Trainer:
         """
         with stop_on_signal() as self.asked:
             # A run that was resumed after its limit has nothing left to do.
-            reason = self._why_stop(False, self._any_rank(self._late())[0])
+            reason = self._why_stop(False)  # the minutes of the checkpoint are the same on every rank
             while not reason and self.progress.epoch < self.config.epochs:
                 reason = self._epoch()
                 if reason == "stopped":
@@ -330,8 +331,8 @@ class Trainer:
                 bar.set_postfix(loss=f"{value:.4f}", lr=f"{rate:.1e}", refresh=False)
                 mark, items, tokens = now, 0, 0
             due = config.save_minutes > 0 and now - saved > 60 * config.save_minutes
-            asked, late, due = self._any_rank(bool(self.asked), self._late(), due)
-            if reason := self._why_stop(asked, late):
+            asked, due = self._any_rank(bool(self.asked), due)
+            if reason := self._why_stop(asked):
                 return reason
             if due:
                 self.save()
@@ -345,6 +346,7 @@ class Trainer:
         begin = time.monotonic()
         measures = self.task.evaluate(self.accelerator, self._poll)
         progress.minutes += (time.monotonic() - begin) / 60
+        self._any_rank()
         train_loss = progress.loss_sum / progress.loss_count if progress.loss_count else float("nan")
         row: dict[str, Any] = {f"eval_{name}": value for name, value in measures.items()}
         if progress.loss_count:
