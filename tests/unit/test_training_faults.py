@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from training_music import AUDIO_WIDTH, read_rows, write_music, write_rows, write_text_model
 
 from clamp3.errors import DataError, WeightsError
 from clamp3.models import registry
 from clamp3.training.clamp3_task import make_clamp3_task
 from clamp3.training.config import AudioTraining, Clamp3Training
-from clamp3.training.loop import make_accelerator, start_run
+from clamp3.training.loop import Trainer, make_accelerator, start_run
 
 TINY = {"width": 32, "n_layers": 1, "n_heads": 2, "max_patches": 32, "warmup_steps": 0, "batch_size": 6, "epochs": 1,
         "text_from_scratch": True, "text_length": 16, "hidden_size": 16, "eval_split": 0.2}  # fmt: skip
@@ -104,3 +105,35 @@ def test_records_of_every_shape_train(music, text_model, tmp_path, kind):
     task = made(config)
     assert len(task.train_data) + len(task.eval_data) == 24
     start_run(config, make_clamp3_task)
+
+
+@pytest.mark.parametrize("lost", ["weight", "loss"])
+@pytest.mark.parametrize("evaluated", [True, False])
+def test_weights_that_are_no_numbers_are_never_kept(music, text_model, tmp_path, monkeypatch, caplog, lost, evaluated):
+    """Between two logged steps too; what the message advises works."""
+    step = Trainer.step
+
+    def spoilt(self, batches):
+        if lost == "loss" and self.progress.step == 5:
+            monkeypatch.setattr(self.task, "loss", lambda *given, to=self.task.loss: (to(*given)[0] * torch.nan, {}))
+        found = step(self, batches)
+        if lost == "weight" and self.progress.step == 6:
+            self.parameters[0].data.view(-1)[3] = torch.inf
+        return found
+
+    split = {"eval_split": 0.2} if evaluated else {"eval_split": 0.0}
+    config = training(music, tmp_path, text_model, epochs=2, save_every=1, **split)
+    monkeypatch.setattr(Trainer, "step", spoilt)
+    with pytest.raises(DataError, match=r"at step \d; lower --learning_rate or set --max_grad_norm 1, and go on with"):
+        start_run(config, make_clamp3_task)
+    kept = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert kept["progress"]["epoch"] == 1 and all(tensor.isfinite().all() for tensor in kept["model"].values())
+    assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / "best.safetensors").values())
+    assert not (tmp_path / "epoch_0002.safetensors").exists()
+    monkeypatch.undo()
+    gentle = {"resume": "auto", "learning_rate": 1e-5, "max_grad_norm": 1.0}
+    with caplog.at_level("WARNING"):
+        outcome = start_run(training(music, tmp_path, text_model, epochs=2, save_every=1, **split, **gentle),
+                            make_clamp3_task)  # fmt: skip
+    assert outcome.reason == "done"
+    assert "--learning_rate was 5e-05, is 1e-05, --max_grad_norm was 0.0, is 1.0" in caplog.text

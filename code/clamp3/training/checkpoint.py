@@ -186,10 +186,16 @@ MAY_CHANGE = frozenset(
         *("epochs", "max_steps", "max_minutes", "save_every", "save_minutes", "log_every"),
     }
 )
+STEERING = frozenset({"learning_rate", "max_grad_norm"})  # may change too, so that a run that diverged can go on
 
 
-def check_same_run(saved: dict[str, Any], now: dict[str, Any]) -> None:
+def check_same_run(saved: dict[str, Any], now: dict[str, Any]) -> str:
     """Refuse to resume under settings that would make it another run.
+
+    Returns
+    -------
+    str
+        Which of the settings that steer a run have changed, in words; "" if none has.
 
     Raises
     ------
@@ -197,20 +203,15 @@ def check_same_run(saved: dict[str, Any], now: dict[str, Any]) -> None:
         Naming the settings that differ.
     """
     names = [name for name in now if name not in MAY_CHANGE and saved.get(name, now[name]) != now[name]]
-    if names:
-        differences = ", ".join(f"--{name} was {saved[name]}, is {now[name]}" for name in names)
-        raise ConfigError(f"The checkpoint belongs to a run with other settings: {differences}.")
+    differences = {name: f"--{name} was {saved[name]}, is {now[name]}" for name in names}
+    steered = ", ".join(differences.pop(name) for name in names if name in STEERING)
+    if differences:
+        raise ConfigError(f"The checkpoint belongs to a run with other settings: {', '.join(differences.values())}.")
+    return steered
 
 
-def require_finite(loss: float, step: int) -> None:
-    """Stop a run whose loss is no number any more.
-
-    Raises
-    ------
-    DataError
-        If the loss is NaN or infinite.
-    """
-    if loss != loss or loss in (float("inf"), float("-inf")):
-        raise DataError(
-            f"The loss is {loss} at step {step}; lower --learning_rate or set --max_grad_norm 1, then resume."
-        )
+def not_finite(what: str, step: int) -> DataError:
+    """Return the error of a run that has no numbers any more."""
+    return DataError(
+        f"{what} at step {step}; lower --learning_rate or set --max_grad_norm 1, and go on with --resume auto."
+    )

@@ -122,6 +122,7 @@ class Trainer:
         # Flags travel between the CPUs, so that no step has to wait for the GPU.
         self.group = torch.distributed.new_group(backend="gloo") if self.world_size > 1 else None
         self.asked: list[int] = []
+        self.finite = torch.ones((), dtype=torch.bool, device=accelerator.device)  # every loss so far; no step waits
         torch.manual_seed(config.seed + self.rank)
         if resume is not None:
             self._restore(resume)
@@ -137,7 +138,7 @@ class Trainer:
                 logger.info("going on after epoch %d of %s", self.progress.epoch, path)
             return
         state = checkpoint.load(path)
-        checkpoint.check_same_run(state["config"], to_plain(self.config))
+        changed = checkpoint.check_same_run(state["config"], to_plain(self.config))
         self.task.module.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if state["scaler"] and self.accelerator.scaler is not None:
@@ -155,11 +156,20 @@ class Trainer:
             )
         if self.main:
             logger.info("resumed %s at step %d", path, self.progress.step)
+            if changed:
+                logger.warning("resumed with other settings: %s", changed)
+
+    def _require_finite(self) -> None:
+        """Stop, on every rank at once, before anything is kept of weights that are no numbers any more."""
+        norm = torch.nn.utils.get_total_norm(self.parameters)
+        if self._any_rank(not bool(self.finite & norm.isfinite()))[0]:
+            raise checkpoint.not_finite("The loss or a weight is NaN or infinite", self.progress.step)
 
     def save(self) -> None:
         """Write ``last.pt``; every rank must call it."""
         from accelerate.utils import gather_object
 
+        self._require_finite()
         rng = gather_object([checkpoint.rng_state()])
         if self.main:
             scaler = self.accelerator.scaler
@@ -202,14 +212,16 @@ class Trainer:
             if self.config.max_grad_norm:
                 torch.nn.utils.clip_grads_with_norm_(self.parameters, self.config.max_grad_norm, norm)
             measures = {**measures, "grad_norm": norm}
+        loss = torch.stack(losses).mean()
         if scaler is None:
             self.optimizer.step()
-        else:
+            self.finite &= loss.isfinite()
+        else:  # it leaves out the steps that would harm
             scaler.step(self.optimizer)
             scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.progress.step += 1
-        return torch.stack(losses).mean(), measures
+        return loss, measures
 
     def _backward(self, batch: dict[str, Tensor], share: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Add a batch's gradient, times ``share``, to the parameters; return its loss and measures."""
@@ -314,7 +326,8 @@ class Trainer:
             progress.minutes = spent + (now - begin) / 60
             if progress.step % config.log_every == 0:
                 value, averages = self._averaged(loss, measures)
-                checkpoint.require_finite(value, progress.step)
+                if not math.isfinite(value):
+                    raise checkpoint.not_finite(f"The loss is {value}", progress.step)
                 progress.loss_sum, progress.loss_count = progress.loss_sum + value, progress.loss_count + 1
                 self.metrics.write(
                     kind="train",
@@ -341,6 +354,7 @@ class Trainer:
 
     def _end_epoch(self, *, complete: bool) -> None:
         """Evaluate, keep the best, write the checkpoint; then turn to the next epoch if this one is complete."""
+        self._require_finite()
         progress, config = self.progress, self.config
         progress_epoch = progress.epoch + 1
         begin = time.monotonic()
