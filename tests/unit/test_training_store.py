@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import pickle
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from clamp3.errors import ConfigError, FormatError
+from clamp3.errors import ConfigError, DataError, FormatError
 from clamp3.training.lines import JsonLines, read_objects
 from clamp3.training.places import Place, Resolver, index_tars
 from clamp3.training.splits import hash_of
@@ -127,6 +129,29 @@ def test_vectors_come_from_files_members_and_shards_alike(music, tmp_path):
             found = store.features.vectors(file, slice(0, number + 4))
             np.testing.assert_array_equal(found[1:-1], vectors(number + 2)[0])
             assert not found[[0, -1]].any()
+
+
+def test_tars_named_by_a_relative_path(music, tmp_path, monkeypatch):
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    write_tar(folder / "0.tar", [(f"{i}.npy", npy(vectors(i + 2))) for i in range(10)])
+    named = tmp_path / "named.jsonl"
+    named.write_text(music.read_text(encoding="utf-8-sig").replace('["', '["shards/0.tar::'))
+    monkeypatch.chdir(tmp_path.parent)
+    here = Path(tmp_path.name)
+    shards = Wanted(AUDIO.pairs, 4, "clamp3", here / "shards")
+    for jsonl, wanted in ((music, shards), (named, AUDIO)):
+        store = open_store(here / jsonl.name, here / "pack", wanted)
+        assert len(store) == 8
+        file = store.record(0).files[0][1]
+        np.testing.assert_array_equal(store.features.vectors(file, slice(1, 3)), vectors(2)[0])
+
+
+def test_files_that_change_while_they_are_indexed_are_said(music, tmp_path, monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr("clamp3.training.places.fingerprint", lambda _: next(ticks))
+    with pytest.raises(DataError, match=r"train\.jsonl change while they are indexed"):
+        open_store(music, tmp_path / "pack", SYMBOLIC)
 
 
 def test_an_index_of_tars(tmp_path):

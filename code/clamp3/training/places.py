@@ -199,7 +199,8 @@ class Resolver:
     def __init__(self, folder: Path, shards: Path | None = None) -> None:
         self.folder = str(folder)
         self.tars: dict[str, TarIndex] = {}
-        self.shards = index_tars([str(path) for path in tars_in(shards)]) if shards else None
+        # Members are stored by the path of their tar and read relative to the JSONL, which leaves absolute paths alone.
+        self.shards = index_tars([str(path.absolute()) for path in tars_in(shards)]) if shards else None
 
     def place(self, name: str) -> Place:
         """Return where a file's bytes lie; whether they are there is found when they are read.
@@ -216,7 +217,7 @@ class Resolver:
         if not separator:
             return Place(path)
         if path not in self.tars:
-            self.tars[path] = index_tars([path])
+            self.tars[path] = index_tars([str(Path(path).absolute())])
         found = self.tars[path].find(member)
         if found is None:
             raise FormatError(f"{path}: no member {member}.")

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from clamp3.errors import FormatError
+from clamp3.errors import DataError, FormatError
 from clamp3.jobs.atomic import write_text
 from clamp3.training.data import Record
 from clamp3.training.features import FeatureFiles, open_features
@@ -153,7 +153,7 @@ def open_store(jsonl: Path, folder: Path, wanted: Wanted) -> Store:
     Raises
     ------
     DataError
-        If the JSONL cannot be read.
+        If the JSONL cannot be read, or files change meanwhile.
     """
     stem = folder / wanted.key(jsonl)
     store = _load(jsonl, stem, wanted)
@@ -163,7 +163,8 @@ def open_store(jsonl: Path, folder: Path, wanted: Wanted) -> Store:
         (stem / DONE).unlink(missing_ok=True)
         _build(jsonl, stem, wanted)
         store = _load(jsonl, stem, wanted)
-        assert store is not None
+        if store is None:
+            raise DataError(f"Files of {jsonl} change while they are indexed; start again when nothing writes to them.")
         logger.info("indexed %s: %d records, %.1f s", jsonl, len(store), time.monotonic() - started)
     return store
 
