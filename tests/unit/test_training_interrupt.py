@@ -155,6 +155,25 @@ def test_the_newest_checkpoints_stay(data, plain, tmp_path):
         train(data, out, resume="auto")
 
 
+def test_later_steps_of_an_abandoned_course_go_first(tmp_path):
+    """A run that goes on from an older checkpoint writes smaller steps than those that are there."""
+
+    def save(step):
+        for path in tmp_path.glob("*.pt"):
+            os.utime(path, (time := path.stat().st_mtime - 10, time))
+        checkpoint.save(tmp_path / "last.pt", model={}, optimizer={}, scaler=None, rng=[], config={}, revision=None,
+                        progress=checkpoint.Progress(step=step), keep_last=3)  # fmt: skip
+        return sorted(int(path.stem[5:]) for path in tmp_path.glob("step_*.pt"))
+
+    kept = [save(step) for step in (10, 20, 30, 40, 15, 16, 17)]
+    assert kept[2:] == [[10, 20, 30], [20, 30, 40], [15, 30, 40], [15, 16, 40], [15, 16, 17]]
+    save(40)
+    save(18)
+    (tmp_path / "last.pt").write_bytes(b"torn")
+    with pytest.raises(ConfigError, match=r"Try --resume .*step_000000018\.pt"):
+        checkpoint.load(tmp_path / "last.pt")
+
+
 @pytest.fixture(scope="module")
 def wide(data, tmp_path_factory):
     """Return settings of towers whose heads a released file need not tell: 64 wide."""

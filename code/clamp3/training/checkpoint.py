@@ -127,15 +127,21 @@ def save(
 
 
 def _keep(path: Path, name: Path, keep_last: int) -> None:
-    """Give a checkpoint a second name, by a link where there are links; remove the oldest of such names."""
+    """Give a checkpoint a second name, by a link where there are links; remove those that were written first."""
     with replacing(name) as temporary:
         temporary.unlink()
         try:
             os.link(path, temporary)
         except OSError:
             shutil.copyfile(path, temporary)
-    for old in sorted(name.parent.glob("step_*.pt"))[:-keep_last]:
+    others = [old for old in _written(path.parent) if old != name]
+    for old in others[: 1 - keep_last]:
         old.unlink()
+
+
+def _written(folder: Path) -> list[Path]:
+    """Return the kept checkpoints, the newest last; going on from an older one may have left later steps behind."""
+    return sorted(folder.glob("step_*.pt"), key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -151,7 +157,7 @@ def load(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen types for a damaged file
-        kept = sorted(path.parent.glob("step_*.pt"))
+        kept = _written(path.parent)
         advice = f" Try --resume {kept[-1]}." if kept else ""
         raise ConfigError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}{advice}") from error
     if not isinstance(state, dict) or state.get("format") != "clamp3 training 1":
