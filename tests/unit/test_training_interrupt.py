@@ -155,6 +155,18 @@ def test_the_newest_checkpoints_stay(data, plain, tmp_path):
         train(data, out, resume="auto")
 
 
+@pytest.mark.parametrize(("slow", "said"), [("status", "abc+changes?"), ("rev-parse", None), ("", "abc")])
+def test_a_git_that_takes_too_long_does_not_stop_a_run(monkeypatch, slow, said):
+    def answer(line, timeout, **_):
+        if slow in line:
+            raise subprocess.TimeoutExpired(line, timeout)
+        return subprocess.CompletedProcess(line, 0, "abc\n" if "rev-parse" in line else "")
+
+    monkeypatch.setattr(checkpoint.shutil, "which", lambda _: "git")
+    monkeypatch.setattr(checkpoint.subprocess, "run", answer)
+    assert checkpoint.git_revision() == said
+
+
 def test_later_steps_of_an_abandoned_course_go_first(tmp_path):
     """A run that goes on from an older checkpoint writes smaller steps than those that are there."""
 

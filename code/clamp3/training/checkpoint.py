@@ -51,20 +51,28 @@ class Progress:
 
 
 def git_revision() -> str | None:
-    """Return the commit of the code that runs, with ``+changes`` if files differ; None outside a repository."""
+    """Return the commit of the code that runs, with ``+changes`` if files differ; None outside a repository.
+
+    Where git does not say in time whether they do, as on a slow network disk, it is ``+changes?``.
+    """
     git = shutil.which("git")
     if git is None:
         return None
     folder = str(Path(__file__).parent)
 
     def ask(*command: str) -> str | None:
-        done = subprocess.run([git, "-C", folder, *command], capture_output=True, text=True, timeout=20, check=False)  # noqa: S603
+        line = [git, "-C", folder, *command]
+        try:
+            done = subprocess.run(line, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603
+        except subprocess.TimeoutExpired:
+            return None
         return done.stdout.strip() if done.returncode == 0 else None
 
     commit = ask("rev-parse", "HEAD")
     if commit is None:
         return None
-    return commit + ("+changes" if ask("status", "--porcelain", "--untracked-files=no") else "")
+    changes = ask("status", "--porcelain", "--untracked-files=no")
+    return commit + ("+changes?" if changes is None else "+changes" if changes else "")
 
 
 def rng_state() -> dict[str, Any]:
