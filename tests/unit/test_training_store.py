@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from clamp3.errors import ConfigError, DataError, FormatError
+from clamp3.training.check_data import Check
 from clamp3.training.lines import JsonLines, read_objects
 from clamp3.training.places import Place, Resolver, index_tars
 from clamp3.training.splits import hash_of
@@ -145,6 +146,23 @@ def test_tars_named_by_a_relative_path(music, tmp_path, monkeypatch):
         assert len(store) == 8
         file = store.record(0).files[0][1]
         np.testing.assert_array_equal(store.features.vectors(file, slice(1, 3)), vectors(2)[0])
+
+
+NAMES = {"nul": "a\0", "nul_tar": "t\0.tar::a", "half": "a\ud800", "half_tar": "t\ud800.tar::a"}
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+@pytest.mark.parametrize("kind", ["abc", "npy"])
+def test_names_that_no_file_can_have_are_reasons(music, tmp_path, name, kind):
+    with music.open("a", encoding="utf-8") as file:
+        file.write("\n" + json.dumps({"id": "odd", "title": "x", "filepaths": [f"{name}.{kind}"]}))
+    for _ in range(2):
+        store = open_store(music, tmp_path / "pack", SYMBOLIC if kind == "abc" else AUDIO)
+        assert len(store) == 8
+        assert any("null byte" in reason or "surrogates" in reason for reason in store.problems)
+    assert any(
+        "null byte" in reason or "surrogates" in reason for reason in Check(music, Resolver(tmp_path)).run().problems
+    )
 
 
 def test_files_that_change_while_they_are_indexed_are_said(music, tmp_path, monkeypatch):

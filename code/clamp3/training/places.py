@@ -46,8 +46,8 @@ class Place:
             with open(self.path, "rb") as file:
                 file.seek(self.offset)
                 data = file.read(self.size)
-        except OSError as error:
-            raise FormatError(f"{self}: {error.strerror or error}.") from None
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            raise FormatError(f"{self}: {getattr(error, 'strerror', None) or error}.") from None
         if self.size != WHOLE and len(data) < self.size:
             raise FormatError(f"{self}: the shard ends before it.")
         return data
@@ -105,8 +105,18 @@ class PlaceWriter:
         return self
 
     def add(self, name: str, place: Place) -> int:
-        """Add a file under its name in the JSONL; return its number."""
-        self.end += self.file.write(os.fsencode(name if place.size == WHOLE else place.name))
+        """Add a file under its name in the JSONL; return its number.
+
+        Raises
+        ------
+        FormatError
+            If no file can have that name.
+        """
+        try:
+            encoded = os.fsencode(name if place.size == WHOLE else place.name)
+        except UnicodeEncodeError as error:  # half of a surrogate pair
+            raise FormatError(f"{place}: {error}.") from None
+        self.end += self.file.write(encoded)
         if place.path != self.last:  # members of one shard follow one another
             self.last, self.mark = place.path, fingerprint(place.path)
         for column, value in zip(self.columns, (self.end, place.offset, place.size, self.mark), strict=True):
@@ -123,7 +133,7 @@ def fingerprint(path: str) -> int:
     """Return a number that changes when a file's size or time of change does; 0 if there is no file."""
     try:
         stat = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name that no file can have
         return 0
     return (stat.st_mtime_ns * 31 + stat.st_size) & (2**62 - 1)
 
@@ -178,7 +188,7 @@ def index_tars(paths: Sequence[str]) -> TarIndex:
                         for column, value in zip(columns, (number, member.offset_data, member.size), strict=True):
                             column.append(value)
                     tar.members = []  # type: ignore[attr-defined]  # else it keeps an object per member
-        except (OSError, tarfile.TarError) as error:
+        except (OSError, ValueError, tarfile.TarError) as error:  # ValueError: a NUL in the name
             raise FormatError(f"{path}: no readable, uncompressed tar ({error}).") from None
     found = np.array(hashes, dtype=np.uint64)
     order = np.argsort(found, kind="stable")  # of one name, the last comes last
