@@ -42,6 +42,8 @@ def test_complete_and_sparse_records_are_fine():
         ({"analysis": "  "}, "analysis is empty"),
         ({"analysis": 3}, "analysis must be a string or a list of strings, got int"),
         ({"tags": ["fast", None]}, "tags holds NoneType, not a string"),
+        ({"analysis": "cut \ud83d"}, r"analysis holds half a character, '\ud83d', read as ?"),
+        ({"tags": ["a", "\ude00"]}, r"tags holds half a character, '\ude00', read as ?"),
         ({"filepaths": []}, "no filepaths"),
         ({"filepaths": {"abc": "a.abc"}}, "filepaths must be a list of strings, got dict"),
         ({"filepaths": ["/data/a.abc"]}, "/data/a.abc is an absolute path; name it relative to the JSONL"),

@@ -61,6 +61,13 @@ def test_no_lines_are_the_two_wrapping_tokens(from_json, from_pieces):
     assert from_json.encode_lines([]) == from_pieces.encode_lines([]) == [0, 2]
 
 
+def test_half_a_character_is_a_question_mark(from_json, from_pieces):
+    """JSON may hold one ("\\ud83d"); Rust and SentencePiece take none."""
+    for tokenizer in (from_json, from_pieces):
+        assert tokenizer.encode("a slow \ud83d air") == tokenizer.encode("a slow ? air")
+        assert tokenizer.encode_lines(["\ude00", "air"]) == tokenizer.encode_lines(["?", "air"])
+
+
 def test_long_text_is_not_cropped(from_json, tmp_path):
     content = json.loads((TINY / "tokenizer.json").read_text(encoding="utf-8"))
     content["truncation"] = {"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0}

@@ -40,11 +40,11 @@ class TextTokenizer:
 
         Duplicates and empty lines are the caller's matter (`clamp3.inputs`).
         """
-        return self._encode(self.sep.join(lines))
+        return self.encode(self.sep.join(lines))
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of one text, with begin and end tokens."""
-        return self._encode(text)
+        """Return the ids of one text, with begin and end tokens; half a surrogate pair, as JSON may hold, is a ?."""
+        return self._encode(text.encode("utf-8", "replace").decode())
 
 
 def load_tokenizer(dir_or_name: str | os.PathLike[str] | None) -> TextTokenizer:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -47,6 +48,7 @@ NESTED = {
 }
 FIELDS = TEXT_FIELDS | NESTED.keys() | {"id", "filepaths"}
 NO_TEXT_OF_THEIR_OWN = frozenset({"language"})
+_HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair; together they are one character after parsing
 
 
 def record_problems(
@@ -99,7 +101,9 @@ def _text_problems(name: str, value: Any) -> list[str]:
         return [f"{name} must be a string or a list of strings, got {type(value).__name__}"]
     parts = value if isinstance(value, list) else [value]
     problems = [f"{name} holds {type(part).__name__}, not a string" for part in parts if not isinstance(part, str)]
-    return problems + [f"{name} is empty" for part in parts if isinstance(part, str) and not part.strip()]
+    problems += [f"{name} is empty" for part in parts if isinstance(part, str) and not part.strip()]
+    halves = [half for part in parts if isinstance(part, str) for half in _HALF.findall(part)]
+    return problems + [f"{name} holds half a character, {half!a}, read as ?" for half in dict.fromkeys(halves)]
 
 
 def _has_text(value: Any) -> bool:
