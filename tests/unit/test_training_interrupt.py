@@ -14,7 +14,10 @@ import pytest
 import torch
 from training_music import read_rows, write_music, write_text_model
 
-from clamp3.errors import ConfigError
+from clamp3.errors import ConfigError, WeightsError
+from clamp3.models.config import Clamp3Config, TowerConfig
+from clamp3.models.towers import Clamp3Model
+from clamp3.models.weights import load_model
 from clamp3.training import checkpoint
 from clamp3.training.clamp3_task import make_clamp3_task
 from clamp3.training.config import Clamp3Training
@@ -238,6 +241,23 @@ def test_a_released_checkpoint_goes_on(data, wide, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="already holds a run"):
         train(data, out, resume=str(tmp_path / "old.pth"), freeze_text=True, **wide)
     train(data, out, resume="auto", freeze_text=True, epochs=5, **wide)
+
+
+def test_a_released_checkpoint_with_more_towers_goes_on_twice(data, wide, tmp_path):
+    """The run trains text and scores; the audio tower is carried along, in every start."""
+    text = TowerConfig.from_transformers(json.loads((Path(wide["text_model"]) / "config.json").read_text()))
+    tower = TowerConfig(width=64, n_layers=1, n_heads=1, feed_forward=128, max_length=8)
+    sizes = {"hidden_size": 16, "text_length": 16, "symbolic_length": 8, "audio_length": 8}
+    model = Clamp3Model(Clamp3Config(text=text, symbolic=tower, audio=tower, **sizes))
+    torch.save({"model": model.state_dict(), "optimizer": {}, "epoch": 1}, tmp_path / "old.pth")
+    out = tmp_path / "new"
+    train(data, out, resume=str(tmp_path / "old.pth"), max_steps=2, **wide)
+    train(data, out, resume="auto", max_steps=3, **wide)
+    assert train(data, out, resume="auto", **wide).progress.epoch == 4
+    assert torch.equal(load_model(out, ("audio",)).model.audio_proj.weight, model.audio_proj.weight)
+    (tmp_path / "old.pth").unlink()
+    with pytest.raises(WeightsError, match=r"old\.pth"):
+        train(data, out, resume="auto", epochs=5, **wide)
 
 
 def test_a_checkpoint_of_other_parameters_gives_weights_and_epoch_only(data, wide, tmp_path):

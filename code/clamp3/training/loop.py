@@ -124,6 +124,7 @@ class Trainer:
         self.asked: list[int] = []
         self.finite = torch.ones((), dtype=torch.bool, device=accelerator.device)  # every loss so far; no step waits
         torch.manual_seed(config.seed + self.rank)
+        self.adopted = released.adopted_by(resume) if resume is not None else None
         if resume is not None:
             self._restore(resume)
         if self.main:
@@ -181,7 +182,7 @@ class Trainer:
                 scaler=None if scaler is None else scaler.state_dict(),
                 rng=rng,
                 progress=self.progress,
-                config=to_plain(self.config),
+                config={**to_plain(self.config), released.ADOPTED: self.adopted},
                 revision=self.revision,
             )
         self.accelerator.wait_for_everyone()
@@ -399,9 +400,9 @@ def start_run(config: Settings, make_task: Callable[[Settings, Accelerator], Tas
     accelerator = make_accelerator(config)
     seed_everything(config.seed)
     weights: Any = config
-    if resume is not None and released.is_released(resume):
-        if (config.out / checkpoint.LAST).exists():
+    if resume is not None and (adopted := released.adopted_by(resume)):
+        if (config.out / checkpoint.LAST).exists() and released.is_released(resume):
             raise ConfigError(f"{config.out} already holds a run; go on with it by --resume auto.")
-        weights = replace(weights, init=(str(resume),))  # sizes and weights of every tower are in it
+        weights = replace(weights, init=(adopted,))  # sizes and weights of every tower are in it, at every start
     task = make_task(weights, accelerator)
     return Trainer(task, config, accelerator).fit()

@@ -22,9 +22,24 @@ from clamp3.training.checkpoint import Progress
 logger = logging.getLogger(__name__)
 
 
+ADOPTED = "adopted"  # in a checkpoint's config: the released file its run went on from
+
+
 def is_released(path: Path) -> bool:
     """Return whether a file is a training checkpoint of the released scripts; nothing in it is ever executed."""
+    return _is_released(_content(path))
+
+
+def adopted_by(path: Path) -> str | None:
+    """Return the released file that a run going on from ``path`` is built from: this one, or what a checkpoint says."""
     content = _content(path)
+    if _is_released(content):
+        return str(path.resolve())
+    config = content.get("config")
+    return config.get(ADOPTED) if isinstance(config, Mapping) else None
+
+
+def _is_released(content: Mapping[str, Any]) -> bool:
     return "format" not in content and isinstance(content.get("model"), Mapping) and "epoch" in content
 
 
