@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import torch
 from training_music import write_music, write_text_model
 
 from clamp3.cli import run as run_main
+from clamp3.embed import Clamp3
 from clamp3.errors import ConfigError, DataError, WeightsError
 from clamp3.training.clamp3_task import make_clamp3_task
 from clamp3.training.config import Clamp3Training, M3Training
@@ -131,6 +133,18 @@ def test_frozen_text_keeps_its_weights_and_its_dropout_off(music, tmp_path, text
     after = task.module.model.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in before if name.startswith("text_"))
     assert not torch.equal(after["symbolic_proj.weight"], before["symbolic_proj.weight"])
+
+
+def test_exported_models_name_their_tokenizer(music, tmp_path, text_model, monkeypatch):
+    folder = shutil.copytree(text_model, tmp_path / "text")
+    monkeypatch.chdir(tmp_path)
+    start_run(pairs(music, tmp_path / "run", "text", epochs=1), make_clamp3_task)
+    monkeypatch.chdir("/")  # documented commands work from anywhere
+    assert Clamp3.from_pretrained(tmp_path / "run/best.safetensors").encode(["Piece key C"]).ok.all()
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(WeightsError, match=r"no tokenizer in .*/text: .*; name its folder with --text_model"):
+        Clamp3.from_pretrained(tmp_path / "run").tokenizer()
+    assert Clamp3.from_pretrained(tmp_path / "run", text_model=tmp_path / "elsewhere").tokenizer().pad_id == 1
 
 
 def test_sub_batches_do_not_change_the_vectors(music, tmp_path, text_model):

@@ -69,7 +69,9 @@ def load_tokenizer(dir_or_name: str | os.PathLike[str] | None) -> TextTokenizer:
     if (folder / "sentencepiece.bpe.model").is_file():
         return _from_sentencepiece(folder / "sentencepiece.bpe.model")
     if folder.exists() or not is_hub_name(dir_or_name):
-        raise WeightsError(f"no tokenizer in {folder}: neither {' nor '.join(FILES)} is there.")
+        raise WeightsError(
+            f"no tokenizer in {folder}: neither {' nor '.join(FILES)} is there; name its folder with --text_model."
+        )
     from clamp3.models.registry import hub_file
 
     try:

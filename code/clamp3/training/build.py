@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -16,9 +15,6 @@ from clamp3.models.towers import Clamp3Model
 from clamp3.training.config import Clamp3Training, M3Training, RunConfig
 from clamp3.training.lora import add_adapters
 from clamp3.training.sides import towers_of
-
-if TYPE_CHECKING:
-    from clamp3.models.tokenizer import TextTokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -89,11 +85,10 @@ def _check_crop(config: RunConfig, encoder: TowerConfig) -> None:
         raise ConfigError(f"--patch_length is {length}, but the encoder has only {encoder.max_length} positions.")
 
 
-def text_tokenizer(config: Clamp3Training) -> TextTokenizer:
-    """Return the tokenizer of ``--text_model``."""
-    from clamp3.models.tokenizer import load_tokenizer
-
-    return load_tokenizer(config.text_model)
+def text_model_of(config: Clamp3Training) -> str:
+    """Return what names the run's tokenizer anywhere: a folder as an absolute path, a Hugging Face name as it is."""
+    folder = Path(config.text_model).expanduser()
+    return str(folder.absolute()) if folder.is_dir() else config.text_model
 
 
 def _text_tower(config: Clamp3Training) -> tuple[TowerConfig, dict[str, Tensor] | None]:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from clamp3.errors import ConfigError, DataError
+from clamp3.models.tokenizer import load_tokenizer
 from clamp3.training.batches import epoch_batches
-from clamp3.training.build import clamp3_model, text_tokenizer
+from clamp3.training.build import clamp3_model, text_model_of
 from clamp3.training.config import Clamp3Training
 from clamp3.training.data import EVALUATION, CollatePairs, PairDataset
 from clamp3.training.encoder import PairEncoder
@@ -35,12 +36,17 @@ MIN_COUNTED = 1000  # pieces; of fewer, a share says little
 
 
 class Clamp3Task:
-    """Model, data and loss of a run; see ``clamp3.training.loop.Task``."""
+    """Model, data and loss of a run; see ``clamp3.training.loop.Task``. ``text_model`` names the tokenizer."""
 
     def __init__(
-        self, config: Clamp3Training, encoder: PairEncoder, train: PairDataset, evaluation: PairDataset | None
+        self,
+        config: Clamp3Training,
+        encoder: PairEncoder,
+        train: PairDataset,
+        evaluation: PairDataset | None,
+        text_model: str | None = None,
     ) -> None:
-        self.config, self.module = config, encoder
+        self.config, self.module, self.text_model = config, encoder, text_model
         self.train_data, self.eval_data = train, evaluation
         self.chunk = config.grad_cache_chunk
         self.n_seen = self.n_left_out = 0
@@ -164,10 +170,12 @@ class Clamp3Task:
         return loss / len(mixed), n_first / (2 * len(mixed))
 
     def export(self, path: Path, info: dict[str, Any]) -> None:
-        """Write the model as safetensors."""
+        """Write the model as safetensors, with the name of its tokenizer."""
         from clamp3.models.weights import save_safetensors
 
         model = self.module.exported()
+        if self.text_model and model.config.text is not None:
+            info = {**info, "text_model": self.text_model}
         save_safetensors(model, model.config, path, info=info)
 
 
@@ -234,7 +242,8 @@ def make_clamp3_task(config: Clamp3Training, accelerator: Accelerator) -> Clamp3
         standardise=towers_of(pairs) if config.standardise else (),
         objective=Objective(config.loss, config.logit_scale),
     )
-    tokenizer = text_tokenizer(config)
+    text_model = text_model_of(config)
+    tokenizer = load_tokenizer(text_model)
 
     def dataset(records: Records) -> PairDataset:
         return PairDataset(
@@ -253,4 +262,5 @@ def make_clamp3_task(config: Clamp3Training, accelerator: Accelerator) -> Clamp3
             instrument_removal=config.instrument_removal,
         )
 
-    return Clamp3Task(config, encoder, dataset(train), dataset(evaluation) if evaluation else None)
+    held_out = dataset(evaluation) if evaluation else None
+    return Clamp3Task(config, encoder, dataset(train), held_out, text_model)
