@@ -99,7 +99,7 @@ def _step(stage: Stage, stages: list[Stage], args: argparse.Namespace) -> Step:
         weights = settings.out / "best.safetensors"
         kept = {tower: None for start in starts(stage, stages, args) for tower in
                 check_frozen(start, weights, stage.trained)}  # fmt: skip
-        model = Clamp3.from_pretrained(weights, text_model=settings.text_model)
+        model = Clamp3.from_pretrained(weights)
         return {"stage": stage.name, "trains": list(stage.trained), "frozen": list(kept), "pairs": list(stage.pairs),
                 **outcome, "weights": str(weights), "retrieval": measure(model, test)}  # fmt: skip
 

@@ -16,6 +16,7 @@ from training_music import write_music, write_text_model
 from clamp3.cli import run as run_main
 from clamp3.embed import Clamp3
 from clamp3.errors import ConfigError, DataError, WeightsError
+from clamp3.models.weights import describe
 from clamp3.training.clamp3_task import make_clamp3_task
 from clamp3.training.config import Clamp3Training, M3Training
 from clamp3.training.loop import Trainer, learning_rate_at, make_accelerator, start_run
@@ -145,6 +146,28 @@ def test_exported_models_name_their_tokenizer(music, tmp_path, text_model, monke
     with pytest.raises(WeightsError, match=r"no tokenizer in .*/text: .*; name its folder with --text_model"):
         Clamp3.from_pretrained(tmp_path / "run").tokenizer()
     assert Clamp3.from_pretrained(tmp_path / "run", text_model=tmp_path / "elsewhere").tokenizer().pad_id == 1
+
+
+def test_the_tokenizer_fits_the_text_tower_of_init(music, tmp_path, text_model, caplog):
+    start_run(pairs(music, tmp_path / "first", text_model, epochs=1), make_clamp3_task)
+    init, default = (str(tmp_path / "first"),), Clamp3Training().text_model
+    start_run(pairs(music, tmp_path / "second", default, init=init, epochs=1), make_clamp3_task)
+    assert describe(tmp_path / "second").tokenizer_dir == text_model
+    assert not caplog.messages
+    other = shutil.copytree(text_model, tmp_path / "other") / "tokenizer.json"
+    content = json.loads(other.read_text())
+    words = content["model"]["vocab"]
+    words["key"], words["number"] = words["number"], words["key"]
+    other.write_text(json.dumps(content))
+    (other.parent / "tokenizer_config.json").write_text('{"pad_token": "<unk>"}')
+    config = pairs(music, tmp_path / "third", other.parent, init=init)
+    make_clamp3_task(config, make_accelerator(config))
+    assert "other pads with token 3, the text tower with 1" in caplog.text
+    assert f"other is not that of --init, {text_model}" in caplog.text
+    words["more"] = len(words)
+    other.write_text(json.dumps(content))
+    with pytest.raises(WeightsError, match=r"other has 38 tokens, but the text tower knows 37; .* by --text_model"):
+        make_clamp3_task(config, make_accelerator(config))
 
 
 def test_sub_batches_do_not_change_the_vectors(music, tmp_path, text_model):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -15,6 +16,9 @@ from clamp3.models.towers import Clamp3Model
 from clamp3.training.config import Clamp3Training, M3Training, RunConfig
 from clamp3.training.lora import add_adapters
 from clamp3.training.sides import towers_of
+
+if TYPE_CHECKING:
+    from clamp3.models.tokenizer import TextTokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -85,10 +89,71 @@ def _check_crop(config: RunConfig, encoder: TowerConfig) -> None:
         raise ConfigError(f"--patch_length is {length}, but the encoder has only {encoder.max_length} positions.")
 
 
-def text_model_of(config: Clamp3Training) -> str:
-    """Return what names the run's tokenizer anywhere: a folder as an absolute path, a Hugging Face name as it is."""
-    folder = Path(config.text_model).expanduser()
-    return str(folder.absolute()) if folder.is_dir() else config.text_model
+def text_tokenizer(config: Clamp3Training, tower: TowerConfig | None) -> tuple[str, TextTokenizer]:
+    """Return the run's tokenizer: that of ``--text_model``, or if that is left as it is, the one ``--init`` names.
+
+    Parameters
+    ----------
+    config : Clamp3Training
+    tower : TowerConfig or None
+        The text tower that has to know its tokens, if the run compares texts.
+
+    Returns
+    -------
+    name : str
+        What names it from anywhere: a folder as an absolute path, a Hugging Face name as it is.
+    tokenizer : TextTokenizer
+
+    Raises
+    ------
+    WeightsError
+        If it is absent or has more tokens than the tower.
+    """
+    from clamp3.models.tokenizer import load_tokenizer
+    from clamp3.models.weights import RELEASED_TEXT_MODEL
+
+    own, name = _named_by_init(config), config.text_model
+    if own and name == RELEASED_TEXT_MODEL:
+        name = own
+    if Path(name).expanduser().is_dir():
+        name = str(Path(name).expanduser().absolute())
+    tokenizer = load_tokenizer(name)
+    if tower is None:
+        return name, tokenizer
+    if tokenizer.n_tokens > tower.vocab_size:
+        raise WeightsError(
+            f"the tokenizer of {name} has {tokenizer.n_tokens} tokens, but the text tower knows {tower.vocab_size}; "
+            "name the tokenizer it was trained with by --text_model."
+        )
+    if tower.pad_id is not None and tokenizer.pad_id != tower.pad_id:
+        logger.warning("%s pads with token %d, the text tower with %d", name, tokenizer.pad_id, tower.pad_id)
+    if own and _differ(name, own):
+        logger.warning("the tokenizer of %s is not that of --init, %s: its text tower knows other tokens", name, own)
+    return name, tokenizer
+
+
+def _named_by_init(config: Clamp3Training) -> str | None:
+    """Return what names the tokenizer of the text tower that ``--init`` brings; None if nothing does."""
+    from clamp3.models.checkpoint import open_checkpoint
+    from clamp3.models.weights import describe, resolve
+
+    named: str | None = None
+    for name in config.init:
+        if open_checkpoint(resolve(name)).kind != "m3" and (described := describe(name)).config.text is not None:
+            named = None if described.tokenizer_dir is None else str(described.tokenizer_dir)
+    return named
+
+
+def _differ(one: str, other: str) -> bool:
+    """Return whether two tokenizers are known to be different: two names, or folders with unlike files."""
+    from clamp3.models.tokenizer import FILES
+
+    folders = [Path(name).expanduser() for name in (one, other)]
+    if not any(folder.is_dir() for folder in folders):
+        return one != other
+    pairs = [[folder / file for folder in folders] for file in FILES]
+    both = next((pair for pair in pairs if all(path.is_file() for path in pair)), None)
+    return both is not None and both[0].read_bytes() != both[1].read_bytes()
 
 
 def _text_tower(config: Clamp3Training) -> tuple[TowerConfig, dict[str, Tensor] | None]:

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from clamp3.errors import ConfigError, DataError
-from clamp3.models.tokenizer import load_tokenizer
 from clamp3.training.batches import epoch_batches
-from clamp3.training.build import clamp3_model, text_model_of
+from clamp3.training.build import clamp3_model, text_tokenizer
 from clamp3.training.config import Clamp3Training
 from clamp3.training.data import EVALUATION, CollatePairs, PairDataset
 from clamp3.training.encoder import PairEncoder
@@ -214,6 +213,7 @@ def make_clamp3_task(config: Clamp3Training, accelerator: Accelerator) -> Clamp3
         raise ConfigError("Name the training data: --train_jsonl FILE (or CLAMP3_TRAIN_JSONL in code/config.py).")
     model, frozen = clamp3_model(config)
     pairs = config.compared
+    text_model, tokenizer = text_tokenizer(config, model.config.text if "text" in towers_of(pairs) else None)
     width = model.config.feature_width if "audio" in towers_of(pairs) else 0
     wanted = Wanted(pairs, width, config.texts, config.shards)
     stores = []
@@ -242,8 +242,6 @@ def make_clamp3_task(config: Clamp3Training, accelerator: Accelerator) -> Clamp3
         standardise=towers_of(pairs) if config.standardise else (),
         objective=Objective(config.loss, config.logit_scale),
     )
-    text_model = text_model_of(config)
-    tokenizer = load_tokenizer(text_model)
 
     def dataset(records: Records) -> PairDataset:
         return PairDataset(

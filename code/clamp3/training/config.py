@@ -195,7 +195,9 @@ class Clamp3Training(RunConfig):
     learning_rate: float = _setting(5e-5, "rate after warm-up", name="CLAMP3_LEARNING_RATE")
     hidden_size: int = _setting(768, "width of the joint space", name="CLAMP3_HIDDEN_SIZE")
     text_model: str = _setting(
-        "FacebookAI/xlm-roberta-base", "name or folder: tokenizer, config.json, weights", name="TEXT_MODEL_NAME"
+        "FacebookAI/xlm-roberta-base",
+        "name or folder: tokenizer, config.json, weights; left as it is, the tokenizer that --init names counts",
+        name="TEXT_MODEL_NAME",
     )
     text_length: int = _setting(128, "tokens a text is cropped to", name="MAX_TEXT_LENGTH")
     text_from_scratch: bool = _setting(False, "allow a text tower without weights: start it at random")
