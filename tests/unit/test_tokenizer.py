@@ -1,6 +1,7 @@
 """The tokenizer from either file, and what is said where there is none."""
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -66,6 +67,11 @@ def test_half_a_character_is_a_question_mark(from_json, from_pieces):
     for tokenizer in (from_json, from_pieces):
         assert tokenizer.encode("a slow \ud83d air") == tokenizer.encode("a slow ? air")
         assert tokenizer.encode_lines(["\ude00", "air"]) == tokenizer.encode_lines(["?", "air"])
+
+
+def test_other_processes_get_the_same_one(from_json, from_pieces):
+    for tokenizer in (from_json, from_pieces):
+        assert pickle.loads(pickle.dumps(tokenizer)).encode(TEXTS[5]) == tokenizer.encode(TEXTS[5])
 
 
 def test_long_text_is_not_cropped(from_json, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from training_music import write_music, write_text_model
@@ -19,6 +21,7 @@ from clamp3.errors import ConfigError, DataError, WeightsError
 from clamp3.models.weights import describe
 from clamp3.training.clamp3_task import make_clamp3_task
 from clamp3.training.config import Clamp3Training, M3Training
+from clamp3.training.loading import make_loader
 from clamp3.training.loop import Trainer, learning_rate_at, make_accelerator, start_run
 from clamp3.training.m3_task import make_m3_task
 
@@ -168,6 +171,22 @@ def test_the_tokenizer_fits_the_text_tower_of_init(music, tmp_path, text_model, 
     other.write_text(json.dumps(content))
     with pytest.raises(WeightsError, match=r"other has 38 tokens, but the text tower knows 37; .* by --text_model"):
         make_clamp3_task(config, make_accelerator(config))
+
+
+def test_workers_may_be_spawned(music, tmp_path, text_model):
+    """As on macOS, Windows and from Python 3.14 on: what they need pickles, and the model stays here."""
+    config, m3_config = pairs(music, tmp_path, text_model, width=256), m3(music, tmp_path, width=256)
+    for task in (make_clamp3_task(config, make_accelerator(config)), make_m3_task(m3_config, make_accelerator(config))):
+        sent = pickle.dumps((task.train_data, task.collate))
+        assert len(sent) < 20_000
+        data, collate = pickle.loads(sent)
+        expected = task.collate([task.train_data[0, i] for i in range(4)])
+        again = collate([data[0, i] for i in range(4)])
+        assert all(torch.equal(again[name], values) for name, values in expected.items())
+    loader = make_loader(task, [np.arange(4)], 0, workers=1, pin=False)
+    loader.multiprocessing_context = "spawn"
+    (batch,) = loader
+    assert all(torch.equal(batch[name], values) for name, values in expected.items())
 
 
 def test_sub_batches_do_not_change_the_vectors(music, tmp_path, text_model):

@@ -8,9 +8,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clamp3.errors import WeightsError
+
+if TYPE_CHECKING:
+    from sentencepiece import SentencePieceProcessor
+    from tokenizers import Tokenizer
 
 FILES = ("tokenizer.json", "sentencepiece.bpe.model")
 """Files that make a folder a tokenizer, in order of preference."""
@@ -104,10 +108,17 @@ def _from_json(path: Path) -> TextTokenizer:
     if pad_id is None or tokenizer.token_to_id(sep) is None:
         raise WeightsError(f"{path} has no token {sep!r} or no token {pad!r}.")
 
-    def encode(text: str) -> list[int]:
-        return list(tokenizer.encode(text).ids)
+    return TextTokenizer(sep, pad_id, tokenizer.get_vocab_size(with_added_tokens=True), _Json(tokenizer))
 
-    return TextTokenizer(sep, pad_id, tokenizer.get_vocab_size(with_added_tokens=True), encode)
+
+@dataclass(frozen=True)
+class _Json:
+    """Encoder of a ``tokenizer.json``; a class, as is the other, so that it pickles."""
+
+    tokenizer: Tokenizer
+
+    def __call__(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text).ids)
 
 
 def _special_tokens(folder: Path) -> tuple[str, str]:
@@ -134,19 +145,26 @@ def _from_sentencepiece(path: Path) -> TextTokenizer:
         pieces = SentencePieceProcessor(model_file=str(path))
     except (OSError, RuntimeError) as error:
         raise WeightsError(f"{path} cannot be read as a SentencePiece model: {error}.") from error
-    mask_id = pieces.get_piece_size() + 1
-    special = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "<mask>": mask_id}
+    encode = _Pieces(pieces)
+    return TextTokenizer("</s>", encode.special["<pad>"], encode.special["<mask>"] + 1, encode)
+
+
+class _Pieces:
+    """Encoder of XLM-R's SentencePiece model."""
+
     # A mask takes the blanks before it along; the other special tokens stand for themselves.
     cut = re.compile(r"(<s>|<pad>|</s>|<unk>|\s*<mask>)")
-    unknown = pieces.unk_id()
 
-    def encode(text: str) -> list[int]:
+    def __init__(self, pieces: SentencePieceProcessor) -> None:
+        self.pieces = pieces
+        self.special = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "<mask>": pieces.get_piece_size() + 1}
+
+    def __call__(self, text: str) -> list[int]:
+        special, unknown = self.special, self.pieces.unk_id()
         ids = [special["<s>"]]
-        for part in cut.split(text):
-            if part.strip() in special and cut.fullmatch(part):
+        for part in self.cut.split(text):
+            if part.strip() in special and self.cut.fullmatch(part):
                 ids.append(special[part.strip()])
             else:
-                ids += [special["<unk>"] if piece == unknown else piece + 1 for piece in pieces.encode(part)]
+                ids += [special["<unk>"] if piece == unknown else piece + 1 for piece in self.pieces.encode(part)]
         return [*ids, special["</s>"]]
-
-    return TextTokenizer("</s>", special["<pad>"], mask_id + 1, encode)

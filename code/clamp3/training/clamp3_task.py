@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,13 +49,7 @@ class Clamp3Task:
         self.train_data, self.eval_data = train, evaluation
         self.chunk = config.grad_cache_chunk
         self.n_seen = self.n_left_out = 0
-        self.collate_pairs = CollatePairs(
-            train.tokenizer.pad_id, train.sides, train.features.width if train.features else 0
-        )
-
-    def collate(self, items: Sequence[Any]) -> dict[str, Tensor]:
-        """Pad a batch to its longest text, score, ..."""
-        return self.collate_pairs(items)
+        self.collate = CollatePairs(train.tokenizer.pad_id, train.sides, train.features.width if train.features else 0)
 
     def batches(self, epoch: int, rank: int, world_size: int) -> list[np.ndarray]:
         """Return batches of pieces at random; incomplete ones are left out, as negatives would be missing."""

@@ -41,10 +41,7 @@ class M3Task:
         self.config, self.module = config, model
         self.train_data, self.eval_data = train, evaluation
         self.chunk = 0  # nothing couples the pieces: --accumulate does what gradient caching would
-
-    def collate(self, items: Sequence[Any]) -> dict[str, Tensor]:
-        """Pad a batch to its longest piece."""
-        return collate_m3(items)
+        self.collate = collate_m3
 
     def batches(self, epoch: int, rank: int, world_size: int) -> Sequence[np.ndarray]:
         """Return batches of pieces of like length."""

@@ -38,8 +38,9 @@ class Task(Protocol):
         """How many pieces are embedded at a time with gradient caching; 0 embeds a batch at once."""
         ...
 
-    def collate(self, items: Sequence[Any]) -> dict[str, Tensor]:
-        """Return one batch of items of ``train_data``."""
+    @property
+    def collate(self) -> Callable[[Sequence[Any]], dict[str, Tensor]]:
+        """What makes one batch of items of ``train_data``; it pickles without the model, for other processes."""
         ...
 
     def batches(self, epoch: int, rank: int, world_size: int) -> Sequence[np.ndarray]:
