@@ -1,6 +1,7 @@
 """The loop end to end on small models: learning, resuming, stopping, freezing, bad data."""
 
 import json
+import math
 import os
 import pickle
 import shutil
@@ -13,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from training_music import write_music, write_text_model
 
 from clamp3.cli import run as run_main
@@ -71,6 +74,25 @@ def test_m3_learns_and_exports_a_model_that_loads(music, tmp_path):
     state = torch.load(tmp_path / "run/last.pt", weights_only=True)
     assert state["config"]["mask_ratio"] == 0.45
     assert state["progress"]["step"] == outcome.progress.step == rows_of(tmp_path / "run")[-1]["step"]
+
+
+class NoFloat64(TorchDispatchMode):
+    """Refuse what Apple's MPS has not."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        assert not any(isinstance(part, torch.Tensor) and part.dtype == torch.float64 for part in tree_leaves(found))
+        return found
+
+
+def test_m3_is_evaluated_without_float64_on_the_device(music, tmp_path, monkeypatch):
+    monkeypatch.setattr("clamp3.training.m3_task.dimensions", lambda vectors: len(vectors))  # computed on the CPU
+    config = m3(music, tmp_path, eval_split=0.3, dropout=0.0)
+    task, accelerator = make_m3_task(config, make_accelerator(config)), make_accelerator(config)
+    with NoFloat64():
+        measures = task.evaluate(accelerator, lambda: None)
+    assert measures["dimensions"] == len(task.eval_data)
+    assert measures["loss"] == pytest.approx(math.log(128), abs=0.5)  # of random weights
 
 
 @pytest.mark.parametrize("stop_at", [2, 4, 5])

@@ -86,18 +86,19 @@ class M3Task:
         size = self.config.batch_size
         groups = [order[at : at + size] for at in range(0, len(order), size)]
         vectors: list[Tensor] = []
-        sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
+        total, n_decoded = 0.0, 0  # not on the device: MPS has no float64
         for group in shares(groups, accelerator, poll):
             batch = self.collate([data[EVALUATION, index] for index in group])
             batch = {name: value.to(accelerator.device) for name, value in batch.items()}
-            count = n_characters(batch["patches"], batch["selected"])
+            count = int(n_characters(batch["patches"], batch["selected"]))
             loss = self.module(batch["patches"], batch["mask"], batch["selected"], batch["corrupted"])
-            sums += torch.stack((loss.double() * count, count.double()))
+            total, n_decoded = total + float(loss) * count, n_decoded + count
             with accelerator.autocast():
                 hidden = self.module.encoder(batch["corrupted"], batch["mask"])
             vectors.append(masked_mean(hidden.float(), batch["mask"]).cpu())
-        total, n_decoded = accelerator.reduce(sums, "sum").tolist()
-        return {"loss": total / max(n_decoded, 1), "dimensions": dimensions(torch.cat(gather_object(vectors)))}
+        sums = gather_object([(total, n_decoded)])
+        mean = sum(part for part, _ in sums) / max(sum(count for _, count in sums), 1)
+        return {"loss": mean, "dimensions": dimensions(torch.cat(gather_object(vectors)))}
 
     def export(self, path: Path, info: dict[str, Any]) -> None:
         """Write the model as safetensors."""
