@@ -12,6 +12,7 @@ from training_music import AUDIO_WIDTH, read_rows, write_music, write_rows, writ
 from clamp3.embed import Clamp3
 from clamp3.errors import ConfigError, DataError, FormatError
 from clamp3.models.weights import describe, load_model
+from clamp3.training.build import clamp3_model
 from clamp3.training.clamp3_task import make_clamp3_task
 from clamp3.training.config import AudioTraining, Clamp3Training
 from clamp3.training.features import open_features
@@ -85,6 +86,16 @@ def test_stage_3_follows_stage_2_without_editing_a_checkpoint(music, text_model,
     after = weights_of(tmp_path / "saa")
     assert not torch.equal(before["text_proj.weight"], after["text_proj.weight"])
     assert not torch.equal(before["audio_proj.weight"], after["audio_proj.weight"])
+
+
+def test_an_audio_tower_of_init_keeps_its_window(music, text_model, tmp_path):
+    start_run(audio(music, tmp_path / "a", text_model, epochs=1), make_clamp3_task)
+    init = (str(tmp_path / "a"),)
+    with pytest.raises(ConfigError, match="--audio_length is 5, but the audio tower of --init takes 8"):
+        clamp3_model(audio(music, tmp_path / "b", text_model, init=init, audio_length=5))
+    for length in (8, AudioTraining().audio_length):
+        model, _ = clamp3_model(audio(music, tmp_path / "b", text_model, init=init, audio_length=length))
+        assert model.config.audio_length == 8
 
 
 def test_training_alone_on_audio_needs_no_symbolic_tower(music, text_model, tmp_path):

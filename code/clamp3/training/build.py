@@ -198,7 +198,7 @@ def clamp3_model(config: Clamp3Training) -> tuple[Clamp3Model, tuple[str, ...]]:
     Raises
     ------
     ConfigError
-        If a crop is longer than the positions of its tower.
+        If a crop is longer than the positions of its tower, or is not that of an audio tower of ``--init``.
     WeightsError
         If weights are absent or do not fit, or the text tower would start at random unasked.
     """
@@ -233,7 +233,9 @@ def clamp3_model(config: Clamp3Training) -> tuple[Clamp3Model, tuple[str, ...]]:
     if "symbolic" in used:
         towers.setdefault("symbolic", _tower_of(config))
         _check_crop(config, towers["symbolic"])
-    if "audio" in used and "audio" not in towers:
+    if "audio" in used and "audio" in towers:
+        _check_audio_length(config, sizes.audio_length)
+    elif "audio" in used:
         towers["audio"] = _audio_tower(config)
         kind = FrontEndConfig(kind=config.front_end, channels=config.audio_channels)
         sizes = replace(sizes, front_end=kind, audio_length=config.audio_length)
@@ -250,6 +252,12 @@ def clamp3_model(config: Clamp3Training) -> tuple[Clamp3Model, tuple[str, ...]]:
     if config.lora_towers:
         add_adapters(model, config.lora_towers, rank=config.lora_rank, alpha=config.lora_alpha)
     return model, tuple(name for name in model.config.towers if name in config.frozen)
+
+
+def _check_audio_length(config: Clamp3Training, length: int) -> None:
+    """Refuse a crop that the audio tower of ``--init`` does not have; the default stands for whatever it has."""
+    if config.audio_length not in (length, Clamp3Training.audio_length):
+        raise ConfigError(f"--audio_length is {config.audio_length}, but the audio tower of --init takes {length}.")
 
 
 def _audio_tower(config: Clamp3Training) -> TowerConfig:

@@ -215,7 +215,7 @@ class Clamp3Training(RunConfig):
     audio_heads: int = _setting(0, "its attention heads; 0 = width / 64")
     audio_feed_forward: int = _setting(0, "its feed-forward width; 0 = 4 x width")
     audio_channels: int = _setting(192, "width of the convolutions of a mel front end")
-    audio_length: int = _setting(128, "vectors a recording is cropped to", name="MAX_AUDIO_LENGTH")
+    audio_length: int = _setting(128, "vectors a new audio tower crops a recording to", name="MAX_AUDIO_LENGTH")
     freeze_text: bool = _setting(
         False, "do not train the text tower (it also stays without dropout)", name="FREEZE_TEXT"
     )
