@@ -7,11 +7,12 @@ import torch
 from safetensors.torch import load_file
 from training_music import AUDIO_WIDTH, read_rows, write_music, write_rows, write_text_model
 
-from clamp3.errors import DataError, WeightsError
+from clamp3.errors import ConfigError, DataError, WeightsError
 from clamp3.models import registry
 from clamp3.training.clamp3_task import make_clamp3_task
-from clamp3.training.config import AudioTraining, Clamp3Training
+from clamp3.training.config import AudioTraining, Clamp3Training, M3Training
 from clamp3.training.loop import Trainer, make_accelerator, start_run
+from clamp3.training.m3_task import make_m3_task
 
 TINY = {"width": 32, "n_layers": 1, "n_heads": 2, "max_patches": 32, "warmup_steps": 0, "batch_size": 6, "epochs": 1,
         "text_from_scratch": True, "text_length": 16, "hidden_size": 16, "eval_split": 0.2}  # fmt: skip
@@ -56,6 +57,10 @@ def test_evaluation_paths_are_relative_to_their_own_file(music, text_model, tmp_
     assert (len(task.train_data), len(task.eval_data)) == (24, 24)
     with pytest.raises(DataError, match=r"nowhere\.jsonl cannot be read"):
         made(training(music, tmp_path / "run", text_model, eval_jsonl=tmp_path / "nowhere.jsonl"))
+    with pytest.raises(DataError, match=r"nowhere\.jsonl cannot be read"):  # and not that weights are absent
+        made(training(music, tmp_path / "run", text_model, train_jsonl=tmp_path / "nowhere.jsonl", init=("nowhere",)))
+    with pytest.raises(ConfigError, match="Name the training data"):
+        make_m3_task(M3Training(), make_accelerator(M3Training()))
 
 
 def test_m3_that_is_asked_for_and_absent_stops_the_run(music, text_model, tmp_path, monkeypatch):

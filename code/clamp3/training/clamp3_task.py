@@ -198,6 +198,8 @@ def make_clamp3_task(config: Clamp3Training, accelerator: Accelerator) -> Clamp3
 
     Raises
     ------
+    ConfigError
+        If no JSONL is named.
     DataError
         If the JSONL cannot be read or too many of its objects cannot be used.
     WeightsError
@@ -205,6 +207,9 @@ def make_clamp3_task(config: Clamp3Training, accelerator: Accelerator) -> Clamp3
     """
     if config.train_jsonl is None:
         raise ConfigError("Name the training data: --train_jsonl FILE (or CLAMP3_TRAIN_JSONL in code/config.py).")
+    for path in (config.train_jsonl, config.eval_jsonl):  # before weights are downloaded
+        if path is not None and not path.is_file():
+            raise DataError(f"{path} cannot be read: no such file.")
     model, frozen = clamp3_model(config)
     pairs = config.compared
     text_model, tokenizer = text_tokenizer(config, model.config.text if "text" in towers_of(pairs) else None)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clamp3.errors import ConfigError
 from clamp3.models.m3 import M3Model
 from clamp3.models.towers import masked_mean
 from clamp3.training.batches import epoch_batches
@@ -116,9 +117,13 @@ def make_m3_task(config: M3Training, accelerator: Accelerator) -> M3Task:
 
     Raises
     ------
+    ConfigError
+        If no folder is named.
     DataError
         If there are no files, or too many that cannot be used.
     """
+    if not config.data:
+        raise ConfigError("Name the training data: --data FOLDER (or M3_TRAIN_FOLDERS in code/config.py).")
     train_files, eval_files = list_symbolic(config.data), list_symbolic(config.eval_data)
     paths = train_files + [path for path in eval_files if path not in set(train_files)]
     check_problems([], len(train_files), config.max_bad)
