@@ -46,9 +46,9 @@ def main(argv: list[str] | None = None) -> int:
     axes = [prompts_for(ends, templates) for ends in args.axis]
     result, problems = answer_folder(args.folder, open_model(args), classes, axes, labels=args.labels)
     text = json.dumps(result, ensure_ascii=False, indent=1)
+    print(text if args.json else as_lines(result))
     if args.output:
         write_text(args.output, text + "\n")
-    print(text if args.json else as_lines(result))
     say([f"left out: {name}: {reason}" for name, reason in problems])
     return EXIT_SOME_FAILED if problems else EXIT_OK
 

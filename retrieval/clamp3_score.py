@@ -40,8 +40,6 @@ def main(argv: list[str] | None = None) -> int:
 
     found = compare(args.query_dir, args.reference_dir, partial(open_model, args), paired=not args.group)
     scores, rows = (group_scores(found), []) if args.group else pair_scores(found)
-    if args.pairs:
-        write_rows(args.pairs, rows)
     if args.json:
         facts = found.facts(unmatched=not args.group)
         print(json.dumps({"scores": scores, **facts}, ensure_ascii=False, indent=2))
@@ -50,6 +48,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{len(found.queries)} queries, {len(found.references)} references{pairs}")
         for name, value in scores.items():
             print(f"  {name.replace('_', ' '):28} {value:.4f}")
+    if args.pairs:
+        write_rows(args.pairs, rows)
     say(found.remarks(unmatched=not args.group))
     return EXIT_SOME_FAILED if found.failures else EXIT_OK
 

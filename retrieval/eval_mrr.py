@@ -51,9 +51,9 @@ def main(argv: list[str] | None = None) -> int:
         }
         reports.append(as_report(ranking, name))
         rows += [{**row, "direction": name} for row in ranking.rows]
+    print(json.dumps({**result, **found.facts()}, ensure_ascii=False, indent=2) if args.json else "\n".join(reports))
     if args.ranks:
         write_rows(args.ranks, rows)
-    print(json.dumps({**result, **found.facts()}, ensure_ascii=False, indent=2) if args.json else "\n".join(reports))
     say(found.remarks())
     return EXIT_SOME_FAILED if found.failures else EXIT_OK
 

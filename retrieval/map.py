@@ -43,14 +43,13 @@ def main(argv: list[str] | None = None) -> int:
     from clamp3.retrieval.map_plots import as_html, as_png
     from clamp3.retrieval.projection import gather, points_as_json, project
 
+    out = args.out.with_suffix("") if args.out.suffix in (".png", ".html") else args.out
     shown = gather(args.features, partial(open_model, args), color=args.color, metadata=args.metadata)
     points = {method: project(shown.vectors, method, seed=args.seed) for method in args.method}
-    write_bytes(args.out.with_name(args.out.name + ".png"), as_png(points, shown.labels, title=shown.color))
+    write_bytes(out.with_name(out.name + ".png"), as_png(points, shown.labels, title=shown.color))
     page = as_html(points, shown.labels, shown.names, title=shown.color)
-    write_text(args.out.with_name(args.out.name + ".html"), page)
-    print(
-        points_as_json(shown, points) if args.json else f"{args.out}.png and {args.out}.html: {len(shown.names)} points"
-    )
+    write_text(out.with_name(out.name + ".html"), page)
+    print(points_as_json(shown, points) if args.json else f"{out}.png and {out}.html: {len(shown.names)} points")
     say([f"left out: {name}: {reason}" for name, reason in shown.problems])
     return EXIT_SOME_FAILED if shown.problems else EXIT_OK
 

@@ -127,6 +127,13 @@ def test_other_files_are_not_overwritten(script, features, tmp_path, capsys):
     assert (tmp_path / "weights.pth").read_bytes() == b"something else"
 
 
+def test_no_permission_is_said_before_the_training(script, features, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    arguments = ("--train_folder", features, "--num_epochs", "1", "--output", tmp_path / "new" / "weights.pth")
+    assert call(script, "train_cls", *arguments) == EXIT_USAGE
+    assert "weights.pth cannot be written: no permission" in capsys.readouterr().err
+
+
 def test_raw_music_is_told_without_training(script, tiny_weights, music, tmp_path, capsys):
     arguments = (music, "--classes", "jig", "waltz", "--axis", "fast", "slow", "--model", tiny_weights, "--json")
     code = call(script, "zero_shot_cls", *arguments, "--output", tmp_path / "a.json")

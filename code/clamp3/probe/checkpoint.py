@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,9 @@ def check_replaceable(path: Path) -> None:
             load_probe(path)
         except WeightsError:
             raise ConfigError(f"{printable(path)} is there already and is no probe; give another --output.") from None
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"{printable(path)} cannot be written: no permission; give another --output.")
 
 
 def load_probe(path: Path) -> Probe:
