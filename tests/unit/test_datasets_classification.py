@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -520,6 +521,16 @@ def test_a_task_without_validation_vectors_says_so(layout):
     report = run_benchmark(open_benchmark("gtzan", root), StubModel, **options)
     assert report.notes == ["genre: no example for validation has a vector; the last epoch is judged."]
     assert "note: genre: no example for validation" in "\n".join(report.remarks())
+
+
+def test_a_task_without_test_vectors_does_not_stop_the_others(layout):
+    root = layout("nsynth")
+    benchmark = open_benchmark("nsynth", root)
+    first, *others = benchmark.tasks
+    kept = replace(first, examples=tuple(e for e in first.examples if e.part != "test"))
+    report = run_benchmark(replace(benchmark, tasks=(kept, *others)), StubModel, name="stub", n_seeds=1, num_epochs=1)
+    assert f"{first.name}: no example of the part test has a vector." in report.not_run
+    assert [score.task for score in report.scores] == [task.name for task in others]
 
 
 def test_the_grid_keeps_the_rate_that_is_best_by_validation(layout):

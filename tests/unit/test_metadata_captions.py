@@ -104,6 +104,11 @@ def test_only_what_is_missing_or_changed_is_done_again(script, blip, images, tmp
     code, report = caption(script, capsys, *flags)
     assert (code, report["ok"], report["skipped"]) == (0, 2, 4)
     assert texts(tmp_path / "out")["e.txt"] == texts(tmp_path / "out")["clear.txt"]
+    # Killed between the caption and its row.
+    ledger = tmp_path / "out" / "ledger.jsonl"
+    ledger.write_bytes(b"".join(ledger.read_bytes().splitlines(keepends=True)[:-1]))
+    code, report = caption(script, capsys, *flags)
+    assert (code, report["ok"], report["skipped"]) == (0, 1, 5)
     # Nothing to do: the model is not even looked for.
     assert caption(script, capsys, *flags)[1]["skipped"] == 6
     _, report = caption(script, capsys, *flags, "--prompt", "a photo of")

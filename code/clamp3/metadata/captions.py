@@ -10,7 +10,7 @@ import hashlib
 import io
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -206,11 +206,13 @@ class _Job:
             self._fail(name, sha256, "the model gave no words")
             return
         output = self.outputs[name]
-        write_text(self.output_dir / output, text + "\n", durable=False)
         made = hashlib.sha256(f"{text}\n".encode()).hexdigest()
-        self.ledger.append(
-            Row(name.as_posix(), "ok", "", output.as_posix(), round(seconds, 4), sha256, made, self.task, self.root)
+        row = Row(
+            name.as_posix(), "begun", "", output.as_posix(), round(seconds, 4), sha256, made, self.task, self.root
         )
+        self.ledger.append(row)  # a process killed between file and row leaves no file of unknown origin
+        write_text(self.output_dir / output, text + "\n", durable=False)
+        self.ledger.append(replace(row, status="ok"))
         self.summary.ok += 1
 
     def _fail(self, name: PurePosixPath, sha256: str, reason: str) -> None:
@@ -232,6 +234,6 @@ class _Job:
         return made.output_sha256 == self._present(name)
 
     def _refuse_strangers(self, name: PurePosixPath) -> None:
-        made = self.ledger.maker(self.outputs[name].as_posix())
-        if made is None and self._present(name):
+        output, present = self.outputs[name].as_posix(), self._present(name)
+        if present and not (self.ledger.maker(output) or self.ledger.begun(output, present)):
             raise FormatError("its output exists and is not in the ledger; move it away")

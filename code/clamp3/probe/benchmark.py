@@ -78,7 +78,12 @@ def run_benchmark(
             continue
         if recipes.marble(benchmark.dataset.name, task.name) and not any(e.part == "valid" for e in rows):
             report.notes.append(f"{task.name}: no example for validation has a vector; the last epoch is judged.")
-        for protocol, config, split_of in protocols(benchmark.dataset.name, task, rows, data.names):
+        try:
+            ways = protocols(benchmark.dataset.name, task, rows, data.names)
+        except DataError as error:
+            report.not_run.append(str(error))
+            continue
+        for protocol, config, split_of in ways:
             if num_epochs is not None:
                 config = replace(config, num_epochs=num_epochs)
             try:
