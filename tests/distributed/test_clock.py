@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "tests/unit"))
 from training_music import write_music, write_text_model  # noqa: E402  (a helper of the unit tests)
 
 SCRIPT = """
-import itertools, sys, types
+import itertools, os, sys, types
 from pathlib import Path
 sys.path[:0] = [{code!r}]
 import torch
@@ -23,7 +23,7 @@ from clamp3.training import loop
 from clamp3.training.clamp3_task import make_clamp3_task
 from clamp3.training.config import Clamp3Training
 
-rank = int(__import__("os").environ["RANK"])
+rank = int(os.environ["RANK"])
 ticks = itertools.count()
 loop.time = types.SimpleNamespace(monotonic=lambda: next(ticks) * (1.0 + rank))  # seconds: one clock is twice as fast
 data = Path({data!r})
@@ -38,7 +38,8 @@ outcome = trainer.fit()
 weights = torch.cat([parameter.detach().flatten() for parameter in trainer.parameters])
 found = [torch.empty_like(weights) for _ in range(2)]
 torch.distributed.all_gather(found, weights)
-print(outcome.reason, outcome.progress.minutes, float((found[0] - found[1]).abs().max()))
+line = f"{{outcome.reason}} {{outcome.progress.minutes}} {{float((found[0] - found[1]).abs().max())}}\\n"
+os.write(1, line.encode())  # at once: the other process writes to the same pipe
 """
 
 
@@ -57,5 +58,5 @@ def test_one_clock_sets_rates_and_the_end(data):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [line.split() for line in done.stdout.splitlines() if line.startswith("time ")]
-    assert len(lines) == 2 and lines[0] == lines[1]
+    assert len(lines) == 2 and lines[0] == lines[1], done.stdout + done.stderr[-3000:]
     assert lines[0][2] == "0.0"
