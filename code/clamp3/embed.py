@@ -13,6 +13,7 @@ alone. Vectors do not depend on what else is encoded with them (float32: to 5e-6
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -99,7 +100,7 @@ class Clamp3(Encoder):
     ) -> None:
         from clamp3.models.weights import describe
 
-        self._weights = weights
+        self._weights, self._stamp = weights, _stamp(weights)
         self._text_model, self._mert_model = text_model, mert_model
         self._described = describe(weights, text_model=text_model)
         self.config = self._described.config
@@ -163,7 +164,14 @@ class Clamp3(Encoder):
         return self.config.hidden_size
 
     def _weights_identity(self) -> str:
-        return self._described.identity + _tokenizer_mark(self._text_model)
+        name = self._described.identity + _tokenizer_mark(self._text_model or self._described.tokenizer_dir)
+        self._require_same_weights()
+        return name
+
+    def _require_same_weights(self) -> None:
+        """Towers are read when they are first needed, and must not come from a file that was put there meanwhile."""
+        if _stamp(self._weights) != self._stamp:
+            raise WeightsError(f"{self._weights} was replaced while it was in use; open it again.")
 
     def lacks(self, modality: Modality) -> str | None:
         """Return why inputs of a modality cannot be encoded, None if they can."""
@@ -251,7 +259,11 @@ class Clamp3(Encoder):
     def _load(self, modality: Modality) -> Tower:
         from clamp3.engine import clamp3_tower
 
-        return clamp3_tower(self._weights, modality, text_model=self._text_model, dtype=self.dtype, device=self._device)
+        tower = clamp3_tower(
+            self._weights, modality, text_model=self._text_model, dtype=self.dtype, device=self._device
+        )
+        self._require_same_weights()
+        return tower
 
     def encode(
         self,
@@ -356,10 +368,21 @@ def _opened(cache: VectorCache | os.PathLike[str] | None) -> VectorCache | None:
 
 def _tokenizer_mark(text_model: str | os.PathLike[str] | None) -> str:
     """Return what tells vectors of the same weights with another tokenizer apart."""
-    if text_model is None:
-        return ""
     from clamp3.models.registry import digest
-    from clamp3.models.tokenizer import FILES
+    from clamp3.models.tokenizer import FILES, SETTINGS
+    from clamp3.models.weights import RELEASED_TEXT_MODEL
 
-    files = [Path(text_model) / name for name in FILES if (Path(text_model) / name).is_file()]
-    return f"+{digest(files[0])[:8]}" if files else f"+{text_model}"
+    if text_model is None or text_model == RELEASED_TEXT_MODEL:
+        return ""
+    folder = Path(text_model).expanduser()
+    digests = [f"{name} {digest(folder / name)}" for name in (*FILES, *SETTINGS) if (folder / name).is_file()]
+    return f"+{hashlib.sha256(' '.join(digests).encode()).hexdigest()[:8]}" if digests else f"+{text_model}"
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """Return what changes when a file is replaced or written to."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return 0, 0, 0
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns

@@ -200,7 +200,9 @@ def claim_folder(output_dir: Path, encoder: Maker, mode: str, *, hears: bool = F
     }
     if hears:
         wanted["recordings"] = encoder.identity_of(Kind.AUDIO)
-    found = read_meta(output_dir) if any(output_dir.rglob("*.npy")) else None  # nothing is mixed where nothing is
+    found = read_meta(output_dir)
+    if found is not None and found.keys() >= {"arrays", "weights"} and not any(output_dir.rglob("*.npy")):
+        found = None  # ours, and nothing is mixed where nothing is
     known = wanted if found is None else found
     different = [
         f"{key} {known.get(key)!r}, now {value!r}"

@@ -173,6 +173,15 @@ def test_a_single_file_and_its_folder_are_one_input(extract, tmp_path):
     assert {row["root"] for row in read_ledger(out)} == {str(source.resolve())}
 
 
+def test_a_file_of_that_name_that_is_not_ours_stays(extract, music, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "features.json").write_text('{"type": "FeatureCollection"}')
+    with pytest.raises(ConfigError, match="give another output folder"):
+        extract(music, out, "--get_global")
+    assert json.loads((out / "features.json").read_text()) == {"type": "FeatureCollection"}
+
+
 def test_one_stem_twice_keeps_both(extract, tmp_path, capsys):
     source = tmp_path / "in"
     source.mkdir()

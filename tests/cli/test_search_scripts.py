@@ -68,7 +68,16 @@ def test_a_folder_of_vectors_is_searched_by_them(ask, script, music, tiny_weight
     assert hits[0] == hits[1]
     assert ask(out / "long.npy", out, "--json") == 0
     assert json.loads(capsys.readouterr().out)["results"][0]["name"] == "long.npy"
+    np.save(out / "odd.npy", np.ones((1, 3), np.float32))
+    (out / "hidden").mkdir()
+    np.save(out / "hidden" / "h.npy", np.ones((1, 5, 24), np.float32))
     meta = json.loads((out / "features.json").read_text())
+    (out / "hidden" / "features.json").write_text(json.dumps({**meta, "arrays": "temporal"}))
+    (tmp_path / "features.json").write_text("[1]")  # somebody else's
+    assert ask("slow song", out) == 1
+    said = capsys.readouterr().err
+    assert "odd.npy has width 3" in said and "hidden states" in said
+    assert ask("slow song", music) == 0
     (out / "features.json").write_text(json.dumps({**meta, "weights": "others"}))
     with pytest.raises(DataError, match="vector of other weights"):
         ask("slow song", out)

@@ -117,6 +117,22 @@ def test_text_around_a_tune_is_no_music():
     assert gap == plain
 
 
+def test_a_first_tune_without_a_number_is_the_first_tune():
+    alone = interleave("M:4/4\nL:1/8\nK:C\nCDEF|GABc|\n")
+    made = interleave("M:4/4\nL:1/8\nK:C\nCDEF|GABc|\n\nX:2\nM:3/4\nK:G\nGAB|\n")
+    assert made.text == alone.text and made.notes == ("first of 2 tunes taken",)
+
+
+def test_music_after_a_blank_line_may_have_letters_of_its_own():
+    made = interleave("X:1\nU:t=!trill!\nM:4/4\nL:1/8\nK:C\nCDEF|\n\ntGABc|kC4|\n")
+    assert made.text.endswith("[V:1]CDEF|\n[V:1]tGABc|\n[V:1]kC4|\n") and made.notes == ()
+
+
+def test_a_comment_behind_a_quote_that_stays_open_is_cut():
+    made = interleave('X:1\nM:4/4\nL:1/8\nK:C\nCDEF "Am G4 | % second verse\nCDEF|\n')
+    assert made.text.endswith('[V:1]CDEF "Am G4|\n[V:1]CDEF|\n')
+
+
 def test_lengths_are_rewritten_in_the_shape_of_xml2abc_too():
     made = interleave("X:1\nT:x\nL:1/16\nM:4/4\nK:G\nV:1 treble\nV:1\nG4A4 B4c4|d16|\n")
     assert made.text == "L:1/8\nM:4/4\nK:G\nV:1 treble\n[V:1]G2A2 B2c2|\n[V:1]d8|\n"
@@ -130,6 +146,13 @@ def test_rests_of_several_bars_keep_the_voices_together():
         "[V:1]G6|[V:2]g6|",
     ]  # fmt: skip
     assert made.notes == ("lengths rewritten from L:1/4 to L:1/8",)
+
+
+def test_bar_rests_in_the_shape_of_xml2abc_and_too_many_of_them():
+    made = interleave("X:1\nM:4/4\n\nM:3/4\nL:1/8\nK:C\nV:1\nC6|D6|E6|\nV:2\nZ2|c6|\n")
+    assert made.text.splitlines()[-3:] == ["[V:1]C6|[V:2]z6|", "[V:1]D6|[V:2]z6|", "[V:1]E6|[V:2]c6|"]
+    with pytest.raises(FormatError, match="rests for more than"):
+        interleave("X:1\nM:4/4\nK:C\nV:a\n" + "Z999|" * 11 + "\nC8|\n")
 
 
 def test_voices_in_pieces_are_joined():

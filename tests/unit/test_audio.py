@@ -102,6 +102,13 @@ def test_blocks_are_bounded_and_reading_may_stop_early(format):
     np.testing.assert_array_equal(start, np.concatenate(blocks)[: len(start)])
 
 
+def test_a_stream_without_frames_holds_no_sound():
+    whole = by_soundfile(tune(1), 44_100, "FLAC")
+    frames = next(place for place in range(8, len(whole)) if whole[place : place + 2] == b"\xff\xf8")
+    with pytest.raises(FormatError, match=r"no sound|no recording|damaged"):
+        Sound(whole[:frames], "x.flac").read()
+
+
 def test_silence_is_a_sound():
     assert not Sound(wav(np.zeros((44_100, 2), np.float32)), "a").read().any()
 

@@ -2,6 +2,8 @@
 
 import io
 import itertools
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -112,6 +114,26 @@ def test_a_tokenizer_with_more_tokens_than_the_tower_is_refused(tiny, tiny_weigh
     with pytest.raises(WeightsError, match=rf"has {n_tokens + 1} tokens.* knows {n_tokens}; .*--text_model"):
         other.encode(["a slow song"])  # none of its words is the new one: such a tokenizer would pass unnoticed
     assert other.encode([(abc(2), Kind.ABC)]).ok.all()
+
+
+def test_weights_that_are_replaced_meanwhile_are_not_mixed(tiny_weights, tmp_path):
+    for name in (tiny_weights.name, "tokenizer.json"):
+        shutil.copyfile(tiny_weights.parent / name, tmp_path / name)
+    path = tmp_path / tiny_weights.name
+    clamp3 = Clamp3.from_pretrained(path)
+    assert clamp3.encode(["a jig"]).ok.all()
+    shutil.copyfile(path, tmp_path / "new")
+    os.replace(tmp_path / "new", path)
+    with pytest.raises(WeightsError, match="was replaced while it was in use"):
+        clamp3.encode([(abc(2), Kind.ABC)])
+
+
+def test_the_tokenizer_beside_the_weights_is_part_of_the_identity(tiny_weights, tmp_path):
+    for name in (tiny_weights.name, "tokenizer.json"):
+        shutil.copyfile(tiny_weights.parent / name, tmp_path / name)
+    before = Clamp3.from_pretrained(tmp_path / tiny_weights.name).identity
+    (tmp_path / "tokenizer.json").write_bytes((tmp_path / "tokenizer.json").read_bytes() + b" ")
+    assert Clamp3.from_pretrained(tmp_path / tiny_weights.name).identity != before
 
 
 def test_vectors_do_not_depend_on_what_is_encoded_with_them(tiny):

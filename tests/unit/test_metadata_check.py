@@ -127,6 +127,8 @@ def test_items_are_named_by_file_id_paths_or_content(tmp_path):
     assert [item.name for item in items][:2] == ["a", "x.abc x.mtf"]
     assert items[2].name == items[2].sha256[:16] and items[3].name == "a#2" and items[4].name == "line 6"
     assert items[4].problem.startswith("not JSON") and items[2].load() == {"title": "t"}
+    source.write_text('{"id": "a"}\n{"id": "a"}\n{"id": "a#2"}\n')
+    assert [item.name for item in list_items(source)] == ["a", "a#3", "a#2"]
     put(tmp_path / "f" / "s" / "b.JSON", "{}")
     put(tmp_path / "f" / "a.json", "{}")
     put(tmp_path / "f" / ".hidden.json", "{}")

@@ -223,6 +223,11 @@ def test_a_search_url_gets_the_query_quoted():
         def do_GET(self):
             asked.append(parse_qs(urlsplit(self.path).query))
             self.send_response(500 if "bad" in self.path else 200)
+            if "broken" in self.path:
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                self.wfile.write(b"64\r\nthe end comes too early")
+                return
             self.end_headers()
             self.wfile.write(json.dumps({"results": [{"title": "T", "url": "u", "content": "c"}]}).encode())
 
@@ -237,6 +242,8 @@ def test_a_search_url_gets_the_query_quoted():
         assert asked == [{"format": ["json"], "q": ["Hard & Times?"]}]
         with pytest.raises(DataError, match="500"):
             asyncio.run(search.find((), "bad"))
+        with pytest.raises(DataError, match="the search failed"):
+            asyncio.run(search.find((), "broken"))
         server.shutdown()
     with pytest.raises(ConfigError, match="begin with http"):
         SearchURL("file:///etc/{query}", 1.0)
@@ -257,6 +264,8 @@ def test_saved_results_are_found_by_id_file_or_title(tmp_path):
     lines.write_text('{"id": 7, "results": ["seven"]}\n\n{"query": "Air Bach", "results": ["air"]}\n')
     assert SavedResults(lines).of(("7",))[0].text == "seven"
     assert SavedResults(lines).of(("air bach",))[0].text == "air"
+    lines.write_text('{"id": "mozart-1", "title": "Allegro", "results": ["mozart"]}\n')
+    assert SavedResults(lines).of(("vivaldi-9", "Allegro")) == []
     lines.write_text('{"results": []}\n')
     with pytest.raises(ConfigError, match=r"line 1 names no id, title or query"):
         SavedResults(lines)

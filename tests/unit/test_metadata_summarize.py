@@ -299,6 +299,9 @@ def test_without_key_model_or_items_nothing_starts(script, tmp_path, capsys, mon
     code, _, error = ask(script, capsys, *arguments, "--model", "m")
     assert code == 2 and "environment variable OPENAI_API_KEY" in error
     assert [path.name for path in tmp_path.iterdir()] == ["songs.jsonl"]
+    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\nsk-other")
+    code, _, error = ask(script, capsys, *arguments, "--model", "m")
+    assert code == 2 and "more than one key" in error and KEY not in error
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     (tmp_path / "none").mkdir()
     assert "holds no JSON object" in ask(script, capsys, tmp_path / "none", tmp_path / "o.jsonl", "--model", "m")[2]

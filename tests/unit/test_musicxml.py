@@ -79,6 +79,7 @@ TEMPO = (
         (TEMPO.format("<beat-unit>half</beat-unit>") + note(), "C2 |", "metronome mark without a number"),
         (TEMPO.format("<per-minute>c. 80</per-minute>") + note() + PEDAL.format("x"), "C2 |", "pedal x left out"),
         (note(duration="0.5") + note("D", duration="1.5"), " C D3 |", "durations written as whole numbers"),
+        (note() + note("D", duration="1e999999999"), "C2", "durations written as whole numbers"),
         (note(inside="<voice>alto</voice>"), "C2 |", "named voice numbered"),
         (note(inside='<lyric number="chorus"><text>la</text></lyric>'), "C2 |", "named verse numbered"),
         (note(inside="<chord/>") + note(inside="<accidental/>"), "C2 C2 |", "chord note without a first note"),

@@ -72,6 +72,8 @@ def test_widths_that_differ_name_both():
     [
         (b"", "not a readable"),
         (b"\x93NUMPY\x01\x00garbage", "not a readable"),
+        (npy(np.ones(4)).replace(b"(4,), }", b"(4,     "), "not a readable"),
+        (npy(np.ones(4)).replace(b"(4,), }".ljust(25), b"(99999999999999999999,),}"), "not a readable"),
         (npy(np.array([{"a": 1}], object), allow_pickle=True), "pickled content is never read"),
         (npy(np.array([1.0, np.nan])), "NaN or infinite"),
         (npy(np.zeros(4)), "all zeros"),
@@ -152,12 +154,19 @@ def test_titles(kind, data, title):
     assert title_of(data.encode(), kind) == title
 
 
-@pytest.mark.parametrize("hostile", ["<credit>", "<work-title>", "<work-title><<<<", "<title>", "!!!OPR", "T:"])
+@pytest.mark.parametrize(
+    "hostile", ["<credit>", "<credit >", "<work-title>", "<work-title><<<<", "<title>", "!!!OPR", "T:"]
+)
 def test_hostile_heads_cost_no_time(hostile):
     started = time.perf_counter()
     for kind in (Kind.MUSICXML, Kind.SCORE, Kind.ABC):
         title_of((hostile * (200_000 // len(hostile)) + "</work-title>").encode(), kind)
     assert time.perf_counter() - started < 3
+
+
+def test_the_title_of_mei_stands_among_other_elements():
+    head = b'<mei><meiHead><fileDesc><titleStmt><title/><title type="main">Ave Maria</title></titleStmt>'
+    assert title_of(head, Kind.SCORE) == "Ave Maria"
 
 
 def test_a_title_can_always_be_written():

@@ -18,6 +18,7 @@ from clamp3.formats import Converted
 from clamp3.formats.abc_bars import Voice, cut_tune, sounding
 from clamp3.formats.abc_lengths import bar_length, bar_lengths
 from clamp3.formats.abc_to_xml import abc_to_musicxml
+from clamp3.formats.abc_tunes import has_bar_rests, standard_form
 
 DROPPED_FIELDS = ("X:", "T:", "C:", "W:", "w:", "Z:", "%%MIDI")
 _FIELD = re.compile(r"[A-Za-z]:")
@@ -91,8 +92,6 @@ def interleave(text: str) -> Converted:
     # Not str.splitlines, which also cuts at form feeds and other signs that may stand in a title.
     lines = [line + "\n" for line in text.split("\n")]
     if not _in_standard_form(lines):
-        from clamp3.formats.abc_tunes import standard_form
-
         text, notes = standard_form(text)
         lines = text.splitlines(keepends=True)
     return _woven(_clean(lines), notes)
@@ -107,6 +106,8 @@ def _in_standard_form(lines: list[str]) -> bool:
     # A title or part name may hold a line break; only music in front of V:1 tells of another shape.
     if any(line.startswith("L:") and line.strip() not in ("L:1/8", "L: 1/8") for line in lines):
         return False  # every unit the models learned is an eighth
+    if any(has_bar_rests(line) for line in lines[body:] if not _FIELD.match(line) and line[0] != "%"):
+        return False  # xml2abc writes a rest in every bar
     is_header = not any("|" in line and not _FIELD.match(line) and not line.startswith("%") for line in lines[:body])
     voices = [line for line in lines[body:] if line.startswith(("V:", "X:", "K:"))]
     return is_header and len(voices) == len(names)

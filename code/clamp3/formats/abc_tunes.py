@@ -16,7 +16,7 @@ from clamp3.formats.abc_bars import BAR_SIGN
 UNIT = Fraction(1, 8)  # what the models were trained with; patches leave the line "L:1/8" out
 _FIELD = re.compile(r"([A-Za-z]):")
 _START = re.compile(r"X:")
-_COMMENT = re.compile(r'^((?:[^%"\\]|\\.|"[^"]*(?:"|$))*)%.*$')  # one way to read each sign, or it takes for ever
+_COMMENT = re.compile(r'^((?:[^%"\\]|\\.|"[^"]*"|"(?![^"]*"))*)%.*$')  # one way to read each sign, or it takes for ever
 _SWITCH = re.compile(r"\[V:\s*([^\]\s]+)[^\]]*\]")
 # What is no note: quoted text, decorations, inline fields, grace notes; then notes and chords with their length.
 _LENGTHS = re.compile(
@@ -24,7 +24,8 @@ _LENGTHS = re.compile(
     r"|(?P<note>\[[^\]|:\d][^\]|]*\]|[_^=]*[A-Ga-gxz][,']*)(?P<n>\d*)(?P<slash>/*)(?P<d>\d*)"
 )
 _NOT_SOUNDED = re.compile(r'"[^"]*"|![^!]*!|\+[a-z]+\+|\[[A-Za-z]:[^\]]*\]')
-_PROSE = re.compile(r"[h-tw]")  # letters that no music holds
+_PROSE = re.compile(r"(?<![A-Za-z])(?=[A-Za-z]{3})[A-Za-z]*[h-tw]")  # words with letters that no music holds
+_MOST_BARS = 10_000
 _BAR_REST = re.compile(_NOT_SOUNDED.pattern + r"|(?P<rest>[ZX])(?P<n>\d{0,3})(?!\d)")
 _IN_BODY = "KLMQ"  # fields that change the music where they stand
 _WORDS = "ABDFGHNORSr"  # origin, book, notes …: words about the tune, which the models must not see
@@ -76,7 +77,7 @@ def standard_form(text: str) -> tuple[str, list[str]]:
     numbers = {name: str(number) for number, name in enumerate(voices, start=1)}
     scale = _scale(tune, notes)
     eighths = f"L:{UNIT}" in tune.header
-    metre = next((_metre(line[2:]) for line in tune.header if line.startswith("M:")), None)
+    metre = next((_metre(line[2:]) for line in reversed(tune.header) if line.startswith("M:")), None)
     header = sorted((_renumbered(line, numbers) for line in tune.header), key=_place)
     header += [f"V:{numbers[name]} {tune.defined.get(name, 'treble')}" for name in voices]
     for name in voices:
@@ -88,31 +89,42 @@ def standard_form(text: str) -> tuple[str, list[str]]:
 
 def _first_tune(lines: list[str], notes: list[str]) -> list[str]:
     starts = [index for index, line in enumerate(lines) if _START.match(line)]
+    if starts and _holds_music(lines[: starts[0]]):  # a tune without a number
+        starts.insert(0, 0)
     if len(starts) > 1:
         notes.append(f"first of {len(starts)} tunes taken")
         lines = lines[: starts[1]]
     before = lines[: starts[0]] if starts else []
-    fields = [line for line in before if _FIELD.match(line) or line.startswith("%")]  # they hold for all tunes
-    if any(line.strip() for line in before if line not in fields):
+    fields = [line for line in before if _is_field(line) or line.startswith("%")]  # they hold for all tunes
+    if sum(map(bool, map(str.strip, before))) > len(fields):
         notes.append("text before the tune left out")
     return fields + lines[len(before) :]
 
 
+def _is_field(line: str) -> bool:
+    return _FIELD.match(line) is not None and not re.match(r"[A-Ga-gxz]:[|:]", line)
+
+
+def _holds_music(lines: list[str]) -> bool:
+    key = next((index for index, line in enumerate(lines) if line.startswith("K:")), len(lines))
+    return any("|" in line and not _is_field(line) and line[0] != "%" for line in lines[key:])
+
+
 def _read(lines: list[str], notes: list[str]) -> _Tune:
     tune, in_header, ended, n_words = _Tune(), True, False, 0
+    own_letters = any(line.startswith("U:") for line in lines)
     for raw in lines:
         line = raw if raw.startswith("%%") else _COMMENT.sub(r"\1", raw)
         line = line.rstrip()
         if not line.strip():
             ended = ended or (not raw.strip() and any(tune.music.values()))
             continue
-        if ended and _is_prose(line):
+        if ended and not own_letters and _is_prose(line):
             n_words += 1
             continue
         ended = False
-        found = _FIELD.match(line)
-        if found and not re.match(r"[A-Ga-gxz]:[|:]", line):
-            in_header = _field(tune, found[1], line, in_header)
+        if _is_field(line):
+            in_header = _field(tune, line[0], line, in_header)
         elif line.startswith("%%"):
             if line.startswith(_DIRECTIVES) and not any(tune.music.values()):
                 tune.header.append(line)
@@ -221,17 +233,27 @@ def _length_text(length: Fraction) -> str:
 
 def _written_out(music: str, metre: Fraction | None) -> str:
     """Write rests of whole bars as xml2abc does, bar by bar, else voices stand beside each other's wrong bars."""
+    n_bars = 0
 
     def rests(found: re.Match[str]) -> str:
-        nonlocal metre
+        nonlocal metre, n_bars
         if found["rest"] is None:
             metre = _metre(found[0][3:-1]) if found[0].startswith("[M:") else metre
             return found[0]
         length = _length_text(metre / UNIT) if metre is not None else ""
         sign = found["rest"].lower() if length else found["rest"]
-        return "|".join([sign + length] * max(1, int(found["n"] or 1)))
+        n = max(1, int(found["n"] or 1))
+        n_bars += n
+        if n_bars > _MOST_BARS:
+            raise FormatError(f"a voice rests for more than {_MOST_BARS} bars.")
+        return "|".join([sign + length] * n)
 
     return _BAR_REST.sub(rests, music)
+
+
+def has_bar_rests(line: str) -> bool:
+    """Tell whether a line of music holds a rest of whole bars."""
+    return any(found["rest"] for found in _BAR_REST.finditer(line))
 
 
 def _metre(text: str) -> Fraction | None:

@@ -208,7 +208,7 @@ class Sound:
             raise FormatError(f"{self.name} is damaged: none of its packets can be decoded.")
         if damaged:
             self.notes.append(f"{damaged} damaged packets were left out")
-        elif done / rate + 1 < _stated_sec(container, stream):
+        elif rate and done / rate + 1 < _stated_sec(container, stream):
             self.notes.append(_cut_off(done / rate))
 
     def _check_channels(self, n_channels: int) -> None:

@@ -30,6 +30,7 @@ SPANNERS = {
 PEDAL_MOVES = {"change": ("stop", "start"), "discontinue": ("stop",), "resume": ("start",), "sostenuto": ("start",)}
 MAX_DIVISIONS = 10_080
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_DECIMAL = re.compile(r"[+-]?\d{0,12}(?:\.\d{0,12})?")
 
 
 def repair(root: Element) -> list[str]:
@@ -104,6 +105,8 @@ def _durations(part: Element, done: Counter[str]) -> None:
 
 
 def _fraction(text: str | None) -> Fraction:
+    if not _DECIMAL.fullmatch((text or "").strip()):  # Fraction writes 1e999999999 out
+        return Fraction(0)
     try:
         return Fraction((text or "").strip()).limit_denominator(MAX_DIVISIONS)
     except (ValueError, ZeroDivisionError):

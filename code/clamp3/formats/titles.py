@@ -147,11 +147,14 @@ def _first_line(data: bytes) -> Iterable[str]:
 
 def _elements(text: str, tag: str) -> Iterator[str]:
     """Yield what stands in the elements of a name; a text of unclosed ones costs no more than any other."""
-    end = 0
-    while (start := text.find(f"<{tag}", end)) >= 0 and (end := text.find(f"</{tag}>", start)) >= 0:
-        opening, _, content = text[start + 1 + len(tag) : end].partition(">")
-        if not opening or opening[0].isspace():
-            yield content
+    pattern, end = re.compile(rf"<{tag}(?:\s[^<>]*)?>"), 0
+    while opening := pattern.search(text, end):
+        end = opening.end()
+        if not opening[0].endswith("/>"):
+            start, end = end, text.find(f"</{tag}>", end)
+            if end < 0:
+                return
+            yield text[start:end]
 
 
 def _plain(markup: str) -> str:

@@ -263,7 +263,8 @@ def _job(
 ) -> _Job:
     made = ledger.maker(output.as_posix())
     known = made is not None and made.input == file.relative.as_posix() and made.task == task and not force
-    foreign = made is not None and made.root != root and not force
+    # Earlier versions called a single file its own root.
+    foreign = made is not None and made.root not in (root, str(file.path.resolve())) and not force
     return _Job(
         path=str(file.path),
         output=os.path.join(output_dir, output),

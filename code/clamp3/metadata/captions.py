@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -116,9 +117,16 @@ def open_image(data: bytes) -> Image:
         with PIL.Image.open(io.BytesIO(data)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise FormatError(f"{image.width} x {image.height} pixels are above the limit of {MAX_PIXELS}")
-            return PIL.ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, ArithmeticError, PIL.Image.DecompressionBombError) as error:
-        raise FormatError(f"not an image that can be read: {str(error).splitlines()[0]}") from None
+            try:
+                turned = PIL.ImageOps.exif_transpose(image)
+            except (struct.error, ValueError, TypeError, LookupError, SyntaxError):  # broken words about the picture
+                turned = image
+            return turned.convert("RGB")
+    except FormatError:
+        raise
+    except Exception as error:  # whatever a decoder makes of a damaged picture
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise FormatError(f"not an image that can be read: {reason}") from None
 
 
 def caption_folder(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -120,11 +120,16 @@ def list_items(source: Path) -> list[Item]:
     items = list(_of_lines(source) if source.suffix.lower() == ".jsonl" else _of_files(source))
     if not items:
         raise ConfigError(f"{printable(source)} holds no JSON object; give a folder of .json files or a JSONL.")
-    seen: Counter[str] = Counter()
+    taken = {item.name for item in items}  # a number is added where no item has such a name of its own
+    seen: set[str] = set()
     distinct = []
     for item in items:
-        seen[item.name] += 1
-        distinct.append(replace(item, name=f"{item.name}#{seen[item.name]}") if seen[item.name] > 1 else item)
+        name = item.name
+        if name in seen:
+            name = next(free for n in itertools.count(2) if (free := f"{item.name}#{n}") not in taken)
+            taken.add(name)
+        seen.add(name)
+        distinct.append(replace(item, name=name))
     return distinct
 
 

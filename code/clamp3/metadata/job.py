@@ -108,7 +108,7 @@ def add_job_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--base_url", default="", help=f"of any OpenAI-compatible API (default: ${URL_VARIABLE})")
     parser.add_argument("--key_variable", default=KEY_VARIABLE, help="environment variable of the key (%(default)s)")
     parser.add_argument("--structured", choices=("json_schema", "json_object"), default=default.structured)
-    parser.add_argument("--extra", type=_object, default={}, help="more of the request, as '{\"temperature\": 0.7}'")
+    parser.add_argument("--extra", type=_extra, default={}, help="more of the request, as '{\"temperature\": 0.7}'")
     parser.add_argument("--languages", default="all", help="codes or names to draw from (default: 100 languages)")
     parser.add_argument("--seed", type=int, default=default.seed, help="of the languages drawn (default: %(default)s)")
     parser.add_argument("--concurrency", type=int, default=default.concurrency, help="default: %(default)s")
@@ -301,6 +301,13 @@ class _Job:
         else:
             self.store.reject(row, "failed", reason)
             self.report.failed.append((item.name, reason))
+
+
+def _extra(text: str) -> dict[str, Any]:
+    value = _object(text)
+    if value.keys() & {"extra_headers", "extra_query"}:  # where keys would be, and the ledger has every setting
+        raise argparse.ArgumentTypeError("headers and addresses are not taken: the key belongs into the environment")
+    return value
 
 
 def _object(text: str) -> dict[str, Any]:

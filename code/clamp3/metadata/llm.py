@@ -98,6 +98,8 @@ class Endpoint:
             If there is none and the endpoint is OpenAI's.
         """
         key = os.environ.get(self.key_variable, "").strip()
+        if not key.isascii() or not key.isprintable() or " " in key:  # what refuses it later would quote it
+            raise ConfigError(f"the environment variable {self.key_variable} holds more than one key, or none at all.")
         if not key and not (self.base_url or os.environ.get(URL_VARIABLE)):
             raise ConfigError(
                 f"no key: put it into the environment variable {self.key_variable}, or name an endpoint that needs "

@@ -79,7 +79,7 @@ def rebase(path: str, roots: Sequence[Path], target: Path, *, allow_missing: boo
         raise FormatError(f"{path} is not below {' or '.join(map(str, roots))}")
     # Not resolved: a link below the target is as good as a file.
     relative = Path(os.path.relpath(os.path.abspath(found or candidates[0]), os.path.abspath(target)))
-    if relative.parts[0] == "..":
+    if relative.parts[:1] in ((), ("..",)):
         raise FormatError(f"{found or candidates[0]} lies outside {target}, the folder of the JSONL")
     return relative.as_posix() + mark + member
 

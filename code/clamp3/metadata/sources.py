@@ -84,6 +84,7 @@ class SavedResults:
             except FormatError as error:
                 raise ConfigError(f"{printable(path)}, line {number}: {error}.") from None
             names = [row[name] for name in ("id", "title", "query") if isinstance(row.get(name), str | int)]
+            names = names[:1] if "id" in row else names  # another piece may have the same title
             if not names:
                 raise ConfigError(f"{printable(path)}, line {number} names no id, title or query.")
             for name in names:
@@ -152,6 +153,7 @@ class SearchURL:
         return await asyncio.to_thread(self._get, query)
 
     def _get(self, query: str) -> list[Result]:
+        from http.client import HTTPException
         from urllib.request import Request, urlopen
 
         url = self._url.replace("{query}", quote(query, safe=""))
@@ -159,7 +161,7 @@ class SearchURL:
         try:
             with urlopen(request, timeout=self._timeout_sec) as answer:  # noqa: S310 - scheme checked above
                 data = answer.read(MAX_ANSWER_BYTES + 1)
-        except (OSError, ValueError) as error:  # what urllib and sockets raise
+        except (OSError, ValueError, HTTPException) as error:  # what urllib and sockets raise
             raise DataError(f"the search failed: {error}") from None
         if len(data) > MAX_ANSWER_BYTES:
             raise DataError("the search answered with more than 8 MiB")

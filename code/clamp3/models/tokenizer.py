@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FILES = ("tokenizer.json", "sentencepiece.bpe.model")
 """Files that make a folder a tokenizer, in order of preference."""
+SETTINGS = ("special_tokens_map.json", "tokenizer_config.json")
+"""Files beside them that name special tokens."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class _Json:
 def _special_tokens(folder: Path) -> tuple[str, str]:
     """Return separator and padding token as the folder declares them, else XLM-R's."""
     declared: dict[str, Any] = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+    for name in SETTINGS:
         try:
             values = json.loads((folder / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):

@@ -78,7 +78,7 @@ def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10, passages:
     check_top_k(top_k)
     if not folder.exists():
         raise ConfigError(f"there is no folder {printable(folder)}; the query comes first, then the folder.")
-    found, stored = walk(folder), _Stored(clamp3)
+    found, stored = walk(folder), _Stored(clamp3, folder)
     asked = _vector_of(query, clamp3, stored)  # first: a mistake in the question must not wait for the folder
     sources: list[Source] = []
     failures = [(printable(problem.relative), problem.reason) for problem in found.problems]
@@ -90,7 +90,9 @@ def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10, passages:
         source = Source(item.kind, printable(item.relative), path=item.path)
         try:
             vector = stored.vector(source)
-        except FormatError as error:
+            if vector is not None and vector.shape != asked.shape:
+                raise FormatError(f"{source.name} has width {len(vector)}, the question has {len(asked)}.")
+        except Clamp3Error as error:
             failures.append((source.name, str(error)))
             continue
         if vector is None:
@@ -138,9 +140,9 @@ def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10, passages:
 class _Stored:
     """Vectors that extraction has written, told by the ``features.json`` beside them."""
 
-    def __init__(self, clamp3: Clamp3) -> None:
+    def __init__(self, clamp3: Clamp3, root: Path) -> None:
         self._weights = clamp3.identity.rpartition(":")[0]
-        self._origin = origins()
+        self._origin = origins(root)
 
     def vector(self, source: Source) -> np.ndarray | None:
         """Return the joint-space vector, shape (D,), of a file that holds one; None for all that is to be encoded.

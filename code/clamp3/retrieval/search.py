@@ -110,7 +110,7 @@ def load_folder(folder: Path) -> FeatureFolder:
     names: list[str] = []
     vectors: list[np.ndarray] = []
     weights: set[str] = set()
-    origin = origins()
+    origin = origins(folder)
     problems = [(printable(problem.relative), problem.reason) for problem in found.problems]
     for item in found.files:
         name = printable(item.relative)
@@ -256,7 +256,7 @@ def check_same_model(query: Path, references: FeatureFolder) -> None:
     """
     from clamp3.retrieval.origin import origins
 
-    asked, searched = origins()(query.parent).get("weights"), references.weights
+    asked, searched = origins(query.parent)(query.parent).get("weights"), references.weights
     if asked is not None and searched is not None and asked != searched:
         raise DataError(
             f"the query's vector was made with {asked}, the folder's with {searched}; they cannot be compared."

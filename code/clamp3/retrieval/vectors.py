@@ -75,7 +75,7 @@ def vectors_of(folder: Path, open_model: Opener) -> Vectors:
         If it holds no file with a vector, its vectors come from several weights or others than the model's, or
         extraction says that a folder in it holds hidden states.
     """
-    found, origin = walk(folder), origins()
+    found, origin = walk(folder), origins(folder)
     problems = [(printable(problem.relative), problem.reason) for problem in found.problems]
     rows: dict[str, tuple[np.ndarray, str]] = {}
     weights: set[str] = set()
