@@ -414,3 +414,12 @@ def test_a_text_folder_without_weights_or_sizes_is_an_error(tmp_path):
     write_transformers_config(tmp_path, dataclasses.replace(TEXT, n_layers=3))
     with pytest.raises(WeightsError, match=r"16 missing \(encoder\.layer\.2"):
         weights.init_text_tower(tmp_path)
+
+
+@pytest.mark.parametrize("said", [{"info": "[]"}, {"info": "null"}, {"config": "5"}, {"config": "[" * 200_000}])
+def test_a_file_that_says_nonsense_of_itself_is_refused(tmp_path, said):
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.ones(2)}, str(tmp_path / "a.safetensors"), metadata=said)
+    with pytest.raises(WeightsError, match="is damaged or no safetensors file"):
+        weights.describe(tmp_path / "a.safetensors")

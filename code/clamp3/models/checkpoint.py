@@ -89,7 +89,9 @@ def _open_safetensors(path: Path) -> Checkpoint:
         shapes = {name: tuple(source.get_slice(key).get_shape()) for name, key in names.items()}
         config = json.loads(metadata["config"]) if "config" in metadata else None
         info = json.loads(metadata.get("info", "{}"))
-    except (SafetensorError, OSError, ValueError) as error:
+        if not isinstance(info, dict) or not (config is None or isinstance(config, dict)):
+            raise ValueError("what it says of itself is no JSON object")
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} is damaged or no safetensors file: {error}.") from error
     return Checkpoint(path, metadata.get("kind", _kind(shapes)), shapes, config, info, source, names)
 
