@@ -348,14 +348,10 @@ class _Piece:
         except OSError:
             return ""
 
-    def _made(self, output: str, present: str) -> Row | None:
-        """Return the row of the content that is present, or else of the last output of that name."""
-        return self.ledger.begun(output, present) or self.ledger.maker(output)
-
     def _write(self, item: Task, value: np.ndarray, row: Row) -> Row:
         """Write an array, its begun row first, and return that row."""
         present = self._present(item.output)
-        made = self._made(item.output, present)
+        made = self.ledger.owner(item.output, present)
         if present and made is None:
             raise DataError("its output exists and is not in the ledger; move it away.")
         if present and made is not None and made.root != self.root:
@@ -376,7 +372,7 @@ class _Piece:
             candidates.add(last)  # its name changed because another input now shares the stem
         for candidate in candidates:
             present = self._present(candidate)
-            made = self._made(candidate, present)
+            made = self.ledger.owner(candidate, present)
             if made is None or (made.input, made.root, made.output_sha256) != (item.input, self.root, present):
                 continue
             if row.status == "ok" or is_new(row, self.input_dir / item.input, made):

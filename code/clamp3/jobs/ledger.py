@@ -106,6 +106,10 @@ class Ledger:
         """Return the row of a job that ended between writing ``output`` with this content and saying so, or None."""
         return self._begun.get((output, sha256))
 
+    def owner(self, output: str, sha256: str) -> Row | None:
+        """Return the row that ``output`` with this content comes from, or else that of the last output of this name."""
+        return self.begun(output, sha256) or self.maker(output)
+
     def append(self, row: Row) -> None:
         """Add one row, in one write.
 

@@ -243,5 +243,5 @@ class _Job:
 
     def _refuse_strangers(self, name: PurePosixPath) -> None:
         output, present = self.outputs[name].as_posix(), self._present(name)
-        if present and not (self.ledger.maker(output) or self.ledger.begun(output, present)):
+        if present and self.ledger.owner(output, present) is None:
             raise FormatError("its output exists and is not in the ledger; move it away")

@@ -95,10 +95,9 @@ def vectors_of(folder: Path, open_model: Opener) -> Vectors:
             weights |= {str(meta["weights"])} if "weights" in meta else set()
     check_alike(folder, weights)
     if to_encode:
-        stored, model = len(rows), open_model()
+        model = open_model()
         weights.add(model.identity.rpartition(":")[0])  # float32 and bfloat16 vectors may be compared
-        if stored:
-            check_alike(folder, weights)
+        check_alike(folder, weights)
         encoded, failures = encode(to_encode, model)
         rows |= {source.name: (vector, modality_of(source.kind)) for source, vector in encoded.items()}
         problems += [(source.name, reason) for source, reason in failures.items()]

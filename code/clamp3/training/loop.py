@@ -133,7 +133,7 @@ class Trainer:
         self.metrics = logs.Metrics(config, self.main, step=self.progress.step)
 
     def _restore(self, path: Path) -> None:
-        if released.is_released(path):
+        if self.adopted == str(path.resolve()):
             self.progress = released.adopt(path, self.task.module, self.optimizer)
             if self.main:
                 logger.info("going on after epoch %d of %s", self.progress.epoch, path)
@@ -401,7 +401,7 @@ def start_run(config: Settings, make_task: Callable[[Settings, Accelerator], Tas
     seed_everything(config.seed)
     weights: Any = config
     if resume is not None and (adopted := released.adopted_by(resume)):
-        if (config.out / checkpoint.LAST).exists() and released.is_released(resume):
+        if (config.out / checkpoint.LAST).exists() and adopted == str(resume.resolve()):
             raise ConfigError(f"{config.out} already holds a run; go on with it by --resume auto.")
         weights = replace(weights, init=(adopted,))  # sizes and weights of every tower are in it, at every start
     task = make_task(weights, accelerator)

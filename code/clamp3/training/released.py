@@ -25,22 +25,16 @@ logger = logging.getLogger(__name__)
 ADOPTED = "adopted"  # in a checkpoint's config: the released file its run went on from
 
 
-def is_released(path: Path) -> bool:
-    """Return whether a file is a training checkpoint of the released scripts; nothing in it is ever executed."""
-    return _is_released(_content(path))
-
-
 def adopted_by(path: Path) -> str | None:
-    """Return the released file that a run going on from ``path`` is built from: this one, or what a checkpoint says."""
+    """Return the released file that a run going on from ``path`` is built from; nothing in it is ever executed.
+
+    It is ``path``, resolved, if that is a training checkpoint of the released scripts; else what our checkpoint says.
+    """
     content = _content(path)
-    if _is_released(content):
+    if "format" not in content and isinstance(content.get("model"), Mapping) and "epoch" in content:
         return str(path.resolve())
     config = content.get("config")
     return config.get(ADOPTED) if isinstance(config, Mapping) else None
-
-
-def _is_released(content: Mapping[str, Any]) -> bool:
-    return "format" not in content and isinstance(content.get("model"), Mapping) and "epoch" in content
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -57,7 +51,7 @@ def adopt(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> Pr
     Parameters
     ----------
     path : Path
-        A file that `is_released`.
+        A checkpoint of the released scripts, told by `adopted_by`.
     module : Module
         Built from it; the names of its parameters end as the file's do.
     optimizer : Optimizer
