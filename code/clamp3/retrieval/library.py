@@ -141,7 +141,7 @@ class _Stored:
     """Vectors that extraction has written, told by the ``features.json`` beside them."""
 
     def __init__(self, clamp3: Clamp3, root: Path) -> None:
-        self._weights = clamp3.identity.rpartition(":")[0]
+        self._clamp3 = clamp3  # its identity is asked for when there is a vector: it means reading all weights
         self._origin = origins(root)
 
     def vector(self, source: Source) -> np.ndarray | None:
@@ -157,7 +157,7 @@ class _Stored:
         meta = self._origin(source.path.parent)
         if meta.get("arrays") != "global":
             return None
-        if meta.get("weights") != self._weights:
+        if meta.get("weights") != self._clamp3.identity.rpartition(":")[0]:
             raise FormatError(f"{source.name} is a vector of other weights ({meta.get('weights')}).")
         return stored_vector(source)
 
