@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     from released_way import ReleasedWay
 
-    from clamp3.embed import Clamp3
+    from clamp3.embedding.clamp3 import Clamp3
 
 ROOT = Path(__file__).resolve().parents[1]
 N_PIECES = 250_002
@@ -162,7 +162,7 @@ def measure_rates(
     import numpy as np
     from released_way import ReleasedWay
 
-    from clamp3.embed import Clamp3
+    from clamp3.embedding.clamp3 import Clamp3
 
     result: dict[str, Any] = {}
     ours = {
@@ -227,7 +227,7 @@ def measure_starts(
         folder.mkdir()
         for path in chorales:
             (folder / path.name).write_bytes(path.read_bytes())
-        first = "import sys; from clamp3.embed import Clamp3; "
+        first = "import sys; from clamp3.embedding.clamp3 import Clamp3; "
         first += "e = Clamp3.from_pretrained(sys.argv[1], text_model=sys.argv[2]{}).encode(sys.argv[3]); "
         first += "assert e.ok.all(), e.errors"
         model = [str(weights), str(text_model)]
@@ -285,8 +285,8 @@ def text_form(data: bytes, kind: Kind) -> bytes:
 
 def inputs_of(work: dict[str, list[Any]]) -> dict[str, Any]:
     """Return how many inputs there are and how long they are."""
-    from clamp3 import patches
     from clamp3.formats.symbolic import to_symbolic
+    from clamp3.modalities import patches
 
     facts: dict[str, Any] = {f"n_{name}": len(items) for name, items in work.items()}
     for name in ("score", "midi"):

@@ -40,9 +40,9 @@ def corpus_root() -> Path:
 
 
 def abc_one(item: dict[str, Any]) -> dict[str, bool]:
-    from clamp3 import patches
-    from clamp3.formats.abc import interleave
+    from clamp3.formats.abc.interleave import interleave
     from clamp3.formats.musicxml import musicxml_to_abc
+    from clamp3.modalities import patches
 
     path = corpus_root() / item["source"]
     standard = musicxml_to_abc(path.read_bytes(), name=path.stem).text
@@ -57,8 +57,8 @@ def abc_one(item: dict[str, Any]) -> dict[str, bool]:
 
 
 def mtf_one(item: dict[str, Any], root: Path) -> dict[str, bool]:
-    from clamp3 import patches
     from clamp3.formats.mtf import midi_to_mtf, mtf_to_midi
+    from clamp3.modalities import patches
 
     data = (root / item["source"]).read_bytes()
     text = midi_to_mtf(data).text
@@ -118,7 +118,7 @@ def compare(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
 def embeddings(golden: Path) -> dict[str, Any]:
     import torch
 
-    from clamp3.embed import Clamp3
+    from clamp3.embedding.clamp3 import Clamp3
 
     model_dir = golden / "model"
     state = seeded_state(golden, json.loads((model_dir / "manifest.json").read_text()))
@@ -199,9 +199,9 @@ def contrastive(expected: dict[str, float]) -> dict[str, Any]:
 def m3_loss(golden: Path, expected: dict[str, Any]) -> dict[str, Any]:
     import torch
 
+    from clamp3.modalities.patches import MASK, encode
     from clamp3.models.config import DecoderConfig, M3Config, TowerConfig
     from clamp3.models.m3 import M3Model
-    from clamp3.patches import MASK, encode
 
     encoder = TowerConfig(width=96, n_layers=2, n_heads=4, feed_forward=192)
     decoder = DecoderConfig(width=96, n_layers=3, n_heads=4, feed_forward=384)
@@ -217,7 +217,7 @@ def m3_loss(golden: Path, expected: dict[str, Any]) -> dict[str, Any]:
 
 
 def interleaved(source: str) -> str:
-    from clamp3.formats.abc import interleave
+    from clamp3.formats.abc.interleave import interleave
     from clamp3.formats.musicxml import musicxml_to_abc
 
     path = corpus_root() / source
@@ -226,6 +226,7 @@ def interleaved(source: str) -> str:
 
 def training_trace(golden: Path, trace: dict[str, Any]) -> dict[str, Any]:
     """Train eight steps with the real trainer on the eight golden pairs."""
+    from clamp3.data.patch_pack import open_pack
     from clamp3.models.config import Clamp3Config, TowerConfig
     from clamp3.models.tokenizer import load_tokenizer
     from clamp3.models.towers import Clamp3Model
@@ -234,7 +235,6 @@ def training_trace(golden: Path, trace: dict[str, Any]) -> dict[str, Any]:
     from clamp3.training.data import PairDataset, Record
     from clamp3.training.encoder import PairEncoder
     from clamp3.training.loop import Trainer, make_accelerator
-    from clamp3.training.pack import open_pack
 
     tiny = golden / "model/tiny_xlmr"
     text = TowerConfig.from_transformers({**json.loads((tiny / "config.json").read_text()), "hidden_dropout_prob": 0.0})

@@ -50,7 +50,7 @@ class ReleasedWay:
 
     def music(self, text: str) -> np.ndarray:
         """Return the (768,) vector of interleaved ABC or MTF text."""
-        from clamp3 import patches
+        from clamp3.modalities import patches
 
         return self._weighted(patches.encode(text), PATCHES, self._music_window)
 

@@ -88,7 +88,7 @@ def memory() -> dict[str, float]:
 
 
 def _store(folder: Path) -> Any:
-    from clamp3.training.store import Wanted, open_store
+    from clamp3.data.record_store import Wanted, open_store
 
     return open_store(
         folder / "train.jsonl", folder / "pack", Wanted((("text", "audio"),), WIDTH, "clamp3", folder / "shards")
@@ -109,12 +109,12 @@ def part_start(folder: Path, batches: int) -> dict[str, Any]:
     import numpy as np
     import torch  # noqa: F401  what every training process holds anyway
 
+    from clamp3.data.record_store import Records
+    from clamp3.data.splits import split_hashes
     from clamp3.models.tokenizer import load_tokenizer
     from clamp3.training.batches import epoch_batches
     from clamp3.training.data import CollatePairs, PairDataset
     from clamp3.training.loading import make_loader
-    from clamp3.training.splits import split_hashes
-    from clamp3.training.store import Records
 
     tokenizer = load_tokenizer(folder)
     before = memory()

@@ -28,8 +28,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the script; return its exit code."""
     args = build_parser().parse_args(argv)
-    from clamp3.embed import Clamp3
-    from clamp3.extract import run_extract
+    from clamp3.embedding.clamp3 import Clamp3
+    from clamp3.embedding.extract import run_extract
 
     encoder = Clamp3.from_pretrained(
         args.model, text_model=args.text_model, epoch=args.epoch, dtype=args.dtype, device=args.device

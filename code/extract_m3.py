@@ -24,8 +24,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the script; return its exit code."""
     args = build_parser().parse_args(argv)
-    from clamp3.embed import M3
-    from clamp3.extract import run_extract
+    from clamp3.embedding.clamp3 import M3
+    from clamp3.embedding.extract import run_extract
 
     return run_extract(M3.from_pretrained(args.model, epoch=args.epoch, dtype=args.dtype, device=args.device), args)
 

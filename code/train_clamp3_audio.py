@@ -29,7 +29,7 @@ import argparse
 import config as released
 from clamp3.cli import run
 from clamp3.training.config import AudioTraining
-from clamp3.training.doors import train, training_parser
+from clamp3.training.launch import train, training_parser
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -26,7 +26,7 @@ import argparse
 import config as released
 from clamp3.cli import run
 from clamp3.training.config import Clamp3Training
-from clamp3.training.doors import train, training_parser
+from clamp3.training.launch import train, training_parser
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from clamp3.embed import Clamp3
+    from clamp3.embedding.clamp3 import Clamp3
 
 ROOT = Path(__file__).resolve().parents[1]
 QUESTIONS = (
@@ -78,8 +78,8 @@ def show_answers(
     """Ask, print the best answers with titles, and return what failed."""
     from dataclasses import replace
 
-    from clamp3.retrieval.library import ask
-    from clamp3.retrieval.present import as_table
+    from clamp3.index.render import as_table
+    from clamp3.index.search import ask
 
     started = time.monotonic()
     answer = ask(clamp3, question, folder, top_k=top_k)
@@ -132,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
     query = write_query(performed, args.folder / "query")
     titles = {record["filepaths"][0]: f"{record['title']} ({', '.join(record['artists'])})" for record in records}
 
-    from clamp3.embed import Clamp3
+    from clamp3.embedding.clamp3 import Clamp3
 
     clamp3 = Clamp3.from_pretrained(args.model, text_model=args.text_model, cache=args.folder / "vectors.sqlite")
     print(f"{len(records)} pieces in {music}, model {clamp3.identity}\n")

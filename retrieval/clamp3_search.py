@@ -35,9 +35,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the script; return its exit code."""
     args = build_parser().parse_args(argv)
-    from clamp3.passages import PassagePlan
-    from clamp3.retrieval.library import ask, describe_ignored
-    from clamp3.retrieval.present import show
+    from clamp3.embedding.passages import PassagePlan
+    from clamp3.index.render import show
+    from clamp3.index.search import ask, describe_ignored
 
     clamp3 = open_model(args)
     plan = PassagePlan() if args.passages else None

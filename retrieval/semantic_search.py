@@ -30,8 +30,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the script; return its exit code."""
     args = build_parser().parse_args(argv)
     from clamp3.errors import ConfigError
-    from clamp3.retrieval.present import show
-    from clamp3.retrieval.search import check_same_model, load_folder, read_vector, search
+    from clamp3.index.ranking import check_same_model, load_folder, read_vector, search
+    from clamp3.index.render import show
 
     if not args.query.is_file():
         raise ConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clamp3.embed import Clamp3
+    from clamp3.embedding.clamp3 import Clamp3
 
 __version__ = "0.1.0"
 __all__ = ["Clamp3", "__version__"]
@@ -14,7 +14,7 @@ __all__ = ["Clamp3", "__version__"]
 def __getattr__(name: str) -> Any:
     """Import ``Clamp3`` (and torch with it) only when someone asks for it."""
     if name == "Clamp3":
-        from clamp3.embed import Clamp3
+        from clamp3.embedding.clamp3 import Clamp3
 
         return Clamp3
     raise AttributeError(f"module 'clamp3' has no attribute {name!r}")

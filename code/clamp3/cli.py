@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from clamp3.errors import Clamp3Error
 
 if TYPE_CHECKING:
-    from clamp3.embed import Clamp3
+    from clamp3.embedding.clamp3 import Clamp3
 
 EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -28,7 +28,7 @@ def parser_for(doc: str | None) -> argparse.ArgumentParser:
 
 
 def add_extract_flags(parser: argparse.ArgumentParser, *, model: str, choices: str) -> argparse.ArgumentParser:
-    """Give a parser what the extraction scripts share; `clamp3.extract.run_extract` takes the parsed flags."""
+    """Give a parser what the extraction scripts share; `run_extract` takes the parsed flags."""
     parser.add_argument("input_dir", type=Path, help="folder to read, recursively, or a single file")
     parser.add_argument("output_dir", type=Path, help="folder to write the same tree to")
     parser.add_argument("--get_global", action="store_true", help="one vector per file in place of hidden states")
@@ -54,7 +54,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 def open_model(args: argparse.Namespace) -> Clamp3:
     """Open the model that the flags of `add_model_flags` name."""
-    from clamp3.embed import Clamp3
+    from clamp3.embedding.clamp3 import Clamp3
     from clamp3.jobs.cache import VectorCache
 
     cache = None if args.no_cache else VectorCache(None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clamp3.embed import Clamp3
+    from clamp3.embedding.clamp3 import Clamp3
 
 DIRECTIONS = {
     "text → score": ("text", "abc"),
@@ -27,10 +27,10 @@ def sides_of_records(jsonl: Path) -> list[dict[str, Any]]:
     DataError
         If the file cannot be read or no line of it is an object.
     """
+    from clamp3.data.text_sampling import evaluation_lines
+    from clamp3.data.views import KIND_OF
     from clamp3.errors import DataError
     from clamp3.formats import Kind
-    from clamp3.training.sides import KIND_OF
-    from clamp3.training.text import evaluation_lines
 
     try:
         records = [json.loads(line) for line in jsonl.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -59,9 +59,9 @@ def measure(model: Clamp3, jsonl: Path) -> dict[str, dict[str, float]]:
     """
     import numpy as np
 
+    from clamp3.data.views import TOWER_OF
     from clamp3.retrieval.cosine import cosine_ranks
     from clamp3.retrieval.metrics import evaluate
-    from clamp3.training.sides import TOWER_OF
 
     records = sides_of_records(jsonl)
     vectors: dict[str, Mapping[int, Any]] = {}

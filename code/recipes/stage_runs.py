@@ -15,7 +15,7 @@ from clamp3.jobs.steps import Step, call, run_steps
 from clamp3.models.checkpoint import open_checkpoint
 from clamp3.models.registry import resolve
 from clamp3.training.config import AudioTraining, Clamp3Training, from_flags
-from clamp3.training.doors import OUTCOME, training_parser
+from clamp3.training.launch import OUTCOME, training_parser
 from clamp3.training.stages import ALL_PAIRS, Stage, check_frozen, plan
 from recipes.stage_report import as_markdown, measure
 
@@ -90,7 +90,7 @@ def _step(stage: Stage, stages: list[Stage], args: argparse.Namespace) -> Step:
     test = args.test_jsonl or args.eval_jsonl
 
     def run() -> dict[str, Any]:
-        from clamp3.embed import Clamp3
+        from clamp3.embedding.clamp3 import Clamp3
 
         train(stage, flags, args.launch)
         outcome = json.loads((settings.out / OUTCOME).read_text(encoding="utf-8"))

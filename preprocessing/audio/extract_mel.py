@@ -30,8 +30,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the script; return its exit code."""
     args = build_parser().parse_args(argv)
-    from clamp3.extract import run_shared
-    from clamp3.hearing import MelFeatures
+    from clamp3.embedding.audio_features import MelFeatures
+    from clamp3.embedding.extract import run_shared
 
     return run_shared(MelFeatures(), args.input_path, args.output_path, args, arrays="mel", kinds=[Kind.AUDIO])
 

@@ -41,8 +41,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the script; return its exit code."""
     args = build_parser().parse_args(argv)
-    from clamp3.extract import run_shared
-    from clamp3.hearing import MertFeatures
+    from clamp3.embedding.audio_features import MertFeatures
+    from clamp3.embedding.extract import run_shared
     from clamp3.models.mert import Mert
 
     if not args.input_path.exists():  # before a download starts

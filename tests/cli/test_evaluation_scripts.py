@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from clamp3.embed import Clamp3
+from clamp3.embedding.clamp3 import Clamp3
 from clamp3.errors import ConfigError, DataError
 from clamp3.retrieval import frechet
 from clamp3.retrieval.pairing import key_of, match

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clamp3.embed import Clamp3
+from clamp3.embedding.clamp3 import Clamp3
 from clamp3.errors import ConfigError
-from clamp3.inputs import digest
+from clamp3.sources import digest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "code" / "extract_clamp3.py"
@@ -113,7 +113,7 @@ def test_a_bad_file_is_named_and_stops_nothing(extract, music, tmp_path, capsys)
 
 
 def test_a_full_disk_is_the_reason_of_what_it_hits(extract, music, tmp_path, monkeypatch):
-    from clamp3 import extract as library
+    from clamp3.embedding import extract as library
 
     write = library.write_bytes
 
@@ -236,7 +236,7 @@ def test_a_late_twin_renames_the_first_output(extract, tmp_path, case):
 @pytest.mark.parametrize("death", ["before the output", "after the output", "torn row"])
 @pytest.mark.parametrize("edited", [False, True])
 def test_an_output_without_its_row_is_known(extract, tmp_path, monkeypatch, death, edited):
-    from clamp3 import extract as library
+    from clamp3.embedding import extract as library
 
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()
@@ -268,7 +268,7 @@ def test_an_output_without_its_row_is_known(extract, tmp_path, monkeypatch, deat
 
 
 def test_a_file_put_where_a_killed_run_was_about_to_write_is_not_overwritten(extract, music, tmp_path, monkeypatch):
-    from clamp3 import extract as library
+    from clamp3.embedding import extract as library
 
     def die(path, data, **options):
         raise KeyboardInterrupt
@@ -306,10 +306,10 @@ def test_an_output_folder_inside_the_input_is_not_read(extract, music):
 def test_m3_features(script, music, tmp_path, capsys):
     import torch
 
+    from clamp3.modalities.patches import encode
     from clamp3.models.config import DecoderConfig, M3Config, TowerConfig
     from clamp3.models.m3 import M3Model
     from clamp3.models.weights import load_m3, save_safetensors
-    from clamp3.patches import encode
 
     sizes = {"width": 32, "n_layers": 2, "n_heads": 4, "feed_forward": 64}
     config = M3Config(TowerConfig(**sizes, max_length=64), DecoderConfig(**{**sizes, "n_layers": 1}), patch_length=64)

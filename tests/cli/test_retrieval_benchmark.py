@@ -11,9 +11,9 @@ import pytest
 from clamp3.datasets import midicaps, musiccaps, songdescriber, source, wikimt, wikimtx
 from clamp3.datasets.published import as_text, refreshed, tables
 from clamp3.datasets.retrieval import BENCHMARKS, open_benchmark
-from clamp3.embed import Clamp3
+from clamp3.embedding.clamp3 import Clamp3
 from clamp3.errors import ConfigError, DataError, FormatError
-from clamp3.inputs import sentence
+from clamp3.sources import sentence
 
 ROOT = Path(__file__).resolve().parents[2]
 SONGS = {

@@ -135,7 +135,8 @@ def test_every_module_imports_without_arguments_network_or_a_word(tmp_path):
 @pytest.mark.parametrize(
     "modules",
     [
-        "clamp3.formats.musicxml, clamp3.formats.abc, clamp3.formats.mtf, clamp3.formats.guards, clamp3.patches",
+        "clamp3.formats.musicxml, clamp3.formats.abc.interleave, clamp3.formats.mtf, clamp3.formats.guards, "
+        "clamp3.modalities.patches",
         "clamp3.retrieval.metrics, clamp3.retrieval.evaluation, clamp3.retrieval.frechet, clamp3.retrieval.projection",
         "clamp3.jobs.batch, clamp3.jobs.cache",
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clamp3.embed import Clamp3
+from clamp3.embedding.clamp3 import Clamp3
 from clamp3.errors import Clamp3Error, ConfigError, DataError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,11 +9,11 @@ import torch
 import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
+from clamp3.data.views import parse_pairs
 from clamp3.models.config import Clamp3Config, TowerConfig
 from clamp3.models.towers import Clamp3Model
 from clamp3.training.clamp3_task import Clamp3Task
 from clamp3.training.encoder import PairEncoder
-from clamp3.training.sides import parse_pairs
 
 WORLD, ROWS = 2, 4
 PAIRS = parse_pairs(["text-symbolic", "text-audio", "abc-mtf"])

@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from clamp3.patches import decode, encode, lost_characters
 
 GOLDEN = Path(__file__).parent / "golden" / "patches"

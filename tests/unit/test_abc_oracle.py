@@ -6,7 +6,7 @@ import pytest
 from abctoolkit import rotate, utils
 
 from clamp3.errors import FormatError
-from clamp3.formats.abc import interleave
+from clamp3.formats.abc.interleave import interleave
 
 SIGNS = ["|"] * 12 + ["||", ":|", "|:", "::", ":||:", "|]", "[|", "||:", "|1", ":|2", "| |", "|1,3"]
 BARS = ["C2 D2", "z4", "x4", "[K:G] c4", "[M:3/4]", '"Am"z4', '"^dolce"z4', "!f!z4", "!f!E4-", "[CEG]4", "(3CDE F2"]

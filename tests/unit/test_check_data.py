@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clamp3.cli import run
-from clamp3.training.check_data import main, record_problems
+from clamp3.data.check_data import main, record_problems
 
 FINE = {
     "id": "a",
@@ -62,7 +62,7 @@ def test_a_language_is_no_text():
 
 
 def test_validation_needs_no_torch():
-    code = "import sys, clamp3.training.check_data; raise SystemExit('torch' in sys.modules)"
+    code = "import sys, clamp3.data.check_data; raise SystemExit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from clamp3.jobs.crew import Alone, StoreCrew, crew_from_environment
+from clamp3.jobs.work_queue import Alone, StoreCrew, crew_from_environment
 
 
 def run_ranks(size, body):

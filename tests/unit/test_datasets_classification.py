@@ -12,8 +12,8 @@ import pytest
 from clamp3.datasets import emo, giantsteps, gtzan, jamendo, mtt, nsynth, pianist8, vgmidi, vocalset
 from clamp3.datasets.classification import BENCHMARKS, open_benchmark
 from clamp3.datasets.published import tables
+from clamp3.embedding.encoder import Result
 from clamp3.errors import ConfigError, DataError, FormatError
-from clamp3.pipeline import Result
 from clamp3.probe.benchmark import MARBLE, PUBLISHED, VALIDATED, run_benchmark
 
 WIDTH = 6

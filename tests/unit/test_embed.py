@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from clamp3 import batching, patches
-from clamp3.batching import Budget, plan
-from clamp3.embed import Clamp3
+from clamp3.embedding import batching
+from clamp3.embedding.batching import Budget, plan
+from clamp3.embedding.clamp3 import Clamp3
 from clamp3.errors import ConfigError, FormatError, WeightsError
 from clamp3.formats import Kind
-from clamp3.inputs import Source, sentence, source_of, text_lines
 from clamp3.jobs.cache import VectorCache
+from clamp3.modalities import patches
 from clamp3.models.weights import load_model
+from clamp3.sources import Source, sentence, source_of, text_lines
 
 TOLERANCE = 5e-6
 
@@ -32,7 +33,7 @@ def model(tiny_weights):
 
 
 def by_hand(n, limit):
-    """(start, stop, weight) written down from the published rule, not from clamp3.windows."""
+    """(start, stop, weight) written down from the published rule, not from clamp3.embedding.windows."""
     full = [(i * limit, (i + 1) * limit, limit) for i in range(n // limit)]
     if n % limit == 0:
         return full
@@ -276,7 +277,7 @@ def test_failures_and_hidden_states_are_not_cached(tiny_weights, tmp_path):
 
 
 def test_long_streams_are_read_as_they_are_needed(tiny, monkeypatch):
-    monkeypatch.setattr("clamp3.pipeline._ROUND_ITEMS", 10)
+    monkeypatch.setattr("clamp3.embedding.encoder._ROUND_ITEMS", 10)
     taken = itertools.count()
     stream = tiny.stream(f"song {next(taken)}" for _ in range(1000))
     results = [next(stream) for _ in range(15)]

@@ -9,14 +9,14 @@ import pytest
 import torch
 from recordings import by_av, by_soundfile, tune
 
-from clamp3.embed import Clamp3
+from clamp3.embedding.clamp3 import Clamp3
 from clamp3.formats import Kind
 from clamp3.formats.audio import Sound
 from clamp3.formats.mel import log_mel
-from clamp3.inputs import samples_source
 from clamp3.jobs.cache import VectorCache
 from clamp3.models.mert import Mert
 from clamp3.models.weights import load_model
+from clamp3.sources import samples_source
 
 TOLERANCE = 5e-6
 RATE = 24_000
@@ -153,7 +153,7 @@ def test_what_samples_may_be():
 def test_words_and_scores_load_no_audio_code(tiny_weights, music):
     code = f"""
 import sys
-from clamp3.embed import Clamp3
+from clamp3.embedding.clamp3 import Clamp3
 encoded = Clamp3.from_pretrained({str(tiny_weights)!r}).encode(["slow song", {str(music / "long.abc")!r}])
 assert encoded.errors == [None, None], encoded.errors
 heavy = {{"soundfile", "av", "clamp3.formats.audio", "clamp3.models.mert", "transformers.models.hubert"}}

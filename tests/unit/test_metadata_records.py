@@ -12,11 +12,11 @@ import pytest
 from fake_llm import ENGLISH, TEXTS, FakeLLM, Reply, language_of
 
 from clamp3.cli import run
+from clamp3.data.check_data import record_problems
 from clamp3.errors import ConfigError, DataError
 from clamp3.metadata.job import RefusedError
 from clamp3.metadata.records import query_of
 from clamp3.metadata.sources import N_RESULTS, SavedResults, SearchCommand, SearchURL, results_of
-from clamp3.training.check_data import record_problems
 
 SCRIPT = "preprocessing/text/generate_records.py"
 QUICK = ("--model", "tiny", "--backoff_sec", "0.02", "--json")

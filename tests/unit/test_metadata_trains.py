@@ -12,8 +12,8 @@ from fake_llm import ENGLISH, TEXTS, FakeLLM, Reply, language_of, summary
 from training_music import N_PIECES, read_rows, write_music, write_text_model
 
 from clamp3.cli import run
+from clamp3.data.text_sampling import clamp2_training_lines, training_lines
 from clamp3.metadata.languages import language_code
-from clamp3.training.text import clamp2_training_lines, training_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = ("background", "analysis", "description", "scene")

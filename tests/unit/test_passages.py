@@ -7,14 +7,8 @@ import numpy as np
 import pytest
 from recordings import by_soundfile, tune
 
-from clamp3 import patches
-from clamp3.embed import Clamp3
-from clamp3.errors import ConfigError
-from clamp3.formats import Kind
-from clamp3.formats.mtf import midi_to_mtf
-from clamp3.inputs import symbolic_sequence
-from clamp3.jobs.cache import VectorCache
-from clamp3.passages import (
+from clamp3.embedding.clamp3 import Clamp3
+from clamp3.embedding.passages import (
     Marks,
     Passage,
     PassagePlan,
@@ -26,6 +20,12 @@ from clamp3.passages import (
     sound_marks,
     unpack,
 )
+from clamp3.errors import ConfigError
+from clamp3.formats import Kind
+from clamp3.formats.mtf import midi_to_mtf
+from clamp3.jobs.cache import VectorCache
+from clamp3.modalities import patches
+from clamp3.sources import symbolic_sequence
 
 RATE = 24_000
 

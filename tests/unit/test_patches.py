@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from clamp3.errors import FormatError
-from clamp3.patches import BOS, EOS, PAD, PATCH_SIZE, decode, encode, lost_characters, split_text
+from clamp3.modalities.patches import BOS, EOS, PAD, PATCH_SIZE, decode, encode, lost_characters, split_text
 
 SIGNS = ["|:", "::", ":|", "[|", "||", "|]", "|"]
 

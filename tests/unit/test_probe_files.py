@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from clamp3.embedding.encoder import Result
 from clamp3.errors import ConfigError, DataError, WeightsError
-from clamp3.pipeline import Result
 from clamp3.probe.checkpoint import Probe, load_probe, save_probe
 from clamp3.probe.config import ProbeConfig
 from clamp3.probe.metrics import need_eval
@@ -233,7 +233,7 @@ def test_an_absent_package_is_a_sentence():
 
 def test_vectors_of_other_weights_are_refused(tmp_path):
     runs, _ = train(Plan(clouds(tmp_path / "f")), QUICK, no_model)
-    from clamp3.extract import META_NAME
+    from clamp3.embedding.extract import META_NAME
 
     (tmp_path / "f" / META_NAME).write_text('{"weights": "one"}', encoding="utf-8")
     other = replace(runs[0].probe, weights=("two",))

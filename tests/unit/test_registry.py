@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from clamp3.embed import Clamp3
+from clamp3.embedding.clamp3 import Clamp3
 from clamp3.errors import WeightsError
 from clamp3.models import registry, weights
 

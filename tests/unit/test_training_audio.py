@@ -9,15 +9,15 @@ import pytest
 import torch
 from training_music import AUDIO_WIDTH, read_rows, write_music, write_rows, write_text_model
 
-from clamp3.embed import Clamp3
+from clamp3.data.audio_features import open_features
+from clamp3.data.shards import Place
+from clamp3.embedding.clamp3 import Clamp3
 from clamp3.errors import ConfigError, DataError, FormatError
 from clamp3.models.weights import describe, load_model
 from clamp3.training.build import clamp3_model
 from clamp3.training.clamp3_task import make_clamp3_task
 from clamp3.training.config import AudioTraining, Clamp3Training
-from clamp3.training.features import open_features
 from clamp3.training.loop import make_accelerator, start_run
-from clamp3.training.places import Place
 
 TINY = {"width": 32, "n_layers": 1, "n_heads": 2, "max_patches": 32, "warmup_steps": 2, "log_every": 1,
         "batch_size": 6, "epochs": 2, "learning_rate": 2e-3, "text_from_scratch": True, "text_length": 16,

@@ -17,8 +17,8 @@ from clamp3.errors import ConfigError, DataError
 from clamp3.training import logs
 from clamp3.training.clamp3_task import make_clamp3_task
 from clamp3.training.config import Clamp3Training, add_flags, from_flags
+from clamp3.training.device import precision
 from clamp3.training.loop import make_accelerator, start_run
-from clamp3.training.machine import precision
 
 TINY = {"width": 32, "n_layers": 1, "n_heads": 2, "max_patches": 8, "warmup_steps": 2, "log_every": 1, "epochs": 2,
         "batch_size": 6, "learning_rate": 1e-3, "text_from_scratch": True, "text_length": 16, "hidden_size": 16,

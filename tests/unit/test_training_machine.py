@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from clamp3.training.machine import QuickDropout, quick_dropout
+from clamp3.training.device import QuickDropout, quick_dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])

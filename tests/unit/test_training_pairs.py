@@ -8,13 +8,13 @@ import pytest
 import torch
 from training_music import AUDIO_WIDTH, read_rows, write_music, write_rows, write_text_model
 
+from clamp3.data.views import music_choices, parse_pairs, sides_of, towers_of
 from clamp3.errors import ConfigError, DataError
 from clamp3.models.weights import describe
 from clamp3.training.clamp3_task import make_clamp3_task
 from clamp3.training.config import AudioTraining, Clamp3Training
 from clamp3.training.loop import make_accelerator, start_run
 from clamp3.training.loss import contrastive_loss
-from clamp3.training.sides import music_choices, parse_pairs, sides_of, towers_of
 
 ALL = ("text-abc", "text-mtf", "text-audio", "abc-mtf", "symbolic-audio")
 

@@ -8,8 +8,8 @@ import pickle
 import numpy as np
 import pytest
 
+from clamp3.data.disk_array import Rows, save_array
 from clamp3.errors import DataError
-from clamp3.training.rows import Rows, save_array
 
 
 @pytest.mark.parametrize("pread", [True, False])

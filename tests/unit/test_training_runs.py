@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 from training_music import write_music, write_text_model
 
 from clamp3.cli import run as run_main
-from clamp3.embed import Clamp3
+from clamp3.embedding.clamp3 import Clamp3
 from clamp3.errors import ConfigError, DataError, WeightsError
 from clamp3.models.weights import describe
 from clamp3.training.clamp3_task import make_clamp3_task

@@ -8,19 +8,19 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from clamp3.errors import ConfigError
-from clamp3.patches import EOS, MASK, encode
-from clamp3.training.batches import epoch_batches, length_parts
-from clamp3.training.crop import head, random_crop
-from clamp3.training.instruments import without_instruments
-from clamp3.training.masking import corrupt, draw_treatment, select
-from clamp3.training.splits import position, split
-from clamp3.training.text import (
+from clamp3.data.instruments import without_instruments
+from clamp3.data.splits import position, split
+from clamp3.data.text_sampling import (
     clamp2_evaluation_lines,
     clamp2_training_lines,
     evaluation_lines,
     training_lines,
 )
+from clamp3.errors import ConfigError
+from clamp3.modalities.patches import EOS, MASK, encode
+from clamp3.training.batches import epoch_batches, length_parts
+from clamp3.training.crop import head, random_crop
+from clamp3.training.masking import corrupt, draw_treatment, select
 
 ITEM = {
     "id": "x1",
@@ -168,7 +168,7 @@ def test_split_depends_on_ids_alone():
 
 
 def test_split_is_the_same_in_another_process():
-    code = "from clamp3.training.splits import split; print(split([str(i) for i in range(300)], .1)[1])"
+    code = "from clamp3.data.splits import split; print(split([str(i) for i in range(300)], .1)[1])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "7"}
     )

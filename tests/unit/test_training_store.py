@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clamp3.data.check_data import Check
+from clamp3.data.jsonl import JsonLines, read_objects
+from clamp3.data.record_store import Records, Wanted, open_store
+from clamp3.data.shards import Place, Resolver, index_tars
+from clamp3.data.splits import hash_of
 from clamp3.errors import ConfigError, DataError, FormatError
-from clamp3.training.check_data import Check
-from clamp3.training.lines import JsonLines, read_objects
-from clamp3.training.places import Place, Resolver, index_tars
-from clamp3.training.splits import hash_of
-from clamp3.training.store import Records, Wanted, open_store
 
 ABC = "L:1/8\nM:4/4\nK:C\nV:1\n[V:1]CDEF|]\n"
 SYMBOLIC = Wanted((("text", "symbolic"),), 0, "clamp3")
@@ -80,7 +80,7 @@ def test_records_are_those_of_the_file(music, tmp_path):
 
 def test_a_second_start_reads_no_file_again(music, tmp_path, monkeypatch):
     first = open_store(music, tmp_path / "pack", SYMBOLIC)
-    monkeypatch.setattr("clamp3.training.store._build", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr("clamp3.data.record_store._build", lambda *_: pytest.fail("built again"))
     again = open_store(music, tmp_path / "pack", SYMBOLIC)
     assert len(again) == len(first)
     assert pickle.loads(pickle.dumps(again)).record(3) == first.record(3)  # workers may be spawned
@@ -167,7 +167,7 @@ def test_names_that_no_file_can_have_are_reasons(music, tmp_path, name, kind):
 
 def test_files_that_change_while_they_are_indexed_are_said(music, tmp_path, monkeypatch):
     ticks = itertools.count()
-    monkeypatch.setattr("clamp3.training.places.fingerprint", lambda _: next(ticks))
+    monkeypatch.setattr("clamp3.data.shards.fingerprint", lambda _: next(ticks))
     with pytest.raises(DataError, match=r"train\.jsonl change while they are indexed"):
         open_store(music, tmp_path / "pack", SYMBOLIC)
 

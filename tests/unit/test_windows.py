@@ -2,7 +2,7 @@
 
 import pytest
 
-from clamp3.windows import windows
+from clamp3.embedding.windows import windows
 
 
 @pytest.mark.parametrize(

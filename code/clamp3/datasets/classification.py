@@ -15,7 +15,7 @@ from clamp3.datasets import emo, giantsteps, gtzan, jamendo, mtt, nsynth, pianis
 from clamp3.datasets.labelled import Example
 from clamp3.datasets.source import Dataset, files_by_key, open_named, stem
 from clamp3.errors import ConfigError
-from clamp3.inputs import Source
+from clamp3.sources import Source
 
 
 @dataclass(frozen=True)

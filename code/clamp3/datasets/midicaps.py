@@ -15,8 +15,8 @@ from pathlib import Path
 from clamp3.datasets.source import Dataset, each_jsonl
 from clamp3.errors import DataError
 from clamp3.formats import Kind
-from clamp3.inputs import Source, sentence
 from clamp3.jobs.walk import printable
+from clamp3.sources import Source, sentence
 
 N_PAIRS = 1010
 SUBSET = "subset.txt"

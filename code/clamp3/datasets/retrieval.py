@@ -12,7 +12,7 @@ from pathlib import Path
 
 from clamp3.datasets import midicaps, musiccaps, songdescriber, wikimt, wikimtx
 from clamp3.datasets.source import Dataset, open_named
-from clamp3.inputs import Source
+from clamp3.sources import Source
 
 Side = list[tuple[str, Source]]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clamp3.datasets.source import Dataset, before_dot, files_by_key, read_csv
-from clamp3.inputs import Source, sentence
+from clamp3.sources import Source, sentence
 
 SONGDESCRIBER = Dataset(
     "songdescriber",

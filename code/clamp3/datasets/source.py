@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
 from clamp3.errors import ConfigError, DataError, FormatError
-from clamp3.inputs import Source, modality_of
 from clamp3.jobs.walk import printable, walk
+from clamp3.sources import Source, modality_of
 
 
 @dataclass(frozen=True)

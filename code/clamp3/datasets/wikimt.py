@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clamp3.datasets.source import Dataset, read_jsonl
 from clamp3.formats import Kind
-from clamp3.inputs import Source, sentence
+from clamp3.sources import Source, sentence
 
 WIKIMT = Dataset(
     "wikimt",

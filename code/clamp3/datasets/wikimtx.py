@@ -15,8 +15,8 @@ from pathlib import Path
 from clamp3.datasets.source import Dataset, files_by_key, read_jsonl, stem
 from clamp3.errors import FormatError
 from clamp3.formats import Kind
-from clamp3.inputs import Source, sentence
 from clamp3.jobs.walk import printable
+from clamp3.sources import Source, sentence
 
 FIELDS = ("background", "analysis", "description", "scene")
 LANGUAGES = ("ru", "fr", "es", "ar", "zh", "fi", "el", "ta", "kk", "am")  # the first five were trained on

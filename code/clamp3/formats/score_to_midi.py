@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 from clamp3.errors import FormatError
-from clamp3.formats.abc_to_xml import abc_to_musicxml
+from clamp3.formats.abc.to_musicxml import abc_to_musicxml
 
 
 def abc_to_midi(text: str, *, name: str = "score") -> bytes:

@@ -54,7 +54,7 @@ def score_to_interleaved(data: bytes, kind: Kind, *, name: str) -> Converted:
     FormatError
         As `to_symbolic`.
     """
-    from clamp3.formats.abc import interleave
+    from clamp3.formats.abc.interleave import interleave
 
     if kind is Kind.ABC:
         text, notes = decode_lenient(data)

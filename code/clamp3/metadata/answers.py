@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from clamp3.data.check_data import LONG_TEXTS
 from clamp3.metadata.detect import language_problem
 from clamp3.metadata.languages import ENGLISH, country_name, language_name
-from clamp3.training.check_data import LONG_TEXTS
 
 MIN_BYTES, MAX_BYTES = 60, 6000  # of a text; the paper's means lie between 530 and 1130 (arXiv 2502.10362, table 1)
 

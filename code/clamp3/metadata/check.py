@@ -1,6 +1,6 @@
 """What the texts of a JSONL are like: in the language they claim, how long, of which languages and countries.
 
-Structure, ids and files are checked by the trainers' own checker, `clamp3.training.check_data`; this adds what it
+Structure, ids and files are checked by the trainers' own checker, `clamp3.data.check_data`; this adds what it
 leaves to people who make texts. The table is that of the CLaMP 3 paper (arXiv 2502.10362, table 1): mean length of
 each field in bytes of UTF-8, lists joined by ", ".
 """
@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from clamp3.data.check_data import FIELDS, LONG_TEXTS, NESTED, Check
+from clamp3.data.jsonl import read_objects
+from clamp3.data.shards import Resolver
 from clamp3.metadata.detect import language_problem, unchecked
 from clamp3.metadata.languages import country_name, language_code
-from clamp3.training.check_data import FIELDS, LONG_TEXTS, NESTED, Check
-from clamp3.training.lines import read_objects
-from clamp3.training.places import Resolver
 
 SHOWN = 12  # languages and regions that the text lists
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from clamp3.data.shards import SEPARATOR
 from clamp3.errors import DataError, FormatError
 from clamp3.jobs.atomic import replacing
 from clamp3.metadata.items import line_of, list_items
-from clamp3.training.places import SEPARATOR
 
 
 @dataclass

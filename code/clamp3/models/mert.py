@@ -90,7 +90,7 @@ class Mert:
         device: str | None = None,
         compile: bool = False,
     ) -> None:
-        from clamp3.engine import pick_device
+        from clamp3.embedding.towers import pick_device
         from clamp3.models.registry import identity
 
         self._config_file, self._weights_file = _resolve(name_or_path)
@@ -195,7 +195,7 @@ class Mert:
         on_cpu = self._device.type == "cpu"
         network = load_network(self._config_file, self._weights_file, fast_attention=not on_cpu)
         if on_cpu:
-            from clamp3.engine import keep_heap
+            from clamp3.embedding.towers import keep_heap
             from clamp3.models.mert_cpu import suit_cpu
 
             keep_heap()

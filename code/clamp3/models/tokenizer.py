@@ -44,7 +44,7 @@ class TextTokenizer:
     def encode_lines(self, lines: Sequence[str]) -> list[int]:
         """Return the ids of lines joined by the separator token, with begin and end tokens; not cropped.
 
-        Duplicates and empty lines are the caller's matter (`clamp3.inputs`).
+        Duplicates and empty lines are the caller's matter (`clamp3.sources`).
         """
         return self.encode(self.sep.join(lines))
 

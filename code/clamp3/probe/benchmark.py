@@ -13,17 +13,17 @@ import numpy as np
 from clamp3.datasets.classification import Benchmark, Task
 from clamp3.datasets.labelled import Example, without_suffix
 from clamp3.errors import ConfigError, DataError
-from clamp3.inputs import modality_of
+from clamp3.index.vectors import encode, vectors_of
 from clamp3.probe import recipes, splits
 from clamp3.probe.config import ProbeConfig
 from clamp3.probe.metrics import need_eval
 from clamp3.probe.scoreboard import Score, Scoreboard
 from clamp3.probe.splits import Split
 from clamp3.probe.train import Labelled, Run, summary, train_and_judge
-from clamp3.retrieval.vectors import encode, vectors_of
+from clamp3.sources import modality_of
 
 if TYPE_CHECKING:
-    from clamp3.embed import Clamp3
+    from clamp3.embedding.clamp3 import Clamp3
 
 PUBLISHED, VALIDATED, MARBLE = "published protocol", "epoch by validation", "MARBLE's protocol"
 _VALID_SHARE = 0.2
@@ -204,7 +204,7 @@ def run_floor(benchmark: Benchmark, *, cached: bool = True, **options: Any) -> S
     """
     import torch
 
-    from clamp3.embed import Clamp3
+    from clamp3.embedding.clamp3 import Clamp3
     from clamp3.jobs.cache import VectorCache
     from clamp3.models.config import Clamp3Config
     from clamp3.models.towers import Clamp3Model

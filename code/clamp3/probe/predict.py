@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from clamp3.errors import DataError
+from clamp3.index.vectors import Opener, vectors_of
 from clamp3.probe.checkpoint import Probe
-from clamp3.retrieval.vectors import Opener, vectors_of
 
 
 def predict_folder(

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from clamp3.errors import ConfigError, DataError
+from clamp3.index.vectors import Opener, vectors_of
 from clamp3.jobs.walk import printable
 from clamp3.probe import metrics, splits
 from clamp3.probe.checkpoint import Probe
@@ -17,7 +18,6 @@ from clamp3.probe.config import ProbeConfig
 from clamp3.probe.fit import Epoch, fit
 from clamp3.probe.labels import Label, as_targets, classes_of, find_labels, label_from_name, read_labels
 from clamp3.probe.splits import Split
-from clamp3.retrieval.vectors import Opener, vectors_of
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clamp3.errors import ConfigError, DataError
-from clamp3.inputs import sentence
+from clamp3.index.vectors import encode, vectors_of
 from clamp3.jobs.walk import printable
 from clamp3.probe.labels import Label, as_targets, find_labels, label_from_name, read_labels
 from clamp3.probe.metrics import evaluate
 from clamp3.retrieval.cosine import unit_rows
-from clamp3.retrieval.vectors import encode, vectors_of
+from clamp3.sources import sentence
 
 if TYPE_CHECKING:
-    from clamp3.embed import Clamp3
+    from clamp3.embedding.clamp3 import Clamp3
 
 TEMPLATES = ("{}", "a piece of {} music", "this music is {}")
 Prompts = Mapping[str, Sequence[str]]

@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clamp3.errors import ConfigError, DataError, FormatError
-from clamp3.inputs import modality_of
+from clamp3.index.vectors import Opener, check_comparable, vectors_of
 from clamp3.retrieval.cosine import unit_rows
-from clamp3.retrieval.vectors import Opener, check_comparable, vectors_of
+from clamp3.sources import modality_of
 
 METHODS = ("pca", "tsne", "umap")
 MIN_POINTS = 4
@@ -55,7 +55,7 @@ def gather(
     ----------
     folders : sequence of Path
     open_model : callable
-        As in `clamp3.retrieval.vectors.vectors_of`.
+        As in `clamp3.index.vectors.vectors_of`.
     color : str, optional
         ``modality``, ``source`` (the folder given), or as `labels_of`; by default ``source`` of several folders,
         ``modality`` of one.
@@ -161,7 +161,7 @@ def modalities(folder: Path, names: Sequence[str], kinds: Sequence[str]) -> list
     folder : Path
         Where the files lie.
     names, kinds : sequences of str
-        As in `clamp3.retrieval.vectors.Vectors`.
+        As in `clamp3.index.vectors.Vectors`.
     """
     from clamp3.formats import kind_of
     from clamp3.jobs.batch import LEDGER_NAME

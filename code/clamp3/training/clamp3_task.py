@@ -12,6 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clamp3.data.patch_pack import check_problems
+from clamp3.data.record_store import Records, Wanted, open_store
+from clamp3.data.splits import split_hashes
+from clamp3.data.views import Pair, towers_of
 from clamp3.errors import ConfigError, DataError
 from clamp3.training.batches import epoch_batches
 from clamp3.training.build import clamp3_model, text_tokenizer
@@ -21,10 +25,6 @@ from clamp3.training.encoder import PairEncoder
 from clamp3.training.loading import shares
 from clamp3.training.loss import Objective, gather_with_gradient, own_rows, world
 from clamp3.training.measures import dimensions, mean_reciprocal_rank, ranks
-from clamp3.training.pack import check_problems
-from clamp3.training.sides import Pair, towers_of
-from clamp3.training.splits import split_hashes
-from clamp3.training.store import Records, Wanted, open_store
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from clamp3.data.views import Pair, parse_pairs, towers_of
 from clamp3.errors import ConfigError
 from clamp3.models.config import FRONT_ENDS
-from clamp3.training.sides import Pair, parse_pairs, towers_of
 
 SCHEDULES, PRECISIONS = ("constant", "cosine"), ("auto", "no", "bf16", "fp16")
-TEXTS = ("clamp3", "clamp2")  # clamp3.training.text.SAMPLINGS
+TEXTS = ("clamp3", "clamp2")  # clamp3.data.text_sampling.SAMPLINGS
 LOSSES = ("infonce", "cosine", "sigmoid")
 
 

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from clamp3.data.audio_features import FeatureFiles
+from clamp3.data.patch_pack import FULL, PLAIN, PatchPack
+from clamp3.data.text_sampling import SAMPLINGS
+from clamp3.data.views import SYMBOLIC, Pair, music_choices, sides_of
 from clamp3.errors import FormatError
-from clamp3.patches import PAD, PATCH_SIZE
+from clamp3.modalities.patches import PAD, PATCH_SIZE
 from clamp3.training.crop import head, random_crop
-from clamp3.training.features import FeatureFiles
 from clamp3.training.masking import corrupt, draw_treatment, select
-from clamp3.training.pack import FULL, PLAIN, PatchPack
-from clamp3.training.sides import SYMBOLIC, Pair, music_choices, sides_of
-from clamp3.training.text import SAMPLINGS
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ class PairDataset(Dataset[dict[str, np.ndarray]]):
     features : FeatureFiles, optional
         Audio, where a pair has it.
     pairs : sequence of (str, str)
-        What the loss compares; see ``clamp3.training.sides``.
+        What the loss compares; see ``clamp3.data.views``.
     limit, audio_length : int
         Crop length in patches, and in audio vectors.
     text_length : int

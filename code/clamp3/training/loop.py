@@ -24,10 +24,10 @@ from clamp3.errors import ConfigError
 from clamp3.training import checkpoint, logs, released
 from clamp3.training.checkpoint import Progress
 from clamp3.training.config import RunConfig, to_plain
+from clamp3.training.device import compile_layers, make_accelerator, make_optimizer, quick_dropout
 from clamp3.training.gradcache import average_gradients, cached_backward, chunks
 from clamp3.training.interrupt import stop_on_signal
 from clamp3.training.loading import groups, make_loader
-from clamp3.training.machine import compile_layers, make_accelerator, make_optimizer, quick_dropout
 from clamp3.training.task import Stopped, Task
 
 if TYPE_CHECKING:

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clamp3.data.patch_pack import PatchPack, check_problems, list_symbolic, open_pack
+from clamp3.data.splits import split
 from clamp3.errors import ConfigError
 from clamp3.models.m3 import M3Model
 from clamp3.models.towers import masked_mean
@@ -21,8 +23,6 @@ from clamp3.training.data import EVALUATION, M3Dataset, collate_m3
 from clamp3.training.gradcache import Vectors
 from clamp3.training.loading import shares
 from clamp3.training.measures import dimensions
-from clamp3.training.pack import PatchPack, check_problems, list_symbolic, open_pack
-from clamp3.training.splits import split
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

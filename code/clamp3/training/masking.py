@@ -7,7 +7,7 @@ import random
 
 import numpy as np
 
-from clamp3.patches import EOS, MASK
+from clamp3.modalities.patches import EOS, MASK
 
 TREATMENTS, WEIGHTS = ("mask", "shuffle", "keep"), (0.8, 0.1, 0.1)
 

@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clamp3.data.views import parse_pairs, towers_of
 from clamp3.errors import DataError
 from clamp3.models.checkpoint import open_checkpoint
 from clamp3.models.config import TOWERS
-from clamp3.training.sides import parse_pairs, towers_of
 
 # (music, does the text tower train?) per stage; arXiv 2502.10362. What a stage does not name is frozen.
 ORDERS: dict[str, tuple[tuple[str, bool], ...]] = {

@@ -168,7 +168,7 @@ def measure(model: Any, data_dir: Path, limit: int | None = None) -> dict[str, A
 
     Parameters
     ----------
-    model : clamp3.embed.Clamp3
+    model : clamp3.embedding.clamp3.Clamp3
     data_dir : Path
         What build_data.py wrote.
     limit : int, optional
@@ -231,7 +231,7 @@ def summary(result: dict[str, Any]) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     args = build_parser().parse_args(argv)
-    from clamp3.embed import Clamp3
+    from clamp3.embedding.clamp3 import Clamp3
     from clamp3.jobs.atomic import write_text
 
     started = time.monotonic()

@@ -81,7 +81,7 @@ def row_of(work: Source, score: Score) -> dict[str, Any]:
 
 def convert(work: Source, *, root: str, out: str) -> dict[str, Any]:
     """Write a piece's ABC and MTF below ``out/pieces`` and return its row for ``pieces.jsonl``."""
-    from clamp3.formats.abc import interleave
+    from clamp3.formats.abc.interleave import interleave
     from clamp3.formats.mtf import midi_to_mtf
     from clamp3.formats.musicxml import musicxml_to_abc
     from recipes.mini.scores import read_musicxml

@@ -14,9 +14,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
+from clamp3.data.disk_array import Rows
+from clamp3.data.shards import WHOLE, Place
 from clamp3.errors import FormatError
-from clamp3.training.places import WHOLE, Place
-from clamp3.training.rows import Rows
 
 THREADS = 16  # headers read at a time: on a network disk each one is a wait
 BLOCK = 500  # of which a thread reads one after the other

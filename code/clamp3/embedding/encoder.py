@@ -1,7 +1,8 @@
 """From inputs to results, whatever the encoder: read, look up, convert, batch, run, keep.
 
-`Encoder` is what `clamp3.embed.Clamp3` and `clamp3.embed.M3` share. It works in rounds of a few hundred inputs, so that
-windows of many files can be sorted by length while memory stays bounded, and an input that fails ends as a reason.
+`Encoder` is what `Clamp3` and `M3` of `clamp3.embedding.clamp3` share. It works in rounds of a few hundred inputs,
+so that windows of many files can be sorted by length while memory stays bounded, and an input that fails ends as a
+reason.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from clamp3.embedding.passages import Passage, PassagePlan, cut, divide, pack, unpack
 from clamp3.errors import ConfigError, DataError, FormatError, WeightsError
 from clamp3.formats import Kind
-from clamp3.inputs import (
+from clamp3.sources import (
     Item,
     Modality,
     Prepared,
@@ -28,10 +30,9 @@ from clamp3.inputs import (
     source_of,
     symbolic_sequence,
 )
-from clamp3.passages import Passage, PassagePlan, cut, divide, pack, unpack
 
 if TYPE_CHECKING:
-    from clamp3.batching import Tower
+    from clamp3.embedding.batching import Tower
     from clamp3.jobs.cache import VectorCache
 
 Dtype = Literal["auto", "float32", "bfloat16"]
@@ -237,7 +238,7 @@ class Encoder(ABC):
                 work.sequences[far[place]] = value
 
     def _converts_afar(self, data: bytes, source: Source) -> bool:
-        """Whether `clamp3.inputs.convert` makes an input's sequence, in a process of its own if there are several."""
+        """Whether `clamp3.sources.convert` makes an input's sequence, in a process of its own if there are several."""
         return modality_of(source.kind) == "symbolic" and needs_process(data, source.kind)
 
     def _sequence(self, data: bytes, source: Source, *, marked: bool) -> Prepared:
@@ -248,7 +249,7 @@ class Encoder(ABC):
         self, work: _Round, batch_size: int | None, temporal: bool, plan: PassagePlan | None
     ) -> Iterator[tuple[Result, str | None]]:
         """Encode the sequences of a round, modality by modality; yield results with their cache keys."""
-        from clamp3 import batching
+        from clamp3.embedding import batching
 
         for modality in ("text", "symbolic", "audio"):
             members = [index for index, sequence in work.sequences.items() if sequence.modality == modality]
@@ -276,7 +277,7 @@ def _run_passages(
     work: _Round, members: list[int], tower: Tower, plan: PassagePlan, batch_size: int | None
 ) -> Iterator[tuple[Result, str | None]]:
     """Encode the passages of inputs; yield a result, with its cache key, per input."""
-    from clamp3 import batching
+    from clamp3.embedding import batching
 
     where = {i: divide(len(work.sequences[i]), work.sequences[i].marks, plan) for i in members}
     owners = [(index, number) for index in members for number in range(len(where[index]))]

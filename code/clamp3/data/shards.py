@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from clamp3.data.disk_array import Rows, save_array
+from clamp3.data.splits import hash_of
 from clamp3.errors import ConfigError, DataError, FormatError
-from clamp3.training.rows import Rows, save_array
-from clamp3.training.splits import hash_of
 
 SEPARATOR = "::"
 WHOLE = -1

@@ -14,9 +14,9 @@ from typing import Literal
 
 import numpy as np
 
-from clamp3 import patches
 from clamp3.errors import ConfigError, FormatError
 from clamp3.formats.midi import CHANNEL_TYPES, SYSTEM_TYPES
+from clamp3.modalities import patches
 
 Unit = Literal["seconds", "bars", "whole"]
 _UNITS: tuple[Unit, ...] = ("seconds", "bars", "whole")

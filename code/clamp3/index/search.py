@@ -12,16 +12,16 @@ import numpy as np
 from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError
 from clamp3.formats import Kind
 from clamp3.formats.titles import title_of
-from clamp3.inputs import Item, Source, modality_of, source_of
+from clamp3.index.provenance import origins
+from clamp3.index.ranking import Hit, check_top_k, rank
+from clamp3.index.vectors import stored_vector
 from clamp3.jobs.progress import progress
 from clamp3.jobs.walk import printable, walk
-from clamp3.retrieval.origin import origins
-from clamp3.retrieval.search import Hit, check_top_k, rank
-from clamp3.retrieval.vectors import stored_vector
+from clamp3.sources import Item, Source, modality_of, source_of
 
 if TYPE_CHECKING:
-    from clamp3.embed import Clamp3
-    from clamp3.passages import Passage, PassagePlan
+    from clamp3.embedding.clamp3 import Clamp3
+    from clamp3.embedding.passages import Passage, PassagePlan
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from clamp3.data.disk_array import Rows
 from clamp3.errors import ConfigError, DataError
-from clamp3.training.rows import Rows
 
 _BOM = b"\xef\xbb\xbf"
 

@@ -1,7 +1,7 @@
 """Say everything that is wrong with a training JSONL before a run starts.
 
-    python -m clamp3.training.check_data train.jsonl
-    python -m clamp3.training.check_data train.jsonl --eval_jsonl eval.jsonl --json
+    python -m clamp3.data.check_data train.jsonl
+    python -m clamp3.data.check_data train.jsonl --eval_jsonl eval.jsonl --json
 
 Lines that are no JSON object, unknown fields, fields of another type, empty texts, paths that are absolute or lead out
 of the folder, files that are absent, empty or unreadable, ids that occur twice, and what both files have in common.
@@ -24,14 +24,14 @@ from typing import Any
 import numpy as np
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, parser_for, run
+from clamp3.data.audio_features import THREADS, read_header
+from clamp3.data.jsonl import read_objects
+from clamp3.data.patch_pack import read_symbolic
+from clamp3.data.shards import Resolver, identity
+from clamp3.data.splits import hash_of, item_id
+from clamp3.data.views import KIND_OF
 from clamp3.errors import FormatError
 from clamp3.jobs.walk import printable
-from clamp3.training.features import THREADS, read_header
-from clamp3.training.lines import read_objects
-from clamp3.training.pack import read_symbolic
-from clamp3.training.places import Resolver, identity
-from clamp3.training.sides import KIND_OF
-from clamp3.training.splits import hash_of, item_id
 
 # CLaMP 3 (M4-RAG, arXiv 2502.10362) and CLaMP 2 (arXiv 2410.13267). Each may be a string or a list of strings.
 LONG_TEXTS = ("background", "analysis", "description", "scene")
@@ -232,7 +232,7 @@ def _names(fields: Mapping[str, Any]) -> list[str]:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this command."""
     parser = parser_for(__doc__)
-    parser.prog = "python -m clamp3.training.check_data"
+    parser.prog = "python -m clamp3.data.check_data"
     parser.add_argument("train_jsonl", type=Path, help="one object per piece")
     parser.add_argument(
         "--eval_jsonl", type=Path, help="evaluation pieces: checked too, and for what both have in common"

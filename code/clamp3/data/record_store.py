@@ -19,17 +19,17 @@ from typing import Any
 
 import numpy as np
 
+from clamp3.data.audio_features import FeatureFiles, open_features
+from clamp3.data.disk_array import Rows, save_array
+from clamp3.data.jsonl import JsonLines, read_objects
+from clamp3.data.patch_pack import PatchPack, load_pack, write_pack
+from clamp3.data.shards import Places, PlaceWriter, Resolver, identity, tars_in
+from clamp3.data.splits import hash_of, item_id
+from clamp3.data.text_sampling import SAMPLINGS
+from clamp3.data.views import KIND_OF, SYMBOLIC, Pair, music_choices, sides_of
 from clamp3.errors import DataError, FormatError
 from clamp3.jobs.atomic import write_text
 from clamp3.training.data import Record
-from clamp3.training.features import FeatureFiles, open_features
-from clamp3.training.lines import JsonLines, read_objects
-from clamp3.training.pack import PatchPack, load_pack, write_pack
-from clamp3.training.places import Places, PlaceWriter, Resolver, identity, tars_in
-from clamp3.training.rows import Rows, save_array
-from clamp3.training.sides import KIND_OF, SYMBOLIC, Pair, music_choices, sides_of
-from clamp3.training.splits import hash_of, item_id
-from clamp3.training.text import SAMPLINGS
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +52,8 @@ class Wanted:
     width : int
         Numbers of an audio vector; 0 where no pair has audio.
     texts : str
-        How texts are read, a name in ``clamp3.training.text.SAMPLINGS``; a record without an evaluation text cannot be
-        used where texts are compared.
+        How texts are read, a name in ``clamp3.data.text_sampling.SAMPLINGS``; a record without an evaluation text
+        cannot be used where texts are compared.
     shards : Path or None
         Folder of tars to look for files in.
     """

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from clamp3.errors import FormatError
-from clamp3.formats.abc_bars import BAR_SIGN
+from clamp3.formats.abc.bars import BAR_SIGN
 
 UNIT = Fraction(1, 8)  # what the models were trained with; patches leave the line "L:1/8" out
 _FIELD = re.compile(r"([A-Za-z]):")

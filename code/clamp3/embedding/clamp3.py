@@ -1,6 +1,6 @@
 """Any input to vectors of the joint space, with a reason for each input that has none.
 
-    from clamp3.embed import Clamp3
+    from clamp3.embedding.clamp3 import Clamp3
 
     clamp3 = Clamp3.from_pretrained("mini")
     encoded = clamp3.encode(["a lively jig for fiddle", "tune.abc", "sonata.mxl", "prelude.mid", "take3.mp3"])
@@ -23,9 +23,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clamp3.embedding.encoder import Dtype, Encoder, Result
+from clamp3.embedding.passages import Passage, PassagePlan
 from clamp3.errors import ConfigError, DataError, WeightsError
 from clamp3.formats import Kind
-from clamp3.inputs import (
+from clamp3.sources import (
     AUDIO_VERSION,
     Item,
     Modality,
@@ -36,11 +38,9 @@ from clamp3.inputs import (
     modality_of,
     text_of,
 )
-from clamp3.passages import Passage, PassagePlan
-from clamp3.pipeline import Dtype, Encoder, Result
 
 if TYPE_CHECKING:
-    from clamp3.batching import Tower
+    from clamp3.embedding.batching import Tower
     from clamp3.jobs.cache import VectorCache
     from clamp3.models.mert import Mert
     from clamp3.models.tokenizer import TextTokenizer
@@ -257,7 +257,7 @@ class Clamp3(Encoder):
         return heard_sequence(vectors, CHUNK_SEC, sound)
 
     def _load(self, modality: Modality) -> Tower:
-        from clamp3.engine import clamp3_tower
+        from clamp3.embedding.towers import clamp3_tower
 
         tower = clamp3_tower(
             self._weights, modality, text_model=self._text_model, dtype=self.dtype, device=self._device
@@ -282,12 +282,12 @@ class Clamp3(Encoder):
         Parameters
         ----------
         items : iterable of str, path, Source, (bytes, Kind) or (samples, rate)
-            As `clamp3.inputs.source_of` takes them. One string alone is one input.
+            As `clamp3.sources.source_of` takes them. One string alone is one input.
         batch_size, temporal, n_workers
             As in `stream`.
         windows_sec, hop_sec, windows_bars, hop_bars : optional
             If one is given, one vector per passage: recordings and performances by seconds, scores by bars, texts as
-            they are. What is not given is as in `clamp3.passages.PassagePlan`.
+            they are. What is not given is as in `clamp3.embedding.passages.PassagePlan`.
 
         Returns
         -------
@@ -355,7 +355,7 @@ class M3(Encoder):
         return None if modality == "symbolic" else "M3 takes scores and performances only."
 
     def _load(self, modality: Modality) -> Tower:
-        from clamp3.engine import m3_tower
+        from clamp3.embedding.towers import m3_tower
 
         return m3_tower(self._weights, dtype=self.dtype, device=self._device)
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clamp3.embedding.windows import windows
 from clamp3.errors import DataError
-from clamp3.windows import windows
 
 if TYPE_CHECKING:
     import torch
@@ -160,8 +160,8 @@ def run(
     ------
     (int, array or DataError)
         Number of a sequence, as soon as its last window is done, and its value, float32: the mean of its
-        windows' vectors weighted as `clamp3.windows.windows` says, shape (E,); or, temporal, the hidden states
-        of its windows with the overlap of the last kept once, shape (1, T, D). A DataError where the encoder
+        windows' vectors weighted as `clamp3.embedding.windows.windows` says, shape (E,); or, temporal, the hidden
+        states of its windows with the overlap of the last kept once, shape (1, T, D). A DataError where the encoder
         gave no finite numbers.
     """
     lengths = [len(sequence) for sequence in sequences]

@@ -16,13 +16,13 @@ import numpy as np
 
 from clamp3.errors import DataError, FormatError
 from clamp3.formats import Kind
-from clamp3.inputs import Source, modality_of
+from clamp3.index.provenance import check_alike, origins
 from clamp3.jobs.progress import progress
 from clamp3.jobs.walk import printable, walk
-from clamp3.retrieval.origin import check_alike, origins
+from clamp3.sources import Source, modality_of
 
 if TYPE_CHECKING:
-    from clamp3.embed import Clamp3
+    from clamp3.embedding.clamp3 import Clamp3
 
 Opener = Callable[[], "Clamp3"]
 

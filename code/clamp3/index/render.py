@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED
-from clamp3.retrieval.search import Hit
+from clamp3.index.ranking import Hit
 
 
 def show(hits: Sequence[Hit], failures: Sequence[tuple[str, str]], *, in_json: bool, **facts: object) -> int:

@@ -1,4 +1,4 @@
-"""Folders of recordings to folders of features, by `clamp3.extract.extract_folder`: what training on audio reads."""
+"""Folders of recordings to folders of features, which training on audio reads."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from clamp3.embedding.encoder import Result
 from clamp3.errors import Clamp3Error
 from clamp3.formats import Kind
 from clamp3.formats.audio import Sound
-from clamp3.inputs import AUDIO_VERSION, Source, convert
-from clamp3.pipeline import Result
+from clamp3.sources import AUDIO_VERSION, Source, convert
 
 if TYPE_CHECKING:
     from clamp3.models.mert import Mert

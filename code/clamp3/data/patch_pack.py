@@ -15,15 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
+from clamp3.data.disk_array import Rows, save_array
+from clamp3.data.instruments import without_instruments
+from clamp3.data.shards import Place
 from clamp3.errors import DataError, FormatError
 from clamp3.formats import Kind
 from clamp3.jobs.atomic import replacing, write_text
 from clamp3.jobs.parallel import process_map
 from clamp3.jobs.walk import walk
-from clamp3.patches import PATCH_SIZE, encode
-from clamp3.training.instruments import without_instruments
-from clamp3.training.places import Place
-from clamp3.training.rows import Rows, save_array
+from clamp3.modalities.patches import PATCH_SIZE, encode
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Loaded models as `clamp3.batching.Tower`: the only module between the embedding API and torch modules."""
+"""Loaded models as `clamp3.embedding.batching.Tower`: the only module between the embedding API and torch modules."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clamp3.batching import Tower
+from clamp3.embedding.batching import Tower
 from clamp3.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from clamp3.inputs import Modality
+    from clamp3.sources import Modality
 
 
 def pick_device(name: str | None) -> torch.device:

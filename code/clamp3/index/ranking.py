@@ -21,7 +21,7 @@ from clamp3.errors import ConfigError, DataError, FormatError
 from clamp3.formats.arrays import read_array
 
 if TYPE_CHECKING:
-    from clamp3.passages import Passage
+    from clamp3.embedding.passages import Passage
 
 SCORE_DECIMALS = 7
 _ROUNDING = 1e-4  # far above what single precision gets wrong in a cosine
@@ -101,8 +101,8 @@ def load_folder(folder: Path) -> FeatureFolder:
         If it holds no usable vector, vectors that are known to come from different weights, or hidden states.
     """
     from clamp3.formats import Kind
+    from clamp3.index.provenance import check_alike, origins
     from clamp3.jobs.walk import printable, walk
-    from clamp3.retrieval.origin import check_alike, origins
 
     if not folder.exists():
         raise ConfigError(f"{folder} does not exist; give a folder of .npy files made with --get_global.")
@@ -254,7 +254,7 @@ def check_same_model(query: Path, references: FeatureFolder) -> None:
     DataError
         If both are known and differ.
     """
-    from clamp3.retrieval.origin import origins
+    from clamp3.index.provenance import origins
 
     asked, searched = origins(query.parent)(query.parent).get("weights"), references.weights
     if asked is not None and searched is not None and asked != searched:

@@ -15,10 +15,10 @@ import itertools
 import re
 
 from clamp3.formats import Converted
-from clamp3.formats.abc_bars import Voice, cut_tune, sounding
-from clamp3.formats.abc_lengths import bar_length, bar_lengths
-from clamp3.formats.abc_to_xml import abc_to_musicxml
-from clamp3.formats.abc_tunes import has_bar_rests, standard_form
+from clamp3.formats.abc.bars import Voice, cut_tune, sounding
+from clamp3.formats.abc.lengths import bar_length, bar_lengths
+from clamp3.formats.abc.standard import has_bar_rests, standard_form
+from clamp3.formats.abc.to_musicxml import abc_to_musicxml
 
 DROPPED_FIELDS = ("X:", "T:", "C:", "W:", "w:", "Z:", "%%MIDI")
 _FIELD = re.compile(r"[A-Za-z]:")

@@ -23,17 +23,17 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED
+from clamp3.embedding.encoder import Encoder, Result
 from clamp3.errors import ConfigError, DataError, FormatError
 from clamp3.formats import Kind
-from clamp3.inputs import Source, digest, modality_of, preprocessing
 from clamp3.jobs.atomic import sweep, write_bytes, write_text
 from clamp3.jobs.batch import LEDGER_NAME, Summary, is_new, report
-from clamp3.jobs.crew import Alone, Crew, crew_from_environment
 from clamp3.jobs.ledger import Ledger, Row
 from clamp3.jobs.naming import output_names, shared_stems
 from clamp3.jobs.progress import progress
 from clamp3.jobs.walk import printable, walk
-from clamp3.pipeline import Encoder, Result
+from clamp3.jobs.work_queue import Alone, Crew, crew_from_environment
+from clamp3.sources import Source, digest, modality_of, preprocessing
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def extract_folder(
     Parameters
     ----------
     encoder : Maker
-        `clamp3.embed.Clamp3`, `clamp3.embed.M3`, or what makes features of recordings (`clamp3.hearing`).
+        `Clamp3`, `M3`, or what makes features of recordings (`clamp3.embedding.audio_features`).
     input_dir : Path
         A folder, or a single file.
     output_dir : Path

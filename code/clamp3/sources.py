@@ -21,8 +21,8 @@ from clamp3.errors import FormatError
 from clamp3.formats import Kind, kind_of
 
 if TYPE_CHECKING:
+    from clamp3.embedding.passages import Marks
     from clamp3.formats.audio import Sound
-    from clamp3.passages import Marks
 
 Modality = Literal["text", "symbolic", "audio"]
 
@@ -310,8 +310,8 @@ def symbolic_sequence(payload: tuple[bytes, Kind, str], *, marked: bool = False)
     FormatError
         If the file cannot be converted, or holds no music.
     """
-    from clamp3 import patches
     from clamp3.formats.symbolic import to_symbolic
+    from clamp3.modalities import patches
 
     data, kind, name = payload
     converted = to_symbolic(data, kind, name=name)
@@ -324,7 +324,7 @@ def symbolic_sequence(payload: tuple[bytes, Kind, str], *, marked: bool = False)
         notes = (*notes, f"{lost} characters lie beyond what a patch holds")
     if not marked:
         return Prepared("symbolic", values, notes)
-    from clamp3.passages import performance_marks, score_marks
+    from clamp3.embedding.passages import performance_marks, score_marks
 
     marks = performance_marks if kind in (Kind.MIDI, Kind.MTF) else score_marks
     return Prepared("symbolic", values, notes, marks(converted.text))
@@ -370,7 +370,7 @@ def heard_sequence(vectors: np.ndarray, vector_sec: float, sound: Sound | None =
     sound : Sound, optional
         The recording, after it was read: its notes and its length.
     """
-    from clamp3.passages import sound_marks
+    from clamp3.embedding.passages import sound_marks
 
     ends = np.zeros((1, vectors.shape[1]), np.float32)
     marks = sound_marks(len(vectors), vector_sec, sound.seconds if sound is not None else math.inf)
