@@ -16,8 +16,9 @@ from clamp3.errors import ConfigError, FormatError, WeightsError
 from clamp3.formats import Kind
 from clamp3.jobs.cache import VectorCache
 from clamp3.modalities import patches
+from clamp3.modalities.text import text_lines
 from clamp3.models.weights import load_model
-from clamp3.sources import Source, sentence, source_of, text_lines
+from clamp3.sources import Source, sentence, source_of
 
 TOLERANCE = 5e-6
 

@@ -10,7 +10,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from clamp3.formats import SUFFIXES, Kind, kind_of
-from clamp3.sources import Source, modality_of
+from clamp3.modalities import modality_of
+from clamp3.sources import Source
 
 Label: TypeAlias = str | tuple[str, ...] | tuple[float, ...]
 Part: TypeAlias = Literal["train", "valid", "test", ""]

@@ -17,7 +17,8 @@ from typing import Any, Protocol, TypeVar
 
 from clamp3.errors import ConfigError, DataError, FormatError
 from clamp3.jobs.walk import printable, walk
-from clamp3.sources import Source, modality_of
+from clamp3.modalities import modality_of
+from clamp3.sources import Source
 
 
 @dataclass(frozen=True)

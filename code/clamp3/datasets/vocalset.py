@@ -12,7 +12,8 @@ from clamp3.datasets.labelled import Example, drawn, without_suffix
 from clamp3.datasets.source import Dataset
 from clamp3.errors import DataError
 from clamp3.jobs.walk import printable, walk
-from clamp3.sources import Source, modality_of
+from clamp3.modalities import modality_of
+from clamp3.sources import Source
 
 # The task has these ten of 17; the paper's caption says 17, its numbers come from MARBLE's code, which has ten.
 TECHNIQUES = (

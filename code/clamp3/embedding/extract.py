@@ -33,7 +33,8 @@ from clamp3.jobs.naming import output_names, shared_stems
 from clamp3.jobs.progress import progress
 from clamp3.jobs.walk import printable, walk
 from clamp3.jobs.work_queue import Alone, Crew, crew_from_environment
-from clamp3.sources import Source, digest, modality_of, preprocessing
+from clamp3.modalities import modality_of, preprocessing
+from clamp3.sources import Source, digest
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from clamp3.sources import Modality
-
 
 def pick_device(name: str | None) -> torch.device:
     """Return the device of a name, or the GPU of this process if there is one, else the CPU.
@@ -55,7 +53,7 @@ def keep_heap() -> None:
 
 
 def clamp3_tower(
-    path: Path, modality: Modality, *, text_model: str | os.PathLike[str] | None, dtype: str, device: str | None
+    path: Path, modality: str, *, text_model: str | os.PathLike[str] | None, dtype: str, device: str | None
 ) -> Tower:
     """Load one tower of CLaMP 3 with its projection; raises as `clamp3.models.weights.load_model`."""
     import torch

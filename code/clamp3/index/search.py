@@ -17,7 +17,8 @@ from clamp3.index.ranking import Hit, check_top_k, rank
 from clamp3.index.vectors import stored_vector
 from clamp3.jobs.progress import progress
 from clamp3.jobs.walk import printable, walk
-from clamp3.sources import Item, Source, modality_of, source_of
+from clamp3.modalities import modality_of
+from clamp3.sources import Item, Source, source_of
 
 if TYPE_CHECKING:
     from clamp3.embedding.clamp3 import Clamp3

@@ -19,7 +19,8 @@ from clamp3.formats import Kind
 from clamp3.index.provenance import check_alike, origins
 from clamp3.jobs.progress import progress
 from clamp3.jobs.walk import printable, walk
-from clamp3.sources import Source, modality_of
+from clamp3.modalities import modality_of
+from clamp3.sources import Source
 
 if TYPE_CHECKING:
     from clamp3.embedding.clamp3 import Clamp3

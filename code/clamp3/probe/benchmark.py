@@ -14,13 +14,13 @@ from clamp3.datasets.classification import Benchmark, Task
 from clamp3.datasets.labelled import Example, without_suffix
 from clamp3.errors import ConfigError, DataError
 from clamp3.index.vectors import encode, vectors_of
+from clamp3.modalities import modality_of
 from clamp3.probe import recipes, splits
 from clamp3.probe.config import ProbeConfig
 from clamp3.probe.metrics import need_eval
 from clamp3.probe.scoreboard import Score, Scoreboard
 from clamp3.probe.splits import Split
 from clamp3.probe.train import Labelled, Run, summary, train_and_judge
-from clamp3.sources import modality_of
 
 if TYPE_CHECKING:
     from clamp3.embedding.clamp3 import Clamp3

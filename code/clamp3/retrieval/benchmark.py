@@ -13,10 +13,11 @@ from clamp3.datasets.report import Report
 from clamp3.datasets.retrieval import Benchmark, Side
 from clamp3.errors import DataError
 from clamp3.index.vectors import encode
+from clamp3.modalities import modality_of
 from clamp3.retrieval.cosine import rank_bounds
 from clamp3.retrieval.metrics import evaluate, first_ranks, intervals
 from clamp3.retrieval.pairing import match
-from clamp3.sources import Source, modality_of
+from clamp3.sources import Source
 
 if TYPE_CHECKING:
     from clamp3.embedding.clamp3 import Clamp3

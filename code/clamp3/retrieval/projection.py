@@ -25,8 +25,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from clamp3.errors import ConfigError, DataError, FormatError
 from clamp3.index.vectors import Opener, check_comparable, vectors_of
+from clamp3.modalities import modality_of
 from clamp3.retrieval.cosine import unit_rows
-from clamp3.sources import modality_of
 
 METHODS = ("pca", "tsne", "umap")
 MIN_POINTS = 4
