@@ -1,7 +1,7 @@
-"""Checkpoint files as names, shapes and lazily read tensors, whoever wrote them; nothing in them is ever executed.
+"""Checkpoint files, released or our own, as names, shapes and lazily read tensors; nothing in them is ever executed.
 
 Readable are released ``.pth`` files (a dict whose ``model`` holds the tensors) and our own ``.safetensors`` (sizes and
-facts of the training in the header). Both are mapped into memory: a tower that is not asked for is not read.
+facts of the training in the header). Both are mapped into memory: a tower that is not requested is not read.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Checkpoint:
     Attributes
     ----------
     kind : str
-        Of the model; a key of `clamp3.models.families.FAMILIES` or, where no family is known, whatever the file says.
+        Of the model; a key of `clamp3.models.families.FAMILIES` or, where the family is unknown, what the file states.
     shapes : dict
         Shape of every tensor by its present-day name.
     config : dict or None

@@ -82,19 +82,32 @@ class Clamp3Model(TowerModel):
         return cast(Tensor, encoder(inputs_embeds=inputs, attention_mask=mask))
 
     def pool(self, modality: str, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return vectors (B, E) of the joint space: masked mean of (B, T, D), then the modality's projection."""
+        """Return vectors of the joint space: the mean over positions, then the tower's projection.
+
+        Parameters
+        ----------
+        modality : {"text", "symbolic", "audio"}
+        hidden : Tensor, shape (B, T, D)
+            As `encode` returns them.
+        mask : Tensor, shape (B, T), bool, optional
+            As `encode` takes it.
+
+        Returns
+        -------
+        Tensor, shape (B, E)
+        """
         return cast(Tensor, self._part(modality, "proj")(masked_mean(hidden, mask)))
 
     def text_features(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (B, E) vectors of token ids (B, T)."""
+        """Return (B, E) vectors of token ids (B, T); see `features`."""
         return self.features("text", ids, mask)
 
     def symbolic_features(self, patches: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (B, E) vectors of patches (B, L, P)."""
+        """Return (B, E) vectors of patches (B, L, P); see `features`."""
         return self.features("symbolic", patches, mask)
 
     def audio_features(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (B, E) vectors of audio vectors (B, T, F)."""
+        """Return (B, E) vectors of audio vectors (B, T, F); see `features`."""
         return self.features("audio", vectors, mask)
 
     def forward(
@@ -115,5 +128,5 @@ class Clamp3Model(TowerModel):
         return self.text_features(text, text_mask), self.features(modality, music, music_mask)
 
     def _part(self, modality: str, part: str) -> nn.Module:
-        self.config.tower(modality)  # says which towers there are if this one is not
+        self.config.tower(modality)  # if it is absent, an error that lists those there are
         return self.get_submodule(f"{modality}_{part}")

@@ -212,7 +212,7 @@ class Clamp3Config(ModelConfig):
     text_length, symbolic_length, audio_length : int
         Window of each tower in tokens, patches and audio vectors.
     front_end : FrontEndConfig
-        What comes before the audio tower; MERT where a file says nothing.
+        What comes before the audio tower; MERT where a file does not state it.
     """
 
     text: TowerConfig | None = None

@@ -1,11 +1,10 @@
 """Model families: what the ``kind`` in a checkpoint's header means, in one table.
 
-Loading, saving, encoding and training ask this table, so that a new family is one registration::
+Loading, saving, encoding and training look families up here, so that a new one is one registration::
 
     register(Family("htcl", "HTCL", HtclConfig, HtclModel))
 
-Its configuration offers what `clamp3.models.config.ModelConfig` says, its model what
-`clamp3.models.towers.TowerModel` says.
+Its configuration derives from `clamp3.models.config.ModelConfig`, its model from `clamp3.models.towers.TowerModel`.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Family:
-    """What tells the models of one family from those of another.
+    """What distinguishes the models of one family from those of another.
 
     Attributes
     ----------
@@ -40,7 +39,7 @@ class Family:
     joint : bool
         Whether its towers share one space, in which their vectors compare.
     instead : str
-        What to use where a joint space is asked for and there is none, in words.
+        What messages recommend where a joint space is needed and there is none.
     marks : tuple of str
         Starts of tensor names by which a file that does not state its kind is known.
     renamed : mapping of str to str

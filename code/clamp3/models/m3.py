@@ -91,7 +91,19 @@ class M3Model(TowerModel):
             self.decoder.base.initialise(generator)
 
     def encode(self, modality: str, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return hidden states (B, L, D) of patches (B, L, P); see `TowerModel.encode`."""
+        """Return the hidden states of patches.
+
+        Parameters
+        ----------
+        modality : {"symbolic"}
+        inputs : Tensor, shape (B, L, P), integer
+        mask : Tensor, shape (B, L), bool, optional
+            True at real patches.
+
+        Returns
+        -------
+        Tensor, shape (B, L, D)
+        """
         return cast(Tensor, self.encoder(inputs, mask))
 
     def forward(self, patches: Tensor, mask: Tensor | None, selected: Tensor, corrupted: Tensor) -> Tensor:

@@ -103,7 +103,13 @@ class Mert:
         self.identity = f"mert-{identity(self._weights_file)}:{dtype}"
 
     def features(self, sound: Sound, *, mean: bool = True, batch_size: int | None = None) -> np.ndarray:
-        """Return the features of one recording; see `stream`.
+        """Return the features of one recording.
+
+        Parameters
+        ----------
+        sound : Sound
+        mean, batch_size
+            As in `stream`.
 
         Raises
         ------
@@ -274,6 +280,13 @@ def chunks(sound: Sound) -> Iterator[np.ndarray]:
 def load_network(config_file: Path, weights_file: Path, *, fast_attention: bool = False) -> Any:
     """Return a HuBERT in eval mode with MERT's weights, weight norm of its positions multiplied out.
 
+    Parameters
+    ----------
+    config_file, weights_file : Path
+        As the transformers library writes them.
+    fast_attention : bool
+        Use torch's fused attention.
+
     Raises
     ------
     WeightsError
@@ -311,7 +324,7 @@ def load_network(config_file: Path, weights_file: Path, *, fast_attention: bool 
 
 
 def _architecture(path: Path) -> dict[str, Any]:
-    """Return what ``config.json`` says of the network."""
+    """Return the fields of ``config.json`` that the network is built from."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -1,8 +1,9 @@
 """Weights by name: where they are looked for, how they are fetched, and what identifies them.
 
 Order: a path; the ``code/`` folder, where the released scripts keep their files; the cache folder
-(``$CLAMP3_CACHE/weights`` or ``~/.cache/clamp3/weights``) and the Hugging Face cache; a checked download. What is asked
-for and absent is an error that names file, address and folder; nothing else is ever used in its place.
+(``$CLAMP3_CACHE/weights`` or ``~/.cache/clamp3/weights``) and the Hugging Face cache; a checked download. Absent
+weights are an error that names file, address and folder; nothing else is ever used in their place. Text models, their
+tokenizers and MERT are named by a folder or a Hugging Face name (`folder_or_hub`).
 """
 
 from __future__ import annotations

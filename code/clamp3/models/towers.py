@@ -55,12 +55,35 @@ class PatchEncoder(nn.Module):
         self.base = Bert(config)
 
     def forward(self, patches: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (B, L, D) hidden states of (B, L, P) codes; ``mask`` (B, L) is True at real patches."""
+        """Return hidden states.
+
+        Parameters
+        ----------
+        patches : Tensor, shape (B, L, P), integer
+            Codes below 128.
+        mask : Tensor, shape (B, L), bool, optional
+            True at real patches; None says that nothing is padded.
+
+        Returns
+        -------
+        Tensor, shape (B, L, D)
+        """
         return cast(Tensor, self.base(inputs_embeds=self.patch_embedding(patches), attention_mask=mask))
 
 
 def masked_mean(hidden: Tensor, mask: Tensor | None) -> Tensor:
-    """Return (B, D) means of (B, T, D) over the positions where ``mask`` (B, T) is True, or over all."""
+    """Return means over positions.
+
+    Parameters
+    ----------
+    hidden : Tensor, shape (B, T, D)
+    mask : Tensor, shape (B, T), bool, or None
+        Positions that count; None counts all.
+
+    Returns
+    -------
+    Tensor, shape (B, D)
+    """
     if mask is None:
         return hidden.mean(1)
     weight = mask.to(hidden.dtype).unsqueeze(-1)
@@ -115,5 +138,15 @@ class TowerModel(nn.Module):
         return masked_mean(hidden, mask)
 
     def features(self, modality: str, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return vectors (B, E) of inputs, not normalised; arguments as in `encode`."""
+        """Return vectors of inputs, not normalised.
+
+        Parameters
+        ----------
+        modality, inputs, mask
+            As `encode` takes them.
+
+        Returns
+        -------
+        Tensor, shape (B, E)
+        """
         return self.pool(modality, self.encode(modality, inputs, mask), mask)

@@ -1,4 +1,4 @@
-"""Trained weights into models and back: only the towers that are asked for, strictly, without copying the file.
+"""Trained weights into models and back: only the requested towers, strictly checked, without copying the file.
 
 Finding and downloading is `clamp3.models.registry`, reading files `clamp3.models.checkpoint`; models are built without
 memory on torch's meta device and take the mapped tensors over.
@@ -56,7 +56,7 @@ class _File:
 
 @dataclass(frozen=True)
 class Described(_File):
-    """What a checkpoint says about itself before any tower is loaded.
+    """What a checkpoint states about itself, read before any tower is loaded.
 
     Attributes
     ----------
@@ -167,7 +167,13 @@ def load_m3(
     *,
     epoch: int | None = None,
 ) -> Loaded:
-    """Load an M3 checkpoint, encoder and decoder; arguments and errors as in `load_model`."""
+    """Load an M3 checkpoint, encoder and decoder.
+
+    Parameters
+    ----------
+    name_or_path, dtype, device, epoch
+        As in `load_model`, which also says what is raised.
+    """
     return load_model(name_or_path, ("symbolic",), dtype, device, epoch=epoch, family="m3")
 
 
