@@ -37,14 +37,14 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from clamp3.embedding.passages import PassagePlan
     from clamp3.index.render import show
-    from clamp3.index.search import ask, describe_ignored
+    from clamp3.index.search import ask, describe_skipped
 
     clamp3 = open_model(args)
     plan = PassagePlan() if args.passages else None
     answer = ask(clamp3, args.query, args.reference_dir, top_k=args.top_k, passages=plan)
     facts = {"query": args.query, "model": clamp3.identity, "n_references": answer.n_references}
     code = show(answer.hits, answer.failures, in_json=args.json, **facts)
-    if sentence := describe_ignored(answer.passed_over):
+    if sentence := describe_skipped(answer.skipped):
         print(sentence, file=sys.stderr)
     return code
 

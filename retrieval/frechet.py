@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     from clamp3.retrieval.frechet import extrapolate, frechet_distance, song_distances
 
     found = compare(args.test_dir, args.reference_dir, partial(open_model, args), paired=False)
-    test, reference = found.queries.values, found.references.values
+    test, reference = found.queries.vectors, found.references.vectors
     how = {"estimator": args.estimator, "seed": args.seed}
     result: dict[str, Any] = {"estimator": args.estimator, "n_test": len(test), "n_reference": len(reference)}
     if len(test) > 1 or not args.songs:  # one song is no distribution, but has its own distance

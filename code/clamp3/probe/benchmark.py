@@ -13,7 +13,7 @@ import numpy as np
 from clamp3.datasets.classification import Benchmark, Task
 from clamp3.datasets.labelled import Example, without_suffix
 from clamp3.errors import ConfigError, DataError
-from clamp3.index.vectors import encode, vectors_of
+from clamp3.index.vectors import encode, load_folder
 from clamp3.probe import recipes, splits
 from clamp3.probe.config import ProbeConfig
 from clamp3.probe.metrics import need_eval
@@ -175,7 +175,7 @@ class _Stored:
     def labelled(self, task: Task, report: Scoreboard) -> tuple[Labelled | None, list[Example]]:
         """Return the examples of a task that have a vector; report the others."""
         folder = self._folder / task.name if (self._folder / task.name).is_dir() else self._folder
-        found = vectors_of(folder, _no_model)
+        found = load_folder(folder, _no_model)
         by_id = {without_suffix(name): row for row, name in enumerate(found.names)}
         rows = [e for e in task.examples if e.id in by_id]
         absent = len(task.examples) - len(rows)
@@ -184,7 +184,7 @@ class _Stored:
             report.not_run.append(f"{task.name}: {folder} has no vector of {absent} examples, first {first}.npy.")
         if not rows:
             return None, []
-        values = found.values[[by_id[e.id] for e in rows]]
+        values = found.vectors[[by_id[e.id] for e in rows]]
         return _as_labelled(rows, values, tuple(sorted(found.weights)), task), rows
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from clamp3.errors import DataError
-from clamp3.index.vectors import Opener, vectors_of
+from clamp3.index.vectors import Opener, load_folder
 from clamp3.probe.checkpoint import Probe
 
 
@@ -22,14 +22,14 @@ def predict_folder(
     DataError
         If the vectors do not come from the weights the probe was trained with, or have another width.
     """
-    found = vectors_of(folder, open_model)
+    found = load_folder(folder, open_model)
     if probe.weights and found.weights and set(probe.weights) != found.weights:
         raise DataError(
             f"the probe was trained on vectors of {', '.join(probe.weights)}, these come from "
             f"{', '.join(sorted(found.weights))}; use the same model."
         )
     root = folder if folder.is_dir() else folder.parent
-    values = probe.predict(found.values)
+    values = probe.predict(found.vectors)
     answers = {
         (root / name).as_posix(): answer(probe, row, threshold) for name, row in zip(found.names, values, strict=True)
     }

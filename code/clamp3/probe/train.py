@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from clamp3.errors import ConfigError, DataError
-from clamp3.index.vectors import Opener, vectors_of
+from clamp3.index.vectors import Opener, load_folder
 from clamp3.jobs.walk import printable
 from clamp3.probe import metrics, splits
 from clamp3.probe.checkpoint import Probe
@@ -112,7 +112,7 @@ def load_labelled(
     DataError
         If no file has a vector and a label.
     """
-    found = vectors_of(folder, open_model)
+    found = load_folder(folder, open_model)
     problems = list(found.problems)
     value_names: tuple[str, ...] = ()
     if labels is None:
@@ -131,7 +131,7 @@ def load_labelled(
         raise DataError(f"no file of {printable(folder)} is labelled; {found.names[0]} {reason}")
     names = [found.names[row] for row in rows]
     kept = [label for label in given if label is not None]
-    return Labelled(names, found.values[rows], kept, tuple(sorted(found.weights)), tuple(problems), value_names)
+    return Labelled(names, found.vectors[rows], kept, tuple(sorted(found.weights)), tuple(problems), value_names)
 
 
 def train(plan: Plan, config: ProbeConfig, open_model: Opener) -> tuple[list[Run], Labelled]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clamp3.errors import ConfigError, DataError
-from clamp3.index.vectors import encode, vectors_of
+from clamp3.index.vectors import encode, load_folder
 from clamp3.jobs.walk import printable
 from clamp3.probe.labels import Label, as_targets, find_labels, label_from_name, read_labels
 from clamp3.probe.metrics import evaluate
@@ -152,14 +152,14 @@ def answer_folder(
         raise ConfigError("nothing to tell apart: give --classes, --prompts or --axis.")
     if len(classes) == 1:
         raise ConfigError("one class alone cannot be told from anything; name at least two.")
-    found = vectors_of(folder, lambda: model)
+    found = load_folder(folder, lambda: model)
     own = {model.identity.rpartition(":")[0]}
     if found.weights and found.weights != own:
         raise DataError(
             f"the vectors were made with {', '.join(sorted(found.weights))}, the sentences are encoded with "
             f"{', '.join(own)}; name the vectors' model by --model."
         )
-    judged = judge(found.values, model, classes, axes)
+    judged = judge(found.vectors, model, classes, axes)
     result: dict[str, Any] = {"model": model.identity, "prompts": {name: list(p) for name, p in classes.items()}}
     problems = list(found.problems)
     if labels is not None:

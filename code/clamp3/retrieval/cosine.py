@@ -4,7 +4,7 @@ Conventions
 -----------
 - ``queries`` (Q, D) and ``references`` (N, D) are float arrays of any length of rows; a zero vector has cosine 0 to
   everything. They may be memory-mapped: a block of each is read at a time.
-- Cosines that differ by no more than `TIE` are equal: so much comes from rounding of stored single-precision vectors.
+- Cosines that differ by no more than `clamp3.index.ties.TIE` are equal.
 - Ranks are those of double precision, whatever the block size. Blocks are multiplied in single precision, and whatever
   its rounding leaves open is computed again in double precision.
 
@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clamp3.errors import DataError
-from clamp3.retrieval.metrics import as_pairs, check_ties, places, validate_pairs, warn_if_empty
+from clamp3.index.ties import TIE, check_ties, precedes, ranks_of_pairs
+from clamp3.retrieval.metrics import as_pairs, validate_pairs, warn_if_empty
 
-TIE = 1e-7
 BLOCK = 4096  # 64 MB of single-precision cosines
 _PAIRS_AT_ONCE = 4096
 _UNIT = 2.0**-24  # rounding of one operation in single precision
@@ -87,8 +87,8 @@ def rank_bounds(
                 greater, at_least = block.count(lines, own[members])
                 more[members] += greater
                 most[members] += at_least
-    best = places(more, own, pairs[:, 0], ties="best", within=TIE)
-    worst = places(most, own, pairs[:, 0], ties="worst", within=TIE)
+    best = ranks_of_pairs(more, own, pairs[:, 0], ties="best", within=TIE)
+    worst = ranks_of_pairs(most, own, pairs[:, 0], ties="worst", within=TIE)
     return best, worst
 
 
@@ -179,15 +179,15 @@ class _Block:
         cells = np.flatnonzero(near)
         if near.size < 16 * len(cells):  # dense, as where all vectors are alike: rather all of them
             exact = self.left[lines] @ self.right.T
-            greater += _count_rows(near & (exact > own[:, None] + TIE))
-            at_least += _count_rows(near & (exact >= own[:, None] - TIE))
+            greater += _count_rows(near & precedes(exact, own[:, None], "best", within=TIE))
+            at_least += _count_rows(near & precedes(exact, own[:, None], "worst", within=TIE))
             return greater, at_least
         rows, columns = np.divmod(cells, near.shape[1])
         for start in range(0, len(rows), _PAIRS_AT_ONCE):
             row, column = rows[start : start + _PAIRS_AT_ONCE], columns[start : start + _PAIRS_AT_ONCE]
             exact = _dots(self.left[lines[row]], self.right[column])
-            greater += np.bincount(row[exact > own[row] + TIE], minlength=len(own))
-            at_least += np.bincount(row[exact >= own[row] - TIE], minlength=len(own))
+            greater += np.bincount(row[precedes(exact, own[row], "best", within=TIE)], minlength=len(own))
+            at_least += np.bincount(row[precedes(exact, own[row], "worst", within=TIE)], minlength=len(own))
         return greater, at_least
 
 

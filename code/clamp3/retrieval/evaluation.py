@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from clamp3.errors import DataError
-from clamp3.index.vectors import Opener, Vectors, check_comparable, vectors_of
+from clamp3.index.vectors import Opener, VectorFolder, check_comparable, load_folder
 from clamp3.jobs.atomic import write_text
 from clamp3.jobs.walk import printable
 from clamp3.retrieval.cosine import group_similarity, mean_similarity, pair_similarity, rank_bounds
@@ -25,8 +25,8 @@ from clamp3.retrieval.pairing import Pairing, key_of, match
 class Comparison:
     """Vectors of two folders, and which belong together."""
 
-    queries: Vectors
-    references: Vectors
+    queries: VectorFolder
+    references: VectorFolder
     pairing: Pairing
 
     @property
@@ -89,7 +89,7 @@ class Ranking:
 
 
 def compare(query_dir: Path, reference_dir: Path, open_model: Opener, *, paired: bool = True) -> Comparison:
-    """Load two folders and, where ``paired``, pair their files; see `vectors_of` and `clamp3.retrieval.pairing`.
+    """Load two folders and, where ``paired``, pair their files; see `load_folder` and `clamp3.retrieval.pairing`.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def compare(query_dir: Path, reference_dir: Path, open_model: Opener, *, paired:
         If one holds no vector, they cannot be compared, or, where ``paired``, no two files belong together.
     """
     once = functools.cache(open_model)
-    queries, references = vectors_of(query_dir, once), vectors_of(reference_dir, once)
+    queries, references = load_folder(query_dir, once), load_folder(reference_dir, once)
     check_comparable(queries, references)
     if not paired:
         return Comparison(queries, references, match([], []))
@@ -140,11 +140,11 @@ def rank_queries(
         pairs, asking, asked = pairs[:, ::-1], asked, asking
     kept = np.arange(len(asked)) if distractors else np.unique(pairs[:, 1])
     placed = np.stack([pairs[:, 0], np.searchsorted(kept, pairs[:, 1])], axis=1)
-    best, worst = rank_bounds(asking.values, asked.values[kept], placed)
+    best, worst = rank_bounds(asking.vectors, asked.vectors[kept], placed)
     rank = worst if ties == "worst" else best
     first = first_ranks(rank, placed[:, 0])
     rows = []
-    similarity = pair_similarity(asking.values, asked.values, pairs)
+    similarity = pair_similarity(asking.vectors, asked.vectors, pairs)
     order = np.lexsort((rank, pairs[:, 0]))
     leading = order[np.flatnonzero(np.diff(pairs[order, 0], prepend=-1))]  # the best pair of each query
     for pair in leading:
@@ -166,7 +166,7 @@ def rank_queries(
 def pair_scores(found: Comparison) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Return the mean cosine of the pairs (what the released score prints), and a row for every pair."""
     pairs = found.pairing.pairs
-    cosines = pair_similarity(found.queries.values, found.references.values, pairs)
+    cosines = pair_similarity(found.queries.vectors, found.references.vectors, pairs)
     names = [(found.queries.names[query], found.references.names[reference]) for query, reference in pairs]
     rows = [
         {"query": query, "reference": reference, "similarity": round(float(cosine), 6)}
@@ -177,7 +177,7 @@ def pair_scores(found: Comparison) -> tuple[dict[str, float], list[dict[str, Any
 
 def group_scores(found: Comparison) -> dict[str, float]:
     """Return both similarities of the folders as wholes; the first is the released ``--group``."""
-    queries, references = found.queries.values, found.references.values
+    queries, references = found.queries.vectors, found.references.vectors
     return {
         "group_similarity": group_similarity(queries, references),
         "mean_similarity_of_all_pairs": mean_similarity(queries, references),

@@ -43,8 +43,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clamp3.errors import DataError
+from clamp3.index.ties import check_ties, precedes, ranks_of_pairs
 
-TIES = ("worst", "best")
 HITS = (1, 10, 100)
 EULER = 0.5772156649015329
 _DRAWS_AT_ONCE = 1 << 22  # bounds the bootstrap to 32 MB
@@ -156,39 +156,8 @@ def pair_ranks(scores: ArrayLike, pairs: ArrayLike, *, ties: str = "worst") -> N
     own = values[rows[:, 0], rows[:, 1]]  # (P,)
     counted = np.empty(len(rows), np.int64)
     for place, (query, score) in enumerate(zip(rows[:, 0], own, strict=True)):
-        counted[place] = np.count_nonzero(values[query] >= score if ties == "worst" else values[query] > score)
-    return places(counted, own, rows[:, 0], ties=ties)
-
-
-def places(
-    counted: NDArray[np.int64], own: NDArray[np.floating], queries: NDArray[np.int64], *, ties: str, within: float = 0.0
-) -> NDArray[np.int64]:
-    """Return the ranks of pairs from how many references score better, wrong and right ones together.
-
-    Parameters
-    ----------
-    counted : array of int, shape (P,)
-        References at least as good as the pair's own (``ties="worst"``), or better than it (``"best"``).
-    own : array of float, shape (P,)
-        Scores of the pairs.
-    queries : array of int, shape (P,)
-    ties : {"worst", "best"}
-    within : float
-        Scores that differ by no more than this are equal.
-    """
-    rank = counted + (ties == "best")
-    if len(np.unique(queries)) == len(queries):
-        return rank
-    order = np.lexsort((-own, queries))
-    starts = np.flatnonzero(np.diff(queries[order])) + 1
-    for group in np.split(order, starts):
-        falling = own[group]
-        if ties == "worst":
-            right = len(group) - np.searchsorted(falling[::-1], falling - within, side="left")
-        else:
-            right = len(group) - np.searchsorted(falling[::-1], falling + within, side="right")
-        rank[group] = counted[group] - right + np.arange(1, len(group) + 1)
-    return rank
+        counted[place] = np.count_nonzero(precedes(values[query], score, ties))
+    return ranks_of_pairs(counted, own, rows[:, 0], ties=ties)
 
 
 def mrr(rank: ArrayLike) -> float:
@@ -367,12 +336,6 @@ def intervals(
     found.update({f"hit@{k}": interval(values <= _checked_k(k), **how) for k in hits})  # type: ignore[arg-type]
     found["median_rank"] = interval(values, statistic=np.median, **how)  # type: ignore[arg-type]
     return found
-
-
-def check_ties(ties: str) -> None:
-    """Refuse an unknown rule for ties."""
-    if ties not in TIES:
-        raise DataError(f"ties must be one of {', '.join(TIES)}, got {ties!r}.")
 
 
 def warn_if_empty(pairs: NDArray[np.integer]) -> None:

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clamp3.errors import ConfigError, DataError, FormatError
-from clamp3.index.vectors import Opener, check_comparable, vectors_of
+from clamp3.index.vectors import Opener, check_comparable, load_folder
 from clamp3.retrieval.cosine import unit_rows
 from clamp3.sources import modality_of
 
@@ -55,7 +55,7 @@ def gather(
     ----------
     folders : sequence of Path
     open_model : callable
-        As in `clamp3.index.vectors.vectors_of`.
+        As in `clamp3.index.vectors.load_folder`.
     color : str, optional
         ``modality``, ``source`` (the folder given), or as `labels_of`; by default ``source`` of several folders,
         ``modality`` of one.
@@ -77,7 +77,7 @@ def gather(
     labels: list[str] = []
     problems: list[tuple[str, str]] = []
     once = functools.cache(open_model)
-    found = [vectors_of(folder, once) for folder in folders]
+    found = [load_folder(folder, once) for folder in folders]
     for folder, source, part in zip(folders, sources, found, strict=True):
         check_comparable(found[0], part)
         prefix = f"{source}/" if len(folders) > 1 else ""
@@ -89,7 +89,7 @@ def gather(
             labels += modalities(folder, part.names, part.kinds)
         else:
             labels += labels_of(part.names, color, table)
-    return Shown(names, np.concatenate([part.values for part in found]), labels, color, problems)
+    return Shown(names, np.concatenate([part.vectors for part in found]), labels, color, problems)
 
 
 def points_as_json(shown: Shown, points: dict[str, NDArray[np.float64]]) -> str:
@@ -161,7 +161,7 @@ def modalities(folder: Path, names: Sequence[str], kinds: Sequence[str]) -> list
     folder : Path
         Where the files lie.
     names, kinds : sequences of str
-        As in `clamp3.index.vectors.Vectors`.
+        As in `clamp3.index.vectors.VectorFolder`.
     """
     from clamp3.formats import kind_of
     from clamp3.jobs.batch import LEDGER_NAME
