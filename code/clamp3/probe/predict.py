@@ -1,4 +1,4 @@
-"""Labels and probabilities of files, by a trained probe."""
+"""Predict labels and probabilities of files with a trained probe."""
 
 from __future__ import annotations
 
@@ -15,12 +15,22 @@ from clamp3.probe.checkpoint import Probe
 def predict_folder(
     probe: Probe, folder: Path, open_model: Opener, *, threshold: float = 0.5
 ) -> tuple[dict[str, dict[str, Any]], list[tuple[str, str]]]:
-    """Return an answer per file, by path, and the files without one with the reason.
+    """Return the predictions for a folder, by path, and the files without one with the reason.
+
+    Parameters
+    ----------
+    probe : Probe
+    folder : Path
+        Vectors, or raw files of any kind.
+    open_model : callable
+        Returns the model for raw files.
+    threshold : float
+        Least probability of a tag.
 
     Raises
     ------
     DataError
-        If the vectors do not come from the weights the probe was trained with, or have another width.
+        If the vectors do not come from the weights that the probe was trained with, or have another width.
     """
     found = load_folder(folder, open_model)
     if probe.weights and found.weights and set(probe.weights) != found.weights:
@@ -37,7 +47,7 @@ def predict_folder(
 
 
 def answer(probe: Probe, values: np.ndarray, threshold: float = 0.5) -> dict[str, Any]:
-    """Return what a probe says of one file.
+    """Return the prediction for one file: label, and probabilities of classes and tags.
 
     Parameters
     ----------

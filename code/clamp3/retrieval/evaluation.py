@@ -1,4 +1,4 @@
-"""Two folders whose files belong together in pairs: load, pair, measure, and say what was left out."""
+"""Evaluate two folders whose files belong together in pairs: load, pair, measure, and report what was left out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from clamp3.retrieval.pairing import Pairing, key_of, match
 
 @dataclass(frozen=True)
 class Comparison:
-    """Vectors of two folders, and which belong together."""
+    """Vectors of two folders, and which of them belong together."""
 
     queries: VectorFolder
     references: VectorFolder
@@ -45,7 +45,7 @@ class Comparison:
         return [self.references.names[row] for row in self.pairing.lone_references]
 
     def facts(self, *, unmatched: bool = True) -> dict[str, Any]:
-        """Return what reports say of the folders."""
+        """Return what JSON reports tell about the folders."""
         lone = {"unmatched_queries": self.lone_queries, "unmatched_references": self.lone_references}
         return {
             "weights": sorted(self.queries.weights | self.references.weights),
@@ -68,7 +68,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Ranking:
-    """How every query of a comparison finds its references.
+    """How well the queries of a comparison find their references.
 
     Attributes
     ----------
@@ -89,7 +89,15 @@ class Ranking:
 
 
 def compare(query_dir: Path, reference_dir: Path, open_model: Opener, *, paired: bool = True) -> Comparison:
-    """Load two folders and, where ``paired``, pair their files; see `load_folder` and `clamp3.retrieval.pairing`.
+    """Load two folders and pair their files; see `clamp3.index.vectors.load_folder` and `clamp3.retrieval.pairing`.
+
+    Parameters
+    ----------
+    query_dir, reference_dir : Path
+    open_model : callable
+        Returns the model; called once at most, and only if a file has to be encoded.
+    paired : bool
+        False loads without pairing.
 
     Raises
     ------
@@ -131,7 +139,7 @@ def rank_queries(
     distractors : bool
         Rank references without a query too; the released evaluation leaves them out.
     reverse : bool
-        Let references ask for queries.
+        Rank the queries for every reference instead.
     hits : sequence of int
         The k of Hit@k.
     """
@@ -185,12 +193,26 @@ def group_scores(found: Comparison) -> dict[str, float]:
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write one JSON object per line."""
+    """Write a JSON Lines file.
+
+    Parameters
+    ----------
+    path : Path
+    rows : sequence of dict
+        One object per line.
+    """
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def as_report(ranking: Ranking, title: str) -> str:
-    """Return a ranking's numbers as lines for people."""
+    """Return the metrics of a ranking as lines for people.
+
+    Parameters
+    ----------
+    ranking : Ranking
+    title : str
+        Of the first line.
+    """
     found = dict(ranking.metrics)
     lines = [f"{title}: {found.pop('queries'):.0f} queries, {found.pop('references'):.0f} references"]
     chance, times = found.pop("chance_mrr"), found.pop("times_chance")
@@ -204,7 +226,7 @@ def as_report(ranking: Ranking, title: str) -> str:
     return "\n".join(lines)
 
 
-def say(lines: Sequence[str]) -> None:
-    """Print remarks on stderr."""
+def print_remarks(lines: Sequence[str]) -> None:
+    """Print lines on stderr."""
     for line in lines:
         print(line, file=sys.stderr)
