@@ -132,7 +132,7 @@ def _gs(root: Path) -> Benchmark:
     benchmark.add(
         "audio/ of both folders", ClassificationTask("key", "multiclass", examples, giantsteps.KEYS, keys=True)
     )
-    benchmark.notes.append("A preview is one example; MARBLE joins the answers for clips of 30 s.")
+    benchmark.notes.append("A preview is one example; MARBLE aggregates the predictions for clips of 30 s.")
     return benchmark
 
 

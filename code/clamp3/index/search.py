@@ -15,7 +15,7 @@ from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError
 from clamp3.formats import Kind
 from clamp3.formats.titles import title_of
 from clamp3.index.ranking import Hit, check_top_k, rank
-from clamp3.index.vectors import Contents, provenance, read_contents, stored_vector
+from clamp3.index.vectors import Contents, in_words, provenance, read_contents, stored_vector
 from clamp3.jobs.progress import progress
 from clamp3.jobs.walk import printable
 from clamp3.sources import Item, Source, modality_of, source_of
@@ -151,7 +151,7 @@ class _Stored:
         FormatError
             If the vector comes from other weights, or has another width.
         """
-        if source.kind is not Kind.FEATURES or source.path is None:
+        if source.kind != Kind.FEATURES or source.path is None:
             return None
         meta = self._meta_of(source.path.parent)
         if meta.get("arrays") != "global":
@@ -176,8 +176,7 @@ def _vector_of(query: Item, clamp3: Clamp3, stored: _Stored) -> np.ndarray:
     asked = clamp3.encode([source])
     if asked.errors[0] is not None:
         raise Clamp3Error(f"the query cannot be encoded: {asked.errors[0]}")
-    found: np.ndarray = asked.vectors[0]
-    return found
+    return np.asarray(asked.vectors[0])
 
 
 def describe_skipped(skipped: list[str]) -> str:
@@ -195,8 +194,7 @@ def _why_nothing(found: Contents) -> str:
     if not found.problems:
         kinds = _suffixes(found.ignored)
         return f" (it has: {kinds})" if kinds else ""
-    name, why = found.problems[0]
-    return f" (first: {why if why.startswith(name) else f'{name}: {why}'})"
+    return f" (first: {in_words(found.problems[0])})"
 
 
 def _title(source: Source) -> str:

@@ -99,7 +99,7 @@ def load_folder(folder: Path, open_model: Opener | None = None) -> VectorFolder:
     weights: set[str] = set()
 
     def read(source: Source) -> np.ndarray | None:
-        if source.kind is not Kind.FEATURES or source.path is None:
+        if source.kind != Kind.FEATURES or source.path is None:
             return None
         meta = meta_of(source.path.parent)
         if open_model is None:
@@ -122,16 +122,16 @@ def load_folder(folder: Path, open_model: Opener | None = None) -> VectorFolder:
         rows += [(source.name, vector, modality_of(source.kind)) for source, vector in encoded.items()]
         problems += [(source.name, reason) for source, reason in failures.items()]
     if not rows:
-        reason = f" ({problems[0][0]}: {problems[0][1]})" if problems else ""
+        reason = f" ({in_words(problems[0])})" if problems else ""
         if open_model is None:
             raise DataError(f"{folder} holds no global vector to search in{reason}; clamp3_search.py takes raw files.")
         raise DataError(f"{printable(folder)} holds no file that has a vector{reason}.")
     width = Counter(len(vector) for _, vector, _ in rows).most_common(1)[0][0]
     problems += [(name, f"has width {len(v)}, most have {width}.") for name, v, _ in rows if len(v) != width]
-    kept = [row for row in rows if len(row[1]) == width]
     if open_model is None:
-        kept = [(name.rpartition(".")[0], vector, kind) for name, vector, kind in kept]
-    names, vectors, kinds = zip(*sorted(kept, key=lambda row: row[0]), strict=True)
+        rows = [(name.rpartition(".")[0], vector, kind) for name, vector, kind in rows]
+    kept = sorted((row for row in rows if len(row[1]) == width), key=lambda row: row[0])
+    names, vectors, kinds = zip(*kept, strict=True)
     return VectorFolder(list(names), np.stack(vectors), list(kinds), sorted(problems), found.ignored, weights)
 
 
@@ -170,6 +170,12 @@ def read_contents(
         else:
             found.stored.append((source, vector))
     return found
+
+
+def in_words(problem: tuple[str, str]) -> str:
+    """Return the name and the reason of a problem as one sentence, the name once."""
+    name, reason = problem
+    return reason if reason.startswith(name) else f"{name}: {reason}"
 
 
 def read_vector(data: bytes, name: str) -> np.ndarray:

@@ -179,7 +179,7 @@ class _Encoded:
             report.not_run.append(f"{task.name}: no example has a vector.")
             return None, []
         values = np.stack([self._vectors[e.source] for e in rows if e.source is not None])
-        return _as_labelled(rows, values, (self._weights,), task), rows
+        return _data_of(rows, values, (self._weights,), task), rows
 
 
 class _Stored:
@@ -201,16 +201,14 @@ class _Stored:
         if not rows:
             return None, []
         values = found.vectors[[by_id[e.id] for e in rows]]
-        return _as_labelled(rows, values, tuple(sorted(found.weights)), task), rows
+        return _data_of(rows, values, tuple(sorted(found.weights)), task), rows
 
 
 def _no_model() -> Clamp3:
     raise ConfigError("--features is a folder of global vectors; for other files leave it away and name a --model.")
 
 
-def _as_labelled(
-    rows: list[Example], values: np.ndarray, weights: tuple[str, ...], task: ClassificationTask
-) -> Labelled:
+def _data_of(rows: list[Example], values: np.ndarray, weights: tuple[str, ...], task: ClassificationTask) -> Labelled:
     names = task.classes if task.kind == "regression" else ()
     return Labelled([e.id for e in rows], values, [e.label for e in rows], weights, (), names)
 

@@ -191,18 +191,16 @@ def as_lines(result: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *scores])
 
 
-def _scores(
-    names: Sequence[str], compared: Similarities, labels: str
-) -> tuple[dict[str, float], list[tuple[str, str]]]:
+def _scores(names: Sequence[str], found: Similarities, labels: str) -> tuple[dict[str, float], list[tuple[str, str]]]:
     if labels == "names":
         given: list[Label | None] = [label_from_name(name) for name in names]
     else:
         given, _ = find_labels(names, read_labels(Path(labels), "multiclass")[0])
-    rows = [row for row, label in enumerate(given) if label in compared.classes]
+    rows = [row for row, label in enumerate(given) if label in found.classes]
     if not rows:
-        raise DataError(f"no file has a label among {', '.join(compared.classes)}.")
-    targets = as_targets([str(given[row]) for row in rows], "multiclass", compared.classes).values
-    scores = evaluate("multiclass", targets, compared.scores[rows], compared.classes)
+        raise DataError(f"no file has a label among {', '.join(found.classes)}.")
+    targets = as_targets([str(given[row]) for row in rows], "multiclass", found.classes).values
+    scores = evaluate("multiclass", targets, found.scores[rows], found.classes)
     others = [(names[row], f"its label is {label}.") for row, label in enumerate(given) if row not in set(rows)]
     return scores, others
 

@@ -56,7 +56,7 @@ def ranks(scores: ArrayLike, targets: ArrayLike, *, ties: str = "worst") -> NDAr
     scores : array of float, shape (Q, N)
         Similarities, higher is better.
     targets : array of int, shape (Q,)
-        Column of each query's answer.
+        Column of each query's right reference.
     ties : {"worst", "best"}
         Whether references with exactly the target's score come before or after it.
 
