@@ -127,7 +127,13 @@ class LinearHead:
         return x @ self._weight.T
 
     def step(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Do one step on a batch; see `Head.step`."""
+        """Do one step on a batch.
+
+        Parameters
+        ----------
+        x, y
+            As in `Head.step`.
+        """
         z = np.dot(x, self._weight.T)  # (B, C)
         np.dot(self.loss.gradient(z, y).T, x, out=self._gradient)  # (C, D + 1)
         self.optimizer.update(self._tensors, self._gradients)
@@ -178,7 +184,13 @@ class MlpHead:
         return np.concatenate(parts)
 
     def step(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Do one step on a batch, with dropout; see `Head.step`."""
+        """Do one step on a batch, with dropout.
+
+        Parameters
+        ----------
+        x, y
+            As in `Head.step`.
+        """
         import torch
 
         z = self._forward(torch.from_numpy(x), train=True)  # (B, C)
