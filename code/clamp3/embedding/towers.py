@@ -58,6 +58,7 @@ def clamp3_tower(
     """Load one tower of CLaMP 3 with its projection; raises as `clamp3.models.weights.load_model`."""
     import torch
 
+    from clamp3.models.bert import suit_cpu
     from clamp3.models.weights import load_model
 
     where, kind = pick_device(device), getattr(torch, dtype)
@@ -65,6 +66,7 @@ def clamp3_tower(
     model, config = loaded.model, loaded.config
     # Sums over hundreds of positions and the last projection stay in float32, whatever the layers compute in.
     model.get_submodule(f"{modality}_proj").float()
+    suit_cpu(model)
 
     def encode(inputs: Tensor, mask: Tensor) -> Tensor:
         return model.encode(modality, inputs, mask)
@@ -80,12 +82,14 @@ def m3_tower(path: Path, *, dtype: str, device: str | None) -> Tower:
     """Load M3's encoder; its global vector is the plain mean over patches. Raises as `clamp3_tower`."""
     import torch
 
+    from clamp3.models.bert import suit_cpu
     from clamp3.models.towers import masked_mean
     from clamp3.models.weights import load_m3
 
     where, kind = pick_device(device), getattr(torch, dtype)
     loaded = load_m3(path, dtype=kind, device=where)
     encoder = loaded.model.encoder
+    suit_cpu(encoder)
 
     def pool(hidden: Tensor, mask: Tensor) -> Tensor:
         return masked_mean(hidden.float(), mask)
