@@ -17,14 +17,13 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clamp3.embedding.encoder import Dtype, Encoder, Result
-from clamp3.embedding.front_ends import TowerTokenizer, audio_front_end
+from clamp3.embedding.front_ends import FRONT_ENDS, Opening, TowerTokenizer
 from clamp3.embedding.passages import Passage, PassagePlan
 from clamp3.errors import WeightsError
 from clamp3.sources import Item, Source
@@ -170,20 +169,15 @@ class Clamp3(Encoder):
         return f"it needs the {modality} tower; {self._weights.name} has {' and '.join(self.config.towers)} only."
 
     def tokenizer(self) -> TextTokenizer:
-        """Return the text tower's tokenizer."""
-        return self._tokenizer.loaded
-
-    @cached_property
-    def _tokenizer(self) -> TowerTokenizer:
-        folder, tower = self._described.tokenizer_dir, self.config.tower("text")
-        return TowerTokenizer(folder, tower.vocab_size, self._weights)
+        """Return the text tower's tokenizer; that there is no such tower is a ConfigError."""
+        self.config.restrict(["text"])
+        tokenizer: TowerTokenizer = self.front_end("text")
+        return tokenizer.loaded
 
     def _open_front_end(self, modality: str) -> Any:
-        if modality == "text":
-            return self._tokenizer
-        if modality == "audio":
-            return audio_front_end(self.config, self._mert_model, dtype=self.dtype, device=self._device)
-        return None
+        kind = self.config.front_end_kind(modality)
+        opening = Opening(self._described, self._mert_model, self.dtype, self._device)
+        return FRONT_ENDS[kind](opening) if kind else None
 
     def _load(self, modality: str) -> Tower:
         from clamp3.embedding.towers import load_tower
