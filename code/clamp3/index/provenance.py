@@ -17,7 +17,7 @@ def origins(root: Path) -> Callable[[Path], dict[str, Any]]:
     It looks at every folder once, and raises `DataError` if the arrays are hidden states. Above ``root`` only what
     extraction wrote counts, whatever else is called ``features.json`` there.
     """
-    from clamp3.embedding.extract import read_meta
+    from clamp3.jobs.manifest import read_meta
 
     top = root.resolve()
 

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED
+from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED
 from clamp3.index.ranking import Hit
 
 

@@ -15,6 +15,7 @@ from clamp3.formats.titles import title_of
 from clamp3.index.provenance import origins
 from clamp3.index.ranking import Hit, check_top_k, rank
 from clamp3.index.vectors import stored_vector
+from clamp3.jobs.identity import Identity
 from clamp3.jobs.progress import progress
 from clamp3.jobs.walk import printable, walk
 from clamp3.sources import Item, Source, modality_of, source_of
@@ -157,7 +158,7 @@ class _Stored:
         meta = self._origin(source.path.parent)
         if meta.get("arrays") != "global":
             return None
-        if meta.get("weights") != self._clamp3.identity.rpartition(":")[0]:
+        if meta.get("weights") != Identity.parse(self._clamp3.identity).space:
             raise FormatError(f"{source.name} is a vector of other weights ({meta.get('weights')}).")
         return stored_vector(source)
 

@@ -17,6 +17,7 @@ import numpy as np
 from clamp3.errors import DataError, FormatError
 from clamp3.formats import Kind
 from clamp3.index.provenance import check_alike, origins
+from clamp3.jobs.identity import Identity
 from clamp3.jobs.progress import progress
 from clamp3.jobs.walk import printable, walk
 from clamp3.sources import Source, modality_of
@@ -96,7 +97,7 @@ def vectors_of(folder: Path, open_model: Opener) -> Vectors:
     check_alike(folder, weights)
     if to_encode:
         model = open_model()
-        weights.add(model.identity.rpartition(":")[0])  # float32 and bfloat16 vectors may be compared
+        weights.add(Identity.parse(model.identity).space)  # float32 and bfloat16 vectors may be compared
         check_alike(folder, weights)
         encoded, failures = encode(to_encode, model)
         rows |= {source.name: (vector, modality_of(source.kind)) for source, vector in encoded.items()}

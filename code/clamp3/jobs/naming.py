@@ -6,7 +6,7 @@ import hashlib
 import posixpath
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 NAME_MAX = 255  # bytes of one name, on all common file systems
@@ -36,7 +36,7 @@ def output_names(inputs: Iterable[PurePosixPath], suffix: str) -> dict[PurePosix
             level[path] += level[path] == lowest
 
 
-def shared_stems(outputs: dict[PurePosixPath, PurePosixPath]) -> list[tuple[str, ...]]:
+def shared_stems(outputs: Mapping[PurePosixPath, PurePosixPath]) -> list[tuple[str, ...]]:
     """Return the groups of inputs, as strings, that would have got one output name."""
     groups: dict[str, list[str]] = defaultdict(list)
     for path in outputs:

@@ -20,6 +20,14 @@ class Found:
     relative: PurePosixPath
     kind: Kind
 
+    @property
+    def size(self) -> int:
+        """Bytes; 0 if it cannot be looked at, whoever reads it will say why."""
+        try:
+            return os.stat(self.path).st_size
+        except OSError:
+            return 0
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -31,7 +39,7 @@ class Problem:
 
 @dataclass
 class Walk:
-    """Everything met below a root: inputs, unreadable places, and what was passed over."""
+    """Everything met below a root: inputs, unreadable places, and what was ignored."""
 
     files: list[Found] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)

@@ -16,6 +16,7 @@ import numpy as np
 
 from clamp3.errors import ConfigError, DataError
 from clamp3.index.vectors import encode, vectors_of
+from clamp3.jobs.identity import Identity
 from clamp3.jobs.walk import printable
 from clamp3.probe.labels import Label, as_targets, find_labels, label_from_name, read_labels
 from clamp3.probe.metrics import evaluate
@@ -153,7 +154,7 @@ def answer_folder(
     if len(classes) == 1:
         raise ConfigError("one class alone cannot be told from anything; name at least two.")
     found = vectors_of(folder, lambda: model)
-    own = {model.identity.rpartition(":")[0]}
+    own = {Identity.parse(model.identity).space}
     if found.weights and found.weights != own:
         raise DataError(
             f"the vectors were made with {', '.join(sorted(found.weights))}, the sentences are encoded with "
