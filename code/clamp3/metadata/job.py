@@ -190,9 +190,16 @@ def do_all(work: Work, items: list[Item], output: Path, endpoint: Endpoint) -> R
     with Store(output, [item.name for item in items]) as store:
         waiting = []
         for item in items:
-            if store.done(item, work.content(item), task) is None:
+            content = work.content(item)
+            if store.done(item, content, task) is not None:
+                report.done_before += 1
+            elif other := store.foreign(item):
+                reason = f"its line was made from {other}; give another output file."
+                row = Row(item.name, "failed", sha256=content, task=task, root=str(item.path))
+                store.reject(row, "failed", reason, foreign=True)
+                report.failed.append((item.name, reason))
+            else:
                 waiting.append(item)
-        report.done_before = len(items) - len(waiting)
         with progress(len(waiting), "asking") as advance:
             job = _Job(work, store, report, endpoint, task, advance)
             asyncio.run(job.run(waiting))
