@@ -36,7 +36,15 @@ class Extractor(Maker, Protocol):
     def stream(
         self, items: Iterable[Source], *, batch_size: int | None, temporal: bool, n_workers: int | None
     ) -> Iterator[Result]:
-        """Yield a result per input."""
+        """Yield a result per input.
+
+        Parameters
+        ----------
+        items : iterable of Source
+            Taken as they are needed.
+        batch_size, temporal, n_workers
+            See `Encoder.stream`.
+        """
 
 
 @dataclass(frozen=True)

@@ -106,11 +106,18 @@ class Ledger:
         return self._outputs.get(input, "")
 
     def begun_rows(self, output: str) -> Mapping[str, Row]:
-        """Return what jobs were about to write to ``output`` and have not said to be there, by its SHA-256."""
+        """Return the rows of jobs that ended before they confirmed what they wrote to ``output``, by its SHA-256."""
         return self._begun.get(output, {})
 
     def begun(self, output: str, sha256: str) -> Row | None:
-        """Return the row of a job that ended between writing ``output`` with this content and saying so, or None."""
+        """Return the row of a job that ended between writing an output with this content and its row, or None.
+
+        Parameters
+        ----------
+        output : str
+        sha256 : str
+            Of its content.
+        """
         return self.begun_rows(output).get(sha256)
 
     def append(self, row: Row) -> None:

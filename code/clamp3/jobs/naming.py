@@ -18,6 +18,12 @@ def output_names(inputs: Iterable[PurePosixPath], suffix: str) -> dict[PurePosix
     ``sub/a.xml`` becomes ``sub/a.abc``. Where several inputs would get one name, all of them keep their suffix
     (``a.xml.abc``, ``a.mxl.abc``), and if that is not enough, also a short hash of their path. Names that differ only
     in case or in Unicode composition count as one, since on macOS and Windows they are.
+
+    Parameters
+    ----------
+    inputs : iterable of PurePosixPath
+    suffix : str
+        Of the outputs, with its dot.
     """
     rules: Sequence[Callable[[PurePosixPath], str]] = (lambda path: path.stem, lambda path: path.name, _marked)
     level = dict.fromkeys(inputs, 0)

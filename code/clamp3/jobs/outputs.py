@@ -205,11 +205,25 @@ class OutputFolder:
         )
 
     def is_done(self, input: str, sha256: str) -> bool:
-        """Whether an input of this content is done; see `OutputPlan.is_done`."""
+        """Whether the output of an input is there as this task made it; see `OutputPlan.is_done`.
+
+        Parameters
+        ----------
+        input : str
+            Relative posix path.
+        sha256 : str
+            Of its content now.
+        """
         return self.plan(input).is_done(sha256)
 
     def refuse_foreign(self, input: str, sha256: str) -> None:
-        """Raise `DataError` if the output was made from another input folder; see `OutputPlan.refuse_foreign`."""
+        """Raise `DataError` if the output was made from another input folder; see `OutputPlan.refuse_foreign`.
+
+        Parameters
+        ----------
+        input, sha256 : str
+            As in `is_done`.
+        """
         self.plan(input).refuse_foreign(sha256)
 
     def write(self, row: Row, content: bytes) -> Row:
@@ -240,7 +254,16 @@ class OutputFolder:
         return replace(row, output_sha256=self.plan(row.input).write(row.sha256, content, announce))
 
     def row(self, input: str, status: Status, **facts: Any) -> Row:
-        """Return a row of this task; ``facts`` as `Row` takes them."""
+        """Return a row of this task and input folder.
+
+        Parameters
+        ----------
+        input : str
+            Relative posix path.
+        status : {"ok", "failed", "skipped"}
+        **facts
+            As `Row` takes them.
+        """
         return Row(input, status, task=self.task, root=self.root, **facts)
 
     def record(self, row: Row) -> None:

@@ -47,7 +47,15 @@ class Walk:
 
 
 def printable(name: object, encoding: str | None = None) -> str:
-    """Return a file name as one line that a terminal can show: control and undecodable characters as escapes."""
+    """Return a file name as one line that a terminal can show: control and undecodable characters as escapes.
+
+    Parameters
+    ----------
+    name : object
+        Its ``str`` is shown.
+    encoding : str, optional
+        Of the terminal; UTF-8 by default.
+    """
     text = str(name)
     if not text.isprintable():
         text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -38,7 +38,7 @@ NOT_SHOWN = frozenset({"id", "filepaths", "summary_en", "summary_nen", "translat
 
 
 class RefusedError(Exception):
-    """An item of which nothing can be made honestly; no failure, and not tried again."""
+    """An item whose metadata do not support a text; no failure, and not tried again."""
 
 
 @dataclass(frozen=True)
