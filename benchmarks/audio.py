@@ -203,13 +203,14 @@ def step_decode(args: argparse.Namespace, suffix: str, seconds: float) -> dict[s
 
 def step_memory(args: argparse.Namespace, what: str, hours: float) -> dict[str, Any]:
     """Take a long file through everything; MERT's network runs on every fiftieth chunk, to save an hour."""
+    from clamp3.formats import Kind
     from clamp3.formats.audio import Sound
-    from clamp3.sources import mel_sequence
+    from clamp3.modalities.audio import AUDIO, MelFrames
 
     path = make_recording(args.folder, "flac", hours * 3600)
     started = time.perf_counter()
     if what == "mel":
-        n_vectors = len(mel_sequence(path, "long", whole=True))
+        n_vectors = len(AUDIO.prepare((path, Kind.AUDIO, "long"), MelFrames(), marked=True))
     else:
         from clamp3.models.mert import Mert
 

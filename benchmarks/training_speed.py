@@ -167,7 +167,7 @@ class Reference:
             one_hot = F.one_hot(patches.long(), 128).flatten(2).to(torch.float32)  # (B, 512, 8192)
             inputs = F.linear(one_hot, tower.patch_embedding.weight, tower.patch_embedding.bias)
             hidden = tower.base(inputs_embeds=inputs, attention_mask=mask)
-            music = self.model.pool(hidden, mask, "symbolic")
+            music = self.model.pool("symbolic", hidden, mask)
         contrastive_loss(text, music).backward()
         self.optimizer.step()
         self.optimizer.zero_grad()

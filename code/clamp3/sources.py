@@ -1,35 +1,20 @@
-"""What can be encoded, and how its bytes become what a tower takes; no torch.
+"""An input: a sentence, a path, bytes with their kind, or samples with their rate.
 
-An input is a sentence, a path, bytes with their kind, or samples with their rate. It becomes one *sequence*: token ids
-for the text tower, patches for the symbolic tower, or feature vectors for the audio tower.
+What its bytes become is said by its modality (`clamp3.modalities`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Union
+from typing import Union
 
 import numpy as np
 
 from clamp3.errors import FormatError
 from clamp3.formats import Kind, kind_of
-
-if TYPE_CHECKING:
-    from clamp3.embedding.passages import Marks
-    from clamp3.formats.audio import Sound
-
-Modality = Literal["text", "symbolic", "audio"]
-
-# Raise it when the same bytes become another sequence: cached vectors and output folders carry it.
-PREPROCESSING_VERSION = 2
-AUDIO_VERSION = 1
-"""The same for recordings: decoding, resampling, chunks and mel frames."""
 
 
 @dataclass(frozen=True)
@@ -109,36 +94,6 @@ class Source:
 
 
 Item = Union[str, "os.PathLike[str]", Source, tuple[bytes, Kind], tuple[np.ndarray, int]]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Numbers a tower takes, what a user should know about how they came to be, and where they lie in the music."""
-
-    modality: Modality
-    values: np.ndarray
-    notes: tuple[str, ...] = ()
-    marks: Marks | None = None
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-
-@lru_cache(maxsize=1)
-def preprocessing() -> str:
-    """Return the identity of everything between a file's bytes and a sequence, converters' versions included."""
-    try:
-        converter = metadata.version("abctoolkit")
-    except metadata.PackageNotFoundError:
-        converter = "none"
-    return f"{PREPROCESSING_VERSION}-abctoolkit{converter}"
-
-
-def modality_of(kind: Kind) -> Modality:
-    """Return which tower takes inputs of a kind."""
-    if kind is Kind.TEXT:
-        return "text"
-    return "audio" if kind in (Kind.AUDIO, Kind.FEATURES) else "symbolic"
 
 
 def source_of(item: Item) -> Source:
@@ -244,160 +199,3 @@ def _file(path: Path) -> Source:
 def digest(data: bytes) -> str:
     """Return the SHA-256 of an input's bytes, as the ledger and the cache keep it."""
     return hashlib.sha256(data).hexdigest()
-
-
-def text_lines(text: str) -> list[str]:
-    """Return the lines of a text without repetitions and empty ones, in order."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return [line for line in dict.fromkeys(lines) if line]
-
-
-def text_of(data: bytes, name: str) -> list[str]:
-    """Return the distinct lines of a text file.
-
-    Raises
-    ------
-    FormatError
-        If the bytes are no text, or blank.
-    """
-    from clamp3.formats.guards import decode_text
-
-    lines = text_lines(decode_text(data))
-    if not any(line.strip() for line in lines):
-        raise FormatError(f"{name} holds no words.")
-    return lines
-
-
-def convert(payload: tuple[bytes | Path, Kind, str], *, marked: bool = False) -> Prepared:
-    """Return the sequence of a score, performance or recording; picklable, for worker processes.
-
-    Parameters
-    ----------
-    payload : (bytes or path, Kind, str)
-        Content, kind and name. A recording becomes mel chunks.
-    marked : bool
-        For passages: with marks, and recordings to their end.
-
-    Raises
-    ------
-    FormatError
-        As `symbolic_sequence` and `mel_sequence`.
-    """
-    content, kind, name = payload
-    if kind is Kind.AUDIO:
-        return mel_sequence(content, name, whole=marked)
-    assert isinstance(content, bytes)
-    return symbolic_sequence((content, kind, name), marked=marked)
-
-
-def symbolic_sequence(payload: tuple[bytes, Kind, str], *, marked: bool = False) -> Prepared:
-    """Return the patches of a score or performance.
-
-    Parameters
-    ----------
-    payload : (bytes, Kind, str)
-        Content, kind and name of a file that the symbolic tower takes after conversion.
-    marked : bool
-        With marks, for passages.
-
-    Returns
-    -------
-    Prepared
-        ``values`` uint8, shape (L, 64), wrapping patches included, any length.
-
-    Raises
-    ------
-    FormatError
-        If the file cannot be converted, or holds no music.
-    """
-    from clamp3.formats.symbolic import to_symbolic
-    from clamp3.modalities import patches
-
-    data, kind, name = payload
-    converted = to_symbolic(data, kind, name=name)
-    values = patches.encode(converted.text)
-    if len(values) <= 2:  # only the two wrapping patches
-        raise FormatError(f"{name} holds no music.")
-    notes = converted.notes
-    lost = patches.lost_characters(converted.text)
-    if lost:
-        notes = (*notes, f"{lost} characters lie beyond what a patch holds")
-    if not marked:
-        return Prepared("symbolic", values, notes)
-    from clamp3.embedding.passages import performance_marks, score_marks
-
-    marks = performance_marks if kind in (Kind.MIDI, Kind.MTF) else score_marks
-    return Prepared("symbolic", values, notes, marks(converted.text))
-
-
-def audio_sequence(data: bytes, name: str, *, width: int, vector_sec: float) -> Prepared:
-    """Return the vectors of an audio feature file, with a zero vector on both ends.
-
-    Parameters
-    ----------
-    data : bytes
-        Content of a ``.npy`` file of shape (…, ``width``); leading axes are flattened.
-    name : str
-        How messages call it.
-    width : int
-        D, what the audio tower takes; 768 for MERT features.
-    vector_sec : float
-        Seconds of the recording that a vector stands for.
-
-    Returns
-    -------
-    Prepared
-        ``values`` float32, shape (T + 2, D).
-
-    Raises
-    ------
-    FormatError
-        If the bytes are no plain numeric ``.npy`` of shape (…, D), are empty, or contain NaN or infinity.
-    """
-    from clamp3.formats.arrays import read_array
-
-    array = read_array(data, name)
-    if array.ndim == 0 or array.shape[-1] != width or array.size == 0:
-        raise FormatError(f"{name} has shape {array.shape}; audio features have shape (…, {width}).")
-    return heard_sequence(array.reshape(-1, width).astype(np.float32), vector_sec)
-
-
-def heard_sequence(vectors: np.ndarray, vector_sec: float, sound: Sound | None = None) -> Prepared:
-    """Return (T, D) audio vectors, one per ``vector_sec``, with a zero vector on both ends, as the tower learned them.
-
-    Parameters
-    ----------
-    sound : Sound, optional
-        The recording, after it was read: its notes and its length.
-    """
-    from clamp3.embedding.passages import sound_marks
-
-    ends = np.zeros((1, vectors.shape[1]), np.float32)
-    marks = sound_marks(len(vectors), vector_sec, sound.seconds if sound is not None else math.inf)
-    notes = tuple(sound.notes) if sound is not None else ()
-    return Prepared("audio", np.concatenate([ends, vectors, ends]), notes, marks)
-
-
-def mel_sequence(recording: bytes | Path, name: str, *, whole: bool = False) -> Prepared:
-    """Return the mel chunks of a recording's first two minutes, or of all of it, with a zero vector on both ends.
-
-    Raises
-    ------
-    FormatError
-        If it cannot be decoded.
-    """
-    from clamp3.formats.audio import Sound
-    from clamp3.formats.mel import CHUNK_SEC, LONGEST_SEC, log_mel
-
-    sound, longest_sec = Sound(recording, name), None if whole else LONGEST_SEC
-    return heard_sequence(log_mel(sound.blocks(longest_sec), longest_sec=longest_sec), CHUNK_SEC, sound)
-
-
-def needs_process(data: bytes, kind: Kind) -> bool:
-    """Whether a conversion takes long enough, or is fragile enough, to be worth another process."""
-    if kind in (Kind.MUSICXML, Kind.SCORE, Kind.MIDI, Kind.AUDIO):
-        return True
-    if kind is not Kind.ABC:
-        return False
-    # Interleaved ABC is taken as it is, which is quick unless there is a lot of it.
-    return b"[V:" not in data[:65536] or len(data) > 1 << 20

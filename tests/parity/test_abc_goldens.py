@@ -9,10 +9,10 @@ import json
 from pathlib import Path
 
 import pytest
-from clamp3.patches import encode
 
-from clamp3.formats.abc import interleave, is_interleaved
+from clamp3.formats.abc.interleave import interleave, is_interleaved
 from clamp3.formats.musicxml import musicxml_to_abc
+from clamp3.modalities.patches import encode
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "abc" / "music21_corpus.json").read_text(encoding="utf-8"))
 FILES = GOLDEN["files"]

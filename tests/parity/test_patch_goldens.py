@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 
 import pytest
-from clamp3.patches import decode, encode, lost_characters
+
+from clamp3.modalities.patches import decode, encode, lost_characters
 
 GOLDEN = Path(__file__).parent / "golden" / "patches"
 FILES = json.loads((GOLDEN / "index.json").read_text(encoding="utf-8"))["files"]

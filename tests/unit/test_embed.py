@@ -16,8 +16,9 @@ from clamp3.errors import ConfigError, FormatError, WeightsError
 from clamp3.formats import Kind
 from clamp3.jobs.cache import VectorCache
 from clamp3.modalities import patches
+from clamp3.modalities.text import text_lines
 from clamp3.models.weights import load_model
-from clamp3.sources import Source, sentence, source_of, text_lines
+from clamp3.sources import Source, sentence, source_of
 
 TOLERANCE = 5e-6
 
@@ -49,7 +50,7 @@ def oracle(model, modality, values, limit, temporal=False):
     with torch.inference_mode():
         for start, stop, weight in by_hand(len(values), limit):
             hidden = model.encode(modality, values[None, start:stop])
-            rows.append(hidden[0, -weight:] if temporal else model.pool(hidden, None, modality)[0])
+            rows.append(hidden[0, -weight:] if temporal else model.pool(modality, hidden)[0])
             weights.append(weight)
     if temporal:
         return torch.cat(rows)[None].numpy()

@@ -8,24 +8,13 @@ import pytest
 from recordings import by_soundfile, tune
 
 from clamp3.embedding.clamp3 import Clamp3
-from clamp3.embedding.passages import (
-    Marks,
-    Passage,
-    PassagePlan,
-    cut,
-    divide,
-    pack,
-    performance_marks,
-    score_marks,
-    sound_marks,
-    unpack,
-)
+from clamp3.embedding.passages import Passage, PassagePlan, cut, divide, pack, unpack
 from clamp3.errors import ConfigError
 from clamp3.formats import Kind
 from clamp3.formats.mtf import midi_to_mtf
 from clamp3.jobs.cache import VectorCache
-from clamp3.modalities import patches
-from clamp3.sources import symbolic_sequence
+from clamp3.modalities import SYMBOLIC, patches
+from clamp3.modalities.marks import Marks, performance_marks, score_marks, sound_marks
 
 RATE = 24_000
 
@@ -221,8 +210,8 @@ def test_passages_are_cached_apart_from_pieces(tiny_weights, tmp_path):
 
 
 def test_marks_survive_the_way_to_a_worker():
-    prepared = symbolic_sequence((abc(3).encode(), Kind.ABC, "a.abc"), marked=True)
-    assert prepared.marks.end == 3 and symbolic_sequence((abc(3).encode(), Kind.ABC, "a.abc")).marks is None
+    prepared = SYMBOLIC.prepare((abc(3).encode(), Kind.ABC, "a.abc"), marked=True)
+    assert prepared.marks.end == 3 and SYMBOLIC.prepare((abc(3).encode(), Kind.ABC, "a.abc")).marks is None
 
 
 def test_hidden_states_of_passages_are_refused(tiny_weights):

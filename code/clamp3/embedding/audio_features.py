@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,8 @@ from clamp3.errors import Clamp3Error
 from clamp3.formats import Kind
 from clamp3.formats.audio import Sound
 from clamp3.jobs.identity import Identity
-from clamp3.sources import AUDIO_VERSION, Source, convert
+from clamp3.modalities.audio import AUDIO, AUDIO_VERSION, MelFrames
+from clamp3.sources import Source
 
 if TYPE_CHECKING:
     from clamp3.models.mert import Mert
@@ -104,7 +106,7 @@ class MelFeatures:
 
         sources = list(items)
         payloads = [(source.recording, source.kind, source.name) for source in sources]
-        for outcome in process_map(convert, payloads, n_workers=n_workers):
+        for outcome in process_map(partial(AUDIO.prepare, front_end=MelFrames()), payloads, n_workers=n_workers):
             source = sources[outcome.index]
             if outcome.value is None:
                 yield Result(outcome.index, source.name, error=outcome.error or "no result", sha256=source.sha256)

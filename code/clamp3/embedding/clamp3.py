@@ -19,30 +19,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clamp3.embedding.encoder import Dtype, Encoder, Result
+from clamp3.embedding.front_ends import TowerTokenizer, audio_front_end
 from clamp3.embedding.passages import Passage, PassagePlan
-from clamp3.errors import ConfigError, DataError, WeightsError
-from clamp3.formats import Kind
-from clamp3.sources import (
-    AUDIO_VERSION,
-    Item,
-    Modality,
-    Prepared,
-    Source,
-    audio_sequence,
-    heard_sequence,
-    modality_of,
-    text_of,
-)
+from clamp3.errors import WeightsError
+from clamp3.sources import Item, Source
 
 if TYPE_CHECKING:
     from clamp3.embedding.batching import Tower
     from clamp3.jobs.cache import VectorCache
-    from clamp3.models.mert import Mert
     from clamp3.models.tokenizer import TextTokenizer
 
 __all__ = ["M3", "Clamp3", "Encoded", "Result"]
@@ -103,6 +92,7 @@ class Clamp3(Encoder):
         self._weights, self._stamp = weights, _stamp(weights)
         self._text_model, self._mert_model = text_model, mert_model
         self._described = describe(weights, text_model=text_model)
+        self._described.family.require_joint(weights)
         self.config = self._described.config
         super().__init__(dtype=dtype, device=device, cache=cache)
 
@@ -116,7 +106,7 @@ class Clamp3(Encoder):
         epoch: int | None = None,
         dtype: Dtype = "auto",
         device: str | None = None,
-        towers: Sequence[Modality] | None = None,
+        towers: Sequence[str] | None = None,
         cache: VectorCache | os.PathLike[str] | None = None,
     ) -> Clamp3:
         """Open weights by name or path.
@@ -173,95 +163,32 @@ class Clamp3(Encoder):
         if _stamp(self._weights) != self._stamp:
             raise WeightsError(f"{self._weights} was replaced while it was in use; open it again.")
 
-    def lacks(self, modality: Modality) -> str | None:
+    def lacks(self, modality: str) -> str | None:
         """Return why inputs of a modality cannot be encoded, None if they can."""
         if modality in self.config.towers:
             return None
         return f"it needs the {modality} tower; {self._weights.name} has {' and '.join(self.config.towers)} only."
 
-    def identity_of(self, kind: Kind) -> str:
-        """Return the identity of all that makes vectors of inputs of a kind: for recordings also what hears them."""
-        if kind is not Kind.AUDIO:
-            return self.identity
-        if self._hears_mel:
-            ear = "mel"
-        else:
-            ear = "no MERT" if isinstance(self._mert, str) else self._mert.identity
-        return f"{self.identity}+{ear}+audio{AUDIO_VERSION}"
-
-    @property
-    def _hears_mel(self) -> bool:
-        return self.config.front_end.kind == "mel"
-
-    @cached_property
-    def _mert(self) -> Mert | str:
-        """MERT, or why there is none: an input's reason, and no error of those that need no MERT."""
-        from clamp3.models.mert import RELEASED, Mert
-
-        try:
-            return Mert(self._mert_model or RELEASED, dtype=self.dtype, device=self._device)
-        except (WeightsError, ConfigError) as error:
-            return f"recordings need MERT with these weights: {error}"
-
     def tokenizer(self) -> TextTokenizer:
         """Return the text tower's tokenizer."""
-        return self._tokenizer
+        return self._tokenizer.loaded
 
     @cached_property
-    def _tokenizer(self) -> TextTokenizer:
-        from clamp3.models.tokenizer import load_tokenizer
+    def _tokenizer(self) -> TowerTokenizer:
+        folder, tower = self._described.tokenizer_dir, self.config.tower("text")
+        return TowerTokenizer(folder, tower.vocab_size, self._weights)
 
-        tokenizer, n_rows = load_tokenizer(self._described.tokenizer_dir), self.config.tower("text").vocab_size
-        if tokenizer.n_tokens > n_rows:
-            raise WeightsError(
-                f"the tokenizer in {self._described.tokenizer_dir} has {tokenizer.n_tokens} tokens, but the text tower "
-                f"of {self._weights.name} knows {n_rows}; name the tokenizer it was trained with by --text_model."
-            )
-        return tokenizer
-
-    def _sequence(self, data: bytes, source: Source, *, marked: bool) -> Prepared:
-        modality = modality_of(source.kind)
-        if source.kind is Kind.AUDIO:
-            return self._heard(source)
-        if modality == "audio":
-            from clamp3.formats import mel
-            from clamp3.models import mert
-
-            step = mel.CHUNK_SEC if self._hears_mel else mert.CHUNK_SEC
-            return audio_sequence(data, source.name, width=self.config.feature_width, vector_sec=step)
+    def _open_front_end(self, modality: str) -> Any:
         if modality == "text":
-            ids = self._tokenizer.encode_lines(text_of(data, source.name))
-            return Prepared("text", np.asarray(ids, np.int64))
-        return super()._sequence(data, source, marked=marked)
+            return self._tokenizer
+        if modality == "audio":
+            return audio_front_end(self.config, self._mert_model, dtype=self.dtype, device=self._device)
+        return None
 
-    def _converts_afar(self, data: bytes, source: Source) -> bool:
-        return (source.kind is Kind.AUDIO and self._hears_mel) or super()._converts_afar(data, source)
+    def _load(self, modality: str) -> Tower:
+        from clamp3.embedding.towers import load_tower
 
-    def _heard(self, source: Source) -> Prepared:
-        """Return MERT's vectors of a recording."""
-        from clamp3.formats.audio import Sound
-        from clamp3.models.mert import CHUNK_SEC
-
-        if isinstance(self._mert, str):
-            raise DataError(self._mert)
-        sound = Sound(source.recording, source.name)
-        try:
-            vectors = self._mert.features(sound)[0]  # (T, D)
-        except (WeightsError, ConfigError) as error:  # no fault of the scores that are encoded with it
-            raise DataError(f"{source.name}: {error}") from None
-        if vectors.shape[1] != self.config.feature_width:
-            raise DataError(
-                f"{source.name}: MERT's vectors have width {vectors.shape[1]}, the audio tower takes "
-                f"{self.config.feature_width}; name the MERT it was trained with by --mert_model."
-            )
-        return heard_sequence(vectors, CHUNK_SEC, sound)
-
-    def _load(self, modality: Modality) -> Tower:
-        from clamp3.embedding.towers import clamp3_tower
-
-        tower = clamp3_tower(
-            self._weights, modality, text_model=self._text_model, dtype=self.dtype, device=self._device
-        )
+        tower = load_tower(self._weights, modality, text_model=self._text_model, dtype=self.dtype, device=self._device)
         self._require_same_weights()
         return tower
 
@@ -350,14 +277,14 @@ class M3(Encoder):
 
         return identity(self._weights)
 
-    def lacks(self, modality: Modality) -> str | None:
+    def lacks(self, modality: str) -> str | None:
         """Return why inputs of a modality cannot be encoded, None if they can."""
         return None if modality == "symbolic" else "M3 takes scores and performances only."
 
-    def _load(self, modality: Modality) -> Tower:
-        from clamp3.embedding.towers import m3_tower
+    def _load(self, modality: str) -> Tower:
+        from clamp3.embedding.towers import load_tower
 
-        return m3_tower(self._weights, dtype=self.dtype, device=self._device)
+        return load_tower(self._weights, modality, family="m3", dtype=self.dtype, device=self._device)
 
 
 def _opened(cache: VectorCache | os.PathLike[str] | None) -> VectorCache | None:

@@ -18,18 +18,8 @@ import numpy as np
 from clamp3.embedding.passages import Passage, PassagePlan, cut, divide, pack, unpack
 from clamp3.errors import ConfigError, DataError, FormatError, WeightsError
 from clamp3.formats import Kind
-from clamp3.sources import (
-    Item,
-    Modality,
-    Prepared,
-    Source,
-    convert,
-    modality_of,
-    needs_process,
-    preprocessing,
-    source_of,
-    symbolic_sequence,
-)
+from clamp3.modalities import MODALITIES, Modality, Payload, Prepared, of_kind, preprocessing
+from clamp3.sources import Item, Source, source_of
 
 if TYPE_CHECKING:
     from clamp3.embedding.batching import Tower
@@ -100,7 +90,8 @@ class Encoder(ABC):
         self.dtype: Literal["float32", "bfloat16"] = "bfloat16" if dtype == "bfloat16" else "float32"
         self._device = device
         self._cache = cache
-        self._towers: dict[Modality, Tower] = {}
+        self._towers: dict[str, Tower] = {}
+        self._front_ends: dict[str, Any] = {}
 
     @cached_property
     def identity(self) -> str:
@@ -112,18 +103,30 @@ class Encoder(ABC):
         """Name weights and tokenizer by their content, which the first time means reading all of it."""
 
     @abstractmethod
-    def lacks(self, modality: Modality) -> str | None:
+    def lacks(self, modality: str) -> str | None:
         """Return why inputs of a modality cannot be encoded, None if they can."""
 
     def identity_of(self, kind: Kind) -> str:
         """Return the identity of all that makes vectors of inputs of a kind; for most kinds the encoder's own."""
-        return self.identity
+        modality = of_kind(kind)
+        return self.identity + modality.version(kind, self.front_end(modality.name))
+
+    def front_end(self, modality: str) -> Any:
+        """Return what comes before a tower (see `clamp3.modalities.Modality.prepare`); None if nothing does."""
+        if modality not in self._front_ends:
+            absent = self.lacks(modality) is not None
+            self._front_ends[modality] = None if absent else self._open_front_end(modality)
+        return self._front_ends[modality]
+
+    def _open_front_end(self, modality: str) -> Any:
+        """Return the front end of a tower that is there; it loads nothing before it is used."""
+        return None
 
     @abstractmethod
-    def _load(self, modality: Modality) -> Tower:
+    def _load(self, modality: str) -> Tower:
         """Return a tower that has not been loaded yet."""
 
-    def load(self, modality: Modality) -> Tower:
+    def load(self, modality: str) -> Tower:
         """Return a tower, loading it the first time it is needed."""
         if modality not in self._towers:
             self._towers[modality] = self._load(modality)
@@ -211,39 +214,30 @@ class Encoder(ABC):
         """Turn the bytes of a round into sequences or errors."""
         from clamp3.jobs.parallel import describe
 
-        far: list[int] = []
+        elsewhere: dict[int, _Job] = {}
         for index, data in work.data.items():
             source = work.sources[index]
-            modality = modality_of(source.kind)
-            reason = self.lacks(modality)
+            modality = of_kind(source.kind)
+            reason = self.lacks(modality.name)
             if reason is not None:
                 work.errors[index] = f"{source.name}: {reason}"
-            elif self._converts_afar(data, source):
-                far.append(index)
-            else:
-                try:
-                    work.sequences[index] = self._sequence(data, source, marked=marked)
-                except WeightsError:  # an absent tokenizer is no fault of the input
-                    raise
-                except Exception as error:  # whatever is in the file, it costs only itself
-                    work.errors[index] = describe(error)
-        payloads = [
-            (source.recording if source.kind is Kind.AUDIO else work.data[index], source.kind, source.name)
-            for index, source in ((index, work.sources[index]) for index in far)
-        ]
-        for place, value, failure in _convert(payloads, n_workers, marked=marked):
+                continue
+            front_end = self.front_end(modality.name)
+            payload = (source.recording if source.streamed else data, source.kind, source.name)
+            if modality.needs_process(payload, front_end):
+                elsewhere[index] = (modality, payload, front_end)
+                continue
+            try:
+                work.sequences[index] = modality.prepare(payload, front_end, marked=marked)
+            except WeightsError:  # an absent tokenizer is no fault of the input
+                raise
+            except Exception as error:  # whatever is in the file, it costs only itself
+                work.errors[index] = describe(error)
+        for index, value, failure in _prepare_elsewhere(elsewhere, n_workers, marked=marked):
             if value is None:
-                work.errors[far[place]] = failure or "the conversion gave nothing."
+                work.errors[index] = failure or "the conversion gave nothing."
             else:
-                work.sequences[far[place]] = value
-
-    def _converts_afar(self, data: bytes, source: Source) -> bool:
-        """Whether `clamp3.sources.convert` makes an input's sequence, in a process of its own if there are several."""
-        return modality_of(source.kind) == "symbolic" and needs_process(data, source.kind)
-
-    def _sequence(self, data: bytes, source: Source, *, marked: bool) -> Prepared:
-        """Return what the tower of an input reads; here for scores and performances."""
-        return symbolic_sequence((data, source.kind, source.name), marked=marked)
+                work.sequences[index] = value
 
     def _run(
         self, work: _Round, batch_size: int | None, temporal: bool, plan: PassagePlan | None
@@ -251,7 +245,7 @@ class Encoder(ABC):
         """Encode the sequences of a round, modality by modality; yield results with their cache keys."""
         from clamp3.embedding import batching
 
-        for modality in ("text", "symbolic", "audio"):
+        for modality in MODALITIES:
             members = [index for index, sequence in work.sequences.items() if sequence.modality == modality]
             if not members:
                 continue
@@ -295,23 +289,32 @@ def _run_passages(
                 yield work.result(index, value=vectors, passages=tuple(where[index])), work.keys.get(index)
 
 
-def _convert(
-    payloads: list[Any], n_workers: int | None, *, marked: bool
+_Job = tuple[Modality, Payload, Any]  # a modality, what it prepares, and its front end
+
+
+def _prepare_job(job: _Job, *, marked: bool) -> Prepared:
+    modality, payload, front_end = job
+    return modality.prepare(payload, front_end, marked=marked)
+
+
+def _prepare_elsewhere(
+    jobs: dict[int, _Job], n_workers: int | None, *, marked: bool
 ) -> Iterator[tuple[int, Prepared | None, str | None]]:
-    """Yield (place, sequence, error) of files; several go through worker processes."""
+    """Yield (index, sequence, error) of inputs; several, or a large one, go through worker processes."""
     from clamp3.jobs.parallel import describe, process_map
 
-    job = partial(convert, marked=marked)
-    large = any(isinstance(content, bytes) and len(content) > _LARGE for content, *_ in payloads)
-    if len(payloads) >= _MIN_FOR_PROCESSES or large:
-        for outcome in process_map(job, payloads, n_workers=n_workers):
-            yield outcome.index, outcome.value, outcome.error
+    prepare = partial(_prepare_job, marked=marked)
+    large = any(isinstance(content, bytes) and len(content) > _LARGE for _, (content, *_), _ in jobs.values())
+    if len(jobs) >= _MIN_FOR_PROCESSES or large:
+        indices = list(jobs)
+        for outcome in process_map(prepare, list(jobs.values()), n_workers=n_workers):
+            yield indices[outcome.index], outcome.value, outcome.error
         return
-    for place, payload in enumerate(payloads):
+    for index, job in jobs.items():
         try:
-            yield place, job(payload), None
+            yield index, prepare(job), None
         except Exception as error:  # as in a worker process
-            yield place, None, describe(error)
+            yield index, None, describe(error)
 
 
 class _Round:

@@ -27,7 +27,8 @@ from clamp3.jobs.progress import progress
 from clamp3.jobs.summary import Summary, report
 from clamp3.jobs.walk import printable
 from clamp3.jobs.work_queue import SingleProcess, WorkQueue, work_queue_from_environment
-from clamp3.sources import Source, modality_of, preprocessing
+from clamp3.modalities import modality_of, preprocessing
+from clamp3.sources import Source
 
 
 class Extractor(Maker, Protocol):

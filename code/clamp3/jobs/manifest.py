@@ -11,7 +11,7 @@ from clamp3.formats import Kind
 from clamp3.jobs.atomic import write_text
 from clamp3.jobs.identity import NO_FRONT_END, Identity
 from clamp3.jobs.walk import printable
-from clamp3.sources import preprocessing
+from clamp3.modalities import preprocessing
 
 META_NAME = "features.json"
 

@@ -1,0 +1,67 @@
+"""What can be encoded: one object per modality, in one table that encoder, extraction, training and index loop over.
+
+``base.py`` states the contract; ``text.py``, ``symbolic.py`` and ``audio.py`` fulfil it; ``patches.py`` turns the text
+of a piece into what the symbolic tower reads; ``marks.py`` says where a sequence lies in the music.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import metadata
+
+from clamp3.formats import Kind
+from clamp3.modalities.audio import AUDIO
+from clamp3.modalities.base import Modality, Payload, Prepared
+from clamp3.modalities.symbolic import SYMBOLIC
+from clamp3.modalities.text import TEXT
+
+__all__ = [
+    "AUDIO", "MODALITIES", "SYMBOLIC", "TEXT", "Modality", "Payload", "Prepared", "modality_of", "of_kind",
+    "preprocessing", "register",
+]  # fmt: skip
+
+# Raise it when the same bytes become another sequence: cached vectors and output folders carry it.
+PREPROCESSING_VERSION = 2
+
+MODALITIES: dict[str, Modality] = {modality.name: modality for modality in (TEXT, SYMBOLIC, AUDIO)}
+"""By name, in the order in which their towers run."""
+
+
+def register(modality: Modality) -> None:
+    """Add a modality to the table; its kinds must be free.
+
+    Raises
+    ------
+    ValueError
+        If its name, or a kind of its files, is taken.
+    """
+    taken = {kind for other in MODALITIES.values() for kind in other.kinds}
+    if modality.name in MODALITIES or taken & modality.kinds:
+        raise ValueError(f"the modality {modality.name!r}, or a kind of its files, is registered already.")
+    MODALITIES[modality.name] = modality
+
+
+def of_kind(kind: Kind) -> Modality:
+    """Return the modality that takes inputs of a kind.
+
+    Examples
+    --------
+    >>> of_kind(Kind.MIDI).name
+    'symbolic'
+    """
+    return next(modality for modality in MODALITIES.values() if kind in modality.kinds)
+
+
+def modality_of(kind: Kind) -> str:
+    """Return the name of the modality, and tower, that takes inputs of a kind."""
+    return of_kind(kind).name
+
+
+@lru_cache(maxsize=1)
+def preprocessing() -> str:
+    """Return the identity of everything between a file's bytes and a sequence, converters' versions included."""
+    try:
+        converter = metadata.version("abctoolkit")
+    except metadata.PackageNotFoundError:
+        converter = "none"
+    return f"{PREPROCESSING_VERSION}-abctoolkit{converter}"

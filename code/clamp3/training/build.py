@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from clamp3.data.views import towers_of
 from clamp3.errors import ConfigError, WeightsError
+from clamp3.models.clamp3 import Clamp3Model
 from clamp3.models.config import TOWERS, Clamp3Config, DecoderConfig, FrontEndConfig, M3Config, TowerConfig
 from clamp3.models.m3 import M3Model
-from clamp3.models.towers import Clamp3Model
 from clamp3.training.config import Clamp3Training, M3Training, RunConfig
 from clamp3.training.lora import add_adapters
 

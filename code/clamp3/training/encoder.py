@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from clamp3.data.views import TOWER_OF
-from clamp3.models.towers import Clamp3Model
+from clamp3.models.clamp3 import Clamp3Model
 from clamp3.training.batches import length_parts
 from clamp3.training.lora import merged
 from clamp3.training.loss import Objective

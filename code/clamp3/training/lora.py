@@ -11,7 +11,7 @@ from collections.abc import Collection
 from torch import nn
 
 from clamp3.errors import ConfigError
-from clamp3.models.towers import Clamp3Model
+from clamp3.models.clamp3 import Clamp3Model
 
 # Every matrix of a layer, and the projection; not the patch embedding (it is no product) nor the unused pooler.
 _LAYERS = r"({towers})_(proj|model\..*layer\.\d+\..*(query|key|value|dense))"

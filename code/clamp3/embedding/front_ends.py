@@ -1,0 +1,140 @@
+"""What comes before the towers of a CLaMP 3 checkpoint: its tokenizer, and what turns recordings into vectors.
+
+Nothing is opened before it is used: a question in words never loads MERT, a cached one not even the tokenizer.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from clamp3.errors import ConfigError, DataError, WeightsError
+from clamp3.modalities.audio import MelFrames
+
+if TYPE_CHECKING:
+    from clamp3.formats.audio import Sound
+    from clamp3.models.config import Clamp3Config
+    from clamp3.models.mert import Mert
+    from clamp3.models.tokenizer import TextTokenizer
+
+
+class TowerTokenizer:
+    """The tokenizer of a text tower.
+
+    Parameters
+    ----------
+    folder : Path, str or None
+        As `clamp3.models.tokenizer.load_tokenizer` takes it.
+    n_rows : int
+        Tokens that the tower knows.
+    weights : Path
+        The tower's checkpoint, for messages.
+    """
+
+    def __init__(self, folder: Path | str | None, n_rows: int, weights: Path) -> None:
+        self._folder, self._n_rows, self._weights = folder, n_rows, weights
+
+    @cached_property
+    def loaded(self) -> TextTokenizer:
+        """The tokenizer itself; a `WeightsError` if it is absent, or has more tokens than the tower."""
+        from clamp3.models.tokenizer import load_tokenizer
+
+        tokenizer = load_tokenizer(self._folder)
+        if tokenizer.n_tokens > self._n_rows:
+            raise WeightsError(
+                f"the tokenizer in {self._folder} has {tokenizer.n_tokens} tokens, but the text tower "
+                f"of {self._weights.name} knows {self._n_rows}; name the tokenizer it was trained with by --text_model."
+            )
+        return tokenizer
+
+    def encode_lines(self, lines: list[str]) -> list[int]:
+        """Return the ids of lines joined by the separator token."""
+        return self.loaded.encode_lines(lines)
+
+
+class MertVectors:
+    """MERT's vectors of recordings, in this process; without MERT, a recording fails and nothing else does.
+
+    Parameters
+    ----------
+    name_or_path : str, path or None
+        As `clamp3.models.mert.Mert` takes it; None is the published one.
+    width : int
+        D, what the audio tower takes.
+    dtype, device
+        As `Mert` takes them.
+    """
+
+    apart = False
+
+    def __init__(
+        self,
+        name_or_path: str | os.PathLike[str] | None,
+        width: int,
+        *,
+        dtype: Literal["float32", "bfloat16"],
+        device: str | None,
+    ) -> None:
+        self._name, self.width, self._dtype, self._device = name_or_path, width, dtype, device
+
+    @property
+    def chunk_sec(self) -> float:
+        """Seconds of a chunk."""
+        from clamp3.models.mert import CHUNK_SEC
+
+        return CHUNK_SEC
+
+    @property
+    def identity(self) -> str:
+        """MERT's, or that there is none."""
+        return "no MERT" if isinstance(self._mert, str) else self._mert.identity
+
+    @cached_property
+    def _mert(self) -> Mert | str:
+        """MERT, or why there is none."""
+        from clamp3.models.mert import RELEASED, Mert
+
+        try:
+            return Mert(self._name or RELEASED, dtype=self._dtype, device=self._device)
+        except (WeightsError, ConfigError) as error:
+            return f"recordings need MERT with these weights: {error}"
+
+    def vectors(self, sound: Sound, *, whole: bool) -> np.ndarray:
+        """Return (T, D) vectors of a recording, always to its end; a `DataError` says why there are none."""
+        if isinstance(self._mert, str):
+            raise DataError(self._mert)
+        try:
+            found = self._mert.features(sound)[0]  # (T, D)
+        except (WeightsError, ConfigError) as error:  # no fault of the scores that are encoded with it
+            raise DataError(f"{sound.name}: {error}") from None
+        if found.shape[1] != self.width:
+            raise DataError(
+                f"{sound.name}: MERT's vectors have width {found.shape[1]}, the audio tower takes {self.width}; "
+                "name the MERT it was trained with by --mert_model."
+            )
+        return found
+
+
+def audio_front_end(
+    config: Clamp3Config,
+    mert_model: str | os.PathLike[str] | None,
+    *,
+    dtype: Literal["float32", "bfloat16"],
+    device: str | None,
+) -> Any:
+    """Return the `clamp3.modalities.audio.FrontEnd` of an audio tower, as its configuration says.
+
+    Parameters
+    ----------
+    config : Clamp3Config
+        With an audio tower.
+    mert_model, dtype, device
+        See `MertVectors`.
+    """
+    if config.front_end.kind == "mel":
+        return MelFrames()
+    return MertVectors(mert_model, config.feature_width, dtype=dtype, device=device)
