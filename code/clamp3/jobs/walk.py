@@ -20,6 +20,14 @@ class Found:
     relative: PurePosixPath
     kind: Kind
 
+    @property
+    def size(self) -> int:
+        """Bytes; 0 if it cannot be looked at, whoever reads it will say why."""
+        try:
+            return os.stat(self.path).st_size
+        except OSError:
+            return 0
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -31,7 +39,7 @@ class Problem:
 
 @dataclass
 class Walk:
-    """Everything met below a root: inputs, unreadable places, and what was passed over."""
+    """Everything met below a root: inputs, unreadable places, and what was ignored."""
 
     files: list[Found] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -39,7 +47,15 @@ class Walk:
 
 
 def printable(name: object, encoding: str | None = None) -> str:
-    """Return a file name as one line that a terminal can show: control and undecodable characters as escapes."""
+    """Return a file name as one line that a terminal can show: control and undecodable characters as escapes.
+
+    Parameters
+    ----------
+    name : object
+        Its ``str`` is shown.
+    encoding : str, optional
+        Of the terminal; UTF-8 by default.
+    """
     text = str(name)
     if not text.isprintable():
         text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -17,12 +17,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED
-from clamp3.errors import ConfigError, DataError, FormatError
-from clamp3.jobs.batch import SHOWN
+from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, ConfigError, DataError, FormatError
 from clamp3.jobs.ledger import Row
 from clamp3.jobs.parallel import describe
 from clamp3.jobs.progress import progress
+from clamp3.jobs.summary import SHOWN
 from clamp3.jobs.walk import printable
 from clamp3.metadata.items import Item, list_items
 from clamp3.metadata.llm import KEY_VARIABLE, MODEL_VARIABLE, URL_VARIABLE, Chat, Endpoint, Usage
@@ -39,7 +38,7 @@ NOT_SHOWN = frozenset({"id", "filepaths", "summary_en", "summary_nen", "translat
 
 
 class RefusedError(Exception):
-    """An item of which nothing can be made honestly; no failure, and not tried again."""
+    """An item whose metadata do not support a text; no failure, and not tried again."""
 
 
 @dataclass(frozen=True)
@@ -191,9 +190,16 @@ def do_all(work: Work, items: list[Item], output: Path, endpoint: Endpoint) -> R
     with Store(output, [item.name for item in items]) as store:
         waiting = []
         for item in items:
-            if store.done(item, work.content(item), task) is None:
+            content = work.content(item)
+            if store.done(item, content, task) is not None:
+                report.done_before += 1
+            elif other := store.foreign(item):
+                reason = f"its line was made from {other}; give another output file."
+                row = Row(item.name, "failed", sha256=content, task=task, root=str(item.path))
+                store.reject(row, "failed", reason, foreign=True)
+                report.failed.append((item.name, reason))
+            else:
                 waiting.append(item)
-        report.done_before = len(items) - len(waiting)
         with progress(len(waiting), "asking") as advance:
             job = _Job(work, store, report, endpoint, task, advance)
             asyncio.run(job.run(waiting))

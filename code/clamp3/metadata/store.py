@@ -109,6 +109,16 @@ class Store:
                 return row
         return None
 
+    def foreign(self, item: Item) -> str:
+        """Return the file that an item's line was made from if it is a namesake's in another folder, else "".
+
+        In a JSONL an item is named by its id, wherever the file lies.
+        """
+        held = self._held.get(item.name)
+        if held is None or item.path.suffix.lower() == ".jsonl" or Path(held.root).resolve() == item.path.resolve():
+            return ""
+        return held.root
+
     def keep(self, row: Row, record: dict[str, Any], provenance: dict[str, Any]) -> None:
         """Add what was made of an item.
 
@@ -128,11 +138,21 @@ class Store:
         self._lines.append(line)
         self._live[row.input] = sha256
 
-    def reject(self, row: Row, status: Status, reason: str) -> None:
-        """Note that nothing was made of an item; what stands for the same content under another task stays."""
+    def reject(self, row: Row, status: Status, reason: str, *, foreign: bool = False) -> None:
+        """Note that nothing was made of an item; a line of the same content under another task, or a namesake's, stays.
+
+        Parameters
+        ----------
+        row : Row
+            Without output and status.
+        status : {"failed", "skipped"}
+        reason : str
+        foreign : bool
+            The item's line is a namesake's; see `foreign`.
+        """
         self._add(row, status, "", "", reason)
         held = self._held.get(row.input)
-        if held is not None and held.sha256 == row.sha256:
+        if held is not None and (foreign or held.sha256 == row.sha256):
             self._live[row.input] = held.output_sha256
 
     def close(self) -> None:

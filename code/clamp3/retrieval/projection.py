@@ -171,8 +171,7 @@ def modalities(folder: Path, names: Sequence[str], kinds: Sequence[str]) -> list
         As in `clamp3.index.vectors.VectorFolder`.
     """
     from clamp3.formats import kind_of
-    from clamp3.jobs.batch import LEDGER_NAME
-    from clamp3.jobs.ledger import Ledger
+    from clamp3.jobs.ledger import LEDGER_NAME, Ledger
 
     if "vector" not in kinds or not (folder / LEDGER_NAME).is_file():
         return list(kinds)
