@@ -1,4 +1,4 @@
-"""ABC notation: standard to interleaved (bar by bar across voices), and back out to MusicXML.
+"""ABC notation: standard to interleaved, bar by bar across voices.
 
 Standard ABC, as xml2abc writes it, holds one voice after the other; the models read interleaved ABC,
 where each line is one bar of every voice: ``[V:1]…|[V:2]…|``.
@@ -16,53 +16,13 @@ import re
 
 from clamp3.formats import Converted
 from clamp3.formats.abc.bars import Voice, cut_tune, sounding
+from clamp3.formats.abc.dialect import QUOTED, is_interleaved
 from clamp3.formats.abc.lengths import bar_length, bar_lengths
 from clamp3.formats.abc.standard import has_bar_rests, standard_form
-from clamp3.formats.abc.to_musicxml import abc_to_musicxml
 
 DROPPED_FIELDS = ("X:", "T:", "C:", "W:", "w:", "Z:", "%%MIDI")
 _FIELD = re.compile(r"[A-Za-z]:")
-_QUOTED = re.compile(r'"[^"]*"')
-_VOICE = re.compile(r"\[V:\s*(\d+)\s*\]")
-_LETTER = re.compile(r"[A-Za-z]")
-_NOTE = re.compile(r"[A-Ga-gxz]")
 LENGTH_TOLERANCE = 0.125  # a 64th note: xml2abc rounds odd tuplets to 64ths
-
-__all__ = ["abc_to_musicxml", "interleave", "is_interleaved"]
-
-
-def is_interleaved(text: str) -> bool:
-    """Tell interleaved ABC by its content.
-
-    Lines of music open with ``[V:n]``, hold their voices in ascending order and one bar of each. ABC that
-    only names its voices inline has several bars behind a name.
-    """
-    lines = [line for line in text.split("\n") if _VOICE.match(line)]
-    if not lines:
-        return False
-    most = 0
-    for line in lines:
-        _, *pieces = _VOICE.split(line)
-        numbers = [int(number) for number in pieces[::2]]
-        if any(below >= above for below, above in itertools.pairwise(numbers)):
-            return False
-        if any(_is_several_bars(_QUOTED.sub("", bar)) for bar in pieces[1::2]):
-            return False
-        most = max(most, len(numbers))
-    known = {number for line in lines for number in _VOICE.findall(line)}
-    return most > 1 or len(known) == 1
-
-
-def _is_several_bars(text: str) -> bool:
-    """Tell whether there is music, a bar line, and more music; behind a bar line may stand the number of an ending."""
-    sounding = False
-    for piece in text.split("|"):
-        letter = _LETTER.search(piece)
-        if letter is not None:
-            if sounding and _NOTE.match(letter[0]):
-                return True
-            sounding = _NOTE.search(piece) is not None
-    return False
 
 
 def interleave(text: str) -> Converted:
@@ -123,7 +83,7 @@ def _clean(lines: list[str]) -> list[str]:
         if '"' in line:
             if '\\"' in line and not (_FIELD.match(line) or line.startswith("%")):
                 line = line.replace('\\"', "")
-            for quoted in _QUOTED.findall(line):
+            for quoted in QUOTED.findall(line):
                 if "|" in quoted or "::" in quoted:
                     line = line.replace(quoted, "")
         cleaned.append(line)

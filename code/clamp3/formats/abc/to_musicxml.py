@@ -6,6 +6,7 @@ import re
 
 from clamp3.errors import FormatError
 from clamp3.formats import Converted
+from clamp3.formats.abc.dialect import is_interleaved
 from clamp3.formats.abc.standard import standard_form
 
 _DOCTYPE = (
@@ -38,7 +39,6 @@ def abc_to_musicxml(text: str, *, name: str = "score") -> Converted:
     from xml.etree.ElementTree import tostring
 
     from clamp3.formats.abc.abc2xml import engine
-    from clamp3.formats.abc.interleave import is_interleaved
 
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text, notes = (separate(text), []) if is_interleaved(text) else standard_form(text)
