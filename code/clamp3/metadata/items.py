@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from clamp3.errors import ConfigError, FormatError
-from clamp3.jobs.walk import printable, walk
+from clamp3.errors import ConfigError, FormatError, printable
+from clamp3.formats.tables import lines_in, parse_json, reading
+from clamp3.jobs.walk import walk
 
 MAX_RECORD_BYTES = 16 * 2**20
 _AWAY = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}  # line ends to some readers, not to JSON
@@ -65,16 +66,7 @@ def parse(data: bytes) -> dict[str, Any]:
     FormatError
         If they hold none, or NaN or Infinity, which JSON does not have.
     """
-
-    def refuse(constant: str) -> None:
-        raise FormatError(f"{constant} is not JSON")
-
-    try:
-        value = json.loads(data.decode("utf-8-sig"), parse_constant=refuse)
-    except UnicodeDecodeError:
-        raise FormatError("not UTF-8") from None
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"not JSON: {error}") from None
+    value = parse_json(data, strict=True)
     if not isinstance(value, dict):
         raise FormatError(f"a JSON {type(value).__name__}; an object is wanted")
     return value
@@ -87,21 +79,6 @@ def line_of(record: dict[str, Any]) -> bytes:
         return text.encode("utf-8") + b"\n"
     except UnicodeEncodeError:  # a lone surrogate, which JSON can say and UTF-8 cannot
         return json.dumps(record, allow_nan=False).encode("ascii") + b"\n"
-
-
-def lines_in(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield (offset, line with its end) of a file; lines end with a newline character only.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read.
-    """
-    start = 0
-    with open(path, "rb") as stream:
-        for line in stream:
-            yield start, line
-            start += len(line)
 
 
 def list_items(source: Path) -> list[Item]:
@@ -160,34 +137,28 @@ def _of_files(root: Path) -> Iterator[Item]:
         except OSError as error:
             yield Item(name.as_posix(), path, problem=f"cannot be read: {error.strerror or error}")
             continue
-        yield Item(name.as_posix(), path, 0, len(data), _sha256(data), _problem(data))
+        yield Item(name.as_posix(), path, 0, len(data), _sha256(data), _parsed(data)[1])
 
 
 def _of_lines(path: Path) -> Iterator[Item]:
-    try:
+    with reading(path, ConfigError):
         for number, (start, line) in enumerate(lines_in(path), 1):
             data = line.strip()
-            if not data:
-                continue
-            problem, name = _problem(data), ""
-            if not problem:
-                name = _name_of(parse(data))
-            sha256 = _sha256(data)
-            yield Item(
-                name or (sha256[:16] if not problem else f"line {number}"), path, start, len(line), sha256, problem
-            )
-    except OSError as error:
-        raise ConfigError(f"{printable(path)} cannot be read: {error.strerror or error}.") from None
+            if data:
+                record, problem = _parsed(data)
+                sha256 = _sha256(data)
+                name = f"line {number}" if problem else _name_of(record) or sha256[:16]
+                yield Item(name, path, start, len(line), sha256, problem)
 
 
-def _problem(data: bytes) -> str:
+def _parsed(data: bytes) -> tuple[dict[str, Any], str]:
+    """Return the object and "", or nothing and what is wrong with it."""
     if len(data) > MAX_RECORD_BYTES:
-        return f"larger than {MAX_RECORD_BYTES // 2**20} MiB"
+        return {}, f"larger than {MAX_RECORD_BYTES // 2**20} MiB"
     try:
-        parse(data)
+        return parse(data), ""
     except FormatError as error:
-        return str(error)
-    return ""
+        return {}, str(error)
 
 
 def _name_of(record: dict[str, Any]) -> str:

@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED
-from clamp3.errors import ConfigError, DataError, FormatError
+from clamp3.errors import ConfigError, DataError, FormatError, printable
 from clamp3.jobs.batch import SHOWN
 from clamp3.jobs.ledger import Row
 from clamp3.jobs.parallel import describe
 from clamp3.jobs.progress import progress
-from clamp3.jobs.walk import printable
 from clamp3.metadata.items import Item, list_items
 from clamp3.metadata.llm import KEY_VARIABLE, MODEL_VARIABLE, URL_VARIABLE, Chat, Endpoint, Usage
 from clamp3.metadata.prompts import Message

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
-from clamp3.errors import ConfigError, DataError, FormatError
-from clamp3.jobs.walk import printable
-from clamp3.metadata.items import files_below, lines_in, parse
+from clamp3.errors import ConfigError, DataError, FormatError, printable
+from clamp3.formats.tables import lines_in
+from clamp3.metadata.items import files_below, parse
 
 N_RESULTS = 10  # as many as the paper took
 LONGEST_RESULT = 3000  # characters

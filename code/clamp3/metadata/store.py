@@ -19,11 +19,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from clamp3.errors import Clamp3Error, ConfigError, FormatError
+from clamp3.errors import Clamp3Error, ConfigError, FormatError, printable
+from clamp3.formats.tables import lines_in
 from clamp3.jobs.atomic import replacing
 from clamp3.jobs.ledger import Ledger, Row, Status
-from clamp3.jobs.walk import printable
-from clamp3.metadata.items import Item, line_of, lines_in, parse
+from clamp3.metadata.items import Item, line_of, parse
 
 FSYNC_SEC = 2.0  # a power cut loses at most what was written since; it is then done again
 

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 
 from clamp3.datasets.labelled import Label, TaskType
-from clamp3.datasets.source import read_csv
-from clamp3.errors import DataError, FormatError
+from clamp3.errors import DataError, FormatError, printable
 from clamp3.formats import kind_of
-from clamp3.jobs.walk import printable
+from clamp3.formats.tables import read_csv
 
 
 @dataclass(frozen=True)
@@ -201,7 +200,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _csv(path: Path, task: TaskType) -> tuple[dict[str, Any], tuple[str, ...]]:
-    rows = read_csv(path, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+    rows = read_csv(path)
     first, *rest = rows[0]
     if not rest:
         raise FormatError(f"{printable(path)} has one column; file names and labels are needed.")
