@@ -168,14 +168,14 @@ def read_midi(data: bytes, *, keep_unknown_time: bool = False) -> MergedTrack:
     return merged
 
 
-def write_midi(ticks_per_beat: int, events: Iterable[tuple[int, bytes]]) -> bytes:
-    """Write a file of type 1 with one track, byte for byte as mido would.
+def write_midi(ticks_per_beat: int, *tracks: Iterable[tuple[int, bytes]]) -> bytes:
+    """Write a file of type 1, byte for byte as mido would.
 
     Parameters
     ----------
     ticks_per_beat : int
         16 bits, signed.
-    events : iterable of (int, bytes)
+    *tracks : iterable of (int, bytes)
         Delta time in ticks and the message: channel and system messages with their status byte, sysex
         (0xF0, data, 0xF7) without length, meta messages whole. The last one must be an end of track.
 
@@ -183,6 +183,13 @@ def write_midi(ticks_per_beat: int, events: Iterable[tuple[int, bytes]]) -> byte
     -------
     bytes
     """
+    header = b"MThd\x00\x00\x00\x06\x00\x01" + len(tracks).to_bytes(2, "big")
+    header += ticks_per_beat.to_bytes(2, "big", signed=True)
+    return b"".join([header, *map(_written, tracks)])
+
+
+def _written(events: Iterable[tuple[int, bytes]]) -> bytes:
+    """Return the chunk of one track."""
     track = bytearray()
     running = 0
     numbers = {delta: encode_number(delta) for delta in range(128)}
@@ -195,8 +202,7 @@ def write_midi(ticks_per_beat: int, events: Iterable[tuple[int, bytes]]) -> byte
             continue
         running = 0
         track += message if status != 0xF0 else b"\xf0" + encode_number(len(message) - 1) + message[1:]
-    header = b"MThd" + (6).to_bytes(4, "big") + b"\x00\x01\x00\x01" + ticks_per_beat.to_bytes(2, "big", signed=True)
-    return header + b"MTrk" + len(track).to_bytes(4, "big") + bytes(track)
+    return b"MTrk" + len(track).to_bytes(4, "big") + bytes(track)
 
 
 def encode_number(value: int) -> bytes:
@@ -264,11 +270,7 @@ def _read_track(
             if message is not None:
                 pos += 3
                 last = event
-                add_message(message)
-                add_time(now)
-                continue
-            first = track[pos]
-            if first == 0xFF:
+            elif (first := track[pos]) == 0xFF:
                 kind = track[pos + 1]
                 payload, pos = _payload(track, pos + 2)
                 if kind == _END_OF_TRACK:
@@ -277,34 +279,32 @@ def _read_track(
                     merged.text_like.add(len(merged.times))
                 elif kind not in _META_NAMES and not keep_unknown_time:
                     now -= delta
-                add_message(_meta(kind, payload))
-                add_time(now)
-                continue
-            if first > 0x7F:
-                last = event
-                pos += 1
-            elif not last:
-                raise _Fault("a message has no status byte and none to repeat")
-            status = last[0]
-            n_data = _N_DATA[status]
-            if n_data == _SYSEX:
-                # As mido: after a sysex a byte without status starts another sysex and is itself lost.
-                payload, pos = _payload(track, pos + (first <= 0x7F))
-                message = _sysex(payload)
-            elif n_data == _UNDEFINED:
-                raise _Fault(f"the status byte 0x{status:02x} is undefined")
-            elif n_data == 0 and first <= 0x7F:
-                raise _Fault("a message has no status byte and its predecessor takes no data")
+                message = _meta(kind, payload)
             else:
-                event = last[:1] + track[pos : pos + n_data]
-                pos += n_data
-                if pos > end:
-                    raise IndexError
-                message = known(event)
-                if message is None:
-                    message = _short(event)
-                    if n_data == 2:
-                        cache[event] = message
+                if first > 0x7F:
+                    last = event
+                    pos += 1
+                elif not last:
+                    raise _Fault("a message has no status byte and none to repeat")
+                n_data = _N_DATA[last[0]]
+                if n_data == _SYSEX:
+                    # As mido: after a sysex a byte without status starts another sysex and is itself lost.
+                    payload, pos = _payload(track, pos + (first <= 0x7F))
+                    message = _sysex(payload)
+                elif n_data == _UNDEFINED:
+                    raise _Fault(f"the status byte 0x{last[0]:02x} is undefined")
+                elif n_data == 0 and first <= 0x7F:
+                    raise _Fault("a message has no status byte and its predecessor takes no data")
+                else:
+                    event = last[:1] + track[pos : pos + n_data]
+                    pos += n_data
+                    if pos > end:
+                        raise IndexError
+                    message = known(event)
+                    if message is None:
+                        message = _short(event)
+                        if n_data == 2:
+                            cache[event] = message
             add_message(message)
             add_time(now)
     except IndexError:
