@@ -10,7 +10,7 @@ from clamp3.errors import FormatError
 from clamp3.formats import Converted, Kind
 from clamp3.formats.guards import decode_lenient, decode_text
 
-MTF_START = "ticks_per_beat "
+_MTF_START = "ticks_per_beat "
 
 Convert = Callable[..., Converted]
 """Content (first argument) and ``name`` of a file to interleaved ABC or MTF."""
@@ -62,7 +62,7 @@ def register(kind: Kind, convert: Convert) -> None:
 
 def is_mtf(text: str) -> bool:
     """Return whether a text that `to_symbolic` made is MTF; otherwise it is interleaved ABC."""
-    return text.startswith(MTF_START)
+    return text.startswith(_MTF_START)
 
 
 def score_to_interleaved(data: bytes, kind: Kind, *, name: str) -> Converted:
@@ -126,7 +126,7 @@ def _midi(data: bytes, name: str) -> Converted:
 def _mtf(data: bytes, name: str) -> Converted:
     text = decode_text(data)
     if not is_mtf(text):
-        raise FormatError(f"{name} is no MTF text: its first line is not '{MTF_START}N'.")
+        raise FormatError(f"{name} is no MTF text: its first line is not '{_MTF_START}N'.")
     return Converted(text)
 
 
