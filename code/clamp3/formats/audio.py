@@ -221,7 +221,7 @@ def _cut_off(seconds: float) -> str:
 
 
 def _is_shorter(promised: str) -> bool:
-    """Return whether libsndfile's log of a header states more bytes than there are; streams state the largest number."""
+    """Return whether a header states more bytes than there are, by libsndfile's log; streams state the maximum."""
     stated = [(int(size), int(found)) for size, found in _SIZES.findall(promised)]
     return any(found < 0.99 * size and size < 0x7FFFF000 for size, found in stated)
 

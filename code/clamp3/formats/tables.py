@@ -83,7 +83,7 @@ _DECODER, _STRICT = json.JSONDecoder(), json.JSONDecoder(parse_constant=_refuse)
 
 
 def read_jsonl(path: Path, *required: str) -> list[dict[str, Any]]:
-    """Return the objects of a JSON Lines file, or of a file with one JSON array of objects, as `each_jsonl` yields them.
+    """Return the objects of a JSON Lines file, or of a file with one JSON array of objects; see `each_jsonl`.
 
     Parameters
     ----------

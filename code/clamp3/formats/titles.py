@@ -1,6 +1,6 @@
 """The title of a music file, read before conversion (interleaved ABC has no titles).
 
-A title only helps the reader of a result list, so nothing here raises: a file without a readable title has the title "".
+A title only helps the reader of a result list, so nothing here raises: a file without one has the title "".
 """
 
 from __future__ import annotations

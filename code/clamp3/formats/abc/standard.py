@@ -16,9 +16,8 @@ from clamp3.formats.abc.bars import BAR_SIGN
 UNIT = Fraction(1, 8)  # what the models were trained with; patches drop the line "L:1/8"
 _FIELD = re.compile(r"([A-Za-z]):")
 _START = re.compile(r"X:")
-_COMMENT = re.compile(
-    r'^((?:[^%"\\]|\\.|"[^"]*"|"(?![^"]*"))*)%.*$'
-)  # one way to match each character, or it backtracks for ever
+# Each character matches in one way only: no backtracking.
+_COMMENT = re.compile(r'^((?:[^%"\\]|\\.|"[^"]*"|"(?![^"]*"))*)%.*$')
 _SWITCH = re.compile(r"\[V:\s*([^\]\s]+)[^\]]*\]")
 # Quoted text, decorations, inline fields and grace notes, which have no length; then notes and chords with theirs.
 _LENGTHS = re.compile(
@@ -139,7 +138,7 @@ def _read(lines: list[str], notes: list[str]) -> _Tune:
 
 
 def _is_prose(line: str) -> bool:
-    """Return whether a line after a blank one, which ends a tune, is neither a field nor a continuation of the music."""
+    """Return whether a line after a blank one, which ends a tune, is neither a field nor further music."""
     return not _FIELD.match(line) and _PROSE.search(_NOT_SOUNDED.sub("", line)) is not None
 
 
