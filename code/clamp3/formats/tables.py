@@ -1,4 +1,4 @@
-"""The one reader of tables: CSV and JSON Lines row by row, and the lines of a JSONL with their offsets in the file."""
+"""The one reader of tables: CSV, JSON and JSON Lines, and the lines of a file with their offsets."""
 
 from __future__ import annotations
 
@@ -82,6 +82,18 @@ def _refuse(constant: str) -> NoReturn:
 _DECODER, _STRICT = json.JSONDecoder(), json.JSONDecoder(parse_constant=_refuse)
 
 
+def read_json(path: Path) -> Any:
+    """Return the value of a JSON file.
+
+    Raises
+    ------
+    FormatError
+        If the file cannot be read or is no JSON; the message has its path.
+    """
+    with reading(path):
+        return _parsed(path.read_bytes(), printable(path))
+
+
 def read_jsonl(path: Path, *required: str) -> list[dict[str, Any]]:
     """Return the objects of a JSON Lines file, or of a file with one JSON array of objects; see `each_jsonl`.
 
@@ -114,7 +126,7 @@ def each_jsonl(path: Path, *required: str) -> Iterator[dict[str, Any]]:
     with reading(path):
         with open(path, "rb") as stream:
             array = stream.read(64).removeprefix(_BOM).lstrip().startswith(b"[")
-        rows = _parsed(path.read_bytes(), name) if array else (line for _, line in lines_in(path))
+        rows = read_json(path) if array else (line for _, line in lines_in(path))
         for number, row in enumerate(rows, start=1):
             if not array:
                 if not row.strip():
