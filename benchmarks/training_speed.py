@@ -103,13 +103,13 @@ class Ours:
     """The Trainer's own steps on the loader's batches."""
 
     def __init__(self, config: Any) -> None:
-        from clamp3.training.clamp3_task import make_clamp3_task
+        from clamp3.training.alignment import make_alignment_task
         from clamp3.training.loading import make_loader
         from clamp3.training.loop import Trainer, make_accelerator, seed_everything
 
         self.accelerator = make_accelerator(config)
         seed_everything(config.seed)
-        self.task = make_clamp3_task(config, self.accelerator)
+        self.task = make_alignment_task(config, self.accelerator)
         self.trainer = Trainer(self.task, config, self.accelerator)
         self.task.train()
         pin = self.accelerator.device.type == "cuda"
@@ -128,8 +128,8 @@ class Ours:
     def __call__(self) -> None:
         """Do one step."""
         batch = next(self.batches)
-        for side in self.task.train_data.sides:
-            self.lengths.setdefault(side, []).extend(batch[f"{side}_mask"].sum(1).tolist())
+        for view in self.task.train_data.views:
+            self.lengths.setdefault(view, []).extend(batch[f"{view}_mask"].sum(1).tolist())
         self.trainer.step([{name: value.to(self.accelerator.device) for name, value in batch.items()}])
 
 

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from clamp3.data.views import parse_pairs
 from clamp3.models.config import Clamp3Config, TowerConfig
 from clamp3.models.towers import Clamp3Model
-from clamp3.training.clamp3_task import Clamp3Task
+from clamp3.training.alignment import AlignmentTask
 from clamp3.training.encoder import PairEncoder
 
 WORLD, ROWS = 2, 4
@@ -34,10 +34,9 @@ def task(standardise):
             parameter.mul_(5)
     towers = ("text", "symbolic", "audio") if standardise else ()
     encoder = PairEncoder(model, standardise=towers, frozen=("text",)).train()
-    data = SimpleNamespace(pairs=PAIRS, sides=("text", "abc", "mtf", "audio"), features=None,
-                           tokenizer=SimpleNamespace(pad_id=1))  # fmt: skip
+    data = SimpleNamespace(pairs=PAIRS, views=("text", "abc", "mtf", "audio"), collate=None)
     settings = SimpleNamespace(grad_cache_chunk=0, logit_scale=1.0, max_bad=1.0)
-    return Clamp3Task(settings, encoder, data, None)
+    return AlignmentTask(settings, encoder, data, None)
 
 
 def batch(rank=None):

@@ -8,10 +8,10 @@ import pytest
 import torch
 from training_music import AUDIO_WIDTH, read_rows, write_music, write_rows, write_text_model
 
-from clamp3.data.views import music_choices, parse_pairs, sides_of, towers_of
+from clamp3.data.views import music_choices, parse_pairs, towers_of, views_of
 from clamp3.errors import ConfigError, DataError
 from clamp3.models.weights import describe
-from clamp3.training.clamp3_task import make_clamp3_task
+from clamp3.training.alignment import make_alignment_task
 from clamp3.training.config import AudioTraining, Clamp3Training
 from clamp3.training.loop import make_accelerator, start_run
 from clamp3.training.loss import contrastive_loss
@@ -39,7 +39,7 @@ def training(music, out, text_model, **changes):
 
 
 def made(config):
-    return make_clamp3_task(config, make_accelerator(config))
+    return make_alignment_task(config, make_accelerator(config))
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_pairs_that_are_none_are_refused(names, message):
 def test_pairs_are_parsed_and_say_what_a_batch_and_a_model_need():
     pairs = parse_pairs(["text-abc,abc-mtf", "symbolic-audio"])
     assert pairs == (("text", "abc"), ("abc", "mtf"), ("symbolic", "audio"))
-    assert sides_of(pairs) == ("text", "abc", "mtf", "audio")
-    assert sides_of(parse_pairs(["symbolic-audio"])) == ("symbolic", "audio")
+    assert views_of(pairs) == ("text", "abc", "mtf", "audio")
+    assert views_of(parse_pairs(["symbolic-audio"])) == ("symbolic", "audio")
     assert towers_of(parse_pairs(["abc-mtf"])) == ("symbolic",)
     assert Clamp3Training().compared == (("text", "symbolic"),)
     assert AudioTraining().compared == (("text", "audio"),)
@@ -91,7 +91,7 @@ def test_a_batch_holds_one_text_and_at_most_two_kinds_of_music(music, text_model
     for epoch in range(30):
         for index, record in enumerate(task.train_data.records):
             item = task.train_data[epoch, index]
-            assert "text" in item and set(item) - {"text"} <= record.sides
+            assert "text" in item and set(item) - {"text"} <= record.views
             seen.add((len(record.of("mtf")), *sorted(set(item) - {"text"})))
     assert seen == {(0, "abc", "audio"), (1, "abc", "audio"), (1, "abc", "mtf"), (1, "audio", "mtf")}
     batch = task.collate([task.train_data[0, index] for index in range(6)])
@@ -137,9 +137,9 @@ def test_one_pair_is_the_released_loss(music, text_model, tmp_path):
 
 def test_it_trains_all_towers_together_and_resumes_exactly(music, text_model, tmp_path):
     settings = {"epochs": 3, "dropout": 0.1, "standardise": True}
-    start_run(training(music, tmp_path / "whole", text_model, **settings), make_clamp3_task)
-    start_run(training(music, tmp_path / "parts", text_model, max_steps=4, **settings), make_clamp3_task)
-    start_run(training(music, tmp_path / "parts", text_model, resume="auto", **settings), make_clamp3_task)
+    start_run(training(music, tmp_path / "whole", text_model, **settings), make_alignment_task)
+    start_run(training(music, tmp_path / "parts", text_model, max_steps=4, **settings), make_alignment_task)
+    start_run(training(music, tmp_path / "parts", text_model, resume="auto", **settings), make_alignment_task)
     whole, parts = (torch.load(tmp_path / name / "last.pt", weights_only=True)["model"] for name in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     assert describe(tmp_path / "whole").config.towers == ("text", "symbolic", "audio")
@@ -152,7 +152,7 @@ def test_music_is_aligned_with_music_without_any_text(music, text_model, tmp_pat
     path = write_rows(music / "wordless.jsonl", rows)
     config = training(music, tmp_path, text_model, train_jsonl=path, pairs=("abc-audio",), epochs=12, dropout=0.0,
                       standardise=True, logit_scale=5.0, learning_rate=5e-3, save_every=0)  # fmt: skip
-    start_run(config, make_clamp3_task)
+    start_run(config, make_alignment_task)
     assert describe(tmp_path).config.towers == ("symbolic", "audio")
     losses = [row["loss"] for row in read_rows(tmp_path / "metrics.jsonl") if row["kind"] == "train"]
     assert sum(losses[-6:]) < 0.8 * sum(losses[:6])

@@ -16,7 +16,7 @@ from clamp3.errors import DataError
 from clamp3.jobs.atomic import replacing
 
 
-class Rows:
+class DiskArray:
     """An array in a file, by index or slice of its first axis; safe to fork and to pickle.
 
     Parameters

@@ -11,18 +11,17 @@ from collections.abc import Collection
 from torch import nn
 
 from clamp3.errors import ConfigError
-from clamp3.models.towers import Clamp3Model
 
 # Every matrix of a layer, and the projection; not the patch embedding (it is no product) nor the unused pooler.
 _LAYERS = r"({towers})_(proj|model\..*layer\.\d+\..*(query|key|value|dense))"
 
 
-def add_adapters(model: Clamp3Model, towers: Collection[str], *, rank: int, alpha: float) -> None:
+def add_adapters(model: nn.Module, towers: Collection[str], *, rank: int, alpha: float) -> None:
     """Put adapters on the matrices of towers, in place. Nothing but they stays trainable in these towers.
 
     Parameters
     ----------
-    model : Clamp3Model
+    model : Module
         With the weights to start from; the adapters change nothing at first.
     towers : collection of str
     rank : int
@@ -46,7 +45,7 @@ def add_adapters(model: Clamp3Model, towers: Collection[str], *, rank: int, alph
         parameter.requires_grad_(True)
 
 
-def merged(model: Clamp3Model) -> Clamp3Model:
+def merged(model: nn.Module) -> nn.Module:
     """Return the model with adapters as part of plain weights: a copy if there are any, else itself."""
     if not any(map(_adapted, model.modules())):
         return model
