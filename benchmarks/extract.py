@@ -64,8 +64,8 @@ def make_weights(folder: Path) -> tuple[Path, Path]:
     """Write a checkpoint and a tokenizer of the released sizes unless they are there; return their paths."""
     import torch
 
+    from clamp3.models.clamp3 import Clamp3Model
     from clamp3.models.config import Clamp3Config
-    from clamp3.models.towers import Clamp3Model
 
     weights, text_model = folder / "released_size.pth", folder / "text_model"
     if not (text_model / "tokenizer.json").is_file():

@@ -159,8 +159,8 @@ def released_names(golden: Path) -> dict[str, Any]:
     """Load exactly the names and shapes of the released checkpoint, strictly; no memory is taken for it."""
     import torch
 
+    from clamp3.models.clamp3 import Clamp3Model
     from clamp3.models.config import Clamp3Config
-    from clamp3.models.towers import Clamp3Model
 
     names = json.loads((golden / "model/released_checkpoint_manifest.json").read_text())
     with torch.device("meta"):
@@ -228,9 +228,9 @@ def training_trace(golden: Path, trace: dict[str, Any]) -> dict[str, Any]:
     """Train eight steps with the real trainer on the eight golden pairs."""
     from clamp3.data.patch_pack import open_pack
     from clamp3.data.records import Record
+    from clamp3.models.clamp3 import Clamp3Model
     from clamp3.models.config import Clamp3Config, TowerConfig
     from clamp3.models.tokenizer import load_tokenizer
-    from clamp3.models.towers import Clamp3Model
     from clamp3.training.alignment import AlignmentTask
     from clamp3.training.config import Clamp3Training
     from clamp3.training.data import PairDataset

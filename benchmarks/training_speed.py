@@ -142,7 +142,7 @@ class Reference:
         import torch
 
         self.ours, self.device = ours, ours.accelerator.device
-        self.model = copy.deepcopy(ours.task.module.model).to(self.device)
+        self.model: Any = copy.deepcopy(ours.task.module.model).to(self.device)
         for layer in self.model.modules():
             if hasattr(layer, "dropout") and isinstance(layer.dropout, torch.nn.Dropout):
                 layer.dropout = torch.nn.Dropout(layer.dropout.p)
@@ -167,7 +167,7 @@ class Reference:
             one_hot = F.one_hot(patches.long(), 128).flatten(2).to(torch.float32)  # (B, 512, 8192)
             inputs = F.linear(one_hot, tower.patch_embedding.weight, tower.patch_embedding.bias)
             hidden = tower.base(inputs_embeds=inputs, attention_mask=mask)
-            music = self.model.pool(hidden, mask, "symbolic")
+            music = self.model.pool("symbolic", hidden, mask)
         contrastive_loss(text, music).backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -207,8 +207,8 @@ def main(argv: list[str] | None = None) -> int:
             compare = kind == "symbolic" and not args.full_size
             seconds, *other = timed([ours, Reference(ours)] if compare else [ours], args.steps, args.device)
             found = {"step_sec": round(seconds, 4), "pieces_per_sec": round(batch_size / seconds, 2)}
-            config = ours.task.module.model.config
-            spent = sum(flops(config.tower(side), lengths) for side, lengths in ours.lengths.items())
+            config: Any = ours.task.module.model.config
+            spent = sum(flops(config.tower(view), lengths) for view, lengths in ours.lengths.items())
             found["tflops"] = round(spent / (args.steps + 2) / seconds / 1e12, 3)
             if args.device == "cuda":
                 found["share_of_bf16_peak"] = round(found["tflops"] / args.peak_tflops, 4)

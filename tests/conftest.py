@@ -56,8 +56,8 @@ def tiny_weights(tmp_path_factory):
     """Return a checkpoint of three small towers with short windows (8 tokens, 12 patches, 6 audio vectors)."""
     import torch
 
+    from clamp3.models.clamp3 import Clamp3Model
     from clamp3.models.config import Clamp3Config, TowerConfig
-    from clamp3.models.towers import Clamp3Model
     from clamp3.models.weights import save_safetensors
 
     torch.set_num_threads(1)  # threads cost more than they give at this size
@@ -137,8 +137,8 @@ def tiny_mel(tmp_path_factory):
     """Return a checkpoint with text, symbolic and audio towers, the last behind a mel front end, as mini's."""
     import torch
 
+    from clamp3.models.clamp3 import Clamp3Model
     from clamp3.models.config import Clamp3Config, FrontEndConfig, TowerConfig
-    from clamp3.models.towers import Clamp3Model
     from clamp3.models.weights import save_safetensors
 
     torch.set_num_threads(1)

@@ -55,7 +55,7 @@ def starts(stage: Stage, stages: list[Stage], args: argparse.Namespace) -> list[
     """Return the files a stage starts from: the stage before, or --init; M3 joins where scores are first trained."""
     names = [part for name in args.init for part in ([name] if Path(name).exists() else name.split("+"))]
     files = [resolve(name) for name in names if name not in NO_FILE]
-    pretrained = [file for file in files if open_checkpoint(file).kind == "m3"]
+    pretrained = [file for file in files if not open_checkpoint(file).family.joint]
     first = next((other for other in stages if other.music == "symbolic"), None)
     before = [args.work_dir / stage.after / "best.safetensors"] if stage.after else []
     aligned = before or [file for file in files if file not in pretrained]

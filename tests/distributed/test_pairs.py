@@ -10,8 +10,8 @@ import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from clamp3.data.views import parse_pairs
+from clamp3.models.clamp3 import Clamp3Model
 from clamp3.models.config import Clamp3Config, TowerConfig
-from clamp3.models.towers import Clamp3Model
 from clamp3.training.alignment import AlignmentTask
 from clamp3.training.encoder import PairEncoder
 

@@ -9,10 +9,10 @@ from seeded import GOLDEN, manifest, seeded, seeded_state
 
 from clamp3.embedding.clamp3 import Clamp3
 from clamp3.modalities.patches import MASK, encode
+from clamp3.models.clamp3 import Clamp3Model
 from clamp3.models.config import Clamp3Config, DecoderConfig, M3Config, TowerConfig
 from clamp3.models.m3 import M3Model
 from clamp3.models.tokenizer import load_tokenizer
-from clamp3.models.towers import Clamp3Model
 from clamp3.models.weights import load_model
 
 TRAINING = GOLDEN.parent / "training"

@@ -13,8 +13,8 @@ import pytest
 import torch
 from seeded import seeded
 
+from clamp3.models.clamp3 import Clamp3Model
 from clamp3.models.config import Clamp3Config, TowerConfig
-from clamp3.models.towers import Clamp3Model
 from clamp3.models.weights import save_safetensors
 from clamp3.training.loss import contrastive_loss
 

@@ -50,7 +50,7 @@ def oracle(model, modality, values, limit, temporal=False):
     with torch.inference_mode():
         for start, stop, weight in by_hand(len(values), limit):
             hidden = model.encode(modality, values[None, start:stop])
-            rows.append(hidden[0, -weight:] if temporal else model.pool(hidden, None, modality)[0])
+            rows.append(hidden[0, -weight:] if temporal else model.pool(modality, hidden)[0])
             weights.append(weight)
     if temporal:
         return torch.cat(rows)[None].numpy()

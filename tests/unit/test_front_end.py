@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from clamp3.errors import ConfigError, WeightsError
+from clamp3.models.clamp3 import Clamp3Model
 from clamp3.models.config import Clamp3Config, FrontEndConfig, TowerConfig
 from clamp3.models.front_end import MelFrontEnd
-from clamp3.models.towers import Clamp3Model
 from clamp3.models.weights import load_model, save_safetensors
 
 TOWER = {"width": 32, "n_layers": 1, "n_heads": 4, "feed_forward": 64, "max_length": 9}
@@ -48,7 +48,7 @@ def test_the_model_applies_it_and_draws_it_from_the_generator():
     assert torch.equal(features, again.audio_features(chunks(2, 5)))
     assert not torch.equal(features, other.audio_features(chunks(2, 5)))
     through = model.audio_model(inputs_embeds=model.audio_front(chunks(2, 5)), attention_mask=None)
-    torch.testing.assert_close(model.encode_audio(chunks(2, 5)), through)
+    torch.testing.assert_close(model.encode("audio", chunks(2, 5)), through)
 
 
 def test_it_travels_in_the_checkpoint(tmp_path):

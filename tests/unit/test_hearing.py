@@ -164,8 +164,8 @@ print(sorted(heavy & set(sys.modules)))
 
 
 def test_a_mert_of_another_width_is_a_reason(tiny_mel, tiny_mert, tmp_path):
+    from clamp3.models.clamp3 import Clamp3Model
     from clamp3.models.config import Clamp3Config, TowerConfig
-    from clamp3.models.towers import Clamp3Model
     from clamp3.models.weights import save_safetensors
 
     tower = TowerConfig(width=16, n_layers=1, n_heads=2, feed_forward=16, max_length=6)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from clamp3.errors import WeightsError
-from clamp3.models.tokenizer import is_hub_name, load_tokenizer
+from clamp3.models.registry import is_hub_name
+from clamp3.models.tokenizer import load_tokenizer
 
 TINY = Path(__file__).parents[1] / "parity" / "golden" / "model" / "tiny_xlmr"
 

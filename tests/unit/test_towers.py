@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from clamp3.errors import ConfigError, DataError
+from clamp3.models.clamp3 import Clamp3Model
 from clamp3.models.config import Clamp3Config, TowerConfig
-from clamp3.models.towers import Clamp3Model, PatchEmbedding, masked_mean
+from clamp3.models.towers import PatchEmbedding, masked_mean
 
 SIZES = {"width": 32, "n_layers": 2, "n_heads": 4, "feed_forward": 64}
 CONFIG = Clamp3Config(

@@ -9,9 +9,9 @@ import pytest
 import torch
 from training_music import read_rows, write_music, write_rows, write_text_model
 
+from clamp3.models.clamp3 import Clamp3Model
 from clamp3.models.config import Clamp3Config, TowerConfig
 from clamp3.models.registry import resolve
-from clamp3.models.towers import Clamp3Model
 from clamp3.models.weights import describe
 from clamp3.training.alignment import make_alignment_task
 from clamp3.training.config import Clamp2Training, Clamp3Training

@@ -15,8 +15,8 @@ import torch
 from training_music import read_rows, write_music, write_text_model
 
 from clamp3.errors import ConfigError, WeightsError
+from clamp3.models.clamp3 import Clamp3Model
 from clamp3.models.config import Clamp3Config, TowerConfig
-from clamp3.models.towers import Clamp3Model
 from clamp3.models.weights import load_model
 from clamp3.training import checkpoint
 from clamp3.training.alignment import make_alignment_task

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from clamp3.models.clamp3 import Clamp3Model
 from clamp3.models.config import Clamp3Config, TowerConfig
-from clamp3.models.towers import Clamp3Model
 from clamp3.training.encoder import PairEncoder
 
 

@@ -14,9 +14,9 @@ import torch
 from clamp3.errors import ConfigError, WeightsError
 from clamp3.models import weights
 from clamp3.models.bert import Bert
+from clamp3.models.clamp3 import Clamp3Model
 from clamp3.models.config import Clamp3Config, DecoderConfig, M3Config, TowerConfig
 from clamp3.models.m3 import M3Model
-from clamp3.models.towers import Clamp3Model
 
 SIZES = {"width": 64, "n_layers": 2, "n_heads": 1, "feed_forward": 96}
 TEXT = TowerConfig(**SIZES, max_length=130, vocab_size=30, type_vocab_size=1, layer_norm_eps=1e-5, pad_id=1)

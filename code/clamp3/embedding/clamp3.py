@@ -92,6 +92,7 @@ class Clamp3(Encoder):
         self._weights, self._stamp = weights, _stamp(weights)
         self._text_model, self._mert_model = text_model, mert_model
         self._described = describe(weights, text_model=text_model)
+        self._described.family.require_joint(weights)
         self.config = self._described.config
         super().__init__(dtype=dtype, device=device, cache=cache)
 
@@ -185,11 +186,9 @@ class Clamp3(Encoder):
         return None
 
     def _load(self, modality: str) -> Tower:
-        from clamp3.embedding.towers import clamp3_tower
+        from clamp3.embedding.towers import load_tower
 
-        tower = clamp3_tower(
-            self._weights, modality, text_model=self._text_model, dtype=self.dtype, device=self._device
-        )
+        tower = load_tower(self._weights, modality, text_model=self._text_model, dtype=self.dtype, device=self._device)
         self._require_same_weights()
         return tower
 
@@ -283,9 +282,9 @@ class M3(Encoder):
         return None if modality == "symbolic" else "M3 takes scores and performances only."
 
     def _load(self, modality: str) -> Tower:
-        from clamp3.embedding.towers import m3_tower
+        from clamp3.embedding.towers import load_tower
 
-        return m3_tower(self._weights, dtype=self.dtype, device=self._device)
+        return load_tower(self._weights, modality, family="m3", dtype=self.dtype, device=self._device)
 
 
 def _opened(cache: VectorCache | os.PathLike[str] | None) -> VectorCache | None:

@@ -173,6 +173,11 @@ def table(n_rows: int, width: int) -> nn.Embedding:
     """Return an embedding whose weights are yet to be drawn.
 
     ``nn.Embedding`` draws at once, which on the meta device imports torch's compiler: a second at every start.
+
+    Parameters
+    ----------
+    n_rows, width : int
+        Number and length of the vectors.
     """
     return nn.Embedding.from_pretrained(torch.empty(n_rows, width), freeze=False)
 

@@ -1,7 +1,7 @@
-"""Checkpoint files as names, shapes and lazily read tensors, whoever wrote them; nothing in them is ever executed.
+"""Checkpoint files, released or our own, as names, shapes and lazily read tensors; nothing in them is ever executed.
 
 Readable are released ``.pth`` files (a dict whose ``model`` holds the tensors) and our own ``.safetensors`` (sizes and
-facts of the training in the header). Both are mapped into memory: a tower that is not asked for is not read.
+facts of the training in the header). Both are mapped into memory: a tower that is not requested is not read.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clamp3.errors import WeightsError
+from clamp3.models.families import FAMILIES, Family, family_of, recognised
 
 if TYPE_CHECKING:
     import torch
 
-# CLaMP 2 named its symbolic tower differently; data-parallel training adds a prefix; old BERTs saved a counter.
-_RENAMED = {"music_model.": "symbolic_model.", "music_proj.": "symbolic_proj."}
-_NOT_WEIGHTS = (".position_ids", ".token_type_ids")
+_PREFIX = "module."  # added by data-parallel training
+_NOT_WEIGHTS = (".position_ids", ".token_type_ids")  # counters that old BERTs saved
 _POINTER = b"version https://git-lfs"
 
 
@@ -32,12 +32,12 @@ class Checkpoint:
 
     Attributes
     ----------
+    kind : str
+        Of the model; a key of `clamp3.models.families.FAMILIES` or, where the family is unknown, what the file states.
     shapes : dict
         Shape of every tensor by its present-day name.
     config : dict or None
         Sizes as written by us; None in released files.
-    kind : str
-        ``clamp3`` or ``m3``.
     info : dict
         What the training wrote about itself.
     """
@@ -49,6 +49,11 @@ class Checkpoint:
     info: dict[str, Any] = field(default_factory=dict)
     _source: Any = None
     _names: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def family(self) -> Family:
+        """The family of its model; a WeightsError that lists the known ones if it is none of them."""
+        return family_of(self.kind, self.path)
 
     def tensor(self, name: str) -> torch.Tensor:
         """Return one tensor, mapped from the file where its format allows."""
@@ -85,7 +90,7 @@ def _open_safetensors(path: Path) -> Checkpoint:
     try:
         source = safe_open(str(path), framework="pt")
         metadata = source.metadata() or {}
-        names = _present_names(source.keys())
+        kind, names = _present_names(source.keys(), metadata.get("kind"))
         shapes = {name: tuple(source.get_slice(key).get_shape()) for name, key in names.items()}
         config = json.loads(metadata["config"]) if "config" in metadata else None
         info = json.loads(metadata.get("info", "{}"))
@@ -93,7 +98,7 @@ def _open_safetensors(path: Path) -> Checkpoint:
             raise ValueError("what it says of itself is no JSON object")
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} is damaged or no safetensors file: {error}.") from error
-    return Checkpoint(path, metadata.get("kind", _kind(shapes)), shapes, config, info, source, names)
+    return Checkpoint(path, kind, shapes, config, info, source, names)
 
 
 def _open_pickle(path: Path) -> Checkpoint:
@@ -120,23 +125,20 @@ def _open_pickle(path: Path) -> Checkpoint:
         or not all(isinstance(t, torch.Tensor) for t in tensors.values())
     ):
         raise WeightsError(f"{path} is no checkpoint: expected tensors by name, or a dict that has them under 'model'.")
-    names = _present_names(tensors)
+    kind, names = _present_names(tensors)
     shapes = {name: tuple(tensors[key].shape) for name, key in names.items()}
     info = {key: content[key] for key in ("epoch", "min_eval_loss") if isinstance(content.get(key), (int, float))}
-    return Checkpoint(path, _kind(shapes), shapes, None, info, dict(tensors), names)
+    return Checkpoint(path, kind, shapes, None, info, dict(tensors), names)
 
 
-def _present_names(keys: Any) -> dict[str, str]:
-    names = {}
-    for key in keys:
-        name = str(key).removeprefix("module.")
-        for old, new in _RENAMED.items():
-            if name.startswith(old):
-                name = new + name[len(old) :]
+def _present_names(keys: Any, kind: str | None = None) -> tuple[str, dict[str, str]]:
+    """Return the kind of the model, and the names in the file by those that tensors have now."""
+    names = {str(key).removeprefix(_PREFIX): key for key in keys}
+    kind = recognised(names) if kind is None else kind
+    renamed = FAMILIES[kind].renamed if kind in FAMILIES else {}
+    present = {}
+    for name, key in names.items():
+        old = next((old for old in renamed if name.startswith(old)), "")
         if not name.endswith(_NOT_WEIGHTS):
-            names[name] = key
-    return names
-
-
-def _kind(shapes: Mapping[str, Any]) -> str:
-    return "m3" if any(name.startswith(("encoder.patch_embedding", "encoder.base.")) for name in shapes) else "clamp3"
+            present[renamed.get(old, "") + name.removeprefix(old)] = key
+    return kind, present

@@ -6,9 +6,9 @@ refuses what it does not know, so that a model is always rebuilt from its own fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeVar
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from clamp3.errors import ConfigError
 
@@ -19,6 +19,7 @@ TOWERS = ("text", "symbolic", "audio")
 FRONT_ENDS = ("mert", "mel")
 
 _Config = TypeVar("_Config", bound="_FromDict")
+_Sizes = TypeVar("_Sizes", bound="ModelConfig")
 
 
 class _FromDict:
@@ -32,13 +33,62 @@ class _FromDict:
         if unknown:
             raise ConfigError(f"{cls.__name__} has no field {', '.join(unknown)}; its fields are {', '.join(known)}.")
         try:
-            return cls(**values)
+            return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
         except TypeError as error:
             raise ConfigError(f"{cls.__name__} cannot be built from {dict(values)}: {error}.") from error
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON can hold."""
         return asdict(self)  # type: ignore[call-overload]
+
+
+class ModelConfig(_FromDict):
+    """What the sizes of every family's models offer; a family's own are a frozen dataclass that derives from it.
+
+    Attributes
+    ----------
+    towers : tuple of str
+        Modalities the model has a tower for; a field or a property.
+    hidden_size : int
+        E, width of its vectors; a field or a property.
+    """
+
+    if TYPE_CHECKING:  # at run time a dataclass would take these for the defaults of its fields
+
+        @property
+        def towers(self) -> tuple[str, ...]: ...  # noqa: D102
+        @property
+        def hidden_size(self) -> int: ...  # noqa: D102
+
+    def length(self, name: str) -> int:
+        """Return the window of a tower: how many tokens, patches or vectors it takes at once."""
+        raise NotImplementedError
+
+    def pad_id(self, name: str) -> int:
+        """Return what fills short sequences of a tower."""
+        return 0
+
+    def parts(self, name: str) -> tuple[str, ...]:
+        """Return the names under which the model may have children that belong to a tower."""
+        return f"{name}_front", f"{name}_model", f"{name}_proj"
+
+    def projection(self, name: str) -> str | None:
+        """Return the linear layer that ends a tower, None if none does.
+
+        It computes in float32 whatever the other layers compute in, and training can make it standardise vectors.
+        """
+        return None
+
+    def restrict(self: _Sizes, towers: Collection[str]) -> _Sizes:
+        """Return the sizes of a model with these towers only; an absent one is a ConfigError."""
+        self._check_towers(towers)
+        kept = tuple(name for name in self.towers if name in towers)
+        return self if kept == self.towers else replace(self, towers=kept)  # type: ignore[type-var]
+
+    def _check_towers(self, names: Collection[str]) -> None:
+        for name in names:
+            if name not in self.towers:
+                raise ConfigError(f"this model has no {name} tower; it has: {', '.join(self.towers) or 'none'}.")
 
 
 def _check_sizes(name: str, config: TowerConfig | DecoderConfig) -> None:
@@ -118,7 +168,7 @@ def _tower(value: TowerConfig | Mapping[str, Any] | None) -> TowerConfig | None:
 
 @dataclass(frozen=True)
 class FrontEndConfig(_FromDict):
-    """How sound becomes what the audio tower takes.
+    """How a recording becomes what the audio tower takes.
 
     Attributes
     ----------
@@ -141,8 +191,6 @@ class FrontEndConfig(_FromDict):
     strides: tuple[int, ...] = (2, 2)
 
     def __post_init__(self) -> None:
-        for name in ("kernels", "strides"):  # lists where they come from JSON
-            object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.kind not in FRONT_ENDS:
             raise ConfigError(f"front_end is {self.kind!r}; choose from {', '.join(FRONT_ENDS)}.")
         if len(self.kernels) != len(self.strides) or not self.kernels:
@@ -154,7 +202,7 @@ class FrontEndConfig(_FromDict):
 
 
 @dataclass(frozen=True)
-class Clamp3Config(_FromDict):
+class Clamp3Config(ModelConfig):
     """Sizes of a CLaMP 3 model; a tower that is None is absent.
 
     Attributes
@@ -164,7 +212,7 @@ class Clamp3Config(_FromDict):
     text_length, symbolic_length, audio_length : int
         Window of each tower in tokens, patches and audio vectors.
     front_end : FrontEndConfig
-        What the audio tower listens through; MERT where a file says nothing.
+        What comes before the audio tower; MERT where a file does not state it.
     """
 
     text: TowerConfig | None = None
@@ -207,9 +255,8 @@ class Clamp3Config(_FromDict):
 
     def tower(self, name: str) -> TowerConfig:
         """Return the sizes of one tower; an absent one is a ConfigError."""
-        tower: TowerConfig | None = getattr(self, name, None) if name in TOWERS else None
-        if tower is None:
-            raise ConfigError(f"this model has no {name} tower; it has: {', '.join(self.towers) or 'none'}.")
+        self._check_towers([name])
+        tower: TowerConfig = getattr(self, name)
         return tower
 
     @property
@@ -221,6 +268,20 @@ class Clamp3Config(_FromDict):
     def length(self, name: str) -> int:
         """Return the window of a tower: tokens, patches or audio vectors."""
         return int(getattr(self, f"{name}_length"))
+
+    def pad_id(self, name: str) -> int:
+        """Return what fills short sequences of a tower: the text tower's padding token, else 0."""
+        return (name == "text" and self.tower(name).pad_id) or 0
+
+    def projection(self, name: str) -> str:
+        """Return the linear layer that ends a tower."""
+        return f"{name}_proj"
+
+    def restrict(self, towers: Collection[str]) -> Clamp3Config:
+        """Return the sizes of a model with these towers only; an absent one is a ConfigError."""
+        self._check_towers(towers)
+        absent: dict[str, Any] = {name: None for name in TOWERS if name not in towers}
+        return replace(self, **absent)
 
 
 @dataclass(frozen=True)
@@ -241,7 +302,7 @@ class DecoderConfig(_FromDict):
 
 
 @dataclass(frozen=True)
-class M3Config(_FromDict):
+class M3Config(ModelConfig):
     """Sizes of an M3 pre-training model; defaults as released."""
 
     encoder: TowerConfig = field(default_factory=TowerConfig)
@@ -263,3 +324,21 @@ class M3Config(_FromDict):
     def released(cls) -> M3Config:
         """Return the sizes of the published M3 checkpoint."""
         return cls()
+
+    @property
+    def towers(self) -> tuple[str, ...]:
+        """The one tower there is."""
+        return ("symbolic",)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of its vectors: that of the hidden states."""
+        return self.encoder.width
+
+    def length(self, name: str) -> int:
+        """Return the window of the tower in patches."""
+        return self.patch_length
+
+    def parts(self, name: str) -> tuple[str, ...]:
+        """Return the names of the model's children: the tower and what trains it."""
+        return "encoder", "decoder"

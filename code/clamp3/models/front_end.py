@@ -1,4 +1,4 @@
-"""The learned ear of checkpoints with ``front_end: mel``: chunks of log-mel frames to vectors of the audio tower.
+"""The learned front end of checkpoints with ``front_end: mel``: log-mel chunks to vectors of the audio tower.
 
 After HTCL's audio encoder (Pan et al., arXiv 2505.23298): strided convolutions with LayerNorm and GELU, a mean over
 time, a linear layer. Nothing reaches beyond a chunk, so a chunk's vector depends on no other chunk and no other file.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from clamp3.models.bert import initialise
 from clamp3.models.config import M3Config
 from clamp3.models.gpt2 import Gpt2
-from clamp3.models.towers import PatchEncoder
+from clamp3.models.towers import PatchEncoder, TowerModel
 
 _PAD = 0
 # Patches are decoded together with others of about their length: a training step of a small M3 on real scores takes a
@@ -59,15 +59,17 @@ class PatchDecoder(nn.Module):
             stop = min(max(size * _BUCKET, 2), patches.shape[1])
             codes = patches[rows, :stop]
             embeds = torch.cat((features[rows, None], self.base.transformer.wte(codes[:, 1:-1])), dim=1)
-            logits = self.base(embeds.to(features.dtype)).flatten(0, 1)  # position t tells code t + 1
+            logits = self.base(embeds.to(features.dtype)).flatten(0, 1)  # position t predicts code t + 1
             targets = codes[:, 1:].flatten()
             total = total + F.cross_entropy(logits.float(), targets, ignore_index=_PAD, reduction="sum")
             count += int((targets != _PAD).sum())
         return total / max(count, 1)
 
 
-class M3Model(nn.Module):
+class M3Model(TowerModel):
     """The encoder that CLaMP's symbolic tower starts from, with the decoder that trains it.
+
+    The vector of a piece is the mean of its hidden states.
 
     Parameters
     ----------
@@ -77,6 +79,8 @@ class M3Model(nn.Module):
         Source of the random weights; None uses the global one.
     """
 
+    config: M3Config
+
     def __init__(self, config: M3Config, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
@@ -85,6 +89,22 @@ class M3Model(nn.Module):
         if generator is not None:
             initialise(self.encoder, generator)
             self.decoder.base.initialise(generator)
+
+    def encode(self, modality: str, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the hidden states of patches.
+
+        Parameters
+        ----------
+        modality : {"symbolic"}
+        inputs : Tensor, shape (B, L, P), integer
+        mask : Tensor, shape (B, L), bool, optional
+            True at real patches.
+
+        Returns
+        -------
+        Tensor, shape (B, L, D)
+        """
+        return cast(Tensor, self.encoder(inputs, mask))
 
     def forward(self, patches: Tensor, mask: Tensor | None, selected: Tensor, corrupted: Tensor) -> Tensor:
         """Return the loss of rebuilding the selected patches.

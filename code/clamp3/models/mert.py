@@ -1,8 +1,8 @@
-"""MERT-v1-95M, the ear of the released CLaMP 3 (Li et al., arXiv 2306.00107), as transformers' HuBERT: no remote code.
+"""MERT-v1-95M (Li et al., arXiv 2306.00107), the audio front end of the released CLaMP 3, as transformers' HuBERT.
 
-A recording becomes one vector per five seconds and layer, as the published features were made: mean of the channels at
-24 kHz, zero mean and unit variance over the whole file, chunks of 5 s, the mean over time of every layer's output.
-The weights are under CC BY-NC 4.0 and are not part of this package; text, scores and MIDI need none of this.
+No remote code is run. A recording becomes one vector per five seconds and layer, as the published features were made:
+mean of the channels at 24 kHz, zero mean and unit variance over the whole file, chunks of 5 s, the mean over time of
+every layer's output. The weights are under CC BY-NC 4.0 and no part of this package; text, scores and MIDI need none.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ CHUNK_SEC = 5
 CHUNK = CHUNK_SEC * RATE_HZ
 SHORTEST = RATE_HZ  # a last chunk under one second is left out
 
-_FILES = ("model.safetensors", "pytorch_model.bin")
 # The fields of config.json that say how the network is built; the others are other libraries' business.
 _FIELDS = [
     "hidden_size",
@@ -90,15 +89,27 @@ class Mert:
         device: str | None = None,
         compile: bool = False,
     ) -> None:
-        from clamp3.embedding.towers import pick_device
-        from clamp3.models.registry import identity
+        from clamp3.models.device import pick_device
+        from clamp3.models.registry import WEIGHT_FILES, identity, model_files
 
-        self._config_file, self._weights_file = _resolve(name_or_path)
+        self._config_file, self._weights_file = model_files(
+            name_or_path,
+            "MERT",
+            published=RELEASED,
+            flag="--mert_model, or --model_path of extract_mert.py",
+            download=WEIGHT_FILES[1],  # the published repository has no other
+        )
         self.dtype, self._device, self._compile = dtype, pick_device(device), compile
         self.identity = f"mert-{identity(self._weights_file)}:{dtype}"
 
     def features(self, sound: Sound, *, mean: bool = True, batch_size: int | None = None) -> np.ndarray:
-        """Return the features of one recording; see `stream`.
+        """Return the features of one recording.
+
+        Parameters
+        ----------
+        sound : Sound
+        mean, batch_size
+            As in `stream`.
 
         Raises
         ------
@@ -195,7 +206,7 @@ class Mert:
         on_cpu = self._device.type == "cpu"
         network = load_network(self._config_file, self._weights_file, fast_attention=not on_cpu)
         if on_cpu:
-            from clamp3.embedding.towers import keep_heap
+            from clamp3.models.device import keep_heap
             from clamp3.models.mert_cpu import suit_cpu
 
             keep_heap()
@@ -269,6 +280,13 @@ def chunks(sound: Sound) -> Iterator[np.ndarray]:
 def load_network(config_file: Path, weights_file: Path, *, fast_attention: bool = False) -> Any:
     """Return a HuBERT in eval mode with MERT's weights, weight norm of its positions multiplied out.
 
+    Parameters
+    ----------
+    config_file, weights_file : Path
+        As the transformers library writes them.
+    fast_attention : bool
+        Use torch's fused attention.
+
     Raises
     ------
     WeightsError
@@ -280,7 +298,7 @@ def load_network(config_file: Path, weights_file: Path, *, fast_attention: bool 
     from transformers import HubertConfig, HubertModel
 
     from clamp3.models.checkpoint import open_checkpoint
-    from clamp3.models.weights import _check as check_tensors
+    from clamp3.models.weights import check_tensors
 
     config = HubertConfig(**_architecture(config_file), mask_time_prob=0.0, mask_feature_prob=0.0)
     config._attn_implementation = "sdpa" if fast_attention else "eager"
@@ -306,7 +324,7 @@ def load_network(config_file: Path, weights_file: Path, *, fast_attention: bool 
 
 
 def _architecture(path: Path) -> dict[str, Any]:
-    """Return what ``config.json`` says of the network."""
+    """Return the fields of ``config.json`` that the network is built from."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -320,28 +338,3 @@ def _architecture(path: Path) -> dict[str, Any]:
     if values.get("sample_rate", RATE_HZ) != RATE_HZ:
         raise ConfigError(f"{path} asks for {values['sample_rate']} samples per second; {RATE_HZ} are supported.")
     return {name: values[name] for name in _FIELDS if name in values}
-
-
-def _resolve(name_or_path: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """Return the files of the configuration and the weights."""
-    from clamp3.models.registry import hub_file
-    from clamp3.models.tokenizer import is_hub_name
-
-    folder = Path(name_or_path).expanduser()
-    if folder.is_dir():
-        for file in _FILES:
-            if (folder / file).is_file():
-                return folder / "config.json", folder / file
-        raise WeightsError(
-            f"{folder} holds no {' and no '.join(_FILES)}; put the files of https://huggingface.co/{RELEASED} there."
-        )
-    if not is_hub_name(name_or_path):
-        raise WeightsError(f"MERT {name_or_path} is neither a folder nor a Hugging Face name.")
-    try:
-        # The published repository has the .bin only.
-        return hub_file(str(name_or_path), "config.json"), hub_file(str(name_or_path), _FILES[1])
-    except WeightsError as error:
-        raise WeightsError(
-            f"MERT {name_or_path} is absent: put config.json and {_FILES[1]} of https://huggingface.co/{name_or_path} "
-            f"into a folder and name it by --mert_model, or --model_path of extract_mert.py ({error})."
-        ) from error

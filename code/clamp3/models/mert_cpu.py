@@ -120,7 +120,20 @@ class PositionsByFourier(nn.Module):
 
 
 def strided_product(rows: Tensor, taps: Tensor, stride: int) -> Tensor:
-    """Return the convolution of (L, C) rows with (K, C, D) taps, stride <= K <= 2 * stride, as (T, D)."""
+    """Return a convolution over time as one or two matrix products.
+
+    Parameters
+    ----------
+    rows : Tensor, shape (L, C)
+        Samples of C channels.
+    taps : Tensor, shape (K, C, D)
+        Kernel, with ``stride <= K <= 2 * stride``.
+    stride : int
+
+    Returns
+    -------
+    Tensor, shape (T, D)
+    """
     n_taps, n_channels, width = taps.shape
     n_out = (len(rows) - n_taps) // stride + 1
     step = stride * n_channels

@@ -1,8 +1,9 @@
 """Weights by name: where they are looked for, how they are fetched, and what identifies them.
 
 Order: a path; the ``code/`` folder, where the released scripts keep their files; the cache folder
-(``$CLAMP3_CACHE/weights`` or ``~/.cache/clamp3/weights``) and the Hugging Face cache; a checked download. What is asked
-for and absent is an error that names file, address and folder; nothing else is ever used in its place.
+(``$CLAMP3_CACHE/weights`` or ``~/.cache/clamp3/weights``) and the Hugging Face cache; a checked download. Absent
+weights are an error that names file, address and folder; nothing else is ever used in their place. Text models, their
+tokenizers and MERT are named by a folder or a Hugging Face name (`folder_or_hub`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from clamp3.errors import WeightsError
 
 logger = logging.getLogger(__name__)
 
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+"""Files of weights in a folder of the transformers library, in order of preference."""
 _BLOCK = 8 << 20  # part of what a digest means
 
 _CLAMP3_FILE = (
@@ -153,10 +156,79 @@ def _resolve_name(name: str, epoch: int | None, download: bool) -> Path:
         ) from error
 
 
+def is_hub_name(value: str | os.PathLike[str]) -> bool:
+    """Return whether a value reads as ``owner/name`` on Hugging Face and not as a path."""
+    parts = str(value).split("/")
+    return isinstance(value, str) and len(parts) == 2 and all(parts) and parts[0] not in (".", "..", "~")
+
+
+def folder_or_hub(value: str | os.PathLike[str]) -> Path | str | None:
+    """Return the existing folder that a value names, else itself if it reads as a Hugging Face name, else None."""
+    folder = Path(value).expanduser()
+    if folder.is_dir():
+        return folder
+    return str(value) if is_hub_name(value) and not folder.exists() else None
+
+
+def model_files(
+    name_or_path: str | os.PathLike[str], what: str, *, published: str, flag: str, download: str = WEIGHT_FILES[0]
+) -> tuple[Path, Path]:
+    """Find the files of a model as the transformers library lays them out, downloading those of a Hugging Face name.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        Folder or Hugging Face name.
+    what : str
+        How messages call the model.
+    published : str
+        Hugging Face name that messages recommend.
+    flag : str
+        How the user names a folder, in words.
+    download : str
+        File of weights that is downloaded for a Hugging Face name.
+
+    Returns
+    -------
+    config, weights : Path
+        ``config.json``, which a folder may lack, and an existing file of weights.
+
+    Raises
+    ------
+    WeightsError
+        If there are no weights, or they cannot be downloaded.
+    """
+    place = folder_or_hub(name_or_path)
+    if place is None:
+        raise WeightsError(f"{what} {name_or_path} is neither a folder nor a Hugging Face name.")
+    if isinstance(place, Path):
+        for file in WEIGHT_FILES:
+            if (place / file).is_file():
+                return place / "config.json", place / file
+        lacking = f"{place} holds no {' and no '.join(WEIGHT_FILES)}"
+        raise WeightsError(f"{lacking}; put the files of https://huggingface.co/{published} there.")
+    try:
+        return hub_file(place, "config.json"), hub_file(place, download)
+    except WeightsError as error:
+        raise WeightsError(
+            f"{what} {place} is absent: put config.json and {download} of https://huggingface.co/{place} into a folder "
+            f"and name it by {flag} ({error})."
+        ) from error
+
+
 def hub_file(repo: str, file: str, *, download: bool = True) -> Path:
     """Return a file of a Hugging Face repository from its cache, or download it there (atomic, size and hash checked).
 
     ``HF_HUB_OFFLINE=1`` and ``HF_HOME`` are respected.
+
+    Parameters
+    ----------
+    repo : str
+        Hugging Face name.
+    file : str
+        Path in the repository.
+    download : bool
+        False forbids the network.
 
     Raises
     ------

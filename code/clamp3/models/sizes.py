@@ -31,9 +31,13 @@ def bert_sizes(shapes: Shapes, prefix: str, *, like: TowerConfig | None = None) 
 
     Parameters
     ----------
+    shapes : mapping of str to tuple of int
+        Shape of every tensor.
+    prefix : str
+        Start of the names of the BERT's tensors.
     like : TowerConfig, optional
-        Says what shapes cannot: heads, dropout, epsilon, padding. Without it heads are 64 wide, and an encoder with
-        one token type is an XLM-R.
+        Gives what shapes do not show: heads, dropout, epsilon, padding. Without it heads are 64 wide, and an encoder
+        with one token type is an XLM-R.
     """
     words = _shape(shapes, f"{prefix}embeddings.word_embeddings.weight")
     types = _shape(shapes, f"{prefix}embeddings.token_type_embeddings.weight")[0]
@@ -58,7 +62,15 @@ def bert_sizes(shapes: Shapes, prefix: str, *, like: TowerConfig | None = None) 
 
 
 def clamp3_sizes(shapes: Shapes, text_folder: Path | None) -> Clamp3Config:
-    """Return the sizes of a CLaMP 2 or 3 checkpoint; ``text_folder`` may hold the text model's config.json."""
+    """Return the sizes of a CLaMP 2 or 3 checkpoint.
+
+    Parameters
+    ----------
+    shapes : mapping of str to tuple of int
+        Shape of every tensor.
+    text_folder : Path or None
+        Folder that may hold the text model's ``config.json``.
+    """
     present = [name for name in TOWERS if f"{name}_proj.weight" in shapes]
     if not present:
         raise WeightsError("the file has no tower of CLaMP: no text_proj, symbolic_proj or audio_proj in it.")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clamp3.errors import WeightsError
+from clamp3.models.registry import folder_or_hub, hub_file
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
@@ -69,31 +70,26 @@ def load_tokenizer(dir_or_name: str | os.PathLike[str] | None) -> TextTokenizer:
     """
     if dir_or_name is None:
         raise WeightsError("these weights come without a tokenizer; name its folder with --text_model.")
-    folder = Path(dir_or_name).expanduser()
-    if (folder / "tokenizer.json").is_file():
-        return _from_json(folder / "tokenizer.json")
-    if (folder / "sentencepiece.bpe.model").is_file():
-        return _from_sentencepiece(folder / "sentencepiece.bpe.model")
-    if folder.exists() or not is_hub_name(dir_or_name):
-        raise WeightsError(
-            f"no tokenizer in {folder}: neither {' nor '.join(FILES)} is there; name its folder with --text_model."
-        )
-    from clamp3.models.registry import hub_file
+    place = folder_or_hub(dir_or_name)
+    if isinstance(place, str):
+        return _from_hub(place)
+    for file, read in zip(FILES, (_from_json, _from_sentencepiece), strict=True):
+        if place is not None and (place / file).is_file():
+            return read(place / file)
+    raise WeightsError(
+        f"no tokenizer in {dir_or_name}: neither {' nor '.join(FILES)} is there; name its folder with --text_model."
+    )
 
+
+def _from_hub(name: str) -> TextTokenizer:
     try:
-        return _from_json(hub_file(str(dir_or_name), "tokenizer.json"))
+        return _from_json(hub_file(name, FILES[0]))
     except WeightsError as error:
         raise WeightsError(
-            f"there is no folder {dir_or_name}, and the tokenizer of that name is absent: put tokenizer.json from "
-            f"https://huggingface.co/{dir_or_name}/resolve/main/tokenizer.json into a folder and name that with "
-            f"--text_model ({error})."
+            f"there is no folder {name}, and the tokenizer of that name is absent: put {FILES[0]} from "
+            f"https://huggingface.co/{name}/resolve/main/{FILES[0]} into a folder and name that with --text_model "
+            f"({error})."
         ) from error
-
-
-def is_hub_name(value: str | os.PathLike[str]) -> bool:
-    """Return whether a value reads as ``owner/name`` on Hugging Face and not as a path."""
-    parts = str(value).split("/")
-    return isinstance(value, str) and len(parts) == 2 and all(parts) and parts[0] not in (".", "..", "~")
 
 
 def _from_json(path: Path) -> TextTokenizer:

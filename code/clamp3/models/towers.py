@@ -1,7 +1,6 @@
-"""The three towers of CLaMP 3 and their joint space (Wu et al., "CLaMP 3", ACL Findings 2025).
+"""What the families of models share: the symbolic tower, the mean over positions, and what every model offers.
 
-Shapes: B batch, L patches, P codes of a patch, T tokens or audio vectors, D width of a tower, E of the joint space.
-State-dict names are those of the published checkpoints.
+Shapes: B batch, L patches, P codes of a patch, T positions, D width of a tower, E width of the vectors.
 """
 
 from __future__ import annotations
@@ -12,10 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clamp3.errors import ConfigError, DataError
+from clamp3.errors import DataError
 from clamp3.models.bert import Bert, initialise
-from clamp3.models.config import N_CODES, Clamp3Config, TowerConfig
-from clamp3.models.front_end import MelFrontEnd
+from clamp3.models.config import N_CODES, ModelConfig, TowerConfig
 
 
 class PatchEmbedding(nn.Linear):
@@ -57,103 +55,98 @@ class PatchEncoder(nn.Module):
         self.base = Bert(config)
 
     def forward(self, patches: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (B, L, D) hidden states of (B, L, P) codes; ``mask`` (B, L) is True at real patches."""
+        """Return hidden states.
+
+        Parameters
+        ----------
+        patches : Tensor, shape (B, L, P), integer
+            Codes below 128.
+        mask : Tensor, shape (B, L), bool, optional
+            True at real patches; None says that nothing is padded.
+
+        Returns
+        -------
+        Tensor, shape (B, L, D)
+        """
         return cast(Tensor, self.base(inputs_embeds=self.patch_embedding(patches), attention_mask=mask))
 
 
 def masked_mean(hidden: Tensor, mask: Tensor | None) -> Tensor:
-    """Return (B, D) means of (B, T, D) over the positions where ``mask`` (B, T) is True, or over all."""
+    """Return means over positions.
+
+    Parameters
+    ----------
+    hidden : Tensor, shape (B, T, D)
+    mask : Tensor, shape (B, T), bool, or None
+        Positions that count; None counts all.
+
+    Returns
+    -------
+    Tensor, shape (B, D)
+    """
     if mask is None:
         return hidden.mean(1)
     weight = mask.to(hidden.dtype).unsqueeze(-1)
     return (hidden * weight).sum(1) / weight.sum(1)
 
 
-class Clamp3Model(nn.Module):
-    """Text, symbolic and audio towers with their projections; towers that the configuration lacks are not built.
-
-    Parameters
-    ----------
-    config : Clamp3Config
-        Sizes. Weights are random (N(0, 0.02)); `clamp3.models.weights.load_model` gives trained ones.
-    generator : torch.Generator, optional
-        Source of the random weights; None uses the global one.
+class TowerModel(nn.Module):
+    """What the model of every family offers: a tower per modality, and vectors of what the towers give.
 
     Attributes
     ----------
-    text_model, symbolic_model, audio_model : Module
-        Encoders of the towers in ``config.towers``.
-    text_proj, symbolic_proj, audio_proj : Linear
-        From a tower's width to ``config.hidden_size``.
-    audio_front : Module
-        From mel chunks to the audio tower; only with ``config.front_end.kind == "mel"``.
+    config : ModelConfig
+        Its sizes.
     """
 
-    def __init__(self, config: Clamp3Config, *, generator: torch.Generator | None = None) -> None:
-        super().__init__()
-        self.config = config
-        for name in config.towers:
-            tower = config.tower(name)
-            encoder = PatchEncoder(tower, config.patch_size) if name == "symbolic" else Bert(tower)
-            self.add_module(f"{name}_model", encoder)
-            self.add_module(f"{name}_proj", nn.Linear(tower.width, config.hidden_size))
-        initialise(self, generator)
-        if config.audio is not None and config.front_end.kind == "mel":
-            self.audio_front = MelFrontEnd(config.front_end, config.audio.width)
-            initialise(self.audio_front, generator)
-            self.audio_front.draw(generator)
-
-    def encode_text(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return hidden states (B, T, D) of token ids (B, T, long); ``mask`` is True at tokens."""
-        return cast(Tensor, self._part("text", "model")(input_ids=ids, attention_mask=mask))
-
-    def encode_symbolic(self, patches: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return hidden states (B, L, D) of patches (B, L, P, integer codes); ``mask`` is True at patches."""
-        return cast(Tensor, self._part("symbolic", "model")(patches, mask))
-
-    def encode_audio(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return hidden states (B, T, D) of audio vectors (B, T, F); ``mask`` is True at vectors.
-
-        F is ``config.feature_width``: D for MERT vectors, a flattened chunk for mel frames.
-        """
-        encoder = self._part("audio", "model")
-        if self.config.front_end.kind == "mel":
-            vectors = self.audio_front(vectors)
-        return cast(Tensor, encoder(inputs_embeds=vectors, attention_mask=mask))
+    config: ModelConfig
 
     def encode(self, modality: str, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return hidden states of one modality: ``text``, ``symbolic`` or ``audio``."""
-        encoders = {"text": self.encode_text, "symbolic": self.encode_symbolic, "audio": self.encode_audio}
-        if modality not in encoders:
-            raise ConfigError(f"unknown modality {modality!r}; choose from {', '.join(encoders)}.")
-        return encoders[modality](inputs, mask)
+        """Return the hidden states of a tower.
 
-    def pool(self, hidden: Tensor, mask: Tensor | None, modality: str) -> Tensor:
-        """Return vectors (B, E) of the joint space: masked mean of (B, T, D), then the modality's projection."""
-        return cast(Tensor, self._part(modality, "proj")(masked_mean(hidden, mask)))
+        Parameters
+        ----------
+        modality : str
+            One of ``config.towers``.
+        inputs : Tensor, shape (B, T, ...)
+            As the modality prepares them.
+        mask : Tensor, shape (B, T), bool, optional
+            True where there is an input. None says that nothing is padded, which is faster.
+
+        Returns
+        -------
+        Tensor, shape (B, T, D)
+            Rows of padding hold numbers without meaning.
+        """
+        raise NotImplementedError
+
+    def pool(self, modality: str, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return one vector for each sequence of hidden states: here their mean.
+
+        Parameters
+        ----------
+        modality : str
+            Whose tower gave them.
+        hidden : Tensor, shape (B, T, D)
+        mask : Tensor, shape (B, T), bool, optional
+            As in `encode`.
+
+        Returns
+        -------
+        Tensor, shape (B, E)
+        """
+        return masked_mean(hidden, mask)
 
     def features(self, modality: str, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return vectors (B, E) of the joint space; not normalised."""
-        return self.pool(self.encode(modality, inputs, mask), mask, modality)
+        """Return vectors of inputs, not normalised.
 
-    def text_features(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (B, E) vectors of token ids (B, T)."""
-        return self.features("text", ids, mask)
+        Parameters
+        ----------
+        modality, inputs, mask
+            As `encode` takes them.
 
-    def symbolic_features(self, patches: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (B, E) vectors of patches (B, L, P)."""
-        return self.features("symbolic", patches, mask)
-
-    def audio_features(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (B, E) vectors of audio vectors (B, T, F)."""
-        return self.features("audio", vectors, mask)
-
-    def forward(
-        self, text: Tensor, text_mask: Tensor | None, music: Tensor, music_mask: Tensor | None, modality: str
-    ) -> tuple[Tensor, Tensor]:
-        """Return (B, E) text and music vectors of a training batch; ``modality`` is symbolic or audio."""
-        return self.text_features(text, text_mask), self.features(modality, music, music_mask)
-
-    def _part(self, modality: str, part: str) -> nn.Module:
-        self.config.tower(modality)  # says which towers there are if this one is not
-        return self.get_submodule(f"{modality}_{part}")
+        Returns
+        -------
+        Tensor, shape (B, E)
+        """
+        return self.pool(modality, self.encode(modality, inputs, mask), mask)

@@ -1,4 +1,4 @@
-"""Trained weights into models and back: only the towers that are asked for, strictly, without copying the file.
+"""Trained weights into models and back: only the requested towers, strictly checked, without copying the file.
 
 Finding and downloading is `clamp3.models.registry`, reading files `clamp3.models.checkpoint`; models are built without
 memory on torch's meta device and take the mapped tensors over.
@@ -8,31 +8,29 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from clamp3.errors import ConfigError, WeightsError
 from clamp3.models.checkpoint import Checkpoint, open_checkpoint
-from clamp3.models.config import TOWERS, Clamp3Config, M3Config, TowerConfig
-from clamp3.models.registry import PUBLISHED, hub_file, identity, resolve
-from clamp3.models.sizes import clamp3_sizes, m3_sizes, text_tower_of
+from clamp3.models.config import ModelConfig, TowerConfig
+from clamp3.models.families import FAMILIES, Family, family_with
+from clamp3.models.registry import PUBLISHED, folder_or_hub, identity, model_files, resolve
+from clamp3.models.sizes import text_tower_of
 from clamp3.models.tokenizer import FILES as TOKENIZER_FILES
-from clamp3.models.tokenizer import is_hub_name
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-
-    from clamp3.models.m3 import M3Model
-    from clamp3.models.towers import Clamp3Model
 
 __all__ = [
     "PUBLISHED",
     "RELEASED_TEXT_MODEL",
     "Described",
     "Loaded",
+    "check_tensors",
     "describe",
     "init_symbolic_tower",
     "init_text_tower",
@@ -43,10 +41,7 @@ __all__ = [
 ]
 
 RELEASED_TEXT_MODEL = "FacebookAI/xlm-roberta-base"
-_TIED = "decoder.base.lm_head.weight"
 _SHOWN = 3  # names listed in an error
-
-_Model = TypeVar("_Model", bound="nn.Module")
 
 
 @dataclass(frozen=True)
@@ -61,42 +56,54 @@ class _File:
 
 @dataclass(frozen=True)
 class Described(_File):
-    """What a checkpoint says about itself before any tower is loaded.
+    """What a checkpoint states about itself, read before any tower is loaded.
 
     Attributes
     ----------
-    config : Clamp3Config
+    config : ModelConfig
         All towers in the file.
+    family : Family
+        Whose model it is.
     tokenizer_dir : Path, str or None
         What `clamp3.models.tokenizer.load_tokenizer` takes; None where nothing is known.
     info : dict
         Facts about the training; empty for most released files.
     """
 
-    config: Clamp3Config
+    config: Any
+    family: Family
     tokenizer_dir: Path | str | None
     info: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Loaded(_File, Generic[_Model]):
-    """A model in eval mode with what belongs to it; see `Described`."""
+class Loaded(_File):
+    """A `clamp3.models.towers.TowerModel` in eval mode with what belongs to it; see `Described`."""
 
-    model: _Model
+    model: Any
     config: Any
+    family: Family
     tokenizer_dir: Path | str | None
 
 
 def describe(name_or_path: str | os.PathLike[str], *, text_model: str | os.PathLike[str] | None = None) -> Described:
-    """Read sizes and tokenizer of CLaMP weights without loading a tower.
+    """Read family, sizes and tokenizer of weights without loading a tower.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        As `clamp3.models.registry.resolve` takes it.
+    text_model : str or path, optional
+        As `load_model` takes it.
 
     Raises
     ------
     WeightsError
-        If the weights are absent, damaged or not those of a CLaMP model.
+        If the weights are absent, damaged or of no registered family.
+    ConfigError
+        If ``text_model`` is neither a folder nor a Hugging Face name.
     """
-    path = resolve(name_or_path)
-    return _describe(open_checkpoint(path), text_model)
+    return _describe(open_checkpoint(resolve(name_or_path)), text_model)
 
 
 def load_model(
@@ -107,15 +114,16 @@ def load_model(
     *,
     text_model: str | os.PathLike[str] | None = None,
     epoch: int | None = None,
-) -> Loaded[Clamp3Model]:
-    """Load towers of a CLaMP 2 or 3 checkpoint.
+    family: str | None = None,
+) -> Loaded:
+    """Load towers of a checkpoint.
 
     Parameters
     ----------
     name_or_path : str or path
         As `clamp3.models.registry.resolve` takes it.
-    towers : collection of {"text", "symbolic", "audio"}
-        Towers to load, each with its projection; the others are neither built nor read.
+    towers : collection of str
+        Towers to load, such as text, symbolic or audio, each with all its parts; the others are neither built nor read.
     dtype : torch.dtype or str
         Type of the layers. In float32 on the CPU the tensors stay mapped from the file.
     device : torch.device or str
@@ -125,6 +133,8 @@ def load_model(
         ``config.json``.
     epoch : int, optional
         Checkpoint of this epoch.
+    family : str, optional
+        Kind that the weights have to be of; see `clamp3.models.families.FAMILIES`.
 
     Returns
     -------
@@ -134,21 +144,20 @@ def load_model(
     Raises
     ------
     WeightsError
-        If the file is absent, damaged, unsafe, or its tensors are not exactly those of the towers.
+        If the file is absent, damaged, unsafe, of another family, or its tensors are not exactly those of the towers.
     ConfigError
         If a tower is not in the checkpoint.
     """
-    from clamp3.models.towers import Clamp3Model
-
     checkpoint = open_checkpoint(resolve(name_or_path, epoch=epoch))
+    found = checkpoint.family
+    if family not in (None, found.kind):
+        raise WeightsError(f"{checkpoint.path} holds {found.name} weights, not {FAMILIES[family].name}.")
     described = _describe(checkpoint, text_model)
-    for name in towers:
-        described.config.tower(name)  # an absent one is an error that lists those there are
-    absent: dict[str, Any] = {name: None for name in TOWERS if name not in towers}
-    config = replace(described.config, **absent)
-    prefixes = tuple(f"{name}_{part}." for name in config.towers for part in ("model", "proj", "front"))
-    model = _assemble(lambda: Clamp3Model(config), checkpoint, prefixes, dtype, device)
-    return Loaded(checkpoint.path, model, config, described.tokenizer_dir)
+    if not set(towers) <= set(described.config.towers):
+        found.require_joint(checkpoint.path)
+    config = described.config.restrict(towers)
+    model = _assemble(checkpoint, found, config, dtype, device)
+    return Loaded(checkpoint.path, model, config, found, described.tokenizer_dir)
 
 
 def load_m3(
@@ -157,23 +166,20 @@ def load_m3(
     device: torch.device | str = "cpu",
     *,
     epoch: int | None = None,
-) -> Loaded[M3Model]:
-    """Load an M3 checkpoint, encoder and decoder; arguments and errors as in `load_model`."""
-    from clamp3.models.m3 import M3Model
+) -> Loaded:
+    """Load an M3 checkpoint, encoder and decoder.
 
-    checkpoint = open_checkpoint(resolve(name_or_path, epoch=epoch))
-    if checkpoint.kind != "m3":
-        raise WeightsError(
-            f"{checkpoint.path} holds CLaMP weights, not M3; its symbolic tower is loaded by load_model."
-        )
-    config = M3Config.from_dict(checkpoint.config) if checkpoint.config else m3_sizes(checkpoint.shapes)
-    model = _assemble(lambda: M3Model(config), checkpoint, ("encoder.", "decoder."), dtype, device)
-    return Loaded(checkpoint.path, model, config, None)
+    Parameters
+    ----------
+    name_or_path, dtype, device, epoch
+        As in `load_model`, which also says what is raised.
+    """
+    return load_model(name_or_path, ("symbolic",), dtype, device, epoch=epoch, family="m3")
 
 
 def save_safetensors(
     model: nn.Module,
-    config: Clamp3Config | M3Config,
+    config: ModelConfig,
     path: str | os.PathLike[str],
     *,
     dtype: torch.dtype | None = None,
@@ -184,7 +190,11 @@ def save_safetensors(
     Parameters
     ----------
     model : Module
-        A `Clamp3Model` or `M3Model`; tied tensors are written once.
+        Of a registered family; tied tensors are written once.
+    config : ModelConfig
+        Its sizes, which say whose family's it is.
+    path : str or path
+        The file.
     dtype : torch.dtype, optional
         Type of the numbers in the file, for instance float16; None keeps the model's.
     info : mapping, optional
@@ -194,14 +204,15 @@ def save_safetensors(
 
     from clamp3.jobs.atomic import replacing
 
+    tied = _tied(model)
     tensors = {
         name: tensor.detach().to("cpu", dtype).contiguous()
         for name, tensor in model.state_dict().items()
-        if name != _TIED
+        if name not in tied
     }
     metadata = {
         "format": "pt",
-        "kind": "m3" if isinstance(config, M3Config) else "clamp3",
+        "kind": family_with(config).kind,
         "config": json.dumps(config.to_dict(), sort_keys=True),
         "info": json.dumps(dict(info or {}), sort_keys=True),
     }
@@ -235,10 +246,10 @@ def init_text_tower(dir_or_name: str | os.PathLike[str]) -> tuple[TowerConfig, d
 
     from clamp3.models.bert import Bert
 
-    folder, weights = _text_folder(dir_or_name)
-    config = text_tower_of(folder)
+    sizes, weights = model_files(dir_or_name, "the text model", published=RELEASED_TEXT_MODEL, flag="--text_model")
+    config = text_tower_of(sizes.parent)
     if config is None:
-        raise WeightsError(f"{folder} has no config.json, so the sizes of the text model are unknown.")
+        raise WeightsError(f"{sizes.parent} has no config.json, so the sizes of the text model are unknown.")
     checkpoint = open_checkpoint(weights)
     with torch.device("meta"):
         expected = Bert(config).state_dict()
@@ -249,88 +260,112 @@ def init_text_tower(dir_or_name: str | os.PathLike[str]) -> tuple[TowerConfig, d
             state[name] = checkpoint.tensor(prefix + name)
         elif name.startswith("pooler."):
             state[name] = torch.zeros(tensor.shape)
-    _check({name: t.shape for name, t in state.items()}, {name: t.shape for name, t in expected.items()}, weights)
+    check_tensors(
+        {name: t.shape for name, t in state.items()}, {name: t.shape for name, t in expected.items()}, weights
+    )
     return config, {name: tensor.float().clone() for name, tensor in state.items()}
 
 
 def init_symbolic_tower(name_or_path: str | os.PathLike[str] = "m3") -> tuple[TowerConfig, dict[str, Tensor]]:
-    """Read the encoder of an M3 (or the symbolic tower of a CLaMP) checkpoint to start a symbolic tower from.
+    """Read the patch encoder of a checkpoint, such as an M3 or a CLaMP, to start a symbolic tower from.
 
     Returns
     -------
     config : TowerConfig
     state : dict of str to Tensor
         For ``Clamp3Model.symbolic_model.load_state_dict(state)``.
+
+    Raises
+    ------
+    WeightsError
+        If it has none.
     """
-    path = resolve(name_or_path)
-    if open_checkpoint(path).kind == "m3":
-        loaded = load_m3(path)
-        return loaded.config.encoder, {name: t.clone() for name, t in loaded.model.encoder.state_dict().items()}
-    tower = load_model(path, ("symbolic",))
-    encoder = tower.model.get_submodule("symbolic_model")
-    return tower.config.symbolic, {name: t.clone() for name, t in encoder.state_dict().items()}
+    from clamp3.models.towers import PatchEncoder
+
+    loaded = load_model(name_or_path, ("symbolic",))
+    for part in loaded.model.modules():
+        if isinstance(part, PatchEncoder):
+            return part.base.config, {name: tensor.clone() for name, tensor in part.state_dict().items()}
+    raise WeightsError(f"{loaded.path} has no patch encoder that a symbolic tower could start from.")
 
 
 def _describe(checkpoint: Checkpoint, text_model: str | os.PathLike[str] | None) -> Described:
-    path = checkpoint.path
-    if checkpoint.kind != "clamp3":
-        raise WeightsError(f"{path} holds M3 weights, which have no joint space; use code/extract_m3.py with them.")
-    named = Path(text_model).expanduser() if text_model is not None else None
-    folder = named if named is not None and named.is_dir() else None
-    if text_model is not None and folder is None and not is_hub_name(text_model):
+    family = checkpoint.family
+    named = None if text_model is None else folder_or_hub(text_model)
+    if text_model is not None and named is None:
         raise ConfigError(f"--text_model {text_model}: no such folder, and no Hugging Face name either.")
     if checkpoint.config is not None:
-        config = Clamp3Config.from_dict(checkpoint.config)
+        config = family.config.from_dict(checkpoint.config)
+    elif family.sizes is not None:
+        config = family.sizes(checkpoint.shapes, named if isinstance(named, Path) else None)
     else:
-        config = clamp3_sizes(checkpoint.shapes, folder)
-    tokenizer_dir: Path | str | None = folder or (str(text_model) if text_model is not None else None)
-    if tokenizer_dir is None:
-        stated = checkpoint.info.get("text_model")
-        if any((path.parent / file).is_file() for file in TOKENIZER_FILES):
-            tokenizer_dir = path.parent
-        elif isinstance(stated, str):
-            tokenizer_dir = Path(stated) if Path(stated).is_dir() else stated
-        elif checkpoint.config is None:
-            tokenizer_dir = RELEASED_TEXT_MODEL
-    return Described(path, config, tokenizer_dir, checkpoint.info)
+        raise WeightsError(f"{checkpoint.path} does not state the sizes of its model.")
+    tokenizer = named or _tokenizer_of(checkpoint)
+    return Described(checkpoint.path, config, family, tokenizer if family.joint else None, checkpoint.info)
+
+
+def _tokenizer_of(checkpoint: Checkpoint) -> Path | str | None:
+    """Return the tokenizer of weights for which none is named: beside the file, stated in it, or as released."""
+    folder, stated = checkpoint.path.parent, checkpoint.info.get("text_model")
+    if any((folder / file).is_file() for file in TOKENIZER_FILES):
+        return folder
+    if isinstance(stated, str):
+        return Path(stated) if Path(stated).is_dir() else stated
+    return RELEASED_TEXT_MODEL if checkpoint.config is None else None
 
 
 def _assemble(
-    build: Callable[[], _Model],
-    checkpoint: Checkpoint,
-    prefixes: tuple[str, ...],
-    dtype: torch.dtype | str,
-    device: torch.device | str,
-) -> _Model:
-    """Build on the meta device and take over the checkpoint's tensors below ``prefixes``, no more and no fewer."""
+    checkpoint: Checkpoint, family: Family, config: ModelConfig, dtype: torch.dtype | str, device: torch.device | str
+) -> nn.Module:
+    """Build on the meta device and take over the checkpoint's tensors of the towers, no more and no fewer."""
     import torch
 
     kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
         raise ConfigError(f"dtype {dtype!r} is not one of float32, bfloat16, float16.")
     with torch.device("meta"):
-        model = build()
-    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+        model = family.build(config)
+    prefixes = tuple(f"{part}." for tower in config.towers for part in config.parts(tower))
     found = {name: shape for name, shape in checkpoint.shapes.items() if name.startswith(prefixes)}
-    tied = _TIED in expected and _TIED not in found
-    if tied:
-        del expected[_TIED]
-    _check(found, expected, checkpoint.path)
+    tied = _tied(model)
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items() if name in found or name not in tied}
+    check_tensors(found, expected, checkpoint.path)
     state = {}
     for name in expected:
         # Looked up a few rows at a time: converting the whole word table would take longer than using it.
         keep = name.endswith("word_embeddings.weight") and torch.device(device).type == "cpu"
         state[name] = checkpoint.tensor(name).to(device, torch.float32 if keep else kind)
-    if tied:
-        state[_TIED] = state["decoder.base.transformer.wte.weight"]
+    for name, first in tied.items():
+        state.setdefault(name, state[first])
     model.load_state_dict(state, strict=True, assign=True)
-    if _TIED in state:  # assigning has untied them; the output layer's values count, as in the released code
-        model.get_submodule("decoder.base.transformer.wte").weight = model.get_submodule("decoder.base.lm_head").weight
+    for name, first in tied.items():  # assigning has untied them; the last one's values count, as in the released code
+        module, _, parameter = first.rpartition(".")
+        setattr(model.get_submodule(module), parameter, model.get_parameter(name))
     return model.eval()
 
 
-def _check(found: Mapping[str, Any], expected: Mapping[str, Any], path: Path) -> None:
-    """Raise a WeightsError that lists the first names that are missing, of another shape, or unknown."""
+def _tied(model: nn.Module) -> dict[str, str]:
+    """Return the first name of every parameter that has several, by its other names."""
+    names: dict[int, str] = {}
+    by_name = {name: names.setdefault(id(p), name) for name, p in model.named_parameters(remove_duplicate=False)}
+    return {name: first for name, first in by_name.items() if name != first}
+
+
+def check_tensors(found: Mapping[str, Any], expected: Mapping[str, Any], path: Path) -> None:
+    """Compare the tensors of a file with those of a model.
+
+    Parameters
+    ----------
+    found, expected : mapping of str to shape
+        What is in the file, and what the model needs.
+    path : Path
+        The file, for messages.
+
+    Raises
+    ------
+    WeightsError
+        Listing the first names that are missing, unknown, or of another shape.
+    """
     problems = []
     for what, names in (
         ("missing", [name for name in expected if name not in found]),
@@ -355,22 +390,3 @@ def _first(names: list[str]) -> str:
 
 def _size(shape: Any) -> str:
     return " × ".join(str(n) for n in shape)
-
-
-def _text_folder(dir_or_name: str | os.PathLike[str]) -> tuple[Path, Path]:
-    files = ("model.safetensors", "pytorch_model.bin")
-    folder = Path(dir_or_name).expanduser()
-    if folder.is_dir():
-        for file in files:
-            if (folder / file).is_file():
-                return folder, folder / file
-        raise WeightsError(f"{folder} holds no {' and no '.join(files)}.")
-    if not is_hub_name(dir_or_name):
-        raise WeightsError(f"the text model {dir_or_name} is neither a folder nor a Hugging Face name.")
-    try:
-        return hub_file(str(dir_or_name), "config.json").parent, hub_file(str(dir_or_name), files[0])
-    except WeightsError as error:
-        url = f"https://huggingface.co/{dir_or_name}"
-        raise WeightsError(
-            f"the text model {dir_or_name} is absent: put the files of {url} into a folder ({error})."
-        ) from error

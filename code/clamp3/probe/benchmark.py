@@ -206,8 +206,8 @@ def run_floor(benchmark: Benchmark, *, cached: bool = True, **options: Any) -> S
 
     from clamp3.embedding.clamp3 import Clamp3
     from clamp3.jobs.cache import VectorCache
+    from clamp3.models.clamp3 import Clamp3Model
     from clamp3.models.config import Clamp3Config
-    from clamp3.models.towers import Clamp3Model
     from clamp3.models.weights import save_safetensors
 
     config = replace(Clamp3Config.released(), text=None)

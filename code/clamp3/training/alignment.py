@@ -254,7 +254,8 @@ def make_alignment_task(config: Clamp3Training, accelerator: Accelerator) -> Ali
     model, frozen = alignment_model(config)
     pairs, towers = config.compared, towers_of(config.compared)
     text_model, tokenizer = text_tokenizer(config, model, needed="text" in towers)
-    wanted = Wanted(pairs, model.config.feature_width if "audio" in towers else 0, config.texts, config.shards)
+    width: int = getattr(model.config, "feature_width", 0) if "audio" in towers else 0
+    wanted = Wanted(pairs, width, config.texts, config.shards)
     stores = [_open(path, config, wanted, accelerator) for path in (config.train_jsonl, config.eval_jsonl) if path]
     if config.eval_jsonl:
         train, evaluation = (Records(store, np.arange(len(store), dtype=np.int32)) for store in stores)

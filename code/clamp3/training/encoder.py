@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from clamp3.data.views import views
 from clamp3.errors import ConfigError
+from clamp3.models.towers import TowerModel
 from clamp3.training.batches import length_parts
 from clamp3.training.lora import merged
 from clamp3.training.loss import Objective
@@ -22,9 +22,8 @@ class PairEncoder(nn.Module):
 
     Parameters
     ----------
-    model : Module
-        Towers of one joint space, of any family: ``config.towers``, ``config.hidden_size``, ``config.length(tower)``
-        and ``features(tower, inputs, mask)``, vectors (B, E).
+    model : TowerModel
+        Of any family whose towers share one space.
     frozen : sequence of str
         Towers that are not trained: no gradient, no dropout.
     sub_batches : int
@@ -38,7 +37,7 @@ class PairEncoder(nn.Module):
 
     def __init__(
         self,
-        model: Any,
+        model: TowerModel,
         *,
         frozen: Sequence[str] = (),
         sub_batches: int = 1,
@@ -52,7 +51,8 @@ class PairEncoder(nn.Module):
         width = model.config.hidden_size
         trained = [name for name in model.config.towers if name in standardise and name not in frozen]
         for name in trained:
-            tower_projection(model, name)  # takes the statistics up at the end
+            if model.config.projection(name) is None:  # nothing could take up the statistics at the end
+                raise ConfigError(f"--standardise needs a projection at the end of a tower; {name} has none.")
         self.norms = nn.ModuleDict({name: nn.BatchNorm1d(width, affine=False) for name in trained})
         for name in self.frozen:
             for part in tower_parts(model, name):
@@ -131,7 +131,7 @@ class PairEncoder(nn.Module):
         return nn.functional.batch_norm(rows, norm.running_mean, norm.running_var, eps=norm.eps)
 
     @torch.no_grad()
-    def exported(self) -> Any:
+    def exported(self) -> TowerModel:
         """Return the model as its family has it: adapters and standardisation become part of copied weights."""
         model = merged(self.model)
         if not self.norms:
@@ -139,27 +139,14 @@ class PairEncoder(nn.Module):
         model = copy.deepcopy(model) if model is self.model else model
         for tower, norm in self.norms.items():
             assert isinstance(norm, nn.BatchNorm1d) and norm.running_mean is not None and norm.running_var is not None
-            scale, projection = (norm.running_var + norm.eps).rsqrt(), tower_projection(model, tower)
+            scale = (norm.running_var + norm.eps).rsqrt()
+            projection = model.get_submodule(model.config.projection(tower) or "")
+            assert isinstance(projection, nn.Linear)
             projection.weight.mul_(scale[:, None])
             projection.bias.sub_(norm.running_mean).mul_(scale)
         return model
 
 
-def tower_parts(model: Any, tower: str) -> list[nn.Module]:
+def tower_parts(model: TowerModel, tower: str) -> list[nn.Module]:
     """Return everything that belongs to a tower: its front end if it has one, its encoder, its projection."""
-    names = [f"{tower}_{part}" for part in ("front", "model", "proj")]
-    return [module for name, module in model.named_children() if name in names]
-
-
-def tower_projection(model: Any, tower: str) -> nn.Linear:
-    """Return the linear layer that ends a tower.
-
-    Raises
-    ------
-    ConfigError
-        If none does.
-    """
-    projection = getattr(model, f"{tower}_proj", None)
-    if not isinstance(projection, nn.Linear):
-        raise ConfigError(f"--standardise needs a projection at the end of a tower; {tower} has none.")
-    return projection
+    return [module for name, module in model.named_children() if name in model.config.parts(tower)]

@@ -1,0 +1,144 @@
+"""Model families: what the ``kind`` in a checkpoint's header means, in one table.
+
+Loading, saving, encoding and training look families up here, so that a new one is one registration::
+
+    register(Family("htcl", "HTCL", HtclConfig, HtclModel))
+
+Its configuration derives from `clamp3.models.config.ModelConfig`, its model from `clamp3.models.towers.TowerModel`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clamp3.errors import ConfigError, WeightsError
+from clamp3.models.config import Clamp3Config, M3Config, ModelConfig
+from clamp3.models.sizes import Shapes, clamp3_sizes, m3_sizes
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Family:
+    """What distinguishes the models of one family from those of another.
+
+    Attributes
+    ----------
+    kind : str
+        As in the header of its checkpoints.
+    name : str
+        How messages call it.
+    config : type of ModelConfig
+        Sizes of its models.
+    build : callable
+        From sizes to a model with random weights.
+    joint : bool
+        Whether its towers share one space, in which their vectors compare.
+    instead : str
+        What messages recommend where a joint space is needed and there is none.
+    marks : tuple of str
+        Starts of tensor names by which a file that does not state its kind is known.
+    renamed : mapping of str to str
+        Starts of tensor names in older files, and what they are now.
+    sizes : callable, optional
+        From the shapes of all tensors, and the folder of a text model or None, to the sizes, for files that do not
+        state them.
+    """
+
+    kind: str
+    name: str
+    config: type[ModelConfig]
+    build: Callable[[Any], nn.Module]
+    joint: bool = True
+    instead: str = ""
+    marks: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    sizes: Callable[[Shapes, Path | None], ModelConfig] | None = None
+
+    def require_joint(self, path: Path) -> None:
+        """Raise a WeightsError that names the file at ``path`` if its towers share no space."""
+        if not self.joint:
+            raise WeightsError(f"{path} holds {self.name} weights, which have no joint space; {self.instead}.")
+
+
+def _clamp3_model(config: Clamp3Config) -> nn.Module:
+    from clamp3.models.clamp3 import Clamp3Model
+
+    return Clamp3Model(config)
+
+
+def _m3_model(config: M3Config) -> nn.Module:
+    from clamp3.models.m3 import M3Model
+
+    return M3Model(config)
+
+
+FAMILIES: dict[str, Family] = {
+    "clamp3": Family(
+        "clamp3",
+        "CLaMP",
+        Clamp3Config,
+        _clamp3_model,
+        marks=("text_proj.", "symbolic_proj.", "audio_proj.", "music_proj."),
+        renamed={"music_model.": "symbolic_model.", "music_proj.": "symbolic_proj."},  # as CLaMP 2 named them
+        sizes=clamp3_sizes,
+    ),
+    "m3": Family(
+        "m3",
+        "M3",
+        M3Config,
+        _m3_model,
+        joint=False,
+        instead="use code/extract_m3.py with them",
+        marks=("encoder.patch_embedding.", "encoder.base."),
+        sizes=lambda shapes, _: m3_sizes(shapes),
+    ),
+}
+"""Every family by its kind."""
+
+
+def register(family: Family) -> None:
+    """Add a family to the table; a kind that is taken is a ConfigError."""
+    if family.kind in FAMILIES:
+        raise ConfigError(f"the model family {family.kind!r} is registered already.")
+    FAMILIES[family.kind] = family
+
+
+def recognised(names: Collection[str]) -> str:
+    """Return the kind of a file that does not state it by the names of its tensors, "" if no family has such."""
+    return next((f.kind for f in FAMILIES.values() if any(name.startswith(f.marks) for name in names)), "")
+
+
+def family_of(kind: str, path: Path) -> Family:
+    """Return the family of a checkpoint.
+
+    Parameters
+    ----------
+    kind : str
+        As the file states it or `recognised` returns it.
+    path : Path
+        The file, for messages.
+
+    Raises
+    ------
+    WeightsError
+        If no such family is registered.
+    """
+    if kind in FAMILIES:
+        return FAMILIES[kind]
+    if kind:
+        raise WeightsError(f"{path} holds weights of the unknown kind {kind!r}; known are {', '.join(FAMILIES)}.")
+    names = " or ".join(family.name for family in FAMILIES.values())
+    raise WeightsError(f"{path} does not say what model it is of, and has no tower of {names}.")
+
+
+def family_with(config: ModelConfig) -> Family:
+    """Return the family whose sizes these are; those of none are a ConfigError."""
+    for family in FAMILIES.values():
+        if isinstance(config, family.config):
+            return family
+    raise ConfigError(f"{type(config).__name__} holds the sizes of no registered model family.")
