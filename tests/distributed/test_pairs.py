@@ -1,4 +1,4 @@
-"""Two gloo ranks whose pieces have different sides: loss and gradients are those of one process with the full batch."""
+"""Two gloo ranks whose pieces have different views: loss and gradients are those of one process with the full batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from clamp3.training.encoder import PairEncoder
 
 WORLD, ROWS = 2, 4
 PAIRS = parse_pairs(["text-symbolic", "text-audio", "abc-mtf"])
-THERE = {"text": "11111111", "abc": "11010111", "mtf": "01110010", "audio": "10110000"}  # rank 1 hears nothing
+THERE = {"text": "11111111", "abc": "11010111", "mtf": "01110010", "audio": "10110000"}  # rank 1 has no audio
 
 
 def task(standardise):
@@ -48,8 +48,8 @@ def batch(rank=None):
         "mtf": torch.randint(0, 128, (n, 4, 64), generator=rng, dtype=torch.uint8),
         "audio": torch.randn(n, 3, 16, generator=rng),
     }
-    for side, rows in THERE.items():
-        values[f"{side}_mask"] = torch.tensor([[row == "1"] for row in rows]).expand(-1, values[side].shape[1])
+    for view, rows in THERE.items():
+        values[f"{view}_mask"] = torch.tensor([[row == "1"] for row in rows]).expand(-1, values[view].shape[1])
     mine = slice(None) if rank is None else slice(rank * ROWS, (rank + 1) * ROWS)
     return {name: value[mine] for name, value in values.items()}
 

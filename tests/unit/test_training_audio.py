@@ -123,7 +123,7 @@ def test_it_learns_and_a_search_sees_the_same_vectors(music, text_model, tmp_pat
     task.module.eval()
     with torch.no_grad():
         vectors = task.module(batch)
-        compared = task.module.comparable(vectors, {side: torch.ones(len(v)).bool() for side, v in vectors.items()})
+        compared = task.module.comparable(vectors, {view: torch.ones(len(v)).bool() for view, v in vectors.items()})
     files = [music / f"p{int(record.item_id[1:]):02d}.npy" for record in task.train_data.records]
     encoded = Clamp3.from_pretrained(tmp_path / "last.safetensors", text_model=text_model).encode(files)
     assert encoded.ok.all()

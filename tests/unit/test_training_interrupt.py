@@ -191,7 +191,7 @@ def test_later_steps_of_an_abandoned_course_go_first(tmp_path):
 
 @pytest.fixture(scope="module")
 def wide(data, tmp_path_factory):
-    """Return settings of towers whose heads a released file need not tell: 64 wide."""
+    """Return settings of towers whose heads a released file need not state: 64 wide."""
     folder = write_text_model(tmp_path_factory.mktemp("wide"))
     sizes = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**sizes, "hidden_size": 64, "num_attention_heads": 1}))

@@ -1,4 +1,4 @@
-"""What a run tells about itself, and faults of the released scripts that stopped a run or kept it from starting."""
+"""What a run logs, and faults of the released scripts that stopped a run or kept it from starting."""
 
 from __future__ import annotations
 

@@ -56,12 +56,12 @@ def test_base_weights_stay_and_the_export_is_plain(music, text_model, tmp_path, 
     task.module.eval()
     with torch.no_grad():
         ours = task.module(batch)
-        present = {side: torch.ones(6, dtype=torch.bool) for side in ours}
-        ours = {side: torch.nn.functional.normalize(v, dim=1) for side, v in
+        present = {view: torch.ones(6, dtype=torch.bool) for view in ours}
+        ours = {view: torch.nn.functional.normalize(v, dim=1) for view, v in
                 task.module.comparable(ours, present).items()}  # fmt: skip
         theirs = PairEncoder(exported).eval()(batch)
-        for side, vectors in ours.items():
-            plain = torch.nn.functional.normalize(theirs[side], dim=1)
+        for view, vectors in ours.items():
+            plain = torch.nn.functional.normalize(theirs[view], dim=1)
             torch.testing.assert_close(plain, vectors, atol=1e-5, rtol=0)
 
 

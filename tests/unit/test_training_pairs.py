@@ -1,4 +1,4 @@
-"""Pairs of any two sides in one run: what is drawn, what is compared, and that music finds music."""
+"""Pairs of any two views in one run: what is drawn, what is compared, and that music finds music."""
 
 from __future__ import annotations
 
@@ -103,14 +103,14 @@ def test_a_batch_holds_one_text_and_at_most_two_kinds_of_music(music, text_model
 def test_the_loss_is_the_mean_over_pairs_of_the_rows_that_have_both_sides(music, text_model, tmp_path):
     task = made(training(music, tmp_path, text_model))
     rng = torch.Generator().manual_seed(0)
-    vectors = {side: torch.randn(6, 16, generator=rng) for side in ("text", "abc", "mtf", "audio")}
+    vectors = {view: torch.randn(6, 16, generator=rng) for view in ("text", "abc", "mtf", "audio")}
     there = {
         "text": [1, 1, 1, 1, 1, 1],
         "abc": [1, 1, 0, 1, 0, 1],
         "mtf": [0, 1, 1, 1, 0, 0],
         "audio": [1, 0, 1, 0, 1, 1],
     }
-    batch = {f"{side}_mask": torch.tensor(rows).bool()[:, None] for side, rows in there.items()}
+    batch = {f"{view}_mask": torch.tensor(rows).bool()[:, None] for view, rows in there.items()}
     rows = {("text", "abc"): [0, 1, 3, 5], ("text", "mtf"): [1, 2, 3], ("text", "audio"): [0, 2, 4, 5],
             ("abc", "mtf"): [1, 3]}  # fmt: skip
     losses = [contrastive_loss(vectors[a][at], vectors[b][at]) for (a, b), at in rows.items()]
@@ -119,8 +119,8 @@ def test_the_loss_is_the_mean_over_pairs_of_the_rows_that_have_both_sides(music,
     found, measures = task.compare(vectors, batch)
     assert found.item() == pytest.approx(torch.stack(losses).mean().item(), abs=1e-6)
     assert {f"batch_mrr_{'_'.join(pair)}" for pair in task.train_data.pairs} <= measures.keys()
-    for side in ("mtf", "audio"):  # a batch without a kind goes without its pairs
-        batch[f"{side}_mask"] = torch.zeros(6, 1, dtype=torch.bool)
+    for view in ("mtf", "audio"):  # a batch without a kind goes without its pairs
+        batch[f"{view}_mask"] = torch.zeros(6, 1, dtype=torch.bool)
     assert task.compare(vectors, batch)[0].item() == pytest.approx(losses[0].item(), abs=1e-6)
 
 
@@ -176,4 +176,4 @@ def test_draws_do_not_depend_on_other_items(music, text_model, tmp_path):
     for index in range(24):
         again = task.train_data[7, index]
         assert again.keys() == first[index].keys()
-        assert all((again[side] == first[index][side]).all() for side in again)
+        assert all((again[view] == first[index][view]).all() for view in again)

@@ -224,7 +224,7 @@ def test_sub_batches_do_not_change_the_vectors(music, tmp_path, text_model):
         task.module.sub_batches = 1
         whole = task.module(batch)
     assert split.keys() == {"text", "symbolic"}
-    assert all(torch.allclose(split[side], whole[side], atol=1e-6) for side in split)
+    assert all(torch.allclose(split[view], whole[view], atol=1e-6) for view in split)
 
 
 def test_missing_fields_only_mtf_and_bad_rows(music, tmp_path, text_model):

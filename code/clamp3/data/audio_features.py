@@ -110,7 +110,7 @@ class FeatureFiles:
         return np.zeros((0, self.width), np.float32)
 
     def length(self, index: int, variant: int = 0) -> int:
-        """Return the number of vectors, both zero vectors included; there is one variant."""
+        """Return the number of vectors, both zero vectors included; see `MusicFiles`."""
         return int(self.lengths[index])
 
     def read(self, index: int, part: slice, variant: int = 0) -> np.ndarray:

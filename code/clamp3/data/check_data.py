@@ -45,7 +45,14 @@ class Check:
         self.ids, self.numbers = array("Q"), array("q")
 
     def add(self, number: int | None, reason: str) -> None:
-        """Note a problem of a line, or of the whole file."""
+        """Note a problem of a line, or of the whole file.
+
+        Parameters
+        ----------
+        number : int or None
+            Line, counted from 1; None for the file.
+        reason : str
+        """
         self.n_problems += 1
         if not self.show or len(self.problems) < self.show:
             place = self.path.name if number is None else f"{self.path.name}:{number}"

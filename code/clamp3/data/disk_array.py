@@ -87,6 +87,12 @@ class DiskArray:
 
 
 def save_array(path: Path, values: np.ndarray) -> None:
-    """Write an ``.npy``, whole or not at all."""
+    """Write an ``.npy``, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    values : array
+    """
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.save(file, values, allow_pickle=False)

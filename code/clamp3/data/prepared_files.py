@@ -45,11 +45,11 @@ class PreparedFiles:
     n_variants: int = 1
 
     def length(self, index: int, variant: int = 0) -> int:
-        """Return the number of items of a file; there is one variant."""
+        """Return the number of items of a file; see `MusicFiles`."""
         return int(self.lengths[index])
 
     def read(self, index: int, part: slice, variant: int = 0) -> np.ndarray:
-        """Return a slice of a file's items; a FormatError says why it cannot be read, or that it has changed."""
+        """Return a slice of a file's items, with a FormatError where it has changed; see `MusicFiles`."""
         values = prepared(self.modality, self.locations[index])
         if values.shape != (self.length(index), *self.blank.shape[1:]):
             raise FormatError(f"{self.locations[index]}: {values.shape} has changed since the start.")

@@ -107,6 +107,12 @@ class LocationWriter:
     def add(self, name: str, location: Location) -> int:
         """Add a file under its name in the JSONL; return its number.
 
+        Parameters
+        ----------
+        name : str
+        location : Location
+            Where `Resolver` has found it.
+
         Raises
         ------
         FormatError

@@ -130,7 +130,7 @@ class AlignmentTask:
 
     @torch.no_grad()
     def evaluate(self, accelerator: Accelerator, poll: Callable[[], None]) -> dict[str, float]:
-        """Return loss and accuracy within batches and, per pair, the MRR both ways over the whole evaluation set."""
+        """Return loss and accuracy within batches and, per pair, the MRR both ways over the whole set; see `Task`."""
         from accelerate.utils import gather_object
 
         data = self.eval_data
@@ -204,7 +204,7 @@ def paired(vectors: Mapping[str, Tensor], present: Mapping[str, Tensor], pair: P
         By view. A view that stands for others, as ``symbolic`` does, may be absent: it is the first of them that a
         row has.
     present : mapping of str to Tensor, shape (N,), bool
-        Which rows there are, by view.
+        Which rows have the view.
     pair : (str, str)
 
     Returns

@@ -1,4 +1,4 @@
-"""Items → arrays → batches. Every random draw of an item is a function of (seed, epoch, item).
+"""Items to arrays to batches. Every random draw of an item is a function of (seed, epoch, item).
 
 So items can be prepared in any order, by any number of workers, or again after a resume, and stay
 the same. Shapes: B batch, L patches, P = 64 codes, T tokens.
@@ -280,7 +280,7 @@ class CollatePairs:
     def __call__(self, items: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Tensor]:
         """Return ``VIEW`` (B, T, ...) and ``VIEW_mask`` (B, T) for every view.
 
-        A row without any True in the mask is a piece that has not this view.
+        A row without any True in the mask is a piece that lacks this view.
         """
         arrays: dict[str, np.ndarray] = {}
         for view, (blank, fill) in self.blank.items():

@@ -67,7 +67,7 @@ class PairEncoder(nn.Module):
         return self
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return vectors (B, E) by view of a batch of ``CollatePairs``; zero where a piece has not the view."""
+        """Return vectors (B, E) by view of a batch of ``CollatePairs``; zero where a piece lacks the view."""
         found = {view.name: self._features(view.tower, batch[view.name], batch[f"{view.name}_mask"])
                  for view in views().values() if view.name in batch}  # fmt: skip
         # DistributedDataParallel waits for the gradients of what it sees in the output, so the loss's own are in it.
@@ -106,7 +106,7 @@ class PairEncoder(nn.Module):
         vectors : mapping of str to Tensor, shape (B, E)
             By view.
         present : mapping of str to Tensor, shape (B,), bool
-            Which rows there are, by view.
+            Which rows have the view.
         """
         if not self.cosine:
             return dict(vectors)
@@ -148,5 +148,11 @@ class PairEncoder(nn.Module):
 
 
 def tower_parts(model: TowerModel, tower: str) -> list[nn.Module]:
-    """Return everything that belongs to a tower: its front end if it has one, its encoder, its projection."""
+    """Return everything that belongs to a tower: its front end if it has one, its encoder, its projection.
+
+    Parameters
+    ----------
+    model : TowerModel
+    tower : str
+    """
     return [module for name, module in model.named_children() if name in model.config.parts(tower)]

@@ -48,7 +48,7 @@ class Outcome:
     main: bool = True
 
     def summary(self, out: Path) -> str:
-        """Return what to tell the user, in one line."""
+        """Return the end of the run in one line, for the user."""
         why = {"done": "finished", "time": "stopped at the time limit", "steps": "stopped at the step limit",
                "stopped": "stopped on request; --resume auto goes on"}[self.reason]  # fmt: skip
         progress = self.progress
@@ -120,7 +120,14 @@ def stop_on_signal() -> Iterator[list[int]]:
 
 
 class Trainer:
-    """One run: see `fit`."""
+    """One run: see `fit`.
+
+    Parameters
+    ----------
+    task : Task
+    config : RunConfig
+    accelerator : Accelerator
+    """
 
     def __init__(self, task: Task, config: RunConfig, accelerator: Accelerator) -> None:
         self.task, self.config, self.accelerator = task, config, accelerator

@@ -83,7 +83,7 @@ class M3Task:
 
     @torch.no_grad()
     def evaluate(self, accelerator: Accelerator, poll: Callable[[], None]) -> dict[str, float]:
-        """Return the mean loss per character with nothing corrupted, as the released evaluation has it.
+        """Return the mean loss per character with nothing corrupted, as released; see `Task`.
 
         ``dimensions`` says over how many directions the pieces' mean vectors spread: near 1 the encoder has
         collapsed, and what the loss shows is the decoder alone.
@@ -154,7 +154,7 @@ def make_m3_task(config: M3Training, accelerator: Accelerator) -> M3Task:
             [i for i, p in enumerate(paths) if p in named],
         )
     else:
-        # Renderings of one piece share a stem and stay on one side.
+        # Renderings of one piece share a stem and stay in one part.
         train, evaluation = split([path.stem for path in paths], config.eval_split)
     train, evaluation = _usable(pack, train), _usable(pack, evaluation)
     check_problems([], len(train), config.max_bad)
