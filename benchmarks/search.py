@@ -49,7 +49,8 @@ def seconds(action: Callable[[], Any], repeats: int) -> float:
 def main(argv: list[str] | None = None) -> int:
     """Run the script; return its exit code."""
     args = build_parser().parse_args(argv)
-    from clamp3.index.ranking import load_folder, rank
+    from clamp3.index.ranking import rank
+    from clamp3.index.vectors import load_folder
 
     rng = np.random.default_rng(0)
     query = rng.standard_normal(WIDTH).astype(np.float32)

@@ -20,7 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
     parser = parser_for(__doc__)
     parser.add_argument("name", help="which benchmark")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data set; what is missing is said")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data set; missing files are reported")
     parser.add_argument("--tasks", nargs="+", help="some of its tasks (default: all)")
     parser.add_argument("--features", type=Path, metavar="DIR", help="global vectors by id, in place of encoding")
     parser.add_argument("--seeds", type=int, default=5, help="probes per task (default: %(default)s)")
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from clamp3.datasets.classification import open_benchmark, render_midi
     from clamp3.probe.benchmark import run_benchmark, run_floor
-    from clamp3.retrieval.evaluation import say
+    from clamp3.retrieval.evaluation import print_remarks
 
     unplayed = render_midi(args.name, args.data) if args.render_midi else []
     benchmark = open_benchmark(args.name, args.data, args.tasks or ())
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         report.write(args.json)
     if args.page:
         report.write_page(args.page)
-    say(report.remarks() + [benchmark.dataset.how_to_get()] * bool(benchmark.missing))
+    print_remarks(report.remarks() + [benchmark.dataset.how_to_get()] * bool(benchmark.missing))
     return EXIT_SOME_FAILED if report.failures else EXIT_OK
 
 

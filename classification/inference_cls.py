@@ -1,4 +1,4 @@
-"""Tell the class of every file of a folder with a trained probe; write labels and probabilities as JSON.
+"""Classify every file of a folder with a trained probe; write labels and probabilities as JSON.
 
     python classification/inference_cls.py weights.pth features/ output.json
     python classification/inference_cls.py weights.pth my_music/ output.json --model saas
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     from clamp3.jobs.atomic import write_text
     from clamp3.probe.checkpoint import load_probe
     from clamp3.probe.predict import predict_folder
-    from clamp3.retrieval.evaluation import say
+    from clamp3.retrieval.evaluation import print_remarks
 
     probe = load_probe(args.weights)
     answers, problems = predict_folder(probe, args.folder, partial(open_model, args), threshold=args.threshold)
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         answers = {name: answer["label"] for name, answer in answers.items()}
     write_text(args.output, json.dumps(answers, ensure_ascii=False, indent=1) + "\n")
     print(f"{len(answers)} files: {args.output}")
-    say([f"left out: {name}: {reason}" for name, reason in problems])
+    print_remarks([f"left out: {name}: {reason}" for name, reason in problems])
     return EXIT_SOME_FAILED if problems else EXIT_OK
 
 

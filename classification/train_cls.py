@@ -1,12 +1,12 @@
-"""Train a probe on global vectors or raw music and judge it; the label is the file name up to the first "_".
+"""Train a probe on global vectors or raw music and test it; the label is the file name up to the first "_".
 
     python classification/train_cls.py --train_folder features/ --eval_folder features_test/
     python classification/train_cls.py --train_folder my_music/ --labels labels.csv --model saas --seeds 5
     python classification/train_cls.py --train_folder features/ --published
     python classification/train_cls.py --train_folder f/ --task multilabel --labels tags.csv --head mlp --batch_size 64
 
-Three parts of the data are kept apart: one is trained on, one chooses the best epoch, one is judged. The published
-numbers were made with two (the judged files choose the epoch) and with a softmax before a loss that has its own:
+The data are split in three: a training set, a validation set that chooses the best epoch, and a test set. The published
+numbers were made with two (the test set chooses the epoch) and with a softmax before a loss that has its own:
 --published does so. Vectors come from `extract_clamp3.py --get_global`; raw files are encoded with --model. With
 several seeds or folds the first run's probe is written.
 """
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     from clamp3.probe.metrics import need_eval
     from clamp3.probe.report import as_plain, as_text, draw
     from clamp3.probe.train import train
-    from clamp3.retrieval.evaluation import say
+    from clamp3.retrieval.evaluation import print_remarks
 
     need_eval("sklearn", "scores of a probe")
     check_replaceable(args.output)
@@ -50,7 +50,9 @@ def main(argv: list[str] | None = None) -> int:
         draw(runs, args.report)
         write_text(args.report / "report.json", json.dumps(result, ensure_ascii=False, indent=1) + "\n")
     print(json.dumps(result, ensure_ascii=False, indent=2) if args.json else as_text(runs))
-    say([f"probe written to {args.output}", *(f"left out: {name}: {reason}" for name, reason in data.problems)])
+    print_remarks(
+        [f"probe written to {args.output}", *(f"left out: {name}: {reason}" for name, reason in data.problems)]
+    )
     return EXIT_SOME_FAILED if data.problems else EXIT_OK
 
 

@@ -1,4 +1,4 @@
-"""Tell classes without training, by sentences about each class; or place files between two opposites.
+"""Classify files without training, by sentences about each class; or place them between two opposites.
 
     python classification/zero_shot_cls.py my_music/ --classes jig waltz hymn
     python classification/zero_shot_cls.py my_music/ --classes happy sad --templates "a {} song" "{} piano music"
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from clamp3.jobs.atomic import write_text
     from clamp3.probe.zero_shot import TEMPLATES, answer_folder, as_lines, prompts_for, read_prompts
-    from clamp3.retrieval.evaluation import say
+    from clamp3.retrieval.evaluation import print_remarks
 
     templates = args.templates or TEMPLATES
     classes = read_prompts(args.prompts) if args.prompts else prompts_for(args.classes, templates)
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     print(text if args.json else as_lines(result))
     if args.output:
         write_text(args.output, text + "\n")
-    say([f"left out: {name}: {reason}" for name, reason in problems])
+    print_remarks([f"left out: {name}: {reason}" for name, reason in problems])
     return EXIT_SOME_FAILED if problems else EXIT_OK
 
 

@@ -5,8 +5,8 @@
     python retrieval/benchmark.py songdescriber --data data/sdd --model c2 --both
 
 Names: wikimt, midicaps, wikimtx, songdescriber, musiccaps. --data is the folder of the data set as it is distributed;
-what is missing there is said with its address and licence, and what can be run without it is run. Vectors are kept by
-content, so that a second run encodes nothing. docs/tables has a page for every published table.
+what is missing there is reported with its address and licence, and what can be run without it is run. Vectors are
+cached by content, so that a second run encodes nothing. docs/tables has a page for every published table.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     from clamp3.datasets import wikimtx
     from clamp3.datasets.retrieval import open_benchmark
     from clamp3.retrieval.benchmark import run_benchmark
-    from clamp3.retrieval.evaluation import say
+    from clamp3.retrieval.evaluation import print_remarks
 
     unplayed = wikimtx.render_midi(wikimtx.read(args.data), args.data / "midi") if args.render_midi else []
     benchmark = open_benchmark(args.name, args.data)
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     print(report.as_text())
     if args.json:
         report.write(args.json)
-    say(report.remarks() + [benchmark.dataset.how_to_get()] * bool(benchmark.missing))
+    print_remarks(report.remarks() + [benchmark.dataset.how_to_get()] * bool(benchmark.missing))
     return EXIT_SOME_FAILED if report.failures else EXIT_OK
 
 

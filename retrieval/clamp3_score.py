@@ -5,7 +5,7 @@
     python retrieval/clamp3_score.py generated/ style/ --group
 
 Folders hold vectors (.npy from `extract_clamp3.py --get_global`), raw files of any kind, or both, as in eval_mrr.py,
-which also says which files make a pair. --group needs no pairs and gives two values: the cosine of the two mean
+which also tells which files make a pair. --group needs no pairs and gives two values: the cosine of the two mean
 vectors (what the released script prints) and the mean cosine over all pairs of a query and a reference.
 """
 
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if args.group and args.pairs:
         raise ConfigError("--group compares no pairs; leave --pairs or --group away.")
-    from clamp3.retrieval.evaluation import compare, group_scores, pair_scores, say, write_rows
+    from clamp3.retrieval.evaluation import compare, group_scores, pair_scores, print_remarks, write_rows
 
     found = compare(args.query_dir, args.reference_dir, partial(open_model, args), paired=not args.group)
     scores, rows = (group_scores(found), []) if args.group else pair_scores(found)
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"  {name.replace('_', ' '):28} {value:.4f}")
     if args.pairs:
         write_rows(args.pairs, rows)
-    say(found.remarks(unmatched=not args.group))
+    print_remarks(found.remarks(unmatched=not args.group))
     return EXIT_SOME_FAILED if found.failures else EXIT_OK
 
 

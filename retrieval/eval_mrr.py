@@ -5,7 +5,7 @@
     python retrieval/eval_mrr.py features/text features/music --json
 
 Folders hold vectors (.npy from `extract_clamp3.py --get_global`), raw files of any kind, or both; raw files are encoded
-with --model and their vectors kept by content. A query belongs to the references in the same sub-folder whose name is
+with --model and their vectors cached by content. A query belongs to the references in the same sub-folder whose name is
 the same up to the first dot; several queries may share a reference. Files without a partner are listed and left out.
 Ties count against the query; --ties best counts them for it, as the released script does.
 """
@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the script; return its exit code."""
     args = build_parser().parse_args(argv)
-    from clamp3.retrieval.evaluation import as_report, compare, rank_queries, say, write_rows
+    from clamp3.retrieval.evaluation import as_report, compare, print_remarks, rank_queries, write_rows
 
     found = compare(args.query_dir, args.reference_dir, partial(open_model, args))
     result: dict[str, object] = {"query_dir": str(args.query_dir), "reference_dir": str(args.reference_dir)}
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     print(json.dumps({**result, **found.facts()}, ensure_ascii=False, indent=2) if args.json else "\n".join(reports))
     if args.ranks:
         write_rows(args.ranks, rows)
-    say(found.remarks())
+    print_remarks(found.remarks())
     return EXIT_SOME_FAILED if found.failures else EXIT_OK
 
 

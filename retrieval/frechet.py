@@ -6,7 +6,7 @@
 
 Folders hold vectors (.npy from `extract_clamp3.py --get_global`), raw files of any kind, or both; names play no part.
 --infinite extrapolates to infinitely many test files, which removes most of the bias of a small folder; --songs writes
-the distance of every single test file. Compare only figures of one model and one estimator.
+the distance of every single test file. Compare only values of one model and one estimator.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, p
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
     parser = parser_for(__doc__)
-    parser.add_argument("test_dir", type=Path, help="folder to judge")
+    parser.add_argument("test_dir", type=Path, help="folder to evaluate")
     parser.add_argument("reference_dir", type=Path, help="folder it should be like")
     estimators = "mle, ledoit_wolf, oas, shrinkage or bootstrap; of both covariances"
     parser.add_argument("--estimator", default="mle", help=f"{estimators} (default: %(default)s)")
@@ -39,11 +39,11 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the script; return its exit code."""
     args = build_parser().parse_args(argv)
-    from clamp3.retrieval.evaluation import compare, say, write_rows
+    from clamp3.retrieval.evaluation import compare, print_remarks, write_rows
     from clamp3.retrieval.frechet import extrapolate, frechet_distance, song_distances
 
     found = compare(args.test_dir, args.reference_dir, partial(open_model, args), paired=False)
-    test, reference = found.queries.values, found.references.values
+    test, reference = found.queries.vectors, found.references.vectors
     how = {"estimator": args.estimator, "seed": args.seed}
     result: dict[str, Any] = {"estimator": args.estimator, "n_test": len(test), "n_reference": len(reference)}
     if len(test) > 1 or not args.songs:  # one song is no distribution, but has its own distance
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
             print(
                 "  of infinitely many files   {distance:.4f}   (R² of the line {r2:.3f})".format(**result["infinite"])
             )
-    say(found.remarks(unmatched=False))
+    print_remarks(found.remarks(unmatched=False))
     return EXIT_SOME_FAILED if found.failures else EXIT_OK
 
 

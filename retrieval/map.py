@@ -1,4 +1,4 @@
-"""Draw a map of music and texts: a point per file, near where the model hears them alike.
+"""Draw a map of music and texts: a point per file; files that the model encodes alike lie close together.
 
     python retrieval/map.py features/
     python retrieval/map.py scores/ midi/ captions/ --color source --method umap --out maps/forms
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.out.name in ("", ".."):
         raise ConfigError(f"--out {args.out} names no file; give a name such as {args.out / 'map'}.")
     from clamp3.jobs.atomic import write_bytes, write_text
-    from clamp3.retrieval.evaluation import say
+    from clamp3.retrieval.evaluation import print_remarks
     from clamp3.retrieval.map_plots import as_html, as_png
     from clamp3.retrieval.projection import gather, points_as_json, project
 
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     page = as_html(points, shown.labels, shown.names, title=shown.color)
     write_text(out.with_name(out.name + ".html"), page)
     print(points_as_json(shown, points) if args.json else f"{out}.png and {out}.html: {len(shown.names)} points")
-    say([f"left out: {name}: {reason}" for name, reason in shown.problems])
+    print_remarks([f"left out: {name}: {reason}" for name, reason in shown.problems])
     return EXIT_SOME_FAILED if shown.problems else EXIT_OK
 
 

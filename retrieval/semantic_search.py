@@ -30,8 +30,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run the script; return its exit code."""
     args = build_parser().parse_args(argv)
     from clamp3.errors import ConfigError
-    from clamp3.index.ranking import check_same_model, load_folder, read_vector, search
+    from clamp3.index.ranking import search
     from clamp3.index.render import show
+    from clamp3.index.vectors import check_same_model, load_folder, read_vector
 
     if not args.query.is_file():
         raise ConfigError(

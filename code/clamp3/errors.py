@@ -6,6 +6,8 @@ is at fault, 2 where the command, the configuration or the weights are.
 
 from __future__ import annotations
 
+EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
 
 class Clamp3Error(Exception):
     """Base of every error raised for a reason outside this code."""

@@ -57,7 +57,11 @@ def test_it_travels_in_the_checkpoint(tmp_path):
     save_safetensors(model, CONFIG, path)
     loaded = load_model(path, towers=("audio",))
     assert loaded.config == CONFIG
-    assert torch.equal(loaded.model.audio_features(chunks(1, 4)), model.audio_features(chunks(1, 4)))
+    state = model.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.model.state_dict().items())
+    # Mapped weights are aligned otherwise than those in memory, so that another kernel may sum them: rounding differs.
+    expected = model.audio_features(chunks(1, 4))
+    torch.testing.assert_close(loaded.model.audio_features(chunks(1, 4)), expected, atol=1e-6, rtol=0)
     assert Clamp3Config.from_dict(json.loads(json.dumps(CONFIG.to_dict()))) == CONFIG
 
 

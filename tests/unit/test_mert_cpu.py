@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import HubertConfig, HubertModel
 
-from clamp3.models.mert_cpu import ConvolutionsAsProducts, PositionsByFourier, strided_product, suit_cpu
+from clamp3.models.mert_cpu import ConvolutionsAsProducts, PositionsByFourier, StridedProduct, suit_cpu
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
 SIZES |= {"conv_dim": [16] * 7, "num_conv_pos_embeddings": 128, "num_conv_pos_embedding_groups": 4, "conv_bias": False}
@@ -48,7 +48,7 @@ def test_strided_products_are_convolutions(taps, stride):
     torch.manual_seed(0)
     rows, weight = torch.randn(57, 6), torch.randn(taps, 6, 4)
     expected = torch.nn.functional.conv1d(rows.T[None], weight.permute(2, 1, 0), stride=stride)[0].T
-    torch.testing.assert_close(strided_product(rows, weight, stride), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(StridedProduct(weight.permute(2, 1, 0), stride)(rows), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("other", [{"conv_bias": True}, {"feat_extract_norm": "layer"}, {"conv_kernel": [11] * 7}])

@@ -13,7 +13,7 @@ from clamp3.errors import ConfigError, DataError, FormatError
 from clamp3.probe import metrics, splits
 from clamp3.probe.config import ProbeConfig
 from clamp3.probe.labels import as_targets, find_labels, label_from_name, read_labels
-from clamp3.probe.train import Labelled, train_and_judge
+from clamp3.probe.train import Labelled, train_and_test
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def judged(x, labels, task, **settings):
     data = Labelled([f"{i:04d}" for i in range(len(x))], x, labels)
     split = splits.Split(np.arange(0, 800), np.arange(0), np.arange(800, len(x)))
     defaults = {"task": task, "num_epochs": 60, "learning_rate": 0.01, "batch_size": 40, "weight_decay": 0.0}
-    return train_and_judge(data, split, ProbeConfig(**defaults | settings)), split
+    return train_and_test(data, split, ProbeConfig(**defaults | settings)), split
 
 
 def test_tag_probes_match_logistic_regression():

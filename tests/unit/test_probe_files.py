@@ -16,7 +16,7 @@ from clamp3.probe.metrics import need_eval
 from clamp3.probe.predict import answer, predict_folder
 from clamp3.probe.report import as_plain, as_text, draw, pooled
 from clamp3.probe.train import Plan, train
-from clamp3.probe.zero_shot import answer_folder, class_vectors, judge, prompts_for, read_prompts
+from clamp3.probe.zero_shot import answer_folder, class_vectors, compare, prompts_for, read_prompts
 
 RNG = np.random.default_rng(0)
 
@@ -285,13 +285,13 @@ def test_a_class_is_the_mean_of_its_prompts_unit_vectors():
 
 def test_classes_and_axes_by_hand():
     vectors = np.array([[2, 0, 0], [3, 4, 0], [0, 0, 0]], np.float32)
-    judged = judge(vectors, WordModel(), {"h": ["happy"], "s": ["sad"]}, [{"happy": ["happy"], "sad": ["sad"]}])
+    judged = compare(vectors, WordModel(), {"h": ["happy"], "s": ["sad"]}, [{"happy": ["happy"], "sad": ["sad"]}])
     np.testing.assert_allclose(judged.scores, [[1, 0], [0.6, 0.8], [0, 0]], atol=1e-7)
     np.testing.assert_allclose(judged.places, [[1], [-0.2], [0]], atol=1e-7)
     rows = judged.rows(["x", "y", "z"])
     assert rows["y"] == {"label": "s", "scores": {"h": 0.6, "s": 0.8}, "axes": {"happy - sad": -0.2}}
     with pytest.raises(DataError, match="width 2, the model's 3"):
-        judge(vectors[:, :2], WordModel(), {"h": ["happy"], "s": ["sad"]})
+        compare(vectors[:, :2], WordModel(), {"h": ["happy"], "s": ["sad"]})
 
 
 def test_a_folder_is_judged_with_its_labels(tmp_path):

@@ -9,8 +9,9 @@ import pytest
 from clamp3.errors import ConfigError, DataError, FormatError
 from clamp3.formats import Kind
 from clamp3.formats.titles import title_of
-from clamp3.index.ranking import Hit, cosine, load_folder, rank, read_vector, search
+from clamp3.index.ranking import Hit, cosine, rank, search
 from clamp3.index.render import as_json, as_lines, as_table, columns, shorten
+from clamp3.index.vectors import load_folder, read_vector
 
 
 def npy(array, *, allow_pickle=False):

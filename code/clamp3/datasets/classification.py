@@ -1,7 +1,7 @@
-"""What the published tables of classification ask of each data set: examples with labels, and their parts.
+"""The classification tasks of the published tables, by data set: examples with labels, and their parts.
 
-Tasks whose files are not there are left out, with a sentence that says which files. Tasks without an official split
-are drawn anew for every seed.
+Tasks whose files are missing are left out, with a sentence that names the files. Tasks without an official split are
+split at random for every seed.
 """
 
 from __future__ import annotations
@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from clamp3.datasets import emo, giantsteps, gtzan, jamendo, mtt, nsynth, pianist8, vgmidi, vocalset, wikimt, wikimtx
-from clamp3.datasets.labelled import Example
+from clamp3.datasets.labelled import Example, TaskType
 from clamp3.datasets.source import Dataset, files_by_key, open_named, stem
 from clamp3.errors import ConfigError
 from clamp3.sources import Source
 
 
 @dataclass(frozen=True)
-class Task:
+class ClassificationTask:
     """One task.
 
     Attributes
@@ -32,32 +31,40 @@ class Task:
     classes : tuple of str
         All of the data set, or names of values; empty = those of the training examples.
     keys : bool
-        Classes are musical keys.
+        The classes are musical keys.
     """
 
     name: str
-    kind: Literal["multiclass", "multilabel", "regression"]
+    kind: TaskType
     examples: list[Example]
     classes: tuple[str, ...] = ()
     keys: bool = False
 
     @property
     def official(self) -> bool:
-        """Whether the data set says which examples are for training, validation and test."""
+        """Whether the data set has a split into training, validation and test set."""
         return any(example.part for example in self.examples)
 
 
 @dataclass
 class Benchmark:
-    """The tasks of a data set's folder, and what of it is not there."""
+    """The tasks that a data set's folder allows, and what is missing in it."""
 
     dataset: Dataset
-    tasks: list[Task] = field(default_factory=list)
+    tasks: list[ClassificationTask] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def add(self, where: str, task: Task) -> None:
-        """Add a task with the examples that are there; note how many are not."""
+    def add(self, where: str, task: ClassificationTask) -> None:
+        """Add a task with the examples whose files exist; note how many are missing.
+
+        Parameters
+        ----------
+        where : str
+            Where the files belong, for the note.
+        task : ClassificationTask
+            Its examples may lack a source.
+        """
         there = [example for example in task.examples if example.source is not None]
         lost = [example.id for example in task.examples if example.source is None]
         if lost:
@@ -72,7 +79,7 @@ def _wikimt(root: Path) -> Benchmark:
     benchmark = Benchmark(wikimt.WIKIMT)
     songs = wikimt.read(root)
     genres = {song.id: song.genre for song in songs}
-    midi = files_by_key(root / "midi", stem, "symbolic") if (root / "midi").is_dir() else {}
+    midi = files_by_key(root / "midi", stem, "symbolic")
     benchmark.add("wikimusictext.jsonl", _genres("abc", genres, {song.id: song.abc for song in songs}))
     benchmark.add("midi/ (rendered from the lead sheets: --render_midi)", _genres("midi", genres, midi))
     return benchmark
@@ -91,15 +98,15 @@ def _wikimtx(root: Path) -> Benchmark:
     return benchmark
 
 
-def _genres(name: str, genres: Mapping[str, str], sources: Mapping[str, Source | None]) -> Task:
-    return Task(name, "multiclass", [Example(id, sources.get(id), genre) for id, genre in genres.items()])
+def _genres(name: str, genres: Mapping[str, str], sources: Mapping[str, Source | None]) -> ClassificationTask:
+    return ClassificationTask(name, "multiclass", [Example(id, sources.get(id), genre) for id, genre in genres.items()])
 
 
 def _vgmidi(root: Path) -> Benchmark:
     benchmark = Benchmark(vgmidi.VGMIDI)
     examples, left_out = vgmidi.read(root)
-    benchmark.add("abc/", Task("abc", "multiclass", vgmidi.scores(root, examples)))
-    benchmark.add("labelled/", Task("midi", "multiclass", examples))
+    benchmark.add("abc/", ClassificationTask("abc", "multiclass", vgmidi.scores(root, examples)))
+    benchmark.add("labelled/", ClassificationTask("midi", "multiclass", examples))
     benchmark.notes += [f"{name}: {reason}." for name, reason in left_out]
     return benchmark
 
@@ -107,52 +114,56 @@ def _vgmidi(root: Path) -> Benchmark:
 def _pianist8(root: Path) -> Benchmark:
     benchmark = Benchmark(pianist8.PIANIST8)
     examples = pianist8.read(root)
-    benchmark.add("abc/", Task("abc", "multiclass", pianist8.scores(root, examples)))
-    benchmark.add("midi/", Task("midi", "multiclass", examples))
+    benchmark.add("abc/", ClassificationTask("abc", "multiclass", pianist8.scores(root, examples)))
+    benchmark.add("midi/", ClassificationTask("midi", "multiclass", examples))
     return benchmark
 
 
 def _mtt(root: Path) -> Benchmark:
     benchmark = Benchmark(mtt.MTT)
     examples, tags = mtt.read(root)
-    benchmark.add("mp3/", Task("tags", "multilabel", examples, tags))
+    benchmark.add("mp3/", ClassificationTask("tags", "multilabel", examples, tags))
     return benchmark
 
 
 def _gs(root: Path) -> Benchmark:
     benchmark = Benchmark(giantsteps.GIANTSTEPS)
     examples = giantsteps.read(root)
-    benchmark.add("audio/ of both folders", Task("key", "multiclass", examples, giantsteps.KEYS, keys=True))
-    benchmark.notes.append("A preview is one example; MARBLE joins the answers for clips of 30 s.")
+    benchmark.add(
+        "audio/ of both folders", ClassificationTask("key", "multiclass", examples, giantsteps.KEYS, keys=True)
+    )
+    benchmark.notes.append("A preview is one example; MARBLE aggregates the predictions for clips of 30 s.")
     return benchmark
 
 
 def _gtzan(root: Path) -> Benchmark:
     benchmark = Benchmark(gtzan.GTZAN)
-    benchmark.add("genres/", Task("genre", "multiclass", gtzan.read(root), gtzan.GENRES))
+    benchmark.add("genres/", ClassificationTask("genre", "multiclass", gtzan.read(root), gtzan.GENRES))
     return benchmark
 
 
 def _emo(root: Path) -> Benchmark:
     benchmark = Benchmark(emo.EMO)
-    benchmark.add("clips_45seconds/", Task("emotion", "regression", emo.read(root), emo.VALUES))
+    benchmark.add("clips_45seconds/", ClassificationTask("emotion", "regression", emo.read(root), emo.VALUES))
     benchmark.notes.append("A clip of 45 s is one example; MARBLE takes its first 30 s in windows of 5 s.")
     return benchmark
 
 
 def _nsynth(root: Path) -> Benchmark:
     benchmark = Benchmark(nsynth.NSYNTH)
-    benchmark.add("nsynth-*/audio/", Task("instrument", "multiclass", nsynth.read(root, "instrument")))
-    benchmark.add("nsynth-*/audio/", Task("pitch", "multiclass", nsynth.read(root, "pitch"), nsynth.PITCHES))
+    benchmark.add("nsynth-*/audio/", ClassificationTask("instrument", "multiclass", nsynth.read(root, "instrument")))
+    benchmark.add(
+        "nsynth-*/audio/", ClassificationTask("pitch", "multiclass", nsynth.read(root, "pitch"), nsynth.PITCHES)
+    )
     return benchmark
 
 
 def _vocalset(root: Path) -> Benchmark:
     benchmark = Benchmark(vocalset.VOCALSET)
-    technique = Task("technique", "multiclass", vocalset.read(root, "technique"), vocalset.TECHNIQUES)
+    technique = ClassificationTask("technique", "multiclass", vocalset.read(root, "technique"), vocalset.TECHNIQUES)
     benchmark.add("FULL/", technique)
-    benchmark.add("FULL/", Task("singer", "multiclass", vocalset.read(root, "singer")))
-    benchmark.notes.append("A recording is one example; MARBLE judges pieces of 3 s, and its split is another.")
+    benchmark.add("FULL/", ClassificationTask("singer", "multiclass", vocalset.read(root, "singer")))
+    benchmark.notes.append("A recording is one example; MARBLE tests pieces of 3 s, and its split is another.")
     return benchmark
 
 
@@ -164,7 +175,7 @@ def _jamendo(root: Path) -> Benchmark:
         except ConfigError as error:  # one category alone is a common download
             benchmark.missing.append(f"{subset}: {str(error).split('. ')[0]}.")
             continue
-        benchmark.add("audio-low/ or audio/", Task(subset, "multilabel", examples))
+        benchmark.add("audio-low/ or audio/", ClassificationTask(subset, "multilabel", examples))
     return benchmark
 
 
@@ -184,7 +195,7 @@ BENCHMARKS: dict[str, Callable[[Path], Benchmark]] = {
 
 
 def open_benchmark(name: str, root: Path, wanted: Sequence[str] = ()) -> Benchmark:
-    """Return the tasks of a benchmark whose files are below a folder.
+    """Return the tasks of a benchmark whose files are in a folder.
 
     Parameters
     ----------
@@ -193,7 +204,7 @@ def open_benchmark(name: str, root: Path, wanted: Sequence[str] = ()) -> Benchma
     root : Path
         The data set's folder.
     wanted : sequence of str
-        Names of tasks; none takes all.
+        Names of tasks; empty = all.
 
     Raises
     ------
@@ -212,6 +223,13 @@ def open_benchmark(name: str, root: Path, wanted: Sequence[str] = ()) -> Benchma
 def render_midi(name: str, root: Path) -> list[tuple[str, str]]:
     """Write the ``midi`` folder of WikiMT or WikiMT-X from its lead sheets; return (id, reason) of those that fail.
 
+    Parameters
+    ----------
+    name : str
+        Of the benchmark.
+    root : Path
+        The data set's folder.
+
     Raises
     ------
     ConfigError
@@ -221,6 +239,6 @@ def render_midi(name: str, root: Path) -> list[tuple[str, str]]:
         return wikimtx.render_midi(wikimtx.read(root), root / "midi")
     if name != "wikimt":
         raise ConfigError(f"--render_midi is for wikimt and wikimtx; {name} has no lead sheets.")
-    files = files_by_key(root / "midi", stem, "symbolic") if (root / "midi").is_dir() else {}
+    files = files_by_key(root / "midi", stem, "symbolic")
     songs = [wikimtx.Song(s.id, s.genre, {}, s.abc, files.get(s.id), None) for s in wikimt.read(root)]
     return wikimtx.render_midi(songs, root / "midi")

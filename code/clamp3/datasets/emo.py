@@ -37,7 +37,7 @@ def read(root: Path) -> list[Example]:
     ConfigError
         If a table is missing.
     FormatError
-        If one lacks a column, or a row of it has no number where one belongs.
+        If one lacks a column, or a cell that must be a number is none.
     """
     songs = EMO.need(root, "songs_info.csv", "annotations/songs_info.csv")
     path = EMO.need(root, "static_annotations.csv", "annotations/static_annotations.csv")
@@ -53,7 +53,7 @@ def read(root: Path) -> list[Example]:
 
 
 def _rows(path: Path, *texts: str, numbers: Sequence[str] = ()) -> Iterator[tuple[int, tuple[float, ...], Any]]:
-    """Yield number of the song, numbers and whole row; empty rows, which spreadsheets leave, are none."""
+    """Yield number of the song, numbers and whole row; empty rows, which spreadsheets leave, are skipped."""
     for line, row in enumerate(read_csv(path, "song_id", *texts, *numbers), start=2):
         if not any(cell.strip() for cell in row.values() if isinstance(cell, str)):
             continue

@@ -1,7 +1,7 @@
 """GiantSteps: previews of electronic dance music of two minutes with their key; 24 classes.
 
-Training and validation are the MTG set (confident annotations of a single key), the test is the original set of 604.
-MARBLE cuts the previews into clips of 30 s and joins their answers; here a preview is one example.
+Training and validation are the MTG set (confident annotations of a single key), the test set is the original one of
+604. MARBLE cuts the previews into clips of 30 s and aggregates their predictions; here a preview is one example.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _training(folder: Path) -> list[Example]:
     for row in read_csv(annotations, "ID", "MANUAL KEY", "C", delimiter="\t"):
         key = _key(row["MANUAL KEY"])
         if row["C"].strip() != "2" or key is None or row["ID"] not in artists:
-            continue  # of low confidence, of several keys or none
+            continue  # low confidence, several keys, or none
         part = parts[artists[row["ID"]][0]]
         id = f"{row['ID']}.LOFI"
         examples.append(Example(f"train/{id}", recording(folder / "audio", f"{id}.mp3"), key, part))
@@ -71,7 +71,7 @@ def _training(folder: Path) -> list[Example]:
 
 
 def _artist_parts(teams: list[list[str]]) -> dict[str, Part]:
-    """Return a part per artist by the SHA-1 of the name; who worked with one of validation follows, twice over."""
+    """Return a part per artist by the SHA-1 of the name; collaborators of a validation artist follow, in two rounds."""
     parts: dict[str, Part] = {}
     for artist in (artist for team in teams for artist in team):
         number = int(hashlib.sha1(artist.lower().encode(), usedforsecurity=False).hexdigest(), 16)

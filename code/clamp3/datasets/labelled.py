@@ -1,4 +1,4 @@
-"""What the labelled data sets share: an example, and finding its recording on the disk."""
+"""What the labelled data sets share: examples, their parts, and how their recordings are found."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from clamp3.modalities import modality_of
 from clamp3.sources import Source
 
 Label: TypeAlias = str | tuple[str, ...] | tuple[float, ...]
+TaskType: TypeAlias = Literal["multiclass", "multilabel", "regression"]
 Part: TypeAlias = Literal["train", "valid", "test", ""]
 
 _AUDIO_SUFFIXES = tuple(suffix for suffix, kind in SUFFIXES.items() if modality_of(kind) == "audio")
@@ -21,14 +22,14 @@ _AUDIO_SUFFIXES = tuple(suffix for suffix, kind in SUFFIXES.items() if modality_
 
 @dataclass(frozen=True)
 class Example:
-    """One item of a data set.
+    """One example of a data set.
 
     Attributes
     ----------
     id : str
-        Its path in the data set without suffix, or its number; stored vectors are found by it.
+        Its path in the data set without suffix, or its number; stored vectors have it as their name.
     source : Source or None
-        What is encoded; None where the file is absent.
+        What is encoded; None if the file is missing.
     label : str, tuple of str or tuple of float
         Class, tags or values.
     part : {"train", "valid", "test", ""}
@@ -42,7 +43,7 @@ class Example:
 
 
 def recording(folder: Path, relative: str) -> Source | None:
-    """Return a recording, or what stands for it under the same name: another audio format, or features (``.npy``).
+    """Return a recording, or a substitute of the same name in another audio format or as features (``.npy``).
 
     Parameters
     ----------
@@ -65,7 +66,17 @@ def without_suffix(relative: str) -> str:
 
 
 def drawn(ids: Sequence[str], seed: int, *shares: tuple[Part, float], rest: Part = "train") -> dict[str, Part]:
-    """Return a part for every id, drawn at random: the first share of all, the next of what remains, and so on."""
+    """Return a random part for every id.
+
+    Parameters
+    ----------
+    ids : sequence of str
+    seed : int
+    *shares : (Part, float)
+        Parts and their shares: the first of all ids, the next of what remains, and so on.
+    rest : Part
+        Of the ids that no share takes.
+    """
     left = np.random.default_rng(seed).permutation(sorted(ids)).tolist()
     parts: dict[str, Part] = {}
     for part, share in shares:

@@ -1,8 +1,8 @@
 """MidiCaps: captions of 168,385 files of the Lakh MIDI Dataset (CC BY-SA 4.0).
 
 The 1,010 pairs of the published table are not known. Without a list of them a sample of equal size is drawn from the
-test set by a hash of the locations: always the same, but another, so compare with the published row in order of
-magnitude only.
+test set by a hash of the locations: reproducible, but not the published one, so only the order of magnitude can be
+compared with the published row.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MIDICAPS = Dataset(
 
 @dataclass(frozen=True)
 class Piece:
-    """One captioned file; ``id`` is its location. ``midi`` is None where the file is not there."""
+    """One captioned file; ``id`` is its location. ``midi`` is None if the file is missing."""
 
     id: str
     caption: Source
@@ -42,7 +42,14 @@ class Piece:
 
 
 def read(root: Path, *, n_pieces: int = N_PAIRS) -> list[Piece]:
-    """Return the pieces to evaluate: those of ``subset.txt`` if there is one, else a fixed sample of the test set.
+    """Return the pieces to evaluate: those of ``subset.txt`` if it exists, else a fixed sample of the test set.
+
+    Parameters
+    ----------
+    root : Path
+        The data set's folder.
+    n_pieces : int
+        Size of the sample.
 
     Raises
     ------

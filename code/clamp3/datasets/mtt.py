@@ -1,4 +1,4 @@
-"""MagnaTagATune: 25,863 clips of 29 s with 188 tags, of which the 50 most frequent are told.
+"""MagnaTagATune: 25,863 clips of 29 s labelled with 188 tags, of which the 50 most frequent are used.
 
 Clips without one of the 50 tags are kept, as in MARBLE. Three clips of the distribution are empty files.
 """
@@ -27,15 +27,15 @@ MTT = Dataset(
 def read(root: Path) -> tuple[list[Example], tuple[str, ...]]:
     """Return the clips, and the 50 tags in the order of their frequency.
 
-    Folders 0 to b are for training, c for validation, d to f for the test. Of equally frequent tags the first column
-    wins.
+    Folders 0 to b are for training, c for validation, d to f for testing. Equally frequent tags are in the order of
+    columns.
 
     Raises
     ------
     ConfigError
         If the table is missing.
     FormatError
-        If it is none of this data set.
+        If it is not the table of this data set.
     """
     path = MTT.need(root, "annotations_final.csv")
     rows = read_csv(path, "clip_id", "mp3_path", delimiter="\t")

@@ -28,7 +28,7 @@ MUSICCAPS = Dataset(
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip; what the folder does not hold is None."""
+    """One clip; what is missing in the folder is None."""
 
     id: str
     original: Source
@@ -49,9 +49,7 @@ def read(root: Path) -> list[Clip]:
     rows = read_csv(MUSICCAPS.need(root, "musiccaps-public.csv"), "ytid", "caption", "is_audioset_eval")
     again = read_csv(root / "rewritten.csv", "ytid", "caption") if (root / "rewritten.csv").is_file() else []
     rewritten = {row["ytid"]: sentence(row["caption"]) for row in again}
-    clips, full = (
-        files_by_key(root / name, _youtube_id, "audio") if (root / name).is_dir() else {} for name in ("clips", "full")
-    )
+    clips, full = (files_by_key(root / name, _youtube_id, "audio") for name in ("clips", "full"))
     return [
         Clip(
             row["ytid"],

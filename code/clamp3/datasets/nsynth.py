@@ -1,4 +1,4 @@
-"""NSynth: 305,979 notes of 4 s of 1,006 instruments; the instrument's family and the pitch are told."""
+"""NSynth: 305,979 notes of 4 s of 1,006 instruments, labelled with the instrument's family and the pitch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from clamp3.datasets.source import Dataset
 from clamp3.errors import FormatError
 from clamp3.jobs.walk import printable
 
-# MARBLE trains 128 outputs, one per MIDI pitch, though the notes go from 9 to 120.
+# MARBLE trains 128 outputs, one per MIDI pitch, though the pitches range from 9 to 120.
 PITCHES = tuple(f"{pitch:03d}" for pitch in range(1, 129))
 
 NSYNTH = Dataset(
@@ -30,14 +30,14 @@ def read(root: Path, field: str) -> list[Example]:
     ----------
     root : Path
     field : {"instrument", "pitch"}
-        What is told.
+        Which label.
 
     Raises
     ------
     ConfigError
         If a table is missing.
     FormatError
-        If it is none of this data set.
+        If it is not the table of this data set.
     """
     examples = []
     parts: tuple[Part, ...] = ("train", "valid", "test")

@@ -1,7 +1,7 @@
-"""What papers report, and tables with their rows beside ours.
+"""Tables of published results, to which our rows can be added.
 
 The numbers are in ``published_<half>.json``: for each table its columns, a row per model, what is measured, which table
-of which paper, and by which way the numbers came here. Nothing of them is computed.
+of which paper, and how the numbers were obtained. None of them is computed here.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from importlib.resources import files
 from typing import Any
 
 HALVES = ("retrieval", "classification")
-Result = Mapping[tuple[str, str], float]
+Figures = Mapping[tuple[str, str], float]  # by benchmark and task
 
 
 @dataclass(frozen=True)
 class Column:
-    """What a column measures: a task of a benchmark, and its heading."""
+    """A column: the task of a benchmark that it measures, and its heading."""
 
     benchmark: str
     task: str
@@ -45,20 +45,28 @@ class Table:
         rows = {model: values for model, values in rows.items() if any(value is not None for value in values)}
         return replace(self, columns=tuple(self.columns[place] for place in kept), rows=rows)
 
-    def with_row(self, model: str, result: Result) -> Table:
-        """Return the table with one more row, from values by (benchmark, task)."""
-        row = tuple(result.get((column.benchmark, column.task)) for column in self.columns)
+    def with_row(self, model: str, figures: Figures) -> Table:
+        """Return the table with one more row.
+
+        Parameters
+        ----------
+        model : str
+            Name of the row.
+        figures : mapping from (str, str) to float
+            Values by benchmark and task.
+        """
+        row = tuple(figures.get((column.benchmark, column.task)) for column in self.columns)
         return replace(self, rows={**self.rows, model: row})
 
 
 def tables(half: str, benchmark: str | None = None) -> list[Table]:
-    """Return the published tables of a half, of one benchmark if it is named.
+    """Return the published tables of retrieval or classification, or of one benchmark.
 
     Parameters
     ----------
     half : {"retrieval", "classification"}
     benchmark : str, optional
-        Take its columns only, and tables that have any.
+        Only its columns, and the tables that have any.
     """
     path = files("clamp3.datasets") / f"published_{half}.json"
     text = path.read_text(encoding="utf-8")
@@ -86,14 +94,21 @@ def as_markdown(table: Table) -> str:
 
 
 def refreshed(page: str, known: Mapping[str, Table]) -> str:
-    """Return a page with the published rows between its marks written anew.
+    """Return a page with the published rows between its marks updated.
 
     A block begins with ``<!-- published: ID -->`` and ends with ``<!-- end -->``, each on a line of its own.
+
+    Parameters
+    ----------
+    page : str
+        Markdown.
+    known : mapping from str to Table
+        Tables by id.
 
     Raises
     ------
     KeyError
-        If a block asks for a table that is not known.
+        If a block names an unknown table.
     """
     kept: list[str] = []
     inside = False

@@ -1,4 +1,4 @@
-"""What came of a published benchmark, whichever half it belongs to."""
+"""The report of a benchmark run, of retrieval or classification."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from clamp3.jobs.atomic import without_nan, write_text
 
 @dataclass(kw_only=True)
 class Report:
-    """Scores of a benchmark, and what has to be said beside them.
+    """Scores of a benchmark, and what a reader must know beside them.
 
     Attributes
     ----------
     half : {"retrieval", "classification"}
-        Whose published tables stand beside the scores.
+        Which published tables are shown beside the scores.
     benchmark : str
         Its name.
     scores : list
-        A dataclass per task; the halves measure different things.
+        A dataclass per task, different for the two halves.
     not_run : list of str
         Tasks and parts that were left out, with the reason.
     notes : list of str
-        What a reader of the scores must know.
+        Remarks on the data.
     failures : list of (str, str)
         Inputs without a vector, and why.
     """
@@ -44,7 +44,7 @@ class Report:
         return tables(self.half, self.benchmark)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the report for JSON, the published tables with it."""
+        """Return the report for JSON, published tables included."""
         found: dict[str, Any] = without_nan({**asdict(self), "published": [asdict(table) for table in self.published]})
         return found
 
@@ -53,6 +53,6 @@ class Report:
         write_text(path, json.dumps(self.as_dict(), ensure_ascii=False, indent=1) + "\n")
 
     def remarks(self) -> list[str]:
-        """Return what has to be said beside the scores."""
+        """Return notes, what was not run, and what was left out, a line each."""
         left_out = [f"left out: {name}: {reason}" for name, reason in dict.fromkeys(self.failures)]
         return [*(f"note: {note}" for note in self.notes), *(f"not there: {part}" for part in self.not_run), *left_out]

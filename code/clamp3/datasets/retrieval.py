@@ -1,7 +1,7 @@
-"""What the published tables of retrieval ask of each data set: queries, references, and which belong together.
+"""The retrieval tasks of the published tables, by data set: queries, references, and which belong together.
 
-A task is two lists of inputs with a key each; inputs with equal keys belong together. Tasks whose files are not there
-are left out, with a sentence that says which files.
+A task is two lists of inputs with a key each; inputs with equal keys belong together. Tasks whose files are missing are
+left out, with a sentence that names the files.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Side = list[tuple[str, Source]]
 
 
 @dataclass(frozen=True)
-class Task:
+class RetrievalTask:
     """One retrieval task: its name in the tables, and (key, input) of every query and reference."""
 
     name: str
@@ -28,15 +28,23 @@ class Task:
 
 @dataclass
 class Benchmark:
-    """The tasks of a data set's folder, and what of it is not there."""
+    """The tasks that a data set's folder allows, and what is missing in it."""
 
     dataset: Dataset
-    tasks: list[Task] = field(default_factory=list)
+    tasks: list[RetrievalTask] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def side(self, what: str, inputs: Mapping[str, Source | None]) -> Side:
-        """Return the inputs that are there; note how many are not."""
+        """Return the inputs whose files exist; note how many are missing.
+
+        Parameters
+        ----------
+        what : str
+            Where the files belong, for the note.
+        inputs : mapping from str to Source or None
+            By key.
+        """
         there = [(key, source) for key, source in inputs.items() if source is not None]
         lost = [key for key, source in inputs.items() if source is None]
         if lost:
@@ -44,9 +52,17 @@ class Benchmark:
         return there
 
     def add(self, name: str, queries: Side, references: Side) -> None:
-        """Add a task if it has both sides."""
+        """Add a task if it has both queries and references.
+
+        Parameters
+        ----------
+        name : str
+            As in the published tables.
+        queries, references : list of (str, Source)
+            Keys and inputs.
+        """
         if queries and references:
-            self.tasks.append(Task(name, queries, references))
+            self.tasks.append(RetrievalTask(name, queries, references))
 
 
 def _wikimt(root: Path) -> Benchmark:
@@ -134,7 +150,7 @@ BENCHMARKS: dict[str, Callable[[Path], Benchmark]] = {
 
 
 def open_benchmark(name: str, root: Path) -> Benchmark:
-    """Return the tasks of a benchmark whose files are below a folder.
+    """Return the tasks of a benchmark whose files are in a folder.
 
     Parameters
     ----------

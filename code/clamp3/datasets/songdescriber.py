@@ -24,7 +24,7 @@ SONGDESCRIBER = Dataset(
 
 @dataclass(frozen=True)
 class Caption:
-    """One caption; ``audio`` is None where the recording is not there."""
+    """One caption; ``audio`` is None if the recording is missing."""
 
     id: str
     track: str

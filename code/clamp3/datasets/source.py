@@ -1,7 +1,7 @@
 """What every loader shares: where a data set comes from, finding its files, and reading its tables.
 
-Nothing is ever downloaded here: licences differ, and most sets ask for a form or hold only links to recordings. What is
-missing is said with its path, address and licence.
+Nothing is ever downloaded here: licences differ, and most sets require a form or hold only links to recordings. What is
+missing is reported with its path, address and licence.
 """
 
 from __future__ import annotations
@@ -46,12 +46,19 @@ class Dataset:
     layout: str
 
     def need(self, root: Path, *names: str) -> Path:
-        """Return the first of some files or folders that is there.
+        """Return the first of several files or folders that exists.
+
+        Parameters
+        ----------
+        root : Path
+            The data set's folder.
+        *names : str
+            Paths in it.
 
         Raises
         ------
         ConfigError
-            If none is; the message says what is missing, where to get it and under which licence.
+            If none exists; the message tells what is missing, where to get it and under which licence.
         """
         for name in names:
             if (root / name).exists():
@@ -59,7 +66,7 @@ class Dataset:
         raise ConfigError(f"{printable(root / names[0])} is missing. {self.how_to_get()}")
 
     def how_to_get(self) -> str:
-        """Return where the set comes from and how it must lie on the disk."""
+        """Return where to get the data set, and how its folder must be laid out."""
         layout = "\n".join(f"  {line}" for line in self.layout.splitlines())
         return f"Get {self.title} from {self.url} (licence: {self.licence}) and lay it out as\n{layout}"
 
@@ -134,29 +141,29 @@ def read_csv(path: Path, *required: str, delimiter: str = ",") -> list[dict[str,
 def files_by_key(
     folder: Path, key: Callable[[PurePosixPath], str | None], modality: str | None = None
 ) -> dict[str, Source]:
-    """Return the readable files of a folder by what their names say; of several with one key, the first by path.
+    """Return the readable files of a folder by keys in their names; of several with one key, the first by path.
 
     Parameters
     ----------
     folder : Path
-        Searched recursively.
+        Searched recursively; one that does not exist has no files.
     key : callable
-        From a relative path to the item it belongs to, None for files that belong to none.
+        From a relative path to the file's key, None for files without one.
     modality : {"text", "symbolic", "audio"}, optional
-        Take files of this modality only.
+        Only files of this modality.
     """
     found: dict[str, Source] = {}
-    for item in walk(folder).files:
-        if modality is not None and modality_of(item.kind) != modality:
+    for file in walk(folder).files if folder.is_dir() else ():
+        if modality is not None and modality_of(file.kind) != modality:
             continue
-        name = key(item.relative)
+        name = key(file.relative)
         if name is not None:
-            found.setdefault(name, Source(item.kind, printable(item.relative), path=item.path))
+            found.setdefault(name, Source(file.kind, printable(file.relative), path=file.path))
     return found
 
 
 class Opened(Protocol):
-    """What a benchmark has, whatever its tasks are."""
+    """What benchmarks of retrieval and classification have in common."""
 
     dataset: Dataset
     tasks: list[Any]
@@ -168,6 +175,15 @@ AnyBenchmark = TypeVar("AnyBenchmark", bound=Opened)
 
 def open_named(benchmarks: Mapping[str, Callable[[Path], AnyBenchmark]], name: str, root: Path) -> AnyBenchmark:
     """Return a benchmark by name, read from its folder.
+
+    Parameters
+    ----------
+    benchmarks : mapping from str to callable
+        What reads them.
+    name : str
+        One of them.
+    root : Path
+        The data set's folder.
 
     Raises
     ------
@@ -183,7 +199,7 @@ def open_named(benchmarks: Mapping[str, Callable[[Path], AnyBenchmark]], name: s
 
 
 def stem(path: PurePosixPath) -> str:
-    """Return a file's name up to the last dot: ids of recordings may hold any other character."""
+    """Return a file's name up to the last dot: ids of recordings may contain other dots."""
     return path.stem
 
 

@@ -1,8 +1,7 @@
 """VGMIDI: piano arrangements of video game music with signs of valence and arousal, four emotions.
 
-The labels are those of phrases. Where ``labelled/phrases`` is there its 204 files are read; the distribution has the
-whole pieces in ``labelled/midi``, of which 197 have one label: three pieces have phrases with different ones, and four
-files have none.
+The labels are those of phrases. If ``labelled/phrases`` exists, its 204 files are read; the distribution has whole
+pieces in ``labelled/midi``, of which 197 have one label: three have phrases with different labels, and four have none.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ VGMIDI = Dataset(
 
 
 def read(root: Path) -> tuple[list[Example], list[tuple[str, str]]]:
-    """Return the labelled pieces, or phrases, and the files and rows that are left out with the reason.
+    """Return the labelled pieces, or phrases, and the files that are left out with the reason.
 
     Raises
     ------
@@ -65,6 +64,14 @@ def read(root: Path) -> tuple[list[Example], list[tuple[str, str]]]:
 
 
 def scores(root: Path, examples: list[Example]) -> list[Example]:
-    """Return the same examples with their files of the ``abc`` folder; without one where there is none."""
-    files = files_by_key(root / "abc", stem, "symbolic") if (root / "abc").is_dir() else {}
+    """Return the same examples with their files of the ``abc`` folder, None for those that it lacks.
+
+    Parameters
+    ----------
+    root : Path
+        The data set's folder.
+    examples : list of Example
+        From `read`.
+    """
+    files = files_by_key(root / "abc", stem, "symbolic")
     return [Example(e.id, files.get(e.id), e.label, e.part) for e in examples]

@@ -1,7 +1,7 @@
-"""VocalSet: 3,560 recordings of 20 singers in 17 techniques; the singer, and one of ten techniques, is told.
+"""VocalSet: 3,560 recordings of 20 singers in 17 techniques, labelled with the singer and one of ten techniques.
 
-MARBLE cuts every recording into pieces of 3 s after removing silence, and judges the pieces. Here a recording is one
-example, and its parts are drawn anew with MARBLE's seed and shares, so the splits are not the published ones.
+MARBLE cuts every recording into pieces of 3 s after removing silence, and tests the pieces. Here a recording is one
+example, and the split is drawn with MARBLE's seed and shares, so it is not the published one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def read(root: Path, task: str) -> list[Example]:
     ----------
     root : Path
     task : {"singer", "technique"}
-        Singer: 20 % for the test, 40 % of the rest for validation. Technique: five singers for the test, 40 % of the
+        Singer: 20 % for testing, 40 % of the rest for validation. Technique: five singers for testing, 40 % of the
         recordings of the others for validation.
 
     Raises
@@ -60,6 +60,6 @@ def read(root: Path, task: str) -> list[Example]:
     if task == "singer":
         parts = drawn([id for id, _ in found], SEED, ("test", 0.2), ("valid", 0.4))
         return [Example(id, source, id.split("/")[0], parts[id]) for id, source in found]
-    told = [(id, source) for id, source in found if id.split("/")[2] in TECHNIQUES]
-    parts = drawn([id for id, _ in told if id.split("/")[0] not in TEST_SINGERS], SEED, ("valid", 0.4))
-    return [Example(id, source, id.split("/")[2], parts.get(id, "test")) for id, source in told]
+    found = [(id, source) for id, source in found if id.split("/")[2] in TECHNIQUES]
+    parts = drawn([id for id, _ in found if id.split("/")[0] not in TEST_SINGERS], SEED, ("valid", 0.4))
+    return [Example(id, source, id.split("/")[2], parts.get(id, "test")) for id, source in found]

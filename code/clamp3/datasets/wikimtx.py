@@ -37,7 +37,7 @@ WIKIMTX = Dataset(
 
 @dataclass(frozen=True)
 class Song:
-    """One row; ``audio`` and ``midi`` are None where the folder has no file for it."""
+    """One row; ``audio`` and ``midi`` are None if the file is missing."""
 
     id: str
     genre: str
@@ -59,8 +59,8 @@ def read(root: Path) -> list[Song]:
     """
     path = WIKIMTX.need(root, _FILE)
     rows = read_jsonl(path, "genre", *FIELDS, "leadsheet")
-    audio = files_by_key(root / "audio", stem, "audio") if (root / "audio").is_dir() else {}
-    midi = files_by_key(root / "midi", stem, "symbolic") if (root / "midi").is_dir() else {}
+    audio = files_by_key(root / "audio", stem, "audio")
+    midi = files_by_key(root / "midi", stem, "symbolic")
     songs: dict[str, Song] = {}
     for number, row in enumerate(rows, start=1):
         id = _id(row, f"{printable(path)}:{number}")
@@ -73,7 +73,7 @@ def read(root: Path) -> list[Song]:
 
 
 def read_translations(root: Path) -> dict[str, dict[str, Source]]:
-    """Return the translated backgrounds that are there: by language, then by id."""
+    """Return the translated backgrounds that the folder has: by language, then by id."""
     found: dict[str, dict[str, Source]] = {}
     for language in LANGUAGES:
         path = root / "translations" / f"{language}.jsonl"

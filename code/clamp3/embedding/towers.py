@@ -38,6 +38,7 @@ def load_tower(
     """
     import torch
 
+    from clamp3.models.bert import suit_cpu
     from clamp3.models.device import pick_device
     from clamp3.models.weights import load_model
 
@@ -47,6 +48,7 @@ def load_tower(
     # Sums over hundreds of positions and the last projection stay in float32, whatever the layers compute in.
     if projection := config.projection(modality):
         model.get_submodule(projection).float()
+    suit_cpu(model)
 
     def encode(inputs: Tensor, mask: Tensor) -> Tensor:
         hidden: Tensor = model.encode(modality, inputs, mask)

@@ -7,6 +7,7 @@ hostile or broken file ends as one `clamp3.errors.FormatError`, never as a hang 
 from __future__ import annotations
 
 import io
+import os
 import posixpath
 import zipfile
 import zlib
@@ -46,7 +47,8 @@ def read_file(path: Path, *, limit: int = MAX_FILE_BYTES) -> bytes:
         If it cannot be opened.
     """
     with open(path, "rb") as file:
-        data = file.read(limit + 1)
+        size = os.fstat(file.fileno()).st_size or limit  # a buffer of the whole limit costs more than a small file
+        data = file.read(min(size, limit) + 1)
     if not data:
         raise FormatError(f"{path.name} is empty (0 bytes).")
     if len(data) > limit:

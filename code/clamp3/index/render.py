@@ -8,12 +8,23 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED
+from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED
 from clamp3.index.ranking import Hit
 
 
 def show(hits: Sequence[Hit], failures: Sequence[tuple[str, str]], *, in_json: bool, **facts: object) -> int:
-    """Print hits on stdout and what was left out on stderr; return the exit code."""
+    """Print hits on stdout and what was left out on stderr; return the exit code.
+
+    Parameters
+    ----------
+    hits : sequence of Hit
+    failures : sequence of (str, str)
+        Names and reasons of what was left out.
+    in_json : bool
+        Print one JSON object; otherwise a table on a terminal, tab-separated lines in a pipe.
+    **facts : object
+        What else the JSON object says; see `as_json`.
+    """
     if in_json:
         left_out = [{"name": name, "reason": reason} for name, reason in failures]
         print(as_json(hits, **facts, failures=left_out))
@@ -25,7 +36,14 @@ def show(hits: Sequence[Hit], failures: Sequence[tuple[str, str]], *, in_json: b
 
 
 def as_json(hits: Sequence[Hit], **facts: object) -> str:
-    """Return one JSON object: ``facts`` (query, model, failures …) and ``results``."""
+    """Return one JSON object: the facts, then the ``results``.
+
+    Parameters
+    ----------
+    hits : sequence of Hit
+    **facts : object
+        Query, model, failures …
+    """
     rows = [{key: value for key, value in asdict(hit).items() if value not in ("", None)} for hit in hits]
     return json.dumps({**facts, "results": rows}, ensure_ascii=False, indent=2)
 
@@ -35,13 +53,20 @@ def as_lines(hits: Sequence[Hit]) -> str:
     titled, placed = any(hit.title for hit in hits), any(hit.passage for hit in hits)
     lines = []
     for hit in hits:
-        columns_ = [hit.name, f"{hit.score:.4f}", *([str(hit.passage)] if placed else []), *([hit.title] * titled)]
-        lines.append("\t".join(columns_))
+        cells = [hit.name, f"{hit.score:.4f}", *([str(hit.passage)] if placed else []), *([hit.title] * titled)]
+        lines.append("\t".join(cells))
     return "\n".join(lines)
 
 
 def as_table(hits: Sequence[Hit], *, width: int = 100) -> str:
-    """Return aligned columns (rank, score, title, name, passage) that fit a terminal of ``width`` columns."""
+    """Return aligned columns: rank, score, title, name, passage.
+
+    Parameters
+    ----------
+    hits : sequence of Hit
+    width : int
+        Columns of the terminal.
+    """
     titled = any(hit.title for hit in hits)
     room = max(20, width - 16)
     title_room = min(max((columns(hit.title) for hit in hits), default=0), room // 2) if titled else 0
@@ -61,7 +86,14 @@ def columns(text: str) -> int:
 
 
 def shorten(text: str, room: int) -> str:
-    """Return ``text``, cut with an ellipsis where it takes more than ``room`` columns."""
+    """Return a text, cut with an ellipsis where it is too wide.
+
+    Parameters
+    ----------
+    text : str
+    room : int
+        Columns it may take.
+    """
     if columns(text) <= room:
         return text
     while text and columns(text) > room - 1:
@@ -70,5 +102,12 @@ def shorten(text: str, room: int) -> str:
 
 
 def pad(text: str, room: int) -> str:
-    """Return ``text`` with blanks up to ``room`` columns."""
+    """Return a text with spaces behind it.
+
+    Parameters
+    ----------
+    text : str
+    room : int
+        Columns to fill.
+    """
     return text + " " * max(0, room - columns(text))

@@ -1,9 +1,11 @@
-"""Ask a folder of raw music and text files for what is closest to a sentence or a file."""
+"""Search a folder of raw music and text files for what is closest to a sentence or a file."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -12,11 +14,10 @@ import numpy as np
 from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError
 from clamp3.formats import Kind
 from clamp3.formats.titles import title_of
-from clamp3.index.provenance import origins
 from clamp3.index.ranking import Hit, check_top_k, rank
-from clamp3.index.vectors import stored_vector
+from clamp3.index.vectors import Contents, in_words, provenance, read_contents, stored_vector
 from clamp3.jobs.progress import progress
-from clamp3.jobs.walk import printable, walk
+from clamp3.jobs.walk import printable
 from clamp3.modalities import modality_of
 from clamp3.sources import Item, Source, source_of
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a folder answers to a question.
+    """The result of a search.
 
     Attributes
     ----------
@@ -35,24 +36,24 @@ class Answer:
         Best first; a name is the file's path in the folder, suffix included.
     failures : list of (str, str)
         Files that could not be compared, and why.
-    passed_over : list of str
+    skipped : list of str
         Files of types without a reader.
     n_references, n_cached : int
-        Files compared, and how many of their vectors were known from before.
+        Files compared, and how many of their vectors were in the cache.
     n_passages : int
         Passages compared, if passages were asked for.
     """
 
     hits: list[Hit]
     failures: list[tuple[str, str]] = field(default_factory=list)
-    passed_over: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
     n_references: int = 0
     n_cached: int = 0
     n_passages: int = 0
 
 
 def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10, passages: PassagePlan | None = None) -> Answer:
-    """Rank the files of a folder by their closeness to a query.
+    """Rank the files of a folder by their similarity to a query.
 
     Parameters
     ----------
@@ -63,9 +64,9 @@ def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10, passages:
     folder : Path
         Searched recursively; any mixture of kinds.
     top_k : int
-        How many answers.
+        How many results.
     passages : PassagePlan, optional
-        Rank passages in place of pieces; of passages of one piece that overlap, the best is an answer.
+        Rank passages in place of pieces; of passages of one piece that overlap, only the best is a result.
 
     Raises
     ------
@@ -79,88 +80,89 @@ def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10, passages:
     check_top_k(top_k)
     if not folder.exists():
         raise ConfigError(f"there is no folder {printable(folder)}; the query comes first, then the folder.")
-    found, stored = walk(folder), _Stored(clamp3, folder)
-    asked = _vector_of(query, clamp3, stored)  # first: a mistake in the question must not wait for the folder
-    sources: list[Source] = []
-    failures = [(printable(problem.relative), problem.reason) for problem in found.problems]
-    vectors: list[np.ndarray] = []  # (rows, D) of each file in `kept`
-    kept: list[Source] = []
-    where: list[tuple[int, Passage | None]] = []  # file and place of each row
+    stored = _Stored(clamp3, folder)
+    asked = _vector_of(query, clamp3, stored)  # first: a mistake in the query must not wait for the folder
+    found = read_contents(folder, partial(stored.vector, width=len(asked)), refused=Clamp3Error)
+    references = _References()
+    for source, vector in found.stored:
+        references.add(source, vector)
     n_cached = 0
-    for item in found.files:
-        source = Source(item.kind, printable(item.relative), path=item.path)
-        try:
-            vector = stored.vector(source)
-            if vector is not None and vector.shape != asked.shape:
-                raise FormatError(f"{source.name} has width {len(vector)}, the question has {len(asked)}.")
-        except Clamp3Error as error:
-            failures.append((source.name, str(error)))
-            continue
-        if vector is None:
-            sources.append(source)
-        else:
-            where.append((len(kept), None))
-            vectors.append(vector[None])
-            kept.append(source)
-    with progress(len(sources), "encoding") as advance:
-        for result in clamp3.stream(sources, passages=passages):
+    with progress(len(found.to_encode), "encoding") as advance:
+        for result in clamp3.stream(found.to_encode, passages=passages):
             advance(1)
             if result.value is None:
-                failures.append((result.name, result.error or "no vector"))
+                found.problems.append((result.name, result.error or "no vector"))
             else:
-                where += [(len(kept), passage) for passage in result.passages or (None,)]
-                vectors.append(np.atleast_2d(result.value))
-                kept.append(sources[result.index])
+                references.add(found.to_encode[result.index], result.value, result.passages)
                 n_cached += result.cached
-    if not vectors:
-        kinds = ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in _suffixes(found.ignored))
-        name, why = failures[0] if failures else ("", "")
-        first = why if why.startswith(name) else f"{name}: {why}"
-        reason = f" (first: {first})" if failures else f" (it has: {kinds})" if kinds else ""
-        raise DataError(f"{folder} holds no file that can be compared{reason}.")
-    rows = np.concatenate(vectors)
-    # Equal scores are ordered by file, and within a file by place.
-    names = [f"{kept[owner].name}\0{passage.first:09}" if passage else kept[owner].name for owner, passage in where]
-    ranked = rank(asked, rows, top_k if passages is None else len(rows), names)
-    hits: list[Hit] = []
-    taken: list[tuple[int, Passage]] = []
-    for row, score in ranked:
-        owner, passage = where[row]
-        if passage is not None:
-            if any(owner == other and passage.overlaps(earlier) for other, earlier in taken):
-                continue
-            taken.append((owner, passage))
-        source = kept[owner]
-        hits.append(Hit(len(hits) + 1, source.name, score, _title(source), printable(source.path), passage))
-        if len(hits) == top_k:
-            break
-    n_passages = len(rows) if passages is not None else 0
-    return Answer(hits, sorted(failures), found.ignored, len(kept), n_cached, n_passages)
+    if not references.sources:
+        raise DataError(f"{folder} holds no file that can be compared{_why_nothing(found)}.")
+    hits = references.best(asked, top_k, by_passage=passages is not None)
+    n_passages = len(references.places) if passages is not None else 0
+    return Answer(hits, sorted(found.problems), found.ignored, len(references.sources), n_cached, n_passages)
+
+
+@dataclass
+class _References:
+    """What a query is compared with: vectors of sources, shape (rows, D) each, and source and passage of every row."""
+
+    sources: list[Source] = field(default_factory=list)
+    vectors: list[np.ndarray] = field(default_factory=list)
+    places: list[tuple[int, Passage | None]] = field(default_factory=list)
+
+    def add(self, source: Source, vectors: np.ndarray, passages: Sequence[Passage] | None = None) -> None:
+        self.places += [(len(self.sources), passage) for passage in passages or (None,)]
+        self.vectors.append(np.atleast_2d(vectors))
+        self.sources.append(source)
+
+    def best(self, asked: np.ndarray, top_k: int, *, by_passage: bool) -> list[Hit]:
+        rows = np.concatenate(self.vectors)
+        # Equal scores are ordered by file, and within a file by place.
+        names = [
+            f"{self.sources[owner].name}\0{passage.first:09}" if passage else self.sources[owner].name
+            for owner, passage in self.places
+        ]
+        hits: list[Hit] = []
+        taken: list[tuple[int, Passage]] = []
+        for row, score in rank(asked, rows, len(rows) if by_passage else top_k, names):
+            owner, passage = self.places[row]
+            if passage is not None:
+                if any(owner == other and passage.overlaps(earlier) for other, earlier in taken):
+                    continue
+                taken.append((owner, passage))
+            source = self.sources[owner]
+            hits.append(Hit(len(hits) + 1, source.name, score, _title(source), printable(source.path), passage))
+            if len(hits) == top_k:
+                break
+        return hits
 
 
 class _Stored:
-    """Vectors that extraction has written, told by the ``features.json`` beside them."""
+    """Vectors that extraction has written, recognised by the ``features.json`` beside them."""
 
     def __init__(self, clamp3: Clamp3, root: Path) -> None:
         self._clamp3 = clamp3  # its identity is asked for when there is a vector: it means reading all weights
-        self._origin = origins(root)
+        self._meta_of = provenance(root)
 
-    def vector(self, source: Source) -> np.ndarray | None:
+    def vector(self, source: Source, width: int | None = None) -> np.ndarray | None:
         """Return the joint-space vector, shape (D,), of a file that holds one; None for all that is to be encoded.
 
         Raises
         ------
         FormatError
-            If the vector comes from other weights.
+            If the vector comes from other weights, or has another width.
         """
-        if source.kind is not Kind.FEATURES or source.path is None:
+        if source.kind != Kind.FEATURES or source.path is None:
             return None
-        meta = self._origin(source.path.parent)
+        meta = self._meta_of(source.path.parent)
         if meta.get("arrays") != "global":
             return None
         if meta.get("weights") != self._clamp3.identity.rpartition(":")[0]:
             raise FormatError(f"{source.name} is a vector of other weights ({meta.get('weights')}).")
-        return stored_vector(source)
+        vector = stored_vector(source)
+        if vector is not None and width is not None and len(vector) != width:
+            raise FormatError(f"{source.name} has width {len(vector)}, the query has {width}.")
+        return vector
 
 
 def _vector_of(query: Item, clamp3: Clamp3, stored: _Stored) -> np.ndarray:
@@ -175,21 +177,25 @@ def _vector_of(query: Item, clamp3: Clamp3, stored: _Stored) -> np.ndarray:
     asked = clamp3.encode([source])
     if asked.errors[0] is not None:
         raise Clamp3Error(f"the query cannot be encoded: {asked.errors[0]}")
-    found: np.ndarray = asked.vectors[0]
-    return found
+    return np.asarray(asked.vectors[0])
 
 
-def describe_ignored(passed_over: list[str]) -> str:
+def describe_skipped(skipped: list[str]) -> str:
     """Return a sentence on the files without a reader, "" if there are none."""
-    counts = _suffixes(passed_over)
-    if not counts:
-        return ""
-    listed = ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in counts)
-    return f"passed over files of other types: {listed}."
+    listed = _suffixes(skipped)
+    return f"passed over files of other types: {listed}." if listed else ""
 
 
-def _suffixes(names: list[str]) -> list[tuple[str, int]]:
-    return sorted(Counter(PurePosixPath(name).suffix.lower() for name in names if not name.endswith("/")).items())
+def _suffixes(names: list[str]) -> str:
+    counts = Counter(PurePosixPath(name).suffix.lower() for name in names if not name.endswith("/"))
+    return ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in sorted(counts.items()))
+
+
+def _why_nothing(found: Contents) -> str:
+    if not found.problems:
+        kinds = _suffixes(found.ignored)
+        return f" (it has: {kinds})" if kinds else ""
+    return f" (first: {in_words(found.problems[0])})"
 
 
 def _title(source: Source) -> str:

@@ -1,22 +1,24 @@
 """One vector per file of a folder, whatever the files are: stored vectors are read, everything else is encoded.
 
-Told by content: a ``.npy`` file of shape (D,) or (1, D) is a vector of the joint space; any other holds audio features
-and is encoded, as are texts, scores, performances and recordings. A folder of vectors needs no model and no torch.
+A ``.npy`` file of shape (D,) or (1, D) is a vector of the joint space; any other holds audio features and is encoded,
+as are texts, scores, performances and recordings. A folder of vectors needs no model and no torch. What extraction
+wrote beside stored vectors, or nearest above them, says which weights they come from.
 """
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clamp3.errors import DataError, FormatError
+from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError
 from clamp3.formats import Kind
-from clamp3.index.provenance import check_alike, origins
+from clamp3.formats.arrays import read_array
 from clamp3.jobs.progress import progress
 from clamp3.jobs.walk import printable, walk
 from clamp3.modalities import modality_of
@@ -29,14 +31,14 @@ Opener = Callable[[], "Clamp3"]
 
 
 @dataclass(frozen=True)
-class Vectors:
+class VectorFolder:
     """Vectors of a folder and where they come from; rows are ordered by name.
 
     Attributes
     ----------
     names : list of str
-        Path in the folder, suffix included.
-    values : float32 array, shape (N, D)
+        Path in the folder; without suffix where stored vectors alone were asked for.
+    vectors : float32 array, shape (N, D)
     kinds : list of str
         ``text``, ``symbolic`` or ``audio``, or ``vector`` for stored ones.
     problems : list of (str, str)
@@ -48,7 +50,7 @@ class Vectors:
     """
 
     names: list[str]
-    values: np.ndarray
+    vectors: np.ndarray
     kinds: list[str]
     problems: list[tuple[str, str]]
     ignored: list[str]
@@ -58,15 +60,31 @@ class Vectors:
         return len(self.names)
 
 
-def vectors_of(folder: Path, open_model: Opener) -> Vectors:
+@dataclass(frozen=True)
+class Contents:
+    """What a folder holds: vectors that are stored, sources still to be encoded, problems, files without a reader."""
+
+    stored: list[tuple[Source, np.ndarray]]
+    to_encode: list[Source]
+    problems: list[tuple[str, str]]
+    ignored: list[str]
+
+
+def load_folder(folder: Path, open_model: Opener | None = None) -> VectorFolder:
     """Return one vector for every readable file of a folder.
 
     Parameters
     ----------
     folder : Path
         Searched recursively; any mixture of kinds. A single file is a folder of one.
-    open_model : callable
-        Returns the model; called only if a file has to be encoded.
+    open_model : callable, optional
+        Returns the model; called only if a file has to be encoded. Without it only ``.npy`` files are read, all of
+        which must hold a vector.
+
+    Returns
+    -------
+    VectorFolder
+        Unreadable files, and files of another width than most have, are in ``problems``.
 
     Raises
     ------
@@ -76,41 +94,117 @@ def vectors_of(folder: Path, open_model: Opener) -> Vectors:
         If it holds no file with a vector, its vectors come from several weights or others than the model's, or
         extraction says that a folder in it holds hidden states.
     """
-    found, origin = walk(folder), origins(folder)
-    problems = [(printable(problem.relative), problem.reason) for problem in found.problems]
-    rows: dict[str, tuple[np.ndarray, str]] = {}
+    if open_model is None and not folder.exists():
+        raise ConfigError(f"{folder} does not exist; give a folder of .npy files made with --get_global.")
+    meta_of = provenance(folder)
     weights: set[str] = set()
-    to_encode: list[Source] = []
-    for item in found.files:
-        source = Source(item.kind, printable(item.relative), path=item.path)
-        meta = origin(item.path.parent) if item.kind is Kind.FEATURES else {"arrays": None}
-        try:
+
+    def read(source: Source) -> np.ndarray | None:
+        if source.kind != Kind.FEATURES or source.path is None:
+            return None
+        meta = meta_of(source.path.parent)
+        if open_model is None:
+            vector: np.ndarray | None = read_vector(source.read(), source.name)
+        else:
             vector = stored_vector(source) if meta.get("arrays", "global") == "global" else None
-        except FormatError as error:
+        if vector is not None and "weights" in meta:
+            weights.add(str(meta["weights"]))
+        return vector
+
+    found = read_contents(folder, read, kinds={Kind.FEATURES} if open_model is None else None)
+    rows = [(source.name, vector, "vector") for source, vector in found.stored]
+    problems = found.problems
+    _check_alike(folder, weights)
+    if found.to_encode and open_model is not None:
+        model = open_model()
+        weights.add(model.identity.rpartition(":")[0])  # float32 and bfloat16 vectors may be compared
+        _check_alike(folder, weights)
+        encoded, failures = encode(found.to_encode, model)
+        rows += [(source.name, vector, modality_of(source.kind)) for source, vector in encoded.items()]
+        problems += [(source.name, reason) for source, reason in failures.items()]
+    if not rows:
+        reason = f" ({in_words(problems[0])})" if problems else ""
+        if open_model is None:
+            raise DataError(f"{folder} holds no global vector to search in{reason}; clamp3_search.py takes raw files.")
+        raise DataError(f"{printable(folder)} holds no file that has a vector{reason}.")
+    width = Counter(len(vector) for _, vector, _ in rows).most_common(1)[0][0]
+    problems += [(name, f"has width {len(v)}, most have {width}.") for name, v, _ in rows if len(v) != width]
+    if open_model is None:
+        rows = [(name.rpartition(".")[0], vector, kind) for name, vector, kind in rows]
+    kept = sorted((row for row in rows if len(row[1]) == width), key=lambda row: row[0])
+    names, vectors, kinds = zip(*kept, strict=True)
+    return VectorFolder(list(names), np.stack(vectors), list(kinds), sorted(problems), found.ignored, weights)
+
+
+def read_contents(
+    folder: Path,
+    read: Callable[[Source], np.ndarray | None],
+    *,
+    kinds: Collection[Kind] | None = None,
+    refused: type[Clamp3Error] = FormatError,
+) -> Contents:
+    """Read the vectors that a folder has stored, and list what must be encoded.
+
+    Parameters
+    ----------
+    folder : Path
+        Searched recursively.
+    read : callable
+        From a file to the vector it holds, None if it must be encoded.
+    kinds : collection of Kind, optional
+        As in `clamp3.jobs.walk.walk`.
+    refused : type
+        Errors of ``read`` that are the problem of one file; others are raised.
+    """
+    walked = walk(folder, kinds)
+    problems = [(printable(problem.relative), problem.reason) for problem in walked.problems]
+    found = Contents([], [], problems, walked.ignored)
+    for file in walked.files:
+        source = Source(file.kind, printable(file.relative), path=file.path)
+        try:
+            vector = read(source)
+        except refused as error:
             problems.append((source.name, str(error)))
             continue
         if vector is None:
-            to_encode.append(source)
+            found.to_encode.append(source)
         else:
-            rows[source.name] = (vector, "vector")
-            weights |= {str(meta["weights"])} if "weights" in meta else set()
-    check_alike(folder, weights)
-    if to_encode:
-        model = open_model()
-        weights.add(model.identity.rpartition(":")[0])  # float32 and bfloat16 vectors may be compared
-        check_alike(folder, weights)
-        encoded, failures = encode(to_encode, model)
-        rows |= {source.name: (vector, modality_of(source.kind)) for source, vector in encoded.items()}
-        problems += [(source.name, reason) for source, reason in failures.items()]
-    if not rows:
-        reason = f" ({problems[0][0]}: {problems[0][1]})" if problems else ""
-        raise DataError(f"{printable(folder)} holds no file that has a vector{reason}.")
-    width = Counter(len(vector) for vector, _ in rows.values()).most_common(1)[0][0]
-    for name in [name for name, (vector, _) in rows.items() if len(vector) != width]:
-        problems.append((name, f"has width {len(rows.pop(name)[0])}, most have {width}."))
-    names = sorted(rows)
-    values = np.stack([rows[name][0] for name in names])
-    return Vectors(names, values, [rows[name][1] for name in names], sorted(problems), found.ignored, weights)
+            found.stored.append((source, vector))
+    return found
+
+
+def in_words(problem: tuple[str, str]) -> str:
+    """Return the name and the reason of a problem as one sentence, the name once."""
+    name, reason = problem
+    return reason if reason.startswith(name) else f"{name}: {reason}"
+
+
+def read_vector(data: bytes, name: str) -> np.ndarray:
+    """Return the one global vector of a ``.npy`` file's bytes.
+
+    Parameters
+    ----------
+    data : bytes
+        Content of the file, an array of shape (D,) or (1, D).
+    name : str
+        How messages call it.
+
+    Returns
+    -------
+    float32 array, shape (D,)
+
+    Raises
+    ------
+    FormatError
+        As `read_array`, or if the array is not one vector, or is all zeros (no direction, hence no cosine).
+    """
+    array = read_array(data, name)
+    vector = _as_vector(array, name)
+    if vector is None:
+        raise FormatError(
+            f"{name} has shape {array.shape}, not (1, D); for one vector per file extract with --get_global."
+        )
+    return vector
 
 
 def stored_vector(source: Source) -> np.ndarray | None:
@@ -121,20 +215,34 @@ def stored_vector(source: Source) -> np.ndarray | None:
     FormatError
         If the file is unreadable, no numeric ``.npy``, empty, or all zeros.
     """
-    from clamp3.formats.arrays import read_array
+    return _as_vector(read_array(source.read(), source.name), source.name)
 
-    array = read_array(source.read(), source.name)
+
+def _as_vector(array: np.ndarray, name: str) -> np.ndarray | None:
     if array.size == 0:
-        raise FormatError(f"{source.name} has shape {array.shape}: it holds nothing.")
+        raise FormatError(f"{name} has shape {array.shape}: it holds nothing.")
     if array.ndim not in (1, 2) or array.shape[-1] != array.size:
         return None
     if not array.any():
-        raise FormatError(f"{source.name} is all zeros, so no cosine exists.")
+        raise FormatError(f"{name} is all zeros, so no cosine exists.")
     return array.reshape(-1).astype(np.float32)  # (D,)
 
 
 def encode(sources: list[Source], model: Clamp3) -> tuple[dict[Source, np.ndarray], dict[Source, str]]:
-    """Return the vectors of inputs, and the reasons of those that have none; each input is encoded once."""
+    """Encode inputs, each once.
+
+    Parameters
+    ----------
+    sources : list of Source
+        May repeat.
+    model : Clamp3
+
+    Returns
+    -------
+    dict of Source to float32 array, shape (D,)
+    dict of Source to str
+        Why an input has no vector.
+    """
     distinct = list(dict.fromkeys(sources))
     values: dict[Source, np.ndarray] = {}
     failures: dict[Source, str] = {}
@@ -148,19 +256,79 @@ def encode(sources: list[Source], model: Clamp3) -> tuple[dict[Source, np.ndarra
     return values, failures
 
 
-def check_comparable(left: Vectors, right: Vectors) -> None:
-    """Refuse to compare vectors of different widths, or that are known to come from different weights.
+def provenance(root: Path) -> Callable[[Path], dict[str, Any]]:
+    """Return a function from a folder to what its arrays come from, ``{}`` where nothing is known.
+
+    It looks at every folder once, and raises `DataError` if the arrays are hidden states. Above ``root`` only what
+    extraction wrote counts, whatever else is called ``features.json`` there.
+    """
+    from clamp3.embedding.extract import read_meta
+
+    top = root.resolve()
+
+    @functools.cache
+    def meta_of(folder: Path) -> dict[str, Any]:
+        place = folder.resolve()
+        try:
+            meta = read_meta(place)
+        except ConfigError:
+            if place == top or top in place.parents:
+                raise
+            meta = None
+        if meta is None or not meta.keys() & {"arrays", "weights"}:
+            return meta_of(place.parent) if place.parent != place else {}
+        if meta.get("arrays") == "temporal":
+            raise DataError(f"{printable(folder)} holds hidden states; extract it again with --get_global.")
+        return meta
+
+    return meta_of
+
+
+def check_same_model(query: Path, references: VectorFolder) -> None:
+    """Refuse to compare vectors that are known to come from different weights.
+
+    Parameters
+    ----------
+    query : Path
+        A query's file. What extraction wrote beside it, or above it, says where it comes from; where nothing was
+        written, nothing is known and nothing refused.
+    references : VectorFolder
 
     Raises
     ------
     DataError
-        If they are.
+        If both are known and differ.
     """
-    if left.values.shape[1] != right.values.shape[1]:
+    asked = provenance(query.parent)(query.parent).get("weights")
+    if asked is not None and references.weights and {asked} != references.weights:
+        searched = ", ".join(references.weights)
         raise DataError(
-            f"one folder's vectors have width {left.values.shape[1]}, the other's {right.values.shape[1]}; "
+            f"the query's vector was made with {asked}, the folder's with {searched}; they cannot be compared."
+        )
+
+
+def check_comparable(left: VectorFolder, right: VectorFolder) -> None:
+    """Refuse to compare vectors of different widths, or that are known to come from different weights.
+
+    Parameters
+    ----------
+    left, right : VectorFolder
+
+    Raises
+    ------
+    DataError
+        If they cannot be compared.
+    """
+    if left.vectors.shape[1] != right.vectors.shape[1]:
+        raise DataError(
+            f"one folder's vectors have width {left.vectors.shape[1]}, the other's {right.vectors.shape[1]}; "
             "both must come from the same model (raw files need --model to name it)."
         )
     if left.weights and right.weights and left.weights != right.weights:
         one, other = ", ".join(sorted(left.weights)), ", ".join(sorted(right.weights))
         raise DataError(f"one folder's vectors come from {one}, the other's from {other}; they cannot be compared.")
+
+
+def _check_alike(folder: Path, weights: Collection[str]) -> None:
+    if len(weights) > 1:
+        raise DataError(f"{printable(folder)} mixes vectors of different weights ({', '.join(sorted(weights))}).")

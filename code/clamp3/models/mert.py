@@ -210,7 +210,7 @@ class Mert:
             from clamp3.models.mert_cpu import suit_cpu
 
             keep_heap()
-            suit_cpu(network)
+            suit_cpu(network, getattr(torch, self.dtype))
         return network.to(self._device, getattr(torch, self.dtype))
 
 

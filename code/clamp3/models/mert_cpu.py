@@ -13,13 +13,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clamp3.models.packed import FrozenLinear, pack
 
-def suit_cpu(network: Any) -> None:
-    """Replace the convolutions of a HuBERT in eval mode where their forms are known, and leave them where not."""
+
+def suit_cpu(network: Any, dtype: torch.dtype = torch.float32) -> None:
+    """Give a HuBERT in eval mode its type, and replace the layers whose forms are known; others are left as they are.
+
+    Parameters
+    ----------
+    network : HubertModel
+        float32, on the CPU; changed in place.
+    dtype : torch.dtype
+        Of its arithmetic.
+    """
+    positions = network.encoder.pos_conv_embed
+    if PositionsByFourier.fits(positions):
+        network.encoder.pos_conv_embed = PositionsByFourier(positions)  # from float32 weights whatever the type
+    network.to(dtype)
     if ConvolutionsAsProducts.fits(network.feature_extractor):
         network.feature_extractor = ConvolutionsAsProducts(network.feature_extractor)
-    if PositionsByFourier.fits(network.encoder.pos_conv_embed):
-        network.encoder.pos_conv_embed = PositionsByFourier(network.encoder.pos_conv_embed)
+    for layer in network.encoder.layers:
+        wide = layer.feed_forward
+        if type(wide.intermediate_act_fn).__name__ == "GELUActivation":
+            dense = wide.intermediate_dense
+            wide.intermediate_dense = FrozenLinear(dense.weight, dense.bias, gelu=True)
+            wide.intermediate_act_fn = nn.Identity()
+    pack(network)
 
 
 class ConvolutionsAsProducts(nn.Module):
@@ -34,11 +53,10 @@ class ConvolutionsAsProducts(nn.Module):
     def __init__(self, encoder: Any) -> None:
         super().__init__()
         layers = list(encoder.conv_layers)
-        self.strides = [layer.conv.stride[0] for layer in layers]
-        for place, layer in enumerate(layers):
-            taps = layer.conv.weight.detach().permute(2, 1, 0).contiguous()  # (K, C in, C out)
-            self.register_buffer(f"taps{place}", taps, persistent=False)
+        first = layers[0].conv
+        self.taps, self.stride = first.weight.detach()[:, 0].T.contiguous(), first.stride[0]  # (K, C)
         self.norm = layers[0].layer_norm
+        self.others = [StridedProduct(layer.conv.weight, layer.conv.stride[0]) for layer in layers[1:]]
 
     @staticmethod
     def fits(encoder: Any) -> bool:
@@ -60,14 +78,14 @@ class ConvolutionsAsProducts(nn.Module):
     def _one(self, samples: Tensor) -> Tensor:
         """Return (T, C) features of one chunk, shape (N,)."""
         rows = torch.ops.aten.gelu_(self._first(samples))  # in place: up to 50 MB each
-        for place, stride in enumerate(self.strides[1:], start=1):
-            rows = torch.ops.aten.gelu_(strided_product(rows, self.get_buffer(f"taps{place}"), stride))
+        for product in self.others:
+            rows = torch.ops.aten.gelu_(product(rows))
         return rows
 
     def _first(self, samples: Tensor) -> Tensor:
         """Return the first convolution after its group norm, (T, C)."""
-        taps = self.get_buffer("taps0")[:, 0]  # (K, C)
-        patches = samples.unfold(0, len(taps), self.strides[0]).contiguous()  # (T, K)
+        taps = self.taps
+        patches = samples.unfold(0, len(taps), self.stride).contiguous()  # (T, K)
         exact = patches.double()
         centre = exact.mean(0)
         covariance = exact.T @ exact / len(exact) - torch.outer(centre, centre)
@@ -119,28 +137,30 @@ class PositionsByFourier(nn.Module):
         return self._spectra[size]
 
 
-def strided_product(rows: Tensor, taps: Tensor, stride: int) -> Tensor:
-    """Return a convolution over time as one or two matrix products.
+class StridedProduct:
+    """A convolution of rows as matrix products: what a step covers, plus what a window has beyond it.
 
     Parameters
     ----------
-    rows : Tensor, shape (L, C)
-        Samples of C channels.
-    taps : Tensor, shape (K, C, D)
-        Kernel, with ``stride <= K <= 2 * stride``.
+    weight : Tensor, shape (D, C, K)
+        Of a convolution without bias.
     stride : int
-
-    Returns
-    -------
-    Tensor, shape (T, D)
+        At most K, and at least half of it.
     """
-    n_taps, n_channels, width = taps.shape
-    n_out = (len(rows) - n_taps) // stride + 1
-    step = stride * n_channels
-    near = rows.as_strided((n_out, step), (step, 1), rows.storage_offset())
-    out = near @ taps[:stride].reshape(step, width)
-    if n_taps > stride:
-        n_far = (n_taps - stride) * n_channels
-        far = rows.as_strided((n_out, n_far), (step, 1), rows.storage_offset() + step)
-        out.addmm_(far, taps[stride:].reshape(n_far, width))
-    return out
+
+    def __init__(self, weight: Tensor, stride: int) -> None:
+        width, n_channels, self._n_taps = weight.shape
+        self._stride, self._step = stride, stride * n_channels
+        self._n_far = (self._n_taps - stride) * n_channels
+        taps = weight.detach().transpose(1, 2).reshape(width, -1)  # (D, K * C)
+        self._near = FrozenLinear(taps[:, : self._step].contiguous())
+        self._far = FrozenLinear(taps[:, self._step :].contiguous()) if self._n_far else None
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Return (T, D) of contiguous (L, C) rows."""
+        n_out = (len(rows) - self._n_taps) // self._stride + 1
+        near = rows.as_strided((n_out, self._step), (self._step, 1), rows.storage_offset())
+        if self._far is None:
+            return self._near(near)
+        far = rows.as_strided((n_out, self._n_far), (self._step, 1), rows.storage_offset() + self._step)
+        return self._far.plus(far, self._near(near))

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clamp3.datasets.classification import Benchmark, Task
+from clamp3.datasets.classification import Benchmark, ClassificationTask
 from clamp3.datasets.labelled import Example, without_suffix
 from clamp3.errors import ConfigError, DataError
-from clamp3.index.vectors import encode, vectors_of
+from clamp3.index.vectors import encode, load_folder
 from clamp3.modalities import modality_of
 from clamp3.probe import recipes, splits
 from clamp3.probe.config import ProbeConfig
 from clamp3.probe.metrics import need_eval
 from clamp3.probe.scoreboard import Score, Scoreboard
 from clamp3.probe.splits import Split
-from clamp3.probe.train import Labelled, Run, summary, train_and_judge
+from clamp3.probe.train import Labelled, Run, summary, train_and_test
 
 if TYPE_CHECKING:
     from clamp3.embedding.clamp3 import Clamp3
@@ -39,7 +39,7 @@ def run_benchmark(
     grid: bool = False,
     num_epochs: int | None = None,
 ) -> Scoreboard:
-    """Encode the examples of a benchmark, train probes and judge them.
+    """Encode the examples of a benchmark, train probes and test them.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def run_benchmark(
     n_seeds : int
         Probes per task and protocol.
     grid : bool
-        MARBLE's tasks: try its learning rates, judge the best on the validation set.
+        MARBLE's tasks: try its learning rates and test the one that is best on the validation set.
     num_epochs : int, optional
         In place of the protocol's.
 
@@ -107,9 +107,25 @@ SplitOf = Callable[[int], Split]
 
 
 def protocols(
-    benchmark: str, task: Task, examples: Sequence[Example], names: Sequence[str]
+    benchmark: str, task: ClassificationTask, examples: Sequence[Example], names: Sequence[str]
 ) -> list[tuple[str, ProbeConfig, SplitOf]]:
-    """Return name, settings and split by seed of every protocol of a task."""
+    """Return name, settings and split by seed of every protocol of a task.
+
+    Parameters
+    ----------
+    benchmark : str
+        Its name.
+    task : ClassificationTask
+    examples : sequence of Example
+        Those that have a vector.
+    names : sequence of str
+        Their ids.
+
+    Raises
+    ------
+    DataError
+        If no example of a part that MARBLE needs has a vector.
+    """
     marble = recipes.marble(benchmark, task.name)
     if marble is not None:
         parts = {part: [row for row, example in enumerate(examples) if example.part == part] for part in _PARTS}
@@ -127,20 +143,20 @@ def protocols(
 _PARTS = ("train", "valid", "test")
 
 
-def _best(data: Labelled, split: Split, config: ProbeConfig, task: Task, grid: bool) -> Run:
+def _best(data: Labelled, split: Split, config: ProbeConfig, task: ClassificationTask, grid: bool) -> Run:
     if not grid or not len(split.valid):
-        return train_and_judge(data, split, config, classes=task.classes, keys=task.keys)
+        return train_and_test(data, split, config, classes=task.classes, keys=task.keys)
     runs = [
-        train_and_judge(data, split, replace(config, learning_rate=rate), classes=task.classes, keys=task.keys)
+        train_and_test(data, split, replace(config, learning_rate=rate), classes=task.classes, keys=task.keys)
         for rate in recipes.RATES
     ]
     return max(runs, key=lambda run: max(epoch.score or -np.inf for epoch in run.history))
 
 
 class _Encoded:
-    """Vectors of the examples' sources by a model; every source is encoded once."""
+    """Vectors that a model computes of the examples' sources; every source is encoded once."""
 
-    def __init__(self, model: Clamp3, tasks: Sequence[Task]) -> None:
+    def __init__(self, model: Clamp3, tasks: Sequence[ClassificationTask]) -> None:
         self._lacks = model.lacks
         self._weights = model.identity
         usable = [e.source for task in tasks for e in task.examples if e.source and not self._reason(e)]
@@ -150,7 +166,7 @@ class _Encoded:
         assert example.source is not None
         return self._lacks(modality_of(example.source.kind))
 
-    def labelled(self, task: Task, report: Scoreboard) -> tuple[Labelled | None, list[Example]]:
+    def labelled(self, task: ClassificationTask, report: Scoreboard) -> tuple[Labelled | None, list[Example]]:
         """Return the examples of a task that have a vector; report the others."""
         if reason := self._reason(task.examples[0]):
             report.not_run.append(f"{task.name}: {reason}")
@@ -163,7 +179,7 @@ class _Encoded:
             report.not_run.append(f"{task.name}: no example has a vector.")
             return None, []
         values = np.stack([self._vectors[e.source] for e in rows if e.source is not None])
-        return _as_labelled(rows, values, (self._weights,), task), rows
+        return _data_of(rows, values, (self._weights,), task), rows
 
 
 class _Stored:
@@ -172,10 +188,10 @@ class _Stored:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def labelled(self, task: Task, report: Scoreboard) -> tuple[Labelled | None, list[Example]]:
+    def labelled(self, task: ClassificationTask, report: Scoreboard) -> tuple[Labelled | None, list[Example]]:
         """Return the examples of a task that have a vector; report the others."""
         folder = self._folder / task.name if (self._folder / task.name).is_dir() else self._folder
-        found = vectors_of(folder, _no_model)
+        found = load_folder(folder, _no_model)
         by_id = {without_suffix(name): row for row, name in enumerate(found.names)}
         rows = [e for e in task.examples if e.id in by_id]
         absent = len(task.examples) - len(rows)
@@ -184,23 +200,31 @@ class _Stored:
             report.not_run.append(f"{task.name}: {folder} has no vector of {absent} examples, first {first}.npy.")
         if not rows:
             return None, []
-        values = found.values[[by_id[e.id] for e in rows]]
-        return _as_labelled(rows, values, tuple(sorted(found.weights)), task), rows
+        values = found.vectors[[by_id[e.id] for e in rows]]
+        return _data_of(rows, values, tuple(sorted(found.weights)), task), rows
 
 
 def _no_model() -> Clamp3:
     raise ConfigError("--features is a folder of global vectors; for other files leave it away and name a --model.")
 
 
-def _as_labelled(rows: list[Example], values: np.ndarray, weights: tuple[str, ...], task: Task) -> Labelled:
+def _data_of(rows: list[Example], values: np.ndarray, weights: tuple[str, ...], task: ClassificationTask) -> Labelled:
     names = task.classes if task.kind == "regression" else ()
     return Labelled([e.id for e in rows], values, [e.label for e in rows], weights, (), names)
 
 
 def run_floor(benchmark: Benchmark, *, cached: bool = True, **options: Any) -> Scoreboard:
-    """Run a benchmark with the published architecture and random weights: what the inputs' form alone tells.
+    """Run a benchmark with the published architecture and random weights: what is learned without pretraining.
 
-    The model has a symbolic and an audio tower; its weights are drawn with seed 0, so its vectors can be kept.
+    The model has a symbolic and an audio tower; its weights are drawn with seed 0, so its vectors can be cached.
+
+    Parameters
+    ----------
+    benchmark : Benchmark
+    cached : bool
+        Keep the vectors for later runs.
+    **options
+        As `run_benchmark` takes them.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Trained probes as files: tensors, and what has to be known to use them; nothing in them is ever run.
+"""Trained probes as files: tensors and the facts needed to use them; nothing in a file is ever executed.
 
 ``.safetensors`` has the facts in its header; ``.pth`` is a dict with the released names (``model``, ``labels``,
 ``input_size``, ``epoch``, ``max_eval_acc``) and ours under ``clamp3``. Probes of the released script can be read too.
@@ -34,7 +34,7 @@ class Probe:
     classes : tuple of str
         Of its outputs, sorted.
     weights : tuple of str
-        What the features it was trained on came from; empty if unknown.
+        Which weights its training features come from; empty if unknown.
     offset, scale : tuple of float
         Of regression: value = offset + scale * output.
     info : dict
@@ -78,6 +78,12 @@ class Probe:
 def save_probe(probe: Probe, path: Path) -> None:
     """Write a probe.
 
+    Parameters
+    ----------
+    probe : Probe
+    path : Path
+        Its suffix decides the format.
+
     Raises
     ------
     ConfigError
@@ -113,7 +119,7 @@ def save_probe(probe: Probe, path: Path) -> None:
 
 
 def check_replaceable(path: Path) -> None:
-    """Refuse to write a probe over something else, or under a name that says nothing of its format.
+    """Refuse to overwrite anything but a probe, and a suffix that names no format.
 
     Raises
     ------
@@ -138,7 +144,7 @@ def load_probe(path: Path) -> Probe:
     Raises
     ------
     WeightsError
-        If it is absent, damaged, no probe, or would run code.
+        If it is absent, damaged, no probe, or would execute code.
     """
     if not path.is_file():
         raise WeightsError(f"no probe at {printable(path)}; classification/train_cls.py makes one.")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from clamp3.datasets.labelled import TaskType
 from clamp3.errors import ConfigError
 from clamp3.probe.losses import TASKS
 
-Task = Literal["multiclass", "multilabel", "regression"]
 HEADS = ("linear", "mlp")
 # What the best epoch is chosen by.
 SELECTED_BY: dict[str, str] = {"multiclass": "accuracy", "multilabel": "roc_auc", "regression": "r2"}
@@ -24,7 +24,7 @@ class ProbeConfig:
     head : {"linear", "mlp"}
         One linear layer, or a hidden layer of ``hidden`` ReLUs with ``dropout`` before it.
     num_epochs : int
-        Most passes over the training data; the best one by the validation score counts.
+        Most passes over the training data; the weights of the best epoch by validation score are kept.
     learning_rate, weight_decay : float
         Of AdamW; a decay of 0 makes it Adam.
     batch_size : int
@@ -42,7 +42,7 @@ class ProbeConfig:
         The score; empty = `SELECTED_BY` of the task.
     """
 
-    task: Task = "multiclass"
+    task: TaskType = "multiclass"
     head: Literal["linear", "mlp"] = "linear"
     num_epochs: int = 1000
     learning_rate: float = 1e-5

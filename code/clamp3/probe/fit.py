@@ -1,4 +1,4 @@
-"""The training loop of a probe: epochs, the best of them, plateaus, an early end."""
+"""The training loop of a probe: epochs, the choice of the best one, plateaus, early stopping."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clamp3.probe.heads import Head, State, few_threads, make_head
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass: mean training loss (each batch's before its step), validation score, rate."""
+    """One epoch: mean training loss (each batch's before its step), validation score, learning rate."""
 
     loss: float
     score: float | None
@@ -30,7 +30,7 @@ class Fitted:
     head : Head
         With the weights of the best epoch.
     best_epoch : int
-        From 1; the last one where nothing was there to choose by.
+        From 1; the last one if there was no validation set.
     history : list of Epoch
     """
 
@@ -67,7 +67,14 @@ def fit(
     Raises
     ------
     DataError
-        If there is nothing to train on, or the loss is no number any more.
+        If there is nothing to train on, or the loss becomes NaN or infinite.
+
+    Examples
+    --------
+    >>> features = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
+    >>> fitted = fit(features, np.eye(2, dtype=np.float32), ProbeConfig(num_epochs=50, learning_rate=0.1))
+    >>> fitted.outputs(features).argmax(axis=1)
+    array([0, 1])
     """
     if not len(features):
         raise DataError("no examples to train on.")
@@ -101,7 +108,7 @@ def fit(
 
 
 def one_epoch(head: Head, x: np.ndarray, y: np.ndarray, order: np.ndarray, batch_size: int) -> float:
-    """Train on examples in the given order; return the mean loss over them.
+    """Train on examples in the given order; return their mean loss.
 
     Parameters
     ----------
@@ -110,7 +117,7 @@ def one_epoch(head: Head, x: np.ndarray, y: np.ndarray, order: np.ndarray, batch
         Prepared features.
     y : float32 array, shape (N, C)
     order : int array, shape (n,)
-        Rows to train on, one after the other.
+        Rows to train on.
     batch_size : int
     """
     before = np.empty((len(order), y.shape[1]), np.float32)
@@ -125,7 +132,15 @@ def one_epoch(head: Head, x: np.ndarray, y: np.ndarray, order: np.ndarray, batch
 
 
 def epoch_order(rng: np.random.Generator, targets: np.ndarray, config: ProbeConfig) -> np.ndarray:
-    """Return the rows of one epoch in random order; with balanced classes, rows of small classes several times."""
+    """Return the rows of one epoch in random order; with balanced classes, rows of small classes several times.
+
+    Parameters
+    ----------
+    rng : Generator
+    targets : float array, shape (N, C)
+        One-hot rows where classes are balanced.
+    config : ProbeConfig
+    """
     if not config.balanced_training:
         return rng.permutation(len(targets))
     labels = targets.argmax(axis=1)

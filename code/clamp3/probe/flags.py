@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Give a parser one flag per choice of a training; defaults are the released script's where it has the flag."""
+    """Add the flags of a training to a parser; defaults are the released script's where it has the flag."""
     data = parser.add_argument_group("data")
-    data.add_argument("--train_folder", type=Path, required=True, help="vectors (.npy) or raw music to learn from")
-    data.add_argument("--eval_folder", type=Path, help="what is judged (default: a share of the training folder)")
+    data.add_argument("--train_folder", type=Path, required=True, help="vectors (.npy) or raw music to train on")
+    data.add_argument("--eval_folder", type=Path, help="what is tested on (default: a share of the training folder)")
     data.add_argument("--labels", type=Path, metavar="FILE", help=".csv, .tsv or .json (default: in the file names)")
-    data.add_argument("--eval_split", type=float, default=0.2, help="share judged (default: %(default)s)")
+    data.add_argument("--eval_split", type=float, default=0.2, help="share tested on (default: %(default)s)")
     data.add_argument(
         "--valid_split", type=float, default=0.2, help="share of the rest that chooses the epoch (default: %(default)s)"
     )

@@ -29,13 +29,26 @@ class Head(Protocol):
     loss: Loss
 
     def prepare(self, features: np.ndarray) -> np.ndarray:
-        """Return features (N, D) as `outputs` and `step` take them."""
+        """Return features (N, D) in the form that `outputs` and `step` take."""
 
     def outputs(self, x: np.ndarray) -> np.ndarray:
         """Return the outputs (N, C) of prepared features."""
 
     def step(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Do one step of the optimizer on a batch; return the outputs (B, C) from before it."""
+        """Do one step of the optimizer on a batch.
+
+        Parameters
+        ----------
+        x : float32 array, shape (B, D')
+            Prepared features.
+        y : float32 array, shape (B, C)
+            Targets.
+
+        Returns
+        -------
+        float32 array, shape (B, C)
+            Outputs from before the step.
+        """
 
     def state(self) -> State:
         """Return a copy of the weights."""
@@ -45,9 +58,9 @@ class Head(Protocol):
 
 
 class AdamW:
-    """AdamW as one fused kernel of torch, without what ``torch.optim`` does around it.
+    """AdamW as one fused kernel of torch, without the overhead of ``torch.optim``.
 
-    For a linear layer and one example the surroundings cost more than all the arithmetic; and making an optimizer of
+    For a linear layer and one example the overhead exceeds the arithmetic, and creating an optimizer of
     ``torch.optim`` loads torch's compiler, which takes seconds.
     """
 
@@ -62,7 +75,13 @@ class AdamW:
         self._kernel = torch._fused_adamw_
 
     def update(self, tensors: list[Tensor], gradients: list[Tensor] | tuple[Tensor, ...]) -> None:
-        """Do one step, in place."""
+        """Do one step, in place.
+
+        Parameters
+        ----------
+        tensors, gradients : sequences of tensor
+            Weights and their gradients, in the same order.
+        """
         self._count[()] += 1
         self._kernel(
             tensors,
@@ -84,7 +103,7 @@ class AdamW:
 class LinearHead:
     """One linear layer.
 
-    Its gradient is written down, which makes a step on one example many times faster than autograd
+    Its gradient has a closed form, which makes a step on one example many times faster than autograd
     (``benchmarks/probe.py`` measures it). The bias is the last column of the weights, so both are one array.
     """
 
@@ -108,7 +127,13 @@ class LinearHead:
         return x @ self._weight.T
 
     def step(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Do one step on a batch; return the outputs (B, C) from before it."""
+        """Do one step on a batch.
+
+        Parameters
+        ----------
+        x, y
+            As in `Head.step`.
+        """
         z = np.dot(x, self._weight.T)  # (B, C)
         np.dot(self.loss.gradient(z, y).T, x, out=self._gradient)  # (C, D + 1)
         self.optimizer.update(self._tensors, self._gradients)
@@ -159,7 +184,13 @@ class MlpHead:
         return np.concatenate(parts)
 
     def step(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Do one step on a batch, with dropout; return the outputs (B, C) from before it."""
+        """Do one step on a batch, with dropout.
+
+        Parameters
+        ----------
+        x, y
+            As in `Head.step`.
+        """
         import torch
 
         z = self._forward(torch.from_numpy(x), train=True)  # (B, C)
@@ -196,7 +227,7 @@ class MlpHead:
 
 @contextlib.contextmanager
 def few_threads(config: ProbeConfig) -> Iterator[None]:
-    """Let torch use one thread while a linear head trains: its updates are shorter than waking another one takes."""
+    """Let torch use one thread while a linear head trains: its updates are shorter than waking another thread."""
     import torch
 
     before = torch.get_num_threads()
@@ -208,7 +239,16 @@ def few_threads(config: ProbeConfig) -> Iterator[None]:
 
 
 def make_head(width: int, n_outputs: int, config: ProbeConfig) -> Head:
-    """Return a head with random weights, drawn as torch's linear layers are."""
+    """Return a head with random weights, drawn as torch's linear layers are.
+
+    Parameters
+    ----------
+    width : int
+        D, width of the features.
+    n_outputs : int
+        C.
+    config : ProbeConfig
+    """
     return LinearHead(width, n_outputs, config) if config.head == "linear" else MlpHead(width, n_outputs, config)
 
 

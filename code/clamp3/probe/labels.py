@@ -1,4 +1,4 @@
-"""What a probe is taught: labels of files, by their names or from a table, and as arrays.
+"""Labels of files, from their names or from a table, and as arrays of targets.
 
 A label is a string (multiclass), a tuple of strings (multilabel) or a tuple of numbers (regression).
 """
@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from clamp3.datasets.labelled import Label
+from clamp3.datasets.labelled import Label, TaskType
 from clamp3.datasets.source import read_csv
 from clamp3.errors import DataError, FormatError
 from clamp3.formats import kind_of
 from clamp3.jobs.walk import printable
-from clamp3.probe.config import Task
 
 
 @dataclass(frozen=True)
@@ -30,14 +29,14 @@ class Targets:
     Attributes
     ----------
     classes : tuple of str
-        Classes or tags, sorted, or the names of the values; of the columns of ``values``.
+        What the columns of ``values`` are: classes or tags, sorted, or the names of the values.
     values : float32 array, shape (N, C)
         One-hot rows, tags as 0 and 1, or values.
     unseen : tuple of str
-        Labels that are no class; in ``values`` they are nothing.
+        Labels that are not among the classes; in ``values`` they are all zeros.
     """
 
-    task: Task
+    task: TaskType
     classes: tuple[str, ...]
     values: np.ndarray
     unseen: tuple[str, ...] = ()
@@ -49,7 +48,7 @@ def label_from_name(name: str) -> str | None:
     return label if mark and label else None
 
 
-def read_labels(path: Path, task: Task) -> tuple[dict[str, Label], tuple[str, ...]]:
+def read_labels(path: Path, task: TaskType) -> tuple[dict[str, Label], tuple[str, ...]]:
     """Return labels by file name, and the names of the values of a regression.
 
     Parameters
@@ -95,6 +94,13 @@ def find_labels(names: Sequence[str], known: Mapping[str, Label]) -> tuple[list[
 
     Names match as paths in the folder, with or without the suffix of a known type (other dots belong to the name), or
     by file name alone, where one name of the table ends so; if that name has a folder, only one file may end so too.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Paths of the files in their folder.
+    known : mapping from str to label
+        From `read_labels`.
     """
     exact = {key.replace("\\", "/"): key for key in known}
     bare = _unique(exact, _bare)
@@ -110,8 +116,19 @@ def find_labels(names: Sequence[str], known: Mapping[str, Label]) -> tuple[list[
     return found, sorted(set(known) - used)
 
 
-def classes_of(labels: Sequence[Label], task: Task) -> tuple[str, ...]:
-    """Return the classes or tags in use, sorted, so that their numbers depend on nothing else."""
+def classes_of(labels: Sequence[Label], task: TaskType) -> tuple[str, ...]:
+    """Return the classes or tags in use, sorted, so that their numbers depend on nothing else.
+
+    Parameters
+    ----------
+    labels : sequence
+    task : {"multiclass", "multilabel", "regression"}
+
+    Examples
+    --------
+    >>> classes_of([("slow", "sad"), ("sad",)], "multilabel")
+    ('sad', 'slow')
+    """
     if task == "multiclass":
         return tuple(sorted({str(label) for label in labels}))
     if task == "multilabel":
@@ -119,7 +136,7 @@ def classes_of(labels: Sequence[Label], task: Task) -> tuple[str, ...]:
     return tuple(f"value {place}" for place in range(1, len(labels[0]) + 1)) if labels else ()
 
 
-def as_targets(labels: Sequence[Label], task: Task, classes: Sequence[str] = ()) -> Targets:
+def as_targets(labels: Sequence[Label], task: TaskType, classes: Sequence[str] = ()) -> Targets:
     """Return labels as an array.
 
     Parameters
@@ -127,7 +144,7 @@ def as_targets(labels: Sequence[Label], task: Task, classes: Sequence[str] = ())
     labels : sequence
     task : {"multiclass", "multilabel", "regression"}
     classes : sequence of str, optional
-        Those of the training; without them those in use.
+        Those of the training data; without them those in use.
 
     Raises
     ------
@@ -153,7 +170,7 @@ def as_targets(labels: Sequence[Label], task: Task, classes: Sequence[str] = ())
     return Targets(task, classes, values, tuple(sorted(unseen)))
 
 
-def _label(value: Any, task: Task) -> Label:
+def _label(value: Any, task: TaskType) -> Label:
     if task == "multiclass":
         if isinstance(value, bool) or not isinstance(value, (str, int)) or str(value).strip() == "":
             raise ValueError
@@ -183,7 +200,7 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _csv(path: Path, task: Task) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _csv(path: Path, task: TaskType) -> tuple[dict[str, Any], tuple[str, ...]]:
     rows = read_csv(path, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
     first, *rest = rows[0]
     if not rest:

@@ -4,8 +4,8 @@ Conventions
 -----------
 Outputs z and targets y are float32 arrays of shape (B, C): B examples; C classes, tags or values. Targets of one class
 among several are one-hot rows. A loss is one number per example, shape (B,); a gradient is that of the losses' mean
-over the batch with respect to z, shape (B, C). They are apart because training needs the gradient at every step and
-the loss once an epoch, and on single examples every call counts.
+over the batch with respect to z, shape (B, C). They are separate because training needs the gradient at every step but
+the loss once an epoch, and with batches of one every call counts.
 
 `torch.nn.functional`'s ``cross_entropy``, ``binary_cross_entropy_with_logits`` and ``mse_loss`` are the oracles of the
 tests.

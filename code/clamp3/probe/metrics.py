@@ -2,14 +2,15 @@
 
 Conventions
 -----------
-Outputs (N, C) are logits, or values for regression; targets (N, C) as in `clamp3.probe.losses`. All scores are better
-when larger and lie in [0, 1], but R², which has no lower end.
+Outputs (N, C) are logits, or values for regression; targets (N, C) as in `clamp3.probe.losses`. Every function takes
+both, and ``classes``, the names of the C columns. Larger scores are better; all lie in [0, 1] but R², which is
+unbounded below.
 
 - accuracy: share of examples whose largest logit is their class. An example of a class that was never trained, whose
   row of targets is all zeros, counts as wrong.
 - macro_f1: mean F1 of the classes that occur among the labels or the predictions; untrained classes count with 0.
-- roc_auc, average_precision: mean over the tags that occur and do not always occur; of others no value exists, so they
-  are left out and named, as are untrained tags.
+- roc_auc, average_precision: mean over the tags that some examples have and some have not; they are undefined for
+  others, which are left out and named, as are untrained tags.
 - r2: mean over the values.
 - key_score: mir_eval's weighted score of keys (1 same, .5 a fifth, .3 relative, .2 parallel).
 """
@@ -21,17 +22,23 @@ from typing import Any
 
 import numpy as np
 
+from clamp3.datasets.labelled import TaskType
 from clamp3.errors import ConfigError, DataError
-from clamp3.probe.config import Task
 
 
 def need_eval(module: str, purpose: str) -> None:
-    """Raise a sentence if a package of the ``eval`` extra is absent.
+    """Check that a package of the ``eval`` extra is installed.
+
+    Parameters
+    ----------
+    module : str
+    purpose : str
+        What needs it.
 
     Raises
     ------
     ConfigError
-        If it is.
+        If it is not.
     """
     from importlib.util import find_spec
 
@@ -41,6 +48,13 @@ def need_eval(module: str, purpose: str) -> None:
 
 def scorer(name: str, targets: np.ndarray, classes: Sequence[str]) -> Callable[[np.ndarray], float]:
     """Return the function from outputs to one score, for choosing an epoch.
+
+    Parameters
+    ----------
+    name : str
+        Of the score.
+    targets : float array, shape (N, C)
+    classes : sequence of str
 
     Raises
     ------
@@ -61,7 +75,7 @@ def scorer(name: str, targets: np.ndarray, classes: Sequence[str]) -> Callable[[
 
 
 def evaluate(
-    task: Task, targets: np.ndarray, outputs: np.ndarray, classes: Sequence[str], *, keys: bool = False
+    task: TaskType, targets: np.ndarray, outputs: np.ndarray, classes: Sequence[str], *, keys: bool = False
 ) -> dict[str, Any]:
     """Return every score of a task.
 
@@ -70,13 +84,14 @@ def evaluate(
     task : {"multiclass", "multilabel", "regression"}
     targets, outputs : float arrays, shape (N, C)
     classes : sequence of str
+        Names of the columns.
     keys : bool
         The classes are musical keys: add the key score.
 
     Raises
     ------
     DataError
-        If the shapes disagree, nothing is there, or outputs are not finite.
+        If the shapes disagree, the set is empty, or outputs are not finite.
     """
     need_eval("sklearn", "scores of a probe")
     if keys:
@@ -97,7 +112,13 @@ def evaluate(
 
 
 def validate(targets: np.ndarray, outputs: np.ndarray, classes: Sequence[str]) -> None:
-    """Check what every score needs; see `evaluate`."""
+    """Check what every score needs.
+
+    Parameters
+    ----------
+    targets, outputs, classes
+        As in `evaluate`.
+    """
     if targets.shape != outputs.shape or targets.ndim != 2 or targets.shape[1] != len(classes):
         raise DataError(f"targets {targets.shape}, outputs {outputs.shape} and {len(classes)} classes do not fit.")
     if not len(targets):
@@ -107,19 +128,39 @@ def validate(targets: np.ndarray, outputs: np.ndarray, classes: Sequence[str]) -
 
 
 def accuracy(targets: np.ndarray, outputs: np.ndarray) -> float:
-    """Return the share of examples whose largest logit is their class."""
+    """Return the share of examples whose largest logit is their class.
+
+    Parameters
+    ----------
+    targets, outputs : float arrays, shape (N, C)
+
+    Examples
+    --------
+    >>> accuracy(np.eye(2), np.array([[2.0, -1.0], [0.5, 0.1]]))
+    0.5
+    """
     return float(np.take_along_axis(targets, outputs.argmax(axis=1)[:, None], axis=1).mean(dtype=np.float64))
 
 
 def macro_f1(targets: np.ndarray, outputs: np.ndarray) -> float:
-    """Return the mean F1 of the classes that occur."""
+    """Return the mean F1 of the classes that occur.
+
+    Parameters
+    ----------
+    targets, outputs : float arrays, shape (N, C)
+    """
     from sklearn.metrics import f1_score
 
     return float(f1_score(labels_of(targets), outputs.argmax(axis=1), average="macro", zero_division=0))
 
 
 def roc_auc(targets: np.ndarray, outputs: np.ndarray) -> float:
-    """Return the mean area under the ROC curve of the tags that have both values; NaN if none has."""
+    """Return the mean area under the ROC curve of the tags that have both values; NaN if none has.
+
+    Parameters
+    ----------
+    targets, outputs : float arrays, shape (N, C)
+    """
     from sklearn.metrics import roc_auc_score
 
     kept = _varying(targets)
@@ -127,7 +168,12 @@ def roc_auc(targets: np.ndarray, outputs: np.ndarray) -> float:
 
 
 def average_precision(targets: np.ndarray, outputs: np.ndarray) -> float:
-    """Return the mean average precision of the tags that have both values; NaN if none has."""
+    """Return the mean average precision of the tags that have both values; NaN if none has.
+
+    Parameters
+    ----------
+    targets, outputs : float arrays, shape (N, C)
+    """
     from sklearn.metrics import average_precision_score
 
     kept = _varying(targets)
@@ -137,14 +183,26 @@ def average_precision(targets: np.ndarray, outputs: np.ndarray) -> float:
 
 
 def r2(targets: np.ndarray, outputs: np.ndarray) -> list[float]:
-    """Return the coefficient of determination of each value."""
+    """Return the coefficient of determination of each value.
+
+    Parameters
+    ----------
+    targets, outputs : float arrays, shape (N, C)
+    """
     from sklearn.metrics import r2_score
 
     return [float(value) for value in np.atleast_1d(r2_score(targets, outputs, multioutput="raw_values"))]
 
 
 def key_score(targets: np.ndarray, outputs: np.ndarray, classes: Sequence[str]) -> float:
-    """Return the mean weighted score of predicted keys; classes are written as ``Eb minor``."""
+    """Return the mean weighted score of predicted keys.
+
+    Parameters
+    ----------
+    targets, outputs : float arrays, shape (N, C)
+    classes : sequence of str
+        Keys, written as ``Eb minor``.
+    """
     from mir_eval.key import weighted_score
 
     truth, guesses = labels_of(targets), outputs.argmax(axis=1)
@@ -157,9 +215,15 @@ def labels_of(targets: np.ndarray) -> np.ndarray:
 
 
 def table(targets: np.ndarray, outputs: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-    """Return the confusion matrix (rows: truth, columns: prediction) and a row of scores per class.
+    """Return the confusion matrix (rows: truth, columns: prediction) and the scores of each class.
 
     The last row of the matrix, if there is one more than classes, holds examples of untrained classes.
+
+    Parameters
+    ----------
+    targets, outputs : float arrays, shape (N, C)
+    classes : sequence of str
+        Names of the columns.
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 

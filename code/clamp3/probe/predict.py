@@ -1,4 +1,4 @@
-"""Labels and probabilities of files, by a trained probe."""
+"""Predict labels and probabilities of files with a trained probe."""
 
 from __future__ import annotations
 
@@ -8,28 +8,38 @@ from typing import Any
 import numpy as np
 
 from clamp3.errors import DataError
-from clamp3.index.vectors import Opener, vectors_of
+from clamp3.index.vectors import Opener, load_folder
 from clamp3.probe.checkpoint import Probe
 
 
 def predict_folder(
     probe: Probe, folder: Path, open_model: Opener, *, threshold: float = 0.5
 ) -> tuple[dict[str, dict[str, Any]], list[tuple[str, str]]]:
-    """Return an answer per file, by path, and the files without one with the reason.
+    """Return the predictions for a folder, by path, and the files without one with the reason.
+
+    Parameters
+    ----------
+    probe : Probe
+    folder : Path
+        Vectors, or raw files of any kind.
+    open_model : callable
+        Returns the model for raw files.
+    threshold : float
+        Least probability of a tag.
 
     Raises
     ------
     DataError
-        If the vectors do not come from the weights the probe was trained with, or have another width.
+        If the vectors do not come from the weights that the probe was trained with, or have another width.
     """
-    found = vectors_of(folder, open_model)
+    found = load_folder(folder, open_model)
     if probe.weights and found.weights and set(probe.weights) != found.weights:
         raise DataError(
             f"the probe was trained on vectors of {', '.join(probe.weights)}, these come from "
             f"{', '.join(sorted(found.weights))}; use the same model."
         )
     root = folder if folder.is_dir() else folder.parent
-    values = probe.predict(found.values)
+    values = probe.predict(found.vectors)
     answers = {
         (root / name).as_posix(): answer(probe, row, threshold) for name, row in zip(found.names, values, strict=True)
     }
@@ -37,7 +47,7 @@ def predict_folder(
 
 
 def answer(probe: Probe, values: np.ndarray, threshold: float = 0.5) -> dict[str, Any]:
-    """Return what a probe says of one file.
+    """Return the prediction for one file: label, and probabilities of classes and tags.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""How the published tables were trained, as settings.
+"""Settings of the probes behind the published tables.
 
 The symbolic tables (8 and 11) used the released probe; those on recordings (9 and 10) MARBLE's first version: a hidden
-layer of 512, Adam, batches of 64, the rate halved on plateaus, an early end. Sources: classification/train_cls.py of
+layer of 512, Adam, batches of 64, the rate halved on plateaus, early stopping. Sources: classification/train_cls.py of
 the released code (lines 20-101 and 202-230), the base configurations of MARBLE at d9300e3.
 """
 
@@ -35,10 +35,16 @@ _MARBLE_TASKS = {
     "vocalset technique": replace(_MARBLE, lr_patience=5, patience=10),
     "jamendo": replace(_MARBLE, task="multilabel"),
 }
-# MARBLE tries these rates, and layers of the encoder; the best on the validation set is judged.
+# MARBLE tries these rates, and layers of the encoder; the best on the validation set is tested.
 RATES = (1e-3, 5e-3, 5e-4, 1e-2, 1e-4, 5e-5)
 
 
 def marble(benchmark: str, task: str) -> ProbeConfig | None:
-    """Return MARBLE's settings for a task, None for tasks that are none of MARBLE's."""
+    """Return MARBLE's settings for a task, None for a task that is not in MARBLE.
+
+    Parameters
+    ----------
+    benchmark, task : str
+        Names.
+    """
     return _MARBLE_TASKS.get(f"{benchmark} {task}") or _MARBLE_TASKS.get(benchmark)

@@ -1,4 +1,4 @@
-"""What a training says: lines for people, JSON for programs, pictures."""
+"""Results of a training: lines for people, JSON for programs, plots."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def as_plain(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def as_text(runs: Sequence[Run]) -> str:
-    """Return the scores, and for classes a row each, over all runs."""
+    """Return the scores over all runs, and a row for each class."""
     n_train, n_valid, n_judged = (
         " or ".join(map(str, sorted({run.probe.info[part] for run in runs})))
         for part in ("n_train", "n_valid", "n_judged")
@@ -89,6 +89,12 @@ def _class_rows(runs: Sequence[Run]) -> list[str]:
 
 def draw(runs: Sequence[Run], folder: Path) -> list[Path]:
     """Write ``history.png`` and, for classes, ``confusion.png``, over all runs; return the paths.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+    folder : Path
+        Created if absent.
 
     Raises
     ------

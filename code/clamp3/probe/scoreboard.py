@@ -1,4 +1,4 @@
-"""What came of a classification benchmark, as text and as rows of the documentation."""
+"""Results of a classification benchmark, as text and as rows of the documentation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clamp3.probe.report import SHOWN
 
 @dataclass(frozen=True)
 class Score:
-    """Mean and deviation of a task's scores over seeds, for one model and protocol; ``runs`` has those of each seed."""
+    """Mean and deviation of a task's scores over seeds, for one model and protocol; ``runs`` has each seed's scores."""
 
     model: str
     protocol: str
@@ -27,13 +27,13 @@ class Score:
 
 @dataclass(kw_only=True)
 class Scoreboard(Report):
-    """Scores of some models and protocols."""
+    """Scores of several models and protocols."""
 
     half: ClassVar[str] = "classification"
     scores: list[Score] = field(default_factory=list)
 
     def add(self, other: Scoreboard) -> None:
-        """Take over the scores of another model on the same tasks, and what went wrong with it."""
+        """Add the scores of another model on the same tasks, and its failures."""
         self.scores += other.scores
         self.not_run += [reason for reason in other.not_run if reason not in self.not_run]
         self.failures += other.failures
@@ -63,11 +63,11 @@ class Scoreboard(Report):
         return [(label, *row) for label, row in rows.items()]
 
     def write_page(self, path: Path) -> None:
-        """Write our rows anew into the file of a page; see `into_page`."""
+        """Update our rows in the file of a page; see `into_page`."""
         write_text(path, self.into_page(path.read_text(encoding="utf-8")))
 
     def into_page(self, page: str) -> str:
-        """Return a page of the documentation with our rows written anew.
+        """Return a page of the documentation with our rows updated.
 
         They stand between ``<!-- here: NAME -->`` and the next ``<!-- end -->``, each on a line of its own.
 

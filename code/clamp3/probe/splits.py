@@ -1,7 +1,7 @@
-"""Which examples train, which choose the epoch, and which are judged; rows are numbers into the whole.
+"""Splits into training, validation and test sets, as row numbers of the whole.
 
-The published protocol chooses the best epoch on the very examples it reports, which flatters it. The others keep a
-validation set apart, taken from the training examples.
+The published protocol chooses the best epoch on the test set itself, which biases its results upwards. The others hold
+out a validation set, taken from the training examples.
 """
 
 from __future__ import annotations
@@ -29,10 +29,18 @@ class Split:
 
 
 def published_split(names: Sequence[str], share: float = 0.2, seed: int = 42) -> Split:
-    """Return the published split: of the shuffled list the first ceil(share * n) are judged, and choose the epoch.
+    """Return the published split: the first ceil(share * n) of the shuffled list are test and validation set.
 
     The list is sorted before it is shuffled with Python's ``random.shuffle``; the released script shuffles it in the
     order of the file system, so its split differs from machine to machine.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the examples.
+    share : float
+        Of the test set.
+    seed : int
 
     Raises
     ------
@@ -53,7 +61,26 @@ def held_out(
     *,
     strata: Sequence[str] | None = None,
 ) -> Split:
-    """Return a split in three, drawn at random, or class by class if ``strata`` names the classes."""
+    """Return a random split in three.
+
+    Parameters
+    ----------
+    n : int
+        Examples.
+    share : float
+        Of the test set.
+    valid_share : float
+        Of the validation set, in what remains.
+    seed : int
+    strata : sequence of str, optional
+        Class of every example: draw class by class.
+
+    Examples
+    --------
+    >>> split = held_out(10, 0.2, 0.25, seed=0)
+    >>> len(split.train), len(split.valid), len(split.test)
+    (6, 2, 2)
+    """
     rows = np.arange(n)
     train, test = _two(rows, share, seed, strata)
     return validated(train, test, valid_share, seed, strata=strata)
@@ -62,7 +89,15 @@ def held_out(
 def validated(
     train: np.ndarray, test: np.ndarray, valid_share: float, seed: int, *, strata: Sequence[str] | None = None
 ) -> Split:
-    """Take a validation set out of the training rows; a share of 0 takes none."""
+    """Return a split whose validation set is taken from the training rows; a share of 0 takes none.
+
+    Parameters
+    ----------
+    train, test : int arrays
+        Rows.
+    valid_share, seed, strata
+        As in `held_out`.
+    """
     if valid_share == 0:
         return _parts(train, [], test)
     kept, valid = _two(train, valid_share, seed, strata)
@@ -72,7 +107,15 @@ def validated(
 def folds(
     n: int, n_folds: int, valid_share: float, seed: int, *, strata: Sequence[str] | None = None
 ) -> Iterator[Split]:
-    """Yield a split per fold: every example is judged once.
+    """Yield a split per fold: every example is tested once.
+
+    Parameters
+    ----------
+    n : int
+        Examples.
+    n_folds : int
+    valid_share, seed, strata
+        As in `held_out`.
 
     Raises
     ------
@@ -88,7 +131,7 @@ def folds(
 
 
 def _fold_of(n: int, n_folds: int, seed: int, strata: Sequence[str] | None) -> np.ndarray:
-    """Return the fold of every row, dealt out in turn and class by class: folds differ by one per class at most."""
+    """Return the fold of every row, assigned in turn and class by class: sizes differ by at most one per class."""
     dealt = np.empty(n, np.int64)
     dealt[np.concatenate(_shuffled_strata(np.arange(n), seed, strata))] = np.arange(n) % n_folds
     return dealt
@@ -123,6 +166,6 @@ def _parts(train: Rows, valid: Rows, test: Rows) -> Split:
     split = Split(*(np.sort(np.asarray(part, np.int64)) for part in (train, valid, test)))
     if not len(split.train) or not len(split.test):
         raise DataError(
-            f"{len(split.train)} examples to train on and {len(split.test)} to judge; each part needs at least one."
+            f"{len(split.train)} examples to train on and {len(split.test)} to test; each part needs at least one."
         )
     return split

@@ -1,4 +1,4 @@
-"""From labelled vectors to a judged probe: one run per seed or fold, and what they have in common."""
+"""From labelled vectors to a tested probe: one run per seed or fold, and their summary."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from clamp3.errors import ConfigError, DataError
-from clamp3.index.vectors import Opener, vectors_of
+from clamp3.index.vectors import Opener, load_folder
 from clamp3.jobs.walk import printable
 from clamp3.probe import metrics, splits
 from clamp3.probe.checkpoint import Probe
@@ -27,16 +27,15 @@ class Plan:
     Attributes
     ----------
     train_folder, eval_folder : Path
-        Without an evaluation folder a share ``eval_split`` of the training folder is judged.
+        Without an evaluation folder a share ``eval_split`` of the training folder is the test set.
     labels : Path, optional
         Table of labels; without it they are in the file names.
     selection : {"valid", "eval"}
-        What chooses the epoch: a share ``valid_split`` of the training examples, or, as published, the examples that
-        are judged.
+        What chooses the epoch: a share ``valid_split`` of the training examples, or, as published, the test set.
     stratified : bool
         Draw the splits class by class.
     n_folds : int
-        Judge every example once, in so many folds; 0 = one split.
+        Test every example once, in so many folds; 0 = one split.
     n_seeds : int
         Train so many times, with seeds counted up from the configuration's.
     """
@@ -55,7 +54,7 @@ class Plan:
         if self.n_seeds < 1:
             raise ConfigError(f"{self.n_seeds} seeds; at least 1 is needed.")
         if self.n_folds and (self.eval_folder is not None or self.selection == "eval"):
-            raise ConfigError("folds judge every training example; leave --eval_folder and --selection eval away.")
+            raise ConfigError("folds test every training example; leave --eval_folder and --selection eval away.")
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Run:
-    """One training: the probe, whose ``info`` has the scores, and the judged examples' targets and outputs (N, C)."""
+    """One training: the probe, whose ``info`` has the scores, and targets and outputs (N, C) of the test set."""
 
     probe: Probe
     targets: np.ndarray
@@ -86,7 +85,7 @@ class Run:
 
     @property
     def scores(self) -> dict[str, Any]:
-        """Scores on the judged examples."""
+        """Scores on the test set."""
         return dict(self.probe.info["scores"])
 
 
@@ -101,18 +100,18 @@ def load_labelled(
         Vectors, or raw files of any kind.
     config : ProbeConfig
     labels : Path, optional
-        Table; without it labels are in the file names.
+        Table of labels; without it they are in the file names.
     open_model : callable
         Returns the model for raw files.
     partial : bool
-        The table also has labels of other folders: names without a file are no problem.
+        The table also has labels of other folders: do not report names without a file.
 
     Raises
     ------
     DataError
         If no file has a vector and a label.
     """
-    found = vectors_of(folder, open_model)
+    found = load_folder(folder, open_model)
     problems = list(found.problems)
     value_names: tuple[str, ...] = ()
     if labels is None:
@@ -131,11 +130,18 @@ def load_labelled(
         raise DataError(f"no file of {printable(folder)} is labelled; {found.names[0]} {reason}")
     names = [found.names[row] for row in rows]
     kept = [label for label in given if label is not None]
-    return Labelled(names, found.values[rows], kept, tuple(sorted(found.weights)), tuple(problems), value_names)
+    return Labelled(names, found.vectors[rows], kept, tuple(sorted(found.weights)), tuple(problems), value_names)
 
 
 def train(plan: Plan, config: ProbeConfig, open_model: Opener) -> tuple[list[Run], Labelled]:
-    """Train and judge as planned.
+    """Train and test as planned.
+
+    Parameters
+    ----------
+    plan : Plan
+    config : ProbeConfig
+    open_model : callable
+        Returns the model for raw files.
 
     Returns
     -------
@@ -150,17 +156,25 @@ def train(plan: Plan, config: ProbeConfig, open_model: Opener) -> tuple[list[Run
     data = load_labelled(plan.train_folder, config, plan.labels, open_model, partial=plan.eval_folder is not None)
     n_train = len(data.names)
     if plan.eval_folder is not None:
-        judged = load_labelled(plan.eval_folder, config, plan.labels, open_model, partial=True)
-        data = _joined(data, judged)
+        data = _joined(data, load_labelled(plan.eval_folder, config, plan.labels, open_model, partial=True))
     runs = []
     for seed in range(config.seed, config.seed + plan.n_seeds):
         for split in plan_splits(plan, data, n_train, seed):
-            runs.append(train_and_judge(data, split, replace(config, seed=seed)))
+            runs.append(train_and_test(data, split, replace(config, seed=seed)))
     return runs, data
 
 
 def plan_splits(plan: Plan, data: Labelled, n_train: int, seed: int) -> list[Split]:
-    """Return the splits of one seed; rows from ``n_train`` on are the evaluation folder's."""
+    """Return the splits of one seed.
+
+    Parameters
+    ----------
+    plan : Plan
+    data : Labelled
+    n_train : int
+        Rows from here on are the evaluation folder's.
+    seed : int
+    """
     strata = None
     if plan.stratified:
         if not all(isinstance(label, str) for label in data.labels):
@@ -181,10 +195,10 @@ def plan_splits(plan: Plan, data: Labelled, n_train: int, seed: int) -> list[Spl
     return [Split(split.train, split.test, split.test)]
 
 
-def train_and_judge(
+def train_and_test(
     data: Labelled, split: Split, config: ProbeConfig, *, classes: Sequence[str] = (), keys: bool = False
 ) -> Run:
-    """Train on one part, choose the epoch by another, judge on the third.
+    """Train on one part, choose the epoch by another, test on the third.
 
     Parameters
     ----------

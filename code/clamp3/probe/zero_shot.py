@@ -1,4 +1,4 @@
-"""Classes and axes without training: files are compared with what sentences say of each class.
+"""Zero-shot classification: files are compared with prompts, sentences about each class.
 
 A class is an ensemble of prompts: its vector is the mean of their unit vectors, and a file's score its cosine to that.
 An axis such as happy - sad has two ends; a file's place on it is its cosine to the first minus that to the second.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clamp3.errors import ConfigError, DataError
-from clamp3.index.vectors import encode, vectors_of
+from clamp3.index.vectors import encode, load_folder
 from clamp3.jobs.walk import printable
 from clamp3.probe.labels import Label, as_targets, find_labels, label_from_name, read_labels
 from clamp3.probe.metrics import evaluate
@@ -30,7 +30,7 @@ Prompts = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Judged:
+class Similarities:
     """Cosines of N files to C classes (N, C), and their places on A axes (N, A)."""
 
     classes: tuple[str, ...]
@@ -53,12 +53,23 @@ class Judged:
 
 
 def prompts_for(names: Sequence[str], templates: Sequence[str] = TEMPLATES) -> dict[str, list[str]]:
-    """Return every class's prompts: each template with the class in place of ``{}``.
+    """Return the prompts of every class: each template with the class in place of ``{}``.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Classes.
+    templates : sequence of str
 
     Raises
     ------
     ConfigError
         If a template has no ``{}``, or a class is named twice.
+
+    Examples
+    --------
+    >>> prompts_for(["jig"], ["a {} for fiddle"])
+    {'jig': ['a jig for fiddle']}
     """
     for template in templates:
         if "{}" not in template:
@@ -74,7 +85,7 @@ def read_prompts(path: Path) -> dict[str, list[str]]:
     Raises
     ------
     ConfigError
-        If it is none.
+        If the file is not such an object.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -89,7 +100,7 @@ def read_prompts(path: Path) -> dict[str, list[str]]:
     return prompts
 
 
-def judge(vectors: np.ndarray, model: Clamp3, classes: Prompts, axes: Sequence[Prompts] = ()) -> Judged:
+def compare(vectors: np.ndarray, model: Clamp3, classes: Prompts, axes: Sequence[Prompts] = ()) -> Similarities:
     """Compare vectors with classes and axes.
 
     Parameters
@@ -118,7 +129,7 @@ def judge(vectors: np.ndarray, model: Clamp3, classes: Prompts, axes: Sequence[P
     n = len(classes)
     places = cosines[:, n::2] - cosines[:, n + 1 :: 2]
     names = tuple(" - ".join(axis) for axis in axes)
-    return Judged(tuple(classes), names, cosines[:, :n], places)
+    return Similarities(tuple(classes), names, cosines[:, :n], places)
 
 
 def answer_folder(
@@ -129,7 +140,7 @@ def answer_folder(
     *,
     labels: str | None = None,
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Return the answers for every file of a folder, and the files without one with the reason.
+    """Return scores and places of every file of a folder, and the files without a vector with the reason.
 
     Parameters
     ----------
@@ -137,7 +148,7 @@ def answer_folder(
         Vectors of the model, or raw files.
     model : Clamp3
     classes, axes
-        As in `judge`.
+        As in `compare`.
     labels : str, optional
         A table of true classes, or ``names`` for file names up to the first ``_``: adds ``scores``.
 
@@ -151,21 +162,21 @@ def answer_folder(
     if not classes and not axes:
         raise ConfigError("nothing to tell apart: give --classes, --prompts or --axis.")
     if len(classes) == 1:
-        raise ConfigError("one class alone cannot be told from anything; name at least two.")
-    found = vectors_of(folder, lambda: model)
+        raise ConfigError("a single class cannot be told apart from anything; name at least two.")
+    found = load_folder(folder, lambda: model)
     own = {model.identity.rpartition(":")[0]}
     if found.weights and found.weights != own:
         raise DataError(
             f"the vectors were made with {', '.join(sorted(found.weights))}, the sentences are encoded with "
             f"{', '.join(own)}; name the vectors' model by --model."
         )
-    judged = judge(found.values, model, classes, axes)
+    compared = compare(found.vectors, model, classes, axes)
     result: dict[str, Any] = {"model": model.identity, "prompts": {name: list(p) for name, p in classes.items()}}
     problems = list(found.problems)
     if labels is not None:
-        result["scores"], unlabelled = _scores(found.names, judged, labels)
+        result["scores"], unlabelled = _scores(found.names, compared, labels)
         problems += unlabelled
-    return {**result, "files": judged.rows(found.names)}, problems
+    return {**result, "files": compared.rows(found.names)}, problems
 
 
 def as_lines(result: Mapping[str, Any]) -> str:
@@ -180,22 +191,34 @@ def as_lines(result: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *scores])
 
 
-def _scores(names: Sequence[str], judged: Judged, labels: str) -> tuple[dict[str, float], list[tuple[str, str]]]:
+def _scores(names: Sequence[str], found: Similarities, labels: str) -> tuple[dict[str, float], list[tuple[str, str]]]:
     if labels == "names":
         given: list[Label | None] = [label_from_name(name) for name in names]
     else:
         given, _ = find_labels(names, read_labels(Path(labels), "multiclass")[0])
-    rows = [row for row, label in enumerate(given) if label in judged.classes]
+    rows = [row for row, label in enumerate(given) if label in found.classes]
     if not rows:
-        raise DataError(f"no file has a label among {', '.join(judged.classes)}.")
-    targets = as_targets([str(given[row]) for row in rows], "multiclass", judged.classes).values
-    scores = evaluate("multiclass", targets, judged.scores[rows], judged.classes)
+        raise DataError(f"no file has a label among {', '.join(found.classes)}.")
+    targets = as_targets([str(given[row]) for row in rows], "multiclass", found.classes).values
+    scores = evaluate("multiclass", targets, found.scores[rows], found.classes)
     others = [(names[row], f"its label is {label}.") for row, label in enumerate(given) if row not in set(rows)]
     return scores, others
 
 
 def class_vectors(model: Clamp3, prompts: Sequence[Sequence[str]]) -> np.ndarray:
-    """Return a unit vector (float64) per ensemble of prompts: the mean of their unit vectors, shape (C, D)."""
+    """Return the normalised mean of the prompts' unit vectors of each class, float64 array of shape (C, D).
+
+    Parameters
+    ----------
+    model : Clamp3
+    prompts : sequence of sequence of str
+        Those of each class.
+
+    Raises
+    ------
+    DataError
+        If a prompt cannot be encoded.
+    """
     sources = {text: sentence(text) for texts in prompts for text in texts}
     encoded, failures = encode(list(sources.values()), model)
     for source, reason in failures.items():

@@ -1,4 +1,4 @@
-"""Run the tasks of a benchmark with one model: every input encoded once, every task measured, failures counted."""
+"""Run the tasks of a retrieval benchmark with one model; every input is encoded once, failures are counted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Score:
-    """A task's result; see `clamp3.retrieval.metrics.evaluate` and `intervals`."""
+    """The metrics of one task; see `clamp3.retrieval.metrics.evaluate` and `intervals`."""
 
     task: str
     metrics: dict[str, float]
@@ -43,7 +43,7 @@ class Scoreboard(Report):
     scores: list[Score] = field(default_factory=list)
 
     def as_text(self) -> str:
-        """Return our row below the published ones, table by table, and then all tasks in full."""
+        """Return our row below the published ones, table by table, and then every task in full."""
         ours = {(self.benchmark, score.task): score.metrics["mrr"] for score in self.scores}
         parts = [as_text(table.with_row(f"{self.model}, here", ours)) for table in self.published]
         lines = [_line("this run", "queries", "refs", "MRR", "95 %", "Hit@1", "Hit@10", "chance")]
@@ -62,7 +62,7 @@ def _line(name: str, *figures: str) -> str:
 
 
 def run_benchmark(benchmark: Benchmark, model: Clamp3, *, name: str, both: bool = False) -> Scoreboard:
-    """Encode the inputs of a benchmark and measure its tasks.
+    """Encode the inputs of a benchmark and evaluate its tasks.
 
     Parameters
     ----------
@@ -104,7 +104,15 @@ def run_benchmark(benchmark: Benchmark, model: Clamp3, *, name: str, both: bool 
 
 
 def score(name: str, queries: Side, references: Side, vectors: dict[Source, np.ndarray]) -> Score:
-    """Measure one task; inputs without a vector, and queries without a reference, are left out and counted.
+    """Evaluate one task; inputs without a vector, and queries without a reference, are left out and counted.
+
+    Parameters
+    ----------
+    name : str
+        The task's.
+    queries, references : list of (str, Source)
+        Keys and inputs; those with equal keys belong together.
+    vectors : dict of Source to float array, shape (D,)
 
     Raises
     ------

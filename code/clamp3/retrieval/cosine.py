@@ -4,9 +4,9 @@ Conventions
 -----------
 - ``queries`` (Q, D) and ``references`` (N, D) are float arrays of any length of rows; a zero vector has cosine 0 to
   everything. They may be memory-mapped: a block of each is read at a time.
-- Cosines that differ by no more than `TIE` are equal: so much comes from rounding of stored single-precision vectors.
-- Ranks are those of double precision, whatever the block size. Blocks are multiplied in single precision, and whatever
-  its rounding leaves open is computed again in double precision.
+- Cosines that differ by no more than `clamp3.index.ties.TIE` are equal.
+- Ranks are those of double precision, whatever the block size. Blocks are multiplied in single precision, and what its
+  rounding leaves undecided is computed again in double precision.
 
 References
 ----------
@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clamp3.errors import DataError
-from clamp3.retrieval.metrics import as_pairs, check_ties, places, validate_pairs, warn_if_empty
+from clamp3.index.ties import TIE, check_ties, precedes, ranks_of_pairs
+from clamp3.retrieval.checks import as_pairs, check_pairs, warn_if_empty
 
-TIE = 1e-7
 BLOCK = 4096  # 64 MB of single-precision cosines
 _PAIRS_AT_ONCE = 4096
 _UNIT = 2.0**-24  # rounding of one operation in single precision
@@ -51,6 +51,12 @@ def cosine_ranks(
     ------
     DataError
         If the widths differ, numbers are not finite, a target is no row, or an argument is out of range.
+
+    Examples
+    --------
+    >>> references = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    >>> cosine_ranks([[2.0, 1.0], [1.0, 3.0]], references, [0, 1])
+    array([2, 1])
     """
     check_ties(ties)
     best, worst = rank_bounds(queries, references, targets, chunk=chunk)
@@ -62,7 +68,10 @@ def rank_bounds(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the ranks with ties resolved for and against the queries; where they differ, there are ties.
 
-    See `cosine_ranks` for the parameters.
+    Parameters
+    ----------
+    queries, references, targets, chunk
+        As in `cosine_ranks`.
 
     Returns
     -------
@@ -87,8 +96,8 @@ def rank_bounds(
                 greater, at_least = block.count(lines, own[members])
                 more[members] += greater
                 most[members] += at_least
-    best = places(more, own, pairs[:, 0], ties="best", within=TIE)
-    worst = places(most, own, pairs[:, 0], ties="worst", within=TIE)
+    best = ranks_of_pairs(more, own, pairs[:, 0], ties="best", within=TIE)
+    worst = ranks_of_pairs(most, own, pairs[:, 0], ties="worst", within=TIE)
     return best, worst
 
 
@@ -113,7 +122,11 @@ def pair_similarity(queries: ArrayLike, references: ArrayLike, pairs: ArrayLike)
 
 
 def group_similarity(queries: ArrayLike, references: ArrayLike) -> float:
-    """Return the cosine of the mean query and the mean reference, lengths as they are (the released ``--group``).
+    """Return the cosine of the mean query and the mean reference, vectors not normalised (the released ``--group``).
+
+    Parameters
+    ----------
+    queries, references : arrays of float, shapes (Q, D) and (N, D)
 
     Raises
     ------
@@ -129,6 +142,10 @@ def group_similarity(queries: ArrayLike, references: ArrayLike) -> float:
 
 def mean_similarity(queries: ArrayLike, references: ArrayLike) -> float:
     """Return the mean cosine over all Q times N pairs of a query and a reference.
+
+    Parameters
+    ----------
+    queries, references : arrays of float, shapes (Q, D) and (N, D)
 
     Raises
     ------
@@ -179,15 +196,15 @@ class _Block:
         cells = np.flatnonzero(near)
         if near.size < 16 * len(cells):  # dense, as where all vectors are alike: rather all of them
             exact = self.left[lines] @ self.right.T
-            greater += _count_rows(near & (exact > own[:, None] + TIE))
-            at_least += _count_rows(near & (exact >= own[:, None] - TIE))
+            greater += _count_rows(near & precedes(exact, own[:, None], "best", within=TIE))
+            at_least += _count_rows(near & precedes(exact, own[:, None], "worst", within=TIE))
             return greater, at_least
         rows, columns = np.divmod(cells, near.shape[1])
         for start in range(0, len(rows), _PAIRS_AT_ONCE):
             row, column = rows[start : start + _PAIRS_AT_ONCE], columns[start : start + _PAIRS_AT_ONCE]
             exact = _dots(self.left[lines[row]], self.right[column])
-            greater += np.bincount(row[exact > own[row] + TIE], minlength=len(own))
-            at_least += np.bincount(row[exact >= own[row] - TIE], minlength=len(own))
+            greater += np.bincount(row[precedes(exact, own[row], "best", within=TIE)], minlength=len(own))
+            at_least += np.bincount(row[precedes(exact, own[row], "worst", within=TIE)], minlength=len(own))
         return greater, at_least
 
 
@@ -220,5 +237,5 @@ def _checked(
     if listed.ndim == 1 and listed.size and len(listed) != len(left):
         raise DataError(f"{len(listed)} targets for {len(left)} queries.")
     pairs = as_pairs(listed)
-    validate_pairs(pairs, len(left), len(right))
+    check_pairs(pairs, len(left), len(right))
     return left, right, pairs

@@ -1,4 +1,4 @@
-"""Two folders whose files belong together in pairs: load, pair, measure, and say what was left out."""
+"""Evaluate two folders whose files belong together in pairs: load, pair, measure, and report what was left out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from clamp3.errors import DataError
-from clamp3.index.vectors import Opener, Vectors, check_comparable, vectors_of
+from clamp3.index.vectors import Opener, VectorFolder, check_comparable, load_folder
 from clamp3.jobs.atomic import write_text
 from clamp3.jobs.walk import printable
 from clamp3.retrieval.cosine import group_similarity, mean_similarity, pair_similarity, rank_bounds
@@ -23,10 +23,10 @@ from clamp3.retrieval.pairing import Pairing, key_of, match
 
 @dataclass(frozen=True)
 class Comparison:
-    """Vectors of two folders, and which belong together."""
+    """Vectors of two folders, and which of them belong together."""
 
-    queries: Vectors
-    references: Vectors
+    queries: VectorFolder
+    references: VectorFolder
     pairing: Pairing
 
     @property
@@ -45,7 +45,7 @@ class Comparison:
         return [self.references.names[row] for row in self.pairing.lone_references]
 
     def facts(self, *, unmatched: bool = True) -> dict[str, Any]:
-        """Return what reports say of the folders."""
+        """Return what JSON reports tell about the folders."""
         lone = {"unmatched_queries": self.lone_queries, "unmatched_references": self.lone_references}
         return {
             "weights": sorted(self.queries.weights | self.references.weights),
@@ -68,7 +68,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Ranking:
-    """How every query of a comparison finds its references.
+    """How well the queries of a comparison find their references.
 
     Attributes
     ----------
@@ -89,7 +89,15 @@ class Ranking:
 
 
 def compare(query_dir: Path, reference_dir: Path, open_model: Opener, *, paired: bool = True) -> Comparison:
-    """Load two folders and, where ``paired``, pair their files; see `vectors_of` and `clamp3.retrieval.pairing`.
+    """Load two folders and pair their files; see `clamp3.index.vectors.load_folder` and `clamp3.retrieval.pairing`.
+
+    Parameters
+    ----------
+    query_dir, reference_dir : Path
+    open_model : callable
+        Returns the model; called once at most, and only if a file has to be encoded.
+    paired : bool
+        False loads without pairing.
 
     Raises
     ------
@@ -99,7 +107,7 @@ def compare(query_dir: Path, reference_dir: Path, open_model: Opener, *, paired:
         If one holds no vector, they cannot be compared, or, where ``paired``, no two files belong together.
     """
     once = functools.cache(open_model)
-    queries, references = vectors_of(query_dir, once), vectors_of(reference_dir, once)
+    queries, references = load_folder(query_dir, once), load_folder(reference_dir, once)
     check_comparable(queries, references)
     if not paired:
         return Comparison(queries, references, match([], []))
@@ -131,7 +139,7 @@ def rank_queries(
     distractors : bool
         Rank references without a query too; the released evaluation leaves them out.
     reverse : bool
-        Let references ask for queries.
+        Rank the queries for every reference instead.
     hits : sequence of int
         The k of Hit@k.
     """
@@ -140,11 +148,11 @@ def rank_queries(
         pairs, asking, asked = pairs[:, ::-1], asked, asking
     kept = np.arange(len(asked)) if distractors else np.unique(pairs[:, 1])
     placed = np.stack([pairs[:, 0], np.searchsorted(kept, pairs[:, 1])], axis=1)
-    best, worst = rank_bounds(asking.values, asked.values[kept], placed)
+    best, worst = rank_bounds(asking.vectors, asked.vectors[kept], placed)
     rank = worst if ties == "worst" else best
     first = first_ranks(rank, placed[:, 0])
     rows = []
-    similarity = pair_similarity(asking.values, asked.values, pairs)
+    similarity = pair_similarity(asking.vectors, asked.vectors, pairs)
     order = np.lexsort((rank, pairs[:, 0]))
     leading = order[np.flatnonzero(np.diff(pairs[order, 0], prepend=-1))]  # the best pair of each query
     for pair in leading:
@@ -166,7 +174,7 @@ def rank_queries(
 def pair_scores(found: Comparison) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Return the mean cosine of the pairs (what the released score prints), and a row for every pair."""
     pairs = found.pairing.pairs
-    cosines = pair_similarity(found.queries.values, found.references.values, pairs)
+    cosines = pair_similarity(found.queries.vectors, found.references.vectors, pairs)
     names = [(found.queries.names[query], found.references.names[reference]) for query, reference in pairs]
     rows = [
         {"query": query, "reference": reference, "similarity": round(float(cosine), 6)}
@@ -177,7 +185,7 @@ def pair_scores(found: Comparison) -> tuple[dict[str, float], list[dict[str, Any
 
 def group_scores(found: Comparison) -> dict[str, float]:
     """Return both similarities of the folders as wholes; the first is the released ``--group``."""
-    queries, references = found.queries.values, found.references.values
+    queries, references = found.queries.vectors, found.references.vectors
     return {
         "group_similarity": group_similarity(queries, references),
         "mean_similarity_of_all_pairs": mean_similarity(queries, references),
@@ -185,12 +193,26 @@ def group_scores(found: Comparison) -> dict[str, float]:
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write one JSON object per line."""
+    """Write a JSON Lines file.
+
+    Parameters
+    ----------
+    path : Path
+    rows : sequence of dict
+        One object per line.
+    """
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def as_report(ranking: Ranking, title: str) -> str:
-    """Return a ranking's numbers as lines for people."""
+    """Return the metrics of a ranking as lines for people.
+
+    Parameters
+    ----------
+    ranking : Ranking
+    title : str
+        Of the first line.
+    """
     found = dict(ranking.metrics)
     lines = [f"{title}: {found.pop('queries'):.0f} queries, {found.pop('references'):.0f} references"]
     chance, times = found.pop("chance_mrr"), found.pop("times_chance")
@@ -204,7 +226,7 @@ def as_report(ranking: Ranking, title: str) -> str:
     return "\n".join(lines)
 
 
-def say(lines: Sequence[str]) -> None:
-    """Print remarks on stderr."""
+def print_remarks(lines: Sequence[str]) -> None:
+    """Print lines on stderr."""
     for line in lines:
         print(line, file=sys.stderr)

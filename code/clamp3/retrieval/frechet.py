@@ -1,20 +1,20 @@
-"""Fréchet distance between two sets of vectors: how far a body of music is from another, song pairs not needed.
+"""Fréchet distance between two sets of vectors: how far one collection of music is from another, without pairs.
 
 Conventions
 -----------
 - ``test`` (M, D) and ``reference`` (N, D) are float arrays of vectors as the model gives them, not scaled to length 1.
-- Both are taken for samples of a normal distribution; the distance is that of the two distributions,
+- Both are modelled as normal distributions; the distance is that of the two,
   |m_t - m_r|² + tr(S_t) + tr(S_r) - 2 tr((S_r½ S_t S_r½)½). It is 0 for equal ones and grows with squared lengths.
-- One estimator makes mean and covariance of both sides.
+- Mean and covariance of both sides come from the same estimator.
 - With fewer vectors than their width the plain covariance is singular and the distance is biased upwards; shrunken
-  estimators and the extrapolation to infinitely many samples are meant for that. Compare only figures of one estimator
-  and, without extrapolation, of one sample size.
+  estimators and the extrapolation to infinitely many samples correct for it. Compare only values of one estimator and,
+  without extrapolation, of one sample size.
 
 Estimators
 ----------
 - ``mle``: mean and sample covariance, divided by n - 1.
-- ``ledoit_wolf``, ``oas``, ``shrinkage``: covariances of scikit-learn shrunk towards a multiple of the identity; by
-  Ledoit and Wolf's formula, by the oracle approximating formula, and by a tenth.
+- ``ledoit_wolf``, ``oas``, ``shrinkage``: scikit-learn's covariances, shrunk towards a multiple of the identity by
+  Ledoit and Wolf's formula, by oracle approximating shrinkage, and by a tenth.
 - ``bootstrap``: mean and sample covariance averaged over resamples with replacement.
 
 References
@@ -62,7 +62,7 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """The distance for infinitely many test vectors, and the line it was read from.
+    """The distance for infinitely many test vectors, and the line it was extrapolated along.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class Extrapolation:
     slope : float
         Of the line over 1 / n: the bias times n.
     r2 : float
-        Share of the variance that the line explains; trust nothing far from 1.
+        Coefficient of determination of the line; do not trust the distance if it is far below 1.
     sizes : list of int
         Sample sizes.
     distances : list of float
@@ -86,7 +86,13 @@ class Extrapolation:
 
 
 def validate(test: NDArray[np.float64], reference: NDArray[np.float64], estimator: str = "mle") -> None:
-    """Check that two sets of vectors can be compared; warn where an estimator that does not shrink has too few.
+    """Check that two sets of vectors can be compared; warn if there are too few for an estimator that does not shrink.
+
+    Parameters
+    ----------
+    test, reference : arrays of float64, shapes (M, D) and (N, D)
+    estimator : str
+        One of `ESTIMATORS`.
 
     Raises
     ------
@@ -137,8 +143,14 @@ def estimate(vectors: ArrayLike, estimator: str = "mle", *, seed: int = 0) -> Ga
 def distance(left: Gaussian, right: Gaussian) -> float:
     """Return the squared Fréchet distance of two normal distributions; never negative.
 
-    The trace of the root is the sum of the roots of eigenvalues of a symmetric matrix, so singular covariances need no
-    added constant and no complex numbers appear.
+    Parameters
+    ----------
+    left, right : Gaussian
+
+    Notes
+    -----
+    The trace of the square root is the sum of the square roots of a symmetric matrix's eigenvalues, so singular
+    covariances need no added constant and no complex numbers appear.
     """
     product = right.root @ left.covariance @ right.root
     shared = np.sqrt(np.clip(np.linalg.eigvalsh((product + product.T) / 2), 0, None)).sum()
@@ -163,6 +175,14 @@ def frechet_distance(test: ArrayLike, reference: ArrayLike, *, estimator: str = 
         As `validate`.
     ConfigError
         As `estimate`.
+
+    Examples
+    --------
+    Two sets of equal shape, 3 apart along the first axis:
+
+    >>> reference = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 2.0]])
+    >>> round(frechet_distance(reference + [3.0, 0.0], reference), 6)
+    9.0
     """
     left, right = np.asarray(test, np.float64), np.asarray(reference, np.float64)
     validate(left, right, estimator)
@@ -174,8 +194,16 @@ def song_distances(
 ) -> NDArray[np.float64]:
     """Return the distance of every single test vector to the reference.
 
-    A song is taken for a distribution around its vector with the covariance of the reference, so what remains of the
+    A song is modelled as a distribution around its vector with the covariance of the reference, so what remains of the
     formula is the squared Euclidean distance to the reference's mean.
+
+    Parameters
+    ----------
+    test, reference : arrays of float, shapes (M, D) and (N, D)
+    estimator : str
+        One of `ESTIMATORS`; of the reference's mean.
+    seed : int
+        Of the bootstrap's resamples.
 
     Returns
     -------
@@ -200,7 +228,7 @@ def extrapolate(
     """Return the distance that infinitely many test vectors would have.
 
     Test samples of rising size are drawn without replacement; their distances lie near a line over 1 / size, which is
-    followed to 0. The largest sample is the whole set. The reference stays whole.
+    extrapolated to 0. The largest sample is the whole set. The reference is never sampled.
 
     Parameters
     ----------

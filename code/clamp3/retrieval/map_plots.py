@@ -1,4 +1,4 @@
-"""A map as a picture, and as a page that shows names under the pointer and needs no network."""
+"""A map as an image, and as an HTML page that shows names under the pointer and needs no network."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Points = Mapping[str, NDArray[np.float64]]
 
 MAX_CLASSES = 20
 _MANY = 5000
-_MIN_SCALE = 12  # distinct numbers from which on a scale says more than a legend
-# Okabe and Ito's colours, told apart by colour-blind people too; with the marks there are enough for all classes.
+_MIN_SCALE = 12  # with so many distinct numbers a colour scale is clearer than a legend
+# Okabe and Ito's colours, which colour-blind people can distinguish; with the markers they suffice for all classes.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#000000")
 _MARKS = (("o", "circle"), ("^", "triangle-up"), ("s", "square"))
 _NAMES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 
 
 def numbers(labels: Sequence[str]) -> NDArray[np.float64] | None:
-    """Return labels as numbers if all are finite ones and there are many, else None."""
+    """Return labels as numbers if all are finite numbers and many differ, else None."""
     try:
         values = np.array([float(label) for label in labels])
     except ValueError:
@@ -45,12 +45,12 @@ def classes(labels: Sequence[str]) -> dict[str, list[int]]:
 
 
 def literal(text: str) -> str:
-    """Return a text as matplotlib must be given it to show it as it is, not as a formula between two ``$``."""
+    """Return a text escaped for matplotlib, which takes what is between two ``$`` for a formula."""
     return text.replace("$", r"\$")
 
 
 def as_png(points: Points, labels: Sequence[str], *, title: str) -> bytes:
-    """Return a picture with a panel per method.
+    """Return a PNG image with a panel per method.
 
     Parameters
     ----------
@@ -93,9 +93,14 @@ def as_png(points: Points, labels: Sequence[str], *, title: str) -> bytes:
 
 
 def as_html(points: Points, labels: Sequence[str], names: Sequence[str], *, title: str) -> str:
-    """Return a page with everything in it: zoom, a legend to click on, names on hover, a button per method.
+    """Return a self-contained HTML page: zoom, a legend to click on, names on hover, a button per method.
 
-    See `as_png` for the parameters; ``names`` (N) are shown under the pointer.
+    Parameters
+    ----------
+    points, labels, title
+        As in `as_png`.
+    names : sequence of str, length N
+        Shown under the pointer.
 
     Raises
     ------

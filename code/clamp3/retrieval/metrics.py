@@ -3,13 +3,11 @@
 Conventions
 -----------
 - ``scores`` is a float array of shape (Q, N): query q's similarity to reference n, higher is better.
-- What is right is either ``targets``, an int array of shape (Q,), one column per query, or ``pairs``, an int array of
-  shape (P, 2) of (query, reference), where queries may have several references and references several queries. The
+- The ground truth is either ``targets``, an int array of shape (Q,), one column per query, or ``pairs``, an int array
+  of shape (P, 2) of (query, reference), where queries may have several references and references several queries. The
   other direction is ``scores.T`` with ``pairs[:, ::-1]``.
-- Ranks start at 1. Where other references score exactly as much as the target, ``ties="worst"`` (the default) counts
-  all of them as better, so a model that gives everything the same vector gets rank N and not rank 1; ``ties="best"``
-  counts none, as the released evaluation does. Right references never push each other down: of a query's right
-  references the best gets its place among the wrong ones, the second that plus one, and so on.
+- Ranks start at 1; `clamp3.index.ties` has the rule for equal scores. ``ties="worst"`` is the default, ``"best"`` is
+  what the released evaluation does.
 - Queries without any right reference do not count.
 - All functions are pure numpy on the CPU. For vectors too many for one matrix see `clamp3.retrieval.cosine`.
 
@@ -21,7 +19,7 @@ Metrics
 - Mean average precision (mAP): for each query the mean of j / rank of its j-th right reference, averaged; with one
   right reference each it is MRR.
 - Median rank of the first right reference.
-- Chance MRR: what a random order of N references gets.
+- Chance MRR: the expected MRR of a random order of N references.
 - Intervals: percentile bootstrap over queries.
 
 Without queries every metric is 0, and a warning says so.
@@ -36,68 +34,18 @@ B. Efron, R. J. Tibshirani: An Introduction to the Bootstrap, 1993, chapter 13 (
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clamp3.errors import DataError
+from clamp3.index.ties import check_ties, precedes, ranks_of_pairs
+from clamp3.retrieval.checks import as_pairs, as_scores, check_pairs, check_rows, warn_if_empty
 
-TIES = ("worst", "best")
 HITS = (1, 10, 100)
 EULER = 0.5772156649015329
 _DRAWS_AT_ONCE = 1 << 22  # bounds the bootstrap to 32 MB
-
-
-def validate(scores: NDArray[np.floating], targets: NDArray[np.integer]) -> None:
-    """Check that scores and targets belong together.
-
-    Raises
-    ------
-    DataError
-        If ``scores`` is no (Q, N) array of finite numbers, if ``targets`` is no (Q,) array of whole
-        numbers, or if a target is no column of ``scores``.
-    """
-    _check_scores(scores)
-    if targets.shape != scores.shape[:1]:
-        raise DataError(
-            f"targets must have shape {scores.shape[:1]}, one per query, got {targets.shape}; "
-            "did you transpose the scores?"
-        )
-    _check_rows(targets, scores.shape[1], "targets")
-
-
-def validate_pairs(pairs: NDArray[np.integer], n_queries: int, n_references: int) -> None:
-    """Check that pairs are rows of queries and references, each pair once.
-
-    Raises
-    ------
-    DataError
-        If not.
-    """
-    if pairs.ndim != 2 or pairs.shape[1] != 2:
-        raise DataError(f"pairs must have shape (pairs, 2), query and reference, got {pairs.shape}.")
-    _check_rows(pairs[:, 0], n_queries, "the queries of pairs")
-    _check_rows(pairs[:, 1], n_references, "the references of pairs")
-    if len(np.unique(pairs, axis=0)) != len(pairs):
-        raise DataError("pairs must differ; a pair that occurs twice would count twice.")
-
-
-def as_pairs(targets: ArrayLike) -> NDArray[np.int64]:
-    """Return targets (Q,), or pairs (P, 2), as pairs.
-
-    Raises
-    ------
-    DataError
-        If they are not whole numbers.
-    """
-    values = np.asarray(targets)
-    if not values.size:
-        return np.zeros((0, 2), np.int64)
-    if not np.issubdtype(values.dtype, np.integer):
-        raise DataError(f"targets must be whole numbers (columns of scores), got {values.dtype}.")
-    return np.stack([np.arange(len(values)), values], axis=1) if values.ndim == 1 else values.astype(np.int64)
 
 
 def ranks(scores: ArrayLike, targets: ArrayLike, *, ties: str = "worst") -> NDArray[np.int64]:
@@ -108,7 +56,7 @@ def ranks(scores: ArrayLike, targets: ArrayLike, *, ties: str = "worst") -> NDAr
     scores : array of float, shape (Q, N)
         Similarities, higher is better.
     targets : array of int, shape (Q,)
-        Column of each query's answer.
+        Column of each query's right reference.
     ties : {"worst", "best"}
         Whether references with exactly the target's score come before or after it.
 
@@ -120,11 +68,24 @@ def ranks(scores: ArrayLike, targets: ArrayLike, *, ties: str = "worst") -> NDAr
     Raises
     ------
     DataError
-        As `validate`, and for an unknown ``ties``.
+        If scores are no finite matrix, targets are not one column per query, or ``ties`` is unknown.
+
+    Examples
+    --------
+    >>> ranks([[0.9, 0.1, 0.5], [0.2, 0.2, 0.2]], [2, 1])
+    array([2, 3])
+    >>> ranks([[0.9, 0.1, 0.5], [0.2, 0.2, 0.2]], [2, 1], ties="best")
+    array([2, 1])
     """
-    columns = np.asarray(targets)
-    validate(_floats(scores), columns if columns.size else columns.astype(np.int64))
-    return pair_ranks(scores, columns, ties=ties)
+    values, columns = as_scores(scores), np.asarray(targets)
+    if columns.shape != values.shape[:1]:
+        raise DataError(
+            f"targets must have shape {values.shape[:1]}, one per query, got {columns.shape}; "
+            "did you transpose the scores?"
+        )
+    if columns.size:
+        check_rows(columns, values.shape[1], "targets")
+    return pair_ranks(values, columns, ties=ties)
 
 
 def pair_ranks(scores: ArrayLike, pairs: ArrayLike, *, ties: str = "worst") -> NDArray[np.int64]:
@@ -146,69 +107,60 @@ def pair_ranks(scores: ArrayLike, pairs: ArrayLike, *, ties: str = "worst") -> N
     Raises
     ------
     DataError
-        As `validate_pairs`, and for scores that are no finite matrix or an unknown ``ties``.
+        If scores are no finite matrix, pairs are no rows of it or occur twice, or ``ties`` is unknown.
+
+    Examples
+    --------
+    >>> pair_ranks([[0.9, 0.1, 0.5]], [[0, 1], [0, 2]])
+    array([3, 2])
     """
     check_ties(ties)
-    values, rows = _floats(scores), as_pairs(pairs)
-    _check_scores(values)
-    validate_pairs(rows, *values.shape)
+    values, rows = as_scores(scores), as_pairs(pairs)
+    check_pairs(rows, *values.shape)
     warn_if_empty(rows)
     own = values[rows[:, 0], rows[:, 1]]  # (P,)
     counted = np.empty(len(rows), np.int64)
     for place, (query, score) in enumerate(zip(rows[:, 0], own, strict=True)):
-        counted[place] = np.count_nonzero(values[query] >= score if ties == "worst" else values[query] > score)
-    return places(counted, own, rows[:, 0], ties=ties)
-
-
-def places(
-    counted: NDArray[np.int64], own: NDArray[np.floating], queries: NDArray[np.int64], *, ties: str, within: float = 0.0
-) -> NDArray[np.int64]:
-    """Return the ranks of pairs from how many references score better, wrong and right ones together.
-
-    Parameters
-    ----------
-    counted : array of int, shape (P,)
-        References at least as good as the pair's own (``ties="worst"``), or better than it (``"best"``).
-    own : array of float, shape (P,)
-        Scores of the pairs.
-    queries : array of int, shape (P,)
-    ties : {"worst", "best"}
-    within : float
-        Scores that differ by no more than this are equal.
-    """
-    rank = counted + (ties == "best")
-    if len(np.unique(queries)) == len(queries):
-        return rank
-    order = np.lexsort((-own, queries))
-    starts = np.flatnonzero(np.diff(queries[order])) + 1
-    for group in np.split(order, starts):
-        falling = own[group]
-        if ties == "worst":
-            right = len(group) - np.searchsorted(falling[::-1], falling - within, side="left")
-        else:
-            right = len(group) - np.searchsorted(falling[::-1], falling + within, side="right")
-        rank[group] = counted[group] - right + np.arange(1, len(group) + 1)
-    return rank
+        counted[place] = np.count_nonzero(precedes(values[query], score, ties))
+    return ranks_of_pairs(counted, own, rows[:, 0], ties=ties)
 
 
 def mrr(rank: ArrayLike) -> float:
-    """Return the mean reciprocal rank; 0 without queries."""
+    """Return the mean reciprocal rank; 0 without queries.
+
+    >>> mrr([1, 2, 4, 4])
+    0.5
+    """
     return _mean(1 / _checked(rank))
 
 
 def hit_at_k(rank: ArrayLike, k: int) -> float:
     """Return the share of ranks up to ``k``; 0 without queries.
 
+    Parameters
+    ----------
+    rank : array of int, shape (Q,)
+    k : int
+
     Raises
     ------
     DataError
         If ``k`` is less than 1.
+
+    Examples
+    --------
+    >>> hit_at_k([1, 2, 4, 4], 3)
+    0.5
     """
     return _mean(_checked(rank) <= _checked_k(k))
 
 
 def median_rank(rank: ArrayLike) -> float:
-    """Return the median rank; 0 without queries."""
+    """Return the median rank; 0 without queries.
+
+    >>> median_rank([1, 2, 4, 4])
+    3.0
+    """
     values = _checked(rank)
     return float(np.median(values)) if values.size else 0.0
 
@@ -226,30 +178,70 @@ def first_ranks(pair_rank: ArrayLike, queries: ArrayLike) -> NDArray[np.float64]
     Returns
     -------
     array of float64, shape (queries that have a pair,)
+
+    Examples
+    --------
+    >>> first_ranks([5, 1, 2], [7, 3, 7])
+    array([1., 2.])
     """
     return _by_query(pair_rank, queries, lambda rank: rank[0])
 
 
 def recall_at_k(pair_rank: ArrayLike, queries: ArrayLike, k: int) -> float:
-    """Return the share of right references up to rank ``k``, averaged over queries; see `first_ranks`."""
+    """Return the share of right references up to rank ``k``, averaged over queries.
+
+    Parameters
+    ----------
+    pair_rank, queries
+        As in `first_ranks`.
+    k : int
+
+    Examples
+    --------
+    >>> recall_at_k([5, 1, 2], [7, 3, 7], 4)
+    0.75
+    """
     _checked_k(k)
     return _mean(_by_query(pair_rank, queries, lambda rank: (rank <= k).mean()))
 
 
 def mean_average_precision(pair_rank: ArrayLike, queries: ArrayLike) -> float:
-    """Return mAP; see `first_ranks` for the parameters."""
+    """Return the mean average precision (mAP).
+
+    Parameters
+    ----------
+    pair_rank, queries
+        As in `first_ranks`.
+
+    Examples
+    --------
+    >>> mean_average_precision([5, 1, 2], [7, 3, 7])  # query 3: 1; query 7: (1 / 2 + 2 / 5) / 2
+    0.725
+    """
     return _mean(_by_query(pair_rank, queries, lambda rank: (np.arange(1, len(rank) + 1) / rank).mean()))
 
 
 def chance_mrr(n_references: int, n_right: int = 1) -> float:
-    """Return the expected MRR of a random order of ``n_references``, ``n_right`` of which are right.
+    """Return the expected MRR of a random order.
 
     With one right reference it is the harmonic number H(N) over N.
+
+    Parameters
+    ----------
+    n_references : int
+        N.
+    n_right : int
+        How many of them are right.
 
     Raises
     ------
     DataError
         If there is no reference, or none or more than all are right.
+
+    Examples
+    --------
+    >>> chance_mrr(2), chance_mrr(3, 3)
+    (0.75, 1.0)
     """
     if n_references < 1:
         raise DataError(f"chance needs at least one reference, got {n_references}.")
@@ -296,6 +288,12 @@ def interval(
     ------
     DataError
         If ``values`` is not flat, ``level`` not between 0 and 1, or ``n_resamples`` below 1.
+
+    Examples
+    --------
+    >>> low, high = interval([0.0, 1.0] * 50)
+    >>> 0.35 < low < 0.5 < high < 0.65
+    True
     """
     data = np.asarray(values, np.float64)
     if data.ndim != 1:
@@ -335,6 +333,12 @@ def evaluate(
     dict
         ``queries references mrr hit@k… median_rank chance_mrr times_chance``, in this order; with ``queries`` also
         ``recall@k… map``.
+
+    Examples
+    --------
+    >>> found = evaluate([1, 2, 4, 4], 10, hits=(1, 3))
+    >>> found["mrr"], found["hit@1"], found["hit@3"], found["median_rank"]
+    (0.5, 0.25, 0.5, 3.0)
     """
     values = _checked(rank)
     if values.size and values.max() > n_references:
@@ -354,12 +358,21 @@ def evaluate(
 def intervals(
     rank: ArrayLike, *, hits: Sequence[int] = HITS, level: float = 0.95, n_resamples: int = 1000, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """Return bootstrap intervals of MRR, Hit@k and the median rank; see `evaluate` and `interval`.
+    """Return bootstrap intervals of MRR, Hit@k and the median rank.
 
     Parameters
     ----------
     rank : array of int, shape (Q,)
         One per query, as from `ranks` or `first_ranks`.
+    hits : sequence of int
+        The k of Hit@k.
+    level, n_resamples, seed
+        As in `interval`.
+
+    Examples
+    --------
+    >>> intervals([1, 1, 1], hits=(1,))["hit@1"]
+    (1.0, 1.0)
     """
     values = _checked(rank)
     how = {"level": level, "n_resamples": n_resamples, "seed": seed}
@@ -367,37 +380,6 @@ def intervals(
     found.update({f"hit@{k}": interval(values <= _checked_k(k), **how) for k in hits})  # type: ignore[arg-type]
     found["median_rank"] = interval(values, statistic=np.median, **how)  # type: ignore[arg-type]
     return found
-
-
-def check_ties(ties: str) -> None:
-    """Refuse an unknown rule for ties."""
-    if ties not in TIES:
-        raise DataError(f"ties must be one of {', '.join(TIES)}, got {ties!r}.")
-
-
-def warn_if_empty(pairs: NDArray[np.integer]) -> None:
-    """Warn that there is nothing to measure."""
-    if not len(pairs):
-        warnings.warn("no queries: every metric is 0.", stacklevel=3)
-
-
-def _floats(scores: ArrayLike) -> NDArray[np.floating]:
-    values = np.asarray(scores)
-    return values if np.issubdtype(values.dtype, np.floating) else values.astype(np.float64)
-
-
-def _check_scores(scores: NDArray[np.floating]) -> None:
-    if scores.ndim != 2:
-        raise DataError(f"scores must have shape (queries, references), got {scores.shape}.")
-    if not np.isfinite(scores).all():
-        raise DataError("scores hold NaN or infinity; leave inputs that failed to encode out of the evaluation.")
-
-
-def _check_rows(rows: NDArray[np.integer], n: int, what: str) -> None:
-    if not np.issubdtype(rows.dtype, np.integer):
-        raise DataError(f"{what} must be whole numbers (columns of scores), got {rows.dtype}.")
-    if rows.size and (rows.min() < 0 or rows.max() >= n):
-        raise DataError(f"{what} must lie in 0 to {n - 1}, got {rows.min()} to {rows.max()}.")
 
 
 def _checked(rank: ArrayLike) -> NDArray[np.float64]:

@@ -1,9 +1,9 @@
 """Which query belongs to which reference: the rule of the released evaluation.
 
 Two files belong together if they lie in the same sub-folder and have the same name up to the first dot: the query
-``en/song003.1.txt`` and the reference ``en/song003.mid``. Several queries may share one reference; several references
-of one name are all right answers. (Search names its results by the whole path instead, since ``Op.27 No.1`` and
-``Op.27 No.2`` are two pieces there.)
+``en/song003.1.txt`` and the reference ``en/song003.mid``. Several queries may share one reference; all references of
+one name are right. (Search names its results by the whole path instead, since ``Op.27 No.1`` and ``Op.27 No.2`` are two
+pieces there.)
 """
 
 from __future__ import annotations
@@ -47,6 +47,11 @@ def match(query_keys: Sequence[str], reference_keys: Sequence[str]) -> Pairing:
     ----------
     query_keys, reference_keys : sequence of str
         One per row; `key_of` makes them from paths.
+
+    Examples
+    --------
+    >>> match(["song", "dance"], ["song", "march"]).pairs.tolist()
+    [[0, 0]]
     """
     rows: dict[str, list[int]] = defaultdict(list)
     for row, key in enumerate(reference_keys):

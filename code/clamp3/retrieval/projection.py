@@ -2,8 +2,8 @@
 
 Conventions
 -----------
-Vectors are scaled to length 1 first, so that near means of high cosine. PCA keeps true (projected) distances; t-SNE and
-UMAP keep neighbours, and distances between far groups mean nothing there. All are seeded.
+Vectors are scaled to length 1 first, so that points of high cosine lie close together. PCA keeps (projected) distances;
+t-SNE and UMAP keep neighbours, and distances between distant groups carry no meaning. All methods are seeded.
 
 References
 ----------
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clamp3.errors import ConfigError, DataError, FormatError
-from clamp3.index.vectors import Opener, check_comparable, vectors_of
+from clamp3.index.vectors import Opener, check_comparable, load_folder
 from clamp3.modalities import modality_of
 from clamp3.retrieval.cosine import unit_rows
 
@@ -37,7 +37,7 @@ _NAME_FIELDS = ("name", "file", "path", "id")
 
 @dataclass(frozen=True)
 class Shown:
-    """What a map shows: names, vectors (N, D), a label each, what the labels are, and files without a vector."""
+    """What a map shows: names, vectors (N, D), labels, what the labels are, and files without a vector."""
 
     names: list[str]
     vectors: NDArray[np.float32]
@@ -49,13 +49,13 @@ class Shown:
 def gather(
     folders: Sequence[Path], open_model: Opener, *, color: str | None = None, metadata: Path | None = None
 ) -> Shown:
-    """Return the files of some folders with their vectors and labels.
+    """Load the files of several folders with their vectors and labels.
 
     Parameters
     ----------
     folders : sequence of Path
     open_model : callable
-        As in `clamp3.index.vectors.vectors_of`.
+        As in `clamp3.index.vectors.load_folder`.
     color : str, optional
         ``modality``, ``source`` (the folder given), or as `labels_of`; by default ``source`` of several folders,
         ``modality`` of one.
@@ -67,7 +67,7 @@ def gather(
     DataError
         If the folders' vectors cannot be compared.
     ConfigError
-        If there is nothing of that name to colour by.
+        If ``color`` is unknown.
     """
     table = read_metadata(metadata) if metadata is not None else None
     color = color or ("source" if len(folders) > 1 else "modality")
@@ -77,7 +77,7 @@ def gather(
     labels: list[str] = []
     problems: list[tuple[str, str]] = []
     once = functools.cache(open_model)
-    found = [vectors_of(folder, once) for folder in folders]
+    found = [load_folder(folder, once) for folder in folders]
     for folder, source, part in zip(folders, sources, found, strict=True):
         check_comparable(found[0], part)
         prefix = f"{source}/" if len(folders) > 1 else ""
@@ -89,11 +89,18 @@ def gather(
             labels += modalities(folder, part.names, part.kinds)
         else:
             labels += labels_of(part.names, color, table)
-    return Shown(names, np.concatenate([part.values for part in found]), labels, color, problems)
+    return Shown(names, np.concatenate([part.vectors for part in found]), labels, color, problems)
 
 
 def points_as_json(shown: Shown, points: dict[str, NDArray[np.float64]]) -> str:
-    """Return all points with their names, labels and coordinates."""
+    """Return all points with their names, labels and coordinates.
+
+    Parameters
+    ----------
+    shown : Shown
+    points : dict from method to float array, shape (N, 2)
+        From `project`.
+    """
     rows = [
         {"name": name, "label": label, **{method: places[row].tolist() for method, places in points.items()}}
         for row, (name, label) in enumerate(zip(shown.names, shown.labels, strict=True))
@@ -152,16 +159,16 @@ def project(vectors: ArrayLike, method: str, *, seed: int = 0) -> NDArray[np.flo
 
 
 def modalities(folder: Path, names: Sequence[str], kinds: Sequence[str]) -> list[str]:
-    """Return what every file was: ``text``, ``symbolic`` or ``audio``.
+    """Return the modality of every file: ``text``, ``symbolic`` or ``audio``.
 
-    Stored vectors say so only through the ledger that extraction leaves beside them; without it they are ``vector``.
+    That of stored vectors is in the ledger that extraction leaves beside them; without one they are ``vector``.
 
     Parameters
     ----------
     folder : Path
         Where the files lie.
     names, kinds : sequences of str
-        As in `clamp3.index.vectors.Vectors`.
+        As in `clamp3.index.vectors.VectorFolder`.
     """
     from clamp3.formats import kind_of
     from clamp3.jobs.batch import LEDGER_NAME
@@ -179,7 +186,7 @@ def modalities(folder: Path, names: Sequence[str], kinds: Sequence[str]) -> list
 
 
 def labels_of(names: Sequence[str], color: str, metadata: dict[str, dict[str, str]] | None = None) -> list[str]:
-    """Return what to colour each file by.
+    """Return the label by which each file is coloured.
 
     Parameters
     ----------
@@ -207,7 +214,7 @@ def labels_of(names: Sequence[str], color: str, metadata: dict[str, dict[str, st
 
 
 def read_metadata(path: Path) -> dict[str, dict[str, str]]:
-    """Return what a table says of files, by file name.
+    """Return the metadata of files from a table, by file name.
 
     Parameters
     ----------
@@ -225,12 +232,12 @@ def read_metadata(path: Path) -> dict[str, dict[str, str]]:
 
     if path.suffix.lower() in (".csv", ".tsv"):
         rows = read_csv(path, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        told = [{field: value for field, value in row.items() if isinstance(value, str)} for row in rows]
-        return {next(iter(row.values())): row for row in told}  # without what is missing or beyond the header
+        filled = [{field: value for field, value in row.items() if isinstance(value, str)} for row in rows]
+        return {next(iter(row.values())): row for row in filled}  # without missing cells and those beyond the header
     try:
         found = json.loads(path.read_text(encoding="utf-8-sig")) if path.suffix.lower() == ".json" else None
     except (OSError, ValueError):
-        found = None  # `read_jsonl` says what is wrong
+        found = None  # `read_jsonl` reports what is wrong
     if isinstance(found, dict) and all(isinstance(row, dict) for row in found.values()):
         return {name: {field: str(value) for field, value in row.items()} for name, row in found.items()}
     named: dict[str, dict[str, str]] = {}

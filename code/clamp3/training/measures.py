@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from clamp3.index.ties import precedes
+
 CHUNK = 1024  # queries ranked at a time, so that memory grows with N and not with its square
 
 
@@ -22,7 +24,7 @@ def ranks(query: Tensor, reference: Tensor, own: slice | None = None) -> Tensor:
     Returns
     -------
     int64 tensor, shape (n,)
-        By cosine; ranks start at 1 and ties count against the query, so among equal vectors every rank is N.
+        By cosine, from 1; ties count against the query (`clamp3.index.ties`), so among equal vectors every rank is N.
     """
     own = own or slice(0, len(query))
     query, reference = nn.functional.normalize(query.float(), dim=1), nn.functional.normalize(reference.float(), dim=1)
@@ -32,7 +34,7 @@ def ranks(query: Tensor, reference: Tensor, own: slice | None = None) -> Tensor:
         part = slice(at, min(at + CHUNK, own.stop))
         scores = query[part] @ reference.T  # (n, N)
         scores[torch.arange(len(scores)), torch.arange(part.start, part.stop)] = right[part]
-        found.append((scores >= right[part, None]).sum(1))
+        found.append(precedes(scores, right[part, None]).sum(1))
     return torch.cat(found)
 
 
