@@ -10,9 +10,12 @@ import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from clamp3.errors import ConfigError
-from clamp3.modalities import MODALITIES, TEXT, Modality
+
+if TYPE_CHECKING:
+    from clamp3.modalities import Modality
 
 Pair = tuple[str, str]
 
@@ -48,6 +51,8 @@ def views() -> dict[str, View]:
     >>> [view.name for view in views().values() if view.tower == "symbolic"]
     ['abc', 'mtf', 'symbolic']
     """
+    from clamp3.modalities import MODALITIES  # loads numpy, which --help of the training scripts does without
+
     return _views(tuple(MODALITIES.values()))
 
 
@@ -57,7 +62,7 @@ def _views(modalities: tuple[Modality, ...]) -> dict[str, View]:
     for modality in modalities:
         for name, suffix in modality.views.items():
             found[name] = View(name, modality.name, suffix, (name,))
-        if modality.name not in found and (modality.views or modality is TEXT):
+        if modality.name not in found and (modality.views or modality.name == "text"):
             found[modality.name] = View(modality.name, modality.name, "", tuple(modality.views) or (modality.name,))
     return found
 
@@ -116,7 +121,7 @@ def files_of(pairs: Collection[Pair]) -> tuple[str, ...]:
 
 def views_with(files: Collection[str]) -> set[str]:
     """Return every view of a piece that has files of these views, and text."""
-    return {view.name for view in views().values() if view.name == TEXT.name or not set(view.parts).isdisjoint(files)}
+    return {view.name for view in views().values() if view.name == "text" or not set(view.parts).isdisjoint(files)}
 
 
 def music_choices(pairs: Collection[Pair], there: Collection[str]) -> list[tuple[str, ...]]:
@@ -134,13 +139,13 @@ def music_choices(pairs: Collection[Pair], there: Collection[str]) -> list[tuple
     list of tuple of str
         Every pair of music that the piece can give, and every view that is compared with text but is in none of them.
     """
-    music = [view for view in views_of(pairs) if view in there and view != TEXT.name]
+    music = [view for view in views_of(pairs) if view in there and view != "text"]
 
     def meant(view: str) -> list[str]:
         return [found for found in music if found == view or found in views()[view].parts]
 
-    doubles = [(a, b) for one, other in pairs if TEXT.name not in (one, other)
+    doubles = [(a, b) for one, other in pairs if "text" not in (one, other)
                for a in meant(one) for b in meant(other)]  # fmt: skip
     covered = {view for double in doubles for view in double}
-    with_text = {view for pair in pairs if TEXT.name in pair for part in pair for view in meant(part)}
+    with_text = {view for pair in pairs if "text" in pair for part in pair for view in meant(part)}
     return doubles + [(view,) for view in music if view in with_text - covered]

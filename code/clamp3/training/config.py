@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from clamp3.data.views import Pair, parse_pairs, towers_of
+from clamp3.data.views import Pair, parse_pairs, towers_of, views
 from clamp3.errors import ConfigError
-from clamp3.modalities import MODALITIES
 from clamp3.models.config import FRONT_ENDS
 
 SCHEDULES, PRECISIONS = ("constant", "cosine"), ("auto", "no", "bf16", "fp16")
@@ -295,8 +294,8 @@ class Clamp3Training(SymbolicTraining):
     @property
     def frozen(self) -> tuple[str, ...]:
         """Towers that are not trained: by flag, or because nothing compares them."""
-        used = towers_of(self.compared)
-        return tuple(t for t in MODALITIES if t not in used or getattr(self, f"freeze_{t}", False))
+        used, known = towers_of(self.compared), dict.fromkeys(view.tower for view in views().values())
+        return tuple(t for t in known if t not in used or getattr(self, f"freeze_{t}", False))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from clamp3.data.music_files import MusicFiles
 from clamp3.data.patch_pack import FULL, PLAIN, PatchPack
 from clamp3.data.records import Record
 from clamp3.data.text_sampling import SAMPLINGS
-from clamp3.data.views import Pair, music_choices, views, views_of
+from clamp3.data.views import Pair, music_choices, views, views_of, views_with
 from clamp3.errors import FormatError
 from clamp3.modalities import MODALITIES
 from clamp3.modalities.patches import PAD
@@ -185,6 +185,7 @@ class PairDataset(Dataset[dict[str, np.ndarray]]):
         self.pairs, self.views, self.seed = tuple(pairs), views_of(pairs), seed
         self.text_dropout, self.line_keep, self.instrument_removal = text_dropout, line_keep, instrument_removal
         self.random_crops, self.sampling = random_crops, SAMPLINGS[texts]
+        self._choices: dict[frozenset[str], list[tuple[str, ...]]] = {}  # by the views of a piece's files
 
     def __len__(self) -> int:
         return len(self.records)
@@ -236,7 +237,10 @@ class PairDataset(Dataset[dict[str, np.ndarray]]):
         rng = item_rng(self.seed, epoch, index)
         found = {"text": self._text(record, rng, training)} if "text" in self.views else {}
         if training:
-            choices = music_choices(self.pairs, record.views)
+            there = frozenset(view for view, _ in record.files)
+            if there not in self._choices:
+                self._choices[there] = music_choices(self.pairs, views_with(there))
+            choices = self._choices[there]
             shown: Sequence[str] = rng.choice(choices) if len(choices) > 1 else choices[0]
         else:
             shown = self._music_of(record)
