@@ -14,9 +14,10 @@ import argparse
 import json
 from pathlib import Path
 
-from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, parser_for, run
+from clamp3.cli import parser_for, run
 from clamp3.data.check_data import Check
 from clamp3.data.shards import Resolver, identity
+from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED
 
 
 def build_parser() -> argparse.ArgumentParser:

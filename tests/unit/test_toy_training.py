@@ -35,7 +35,7 @@ class Frames(Modality):
     """Arrays of frames, float32 (T, 3)."""
 
     name = "frames"
-    kinds = frozenset({"frames"})
+    kinds = frozenset({formats.register_kind("frames", [])})
     views = MappingProxyType({"frames": ".frm"})
 
     def prepare(self, payload, front_end=None, *, marked=False):
@@ -76,7 +76,7 @@ class ToyModel(TowerModel):
 @pytest.fixture
 def music(tmp_path, monkeypatch):
     """Return a JSONL of scores and frames; the last three records name frames that cannot be used."""
-    monkeypatch.setitem(formats.SUFFIXES, ".frm", "frames")
+    monkeypatch.setitem(formats.SUFFIXES, ".frm", formats.Kind("frames"))
     modalities.register(Frames())
     rows = read_rows(write_music(tmp_path) / "train.jsonl")
     for i, row in enumerate(rows):

@@ -19,8 +19,7 @@ from clamp3.data.records import file_names, record_problems
 from clamp3.data.shards import Resolver
 from clamp3.data.splits import hash_of, item_id
 from clamp3.data.views import suffixes, view_of, views
-from clamp3.errors import FormatError
-from clamp3.jobs.walk import printable
+from clamp3.errors import FormatError, printable
 
 BLOCK = 1000  # records whose files are read at a time
 
