@@ -35,9 +35,13 @@ def played(abc: str, folder: Path) -> Notes | None:
     """Return what abc2midi plays of a tune, None if it plays nothing."""
     source, target = folder / "tune.abc", folder / "tune.mid"
     # abc2midi plays grace notes and rolls in a time that depends on L:, lets hornpipes swing by their R: field, repeats
-    # parts in the order of a P: field, and takes the invisible bar line for a chord.
-    abc = "\n".join(line if re.match(r"[A-Za-z]:|%", line) else re.sub("~|!roll!", "", line).replace("[|]", "|") for line in abc.split("\n"))
-    source.write_text(re.sub(r"^[RP]:.*\n", "", abc, flags=re.MULTILINE), encoding="utf-8")
+    # parts in the order of a P: field, and takes the
+    # invisible bar line for a chord; I: fields of old are words.
+    abc = "\n".join(
+        line if re.match(r"[A-Za-z]:|%", line) else re.sub("~|!roll!", "", line).replace("[|]", "|")
+        for line in abc.split("\n")
+    )
+    source.write_text(re.sub(r"^[RPI]:.*\n", "", abc, flags=re.MULTILINE), encoding="utf-8")
     target.unlink(missing_ok=True)
     command = ["abc2midi", str(source), "-o", str(target), "-quiet", "-NGUI", "-NGRA"]
     subprocess.run(command, capture_output=True, timeout=60, check=False)

@@ -78,6 +78,10 @@ class Modality(ABC):
         """Whether preparing takes long enough, or is fragile enough, to be worth another process."""
         return False
 
+    def may_stall(self, payload: Payload) -> bool:
+        """Whether its bytes can make preparing take any time or memory, so that only another process may do it."""
+        return False
+
     def version(self, kind: Kind) -> str:
         """Return a version that vectors of inputs of a kind have beyond `preprocessing`, "" for none.
 
