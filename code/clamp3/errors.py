@@ -81,6 +81,7 @@ def sentence_of(what: object, limit: int = MAX_SENTENCE) -> str:
         text = str(what)
     except Exception:  # an exception that cannot be written
         return ""
+    text = text.partition("Traceback (most recent call last)")[0]
     words = ("…" if word.count("\\x") > 1 else word for word in text[: 20 * limit].split())
     line = printable(" ".join(words))
     return line if len(line) <= limit else line[: limit - 1] + "…"

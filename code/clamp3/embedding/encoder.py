@@ -241,6 +241,10 @@ class Encoder(ABC):
             from clamp3.jobs.parallel import Workers
 
             self._workers = Workers(_prepare_job)
+            if len(elsewhere) < _MIN_FOR_PROCESSES:  # a question: what it needs is loaded while its worker starts
+                self._workers.start()
+                for name in {job[0].name for job in elsewhere.values()}:
+                    self.load(name)
         indices = list(elsewhere)
         for outcome in self._workers.map(elsewhere.values(), n_workers=n_workers):
             if outcome.value is None:

@@ -64,7 +64,7 @@ def _check_numbers(root: Element) -> None:
             text = (node.text if tag != "lyric" else node.get("number")) or ""
             digits = text.strip().lstrip("+-0")
             if digits.isdecimal() and (len(digits) > 4 or int(digits) > most):
-                raise FormatError(f"the score has a {tag} of {sentence_of(text, 20)}, beyond {most}.")
+                raise FormatError(f"the score states {tag} {sentence_of(text, 20)}, beyond {most}.")
 
 
 class _ConverterError(Exception):

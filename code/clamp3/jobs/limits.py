@@ -18,9 +18,9 @@ from clamp3.formats import Kind
 from clamp3.formats.guards import MIB, unpacked_size
 
 Value = TypeVar("Value")
-_LEAST_SEC = 3.0  # importing music21 takes one
+_LEAST_SEC = 2.5  # importing music21 takes one
 _BYTES_PER_SEC = 20_000  # a tenth of what the slowest scores of this kind are converted at
-_NOTATION_BYTES_PER_SEC = 2_000  # the same of what music21 reads
+_NOTATION_BYTES_PER_SEC = 4_000  # a third of what music21 reads
 _LEAST_MB = 384
 _MB_PER_MIB = 40.0
 _MOST_TIMES, _MOST_BYTES = 100, 16 * MIB
@@ -55,7 +55,7 @@ def allowance(data: bytes, kind: Kind | None) -> Allowance:
     Examples
     --------
     >>> allowance(b"x" * 100_000, Kind.MUSICXML)
-    Allowance(seconds=8.0, memory_mb=387)
+    Allowance(seconds=7.5, memory_mb=387)
     """
     size = unpacked_size(data)
     rate = _NOTATION_BYTES_PER_SEC if kind == Kind.SCORE else _BYTES_PER_SEC

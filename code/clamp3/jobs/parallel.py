@@ -127,6 +127,14 @@ class Workers(Generic[Argument, Value]):
         self._kept: _Pool[Argument, Value] | None = None
         self._owner = os.getpid()
 
+    def start(self) -> None:
+        """Start a worker where that takes long, to be ready when it is needed."""
+        if self._kept is None and start_method() != "fork":
+            pool, self._owner = self._make(items=[], n_workers=1), os.getpid()
+            with _no_interrupt():
+                pool.workers.append(pool._start())
+            self._kept = pool
+
     def map(self, items: Iterable[Argument], *, n_workers: int | None = None) -> Generator[Outcome[Value], None, None]:
         """Yield the outcomes of items, as `process_map` does.
 
@@ -139,9 +147,11 @@ class Workers(Generic[Argument, Value]):
         if not listed:
             return
         pool, self._kept = self._kept, None  # whoever calls meanwhile, from another thread, has workers of its own
+        n_workers = min(n_workers or usable_cores(), len(listed))
         if pool is None or self._owner != os.getpid():  # after a fork they are the parent's
-            pool, self._owner = self._make(items=[], n_workers=1), os.getpid()
-        pool.take(listed, min(n_workers or usable_cores(), len(listed)))
+            pool, self._owner = self._make(items=listed, n_workers=n_workers), os.getpid()
+        else:
+            pool.take(listed, n_workers)
         done = False
         try:
             yield from pool.outcomes()
@@ -350,7 +360,7 @@ def _uses_main(fn: Callable[..., Any], items: list[Any]) -> bool:
     if any(type(item).__module__ == "__main__" for item in items):
         return True
     try:
-        return b"__main__" in ForkingPickler.dumps((fn, items[0])).tobytes()
+        return b"__main__" in ForkingPickler.dumps((fn, items[:1])).tobytes()
     except (pickle.PicklingError, AttributeError, TypeError):
         return True
 
