@@ -26,7 +26,7 @@ _FIELD = re.compile(r"[A-Za-z]:")
 _AMONG_MUSIC = ("V:", "w:", "W:", "T:", "C:", "Z:", "I:repbra", "%%MIDI")
 # Comments other than the number of a bar, directives, continued fields, ends of printed lines, invisible bar lines.
 _BY_HAND = re.compile(r"^%|^\+:|%(?!\d+$)|\\$|\$|\[\|\]")
-_CLOSED = re.compile(r"[|\]:][\d,.:-]*(?:\s*%\d+)?$")
+_CLOSED = re.compile(r"[|\]:][\d,.-]*(?:\s*%\d+)?$")
 MOST_FILLED = 200_000  # bars; an opera whose voices pause half of the time has fewer
 _MOST_REMARKS = 1000  # different ones with bar lines in a line
 _LONGEST_REST = 256  # eighths

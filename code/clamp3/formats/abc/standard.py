@@ -21,7 +21,7 @@ _START = re.compile(r"X:")
 _COMMENT = re.compile(r'^((?:[^%"\\]|\\.|"[^"]*"|"(?![^"]*"))*)%.*$')
 # A bracket or brace that is never closed ends at the next one: looking for its end costs each character once.
 _SWITCH = re.compile(r"\[V:\s*([^\[\]\s]+)(?:\s[^\[\]]*)?\]")
-_NOTE = r"[_^=]*[A-Ga-gxz][,']*"
+_NOTE = r"[A-Ga-gxz][,']*"
 _LENGTH = r"(?P<n>\d*)(?P<slash>/*)(?P<d>\d*)"
 # Quoted text, decorations, inline fields and grace notes, which have no length; then notes and chords with theirs.
 _LENGTHS = re.compile(
@@ -34,11 +34,11 @@ _NOT_SOUNDED = re.compile(r'"[^"]*"|![^!]*!|\+[a-z]+\+|\[[A-Za-z]:[^\[\]]*\]')
 _TYPESETTING = re.compile(_NOT_SOUNDED.pattern + r"|[$`]+")
 _INVISIBLE_BAR = re.compile(r"\[\|\]")
 _SOUND = re.compile(r"[A-Ga-gxzXZ]")
-_FRACTION = re.compile(r"\s*\(?(\d+(?:\+\d+)*)\)?\s*/\s*(\d+)")
+_FRACTION = re.compile(r"\(?(\d{1,6}(?:\+\d{1,6}){0,15})\)?\s*/\s*(\d{1,6})(?!\d)")
 _BLOCK = re.compile(r"%%begin(\w+)")
 _PROSE = re.compile(r"(?<![A-Za-z])(?=[A-Za-z]{3})[A-Za-z]*[h-tw]")  # words with letters that do not occur in music
 _MOST_BARS = 10_000
-_MOST_DIGITS = 6  # of a number in a length or a metre
+_MOST_DIGITS = 6  # of a number in a length
 _BAR_REST = re.compile(_NOT_SOUNDED.pattern + r"|(?P<rest>[ZX])(?P<n>\d{0,3})(?!\d)")
 _IN_BODY = "KLMQ"  # fields that change the music from where they stand
 _WORDS = "ABDFGHNORSr"  # origin, book, notes …: text about the tune, which the models must not see
@@ -246,8 +246,8 @@ def _scale(tune: _Tune, notes: list[str]) -> Fraction:
 
 def _fraction(text: str) -> Fraction | None:
     """Return a unit length or a metre, ``2+3/8`` and ``(2+3)/8`` included; None if it is none."""
-    found = _FRACTION.match(text)
-    if not found or max(map(len, [*found[1].split("+"), found[2]])) > _MOST_DIGITS:
+    found = _FRACTION.match(text.strip())
+    if found is None:
         return None
     above, below = sum(map(int, found[1].split("+"))), int(found[2])
     return Fraction(above, below) if above and below else None

@@ -13,7 +13,7 @@ _DOCTYPE = (
     '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE score-partwise PUBLIC '
     '"-//Recordare//DTD MusicXML 3.0 Partwise//EN" "http://www.musicxml.org/dtds/partwise.dtd">\n'
 )
-_VOICE = re.compile(r"\[(V:[^\]\s]+)\]")
+_VOICE = re.compile(r"\[(V:[^\[\]\s]+)\]")
 
 
 def abc_to_musicxml(text: str, *, name: str = "score") -> Converted:
