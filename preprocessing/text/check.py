@@ -3,7 +3,7 @@
     python preprocessing/text/check.py records.jsonl
     python preprocessing/text/check.py records.jsonl --plots figures/
 
-Finds everything that python -m clamp3.data.check_data does (structure, ids, files), and texts in another language than
+Finds everything that python code/check_data.py does (structure, ids, files), and texts in another language than
 stated, languages and regions that are not ISO names. Prints the mean length of every field in bytes, as table 1 of
 the CLaMP 3 paper, and how many records there are of each language and region. Exit code 1: there are problems.
 """
