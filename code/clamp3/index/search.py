@@ -183,7 +183,7 @@ def _vector_of(query: Item, clamp3: Clamp3, stored: _Stored) -> np.ndarray:
 def describe_skipped(skipped: list[str]) -> str:
     """Return a sentence on the files without a reader, "" if there are none."""
     listed = _suffixes(skipped)
-    return f"passed over files of other types: {listed}." if listed else ""
+    return f"skipped files of other types: {listed}." if listed else ""
 
 
 def _suffixes(names: list[str]) -> str:
