@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 NAME = re.compile(r"`(clamp3(?:\.(?!py\b)\w+)+)`")
 PATH = re.compile(r"(?:benchmarks|classification|code|docs|examples|preprocessing|recipes|retrieval|tests)/[\w./-]*")
