@@ -26,7 +26,17 @@ def parser_for(doc: str | None) -> argparse.ArgumentParser:
 
 
 def add_extract_flags(parser: argparse.ArgumentParser, *, model: str, choices: str) -> argparse.ArgumentParser:
-    """Give a parser what the extraction scripts share; `run_extract` takes the parsed flags."""
+    """Add the flags that the extraction scripts share; `clamp3.embedding.extract.run_extract` takes them parsed.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+        Changed and returned.
+    model : str
+        Default of ``--model``.
+    choices : str
+        Its values, for ``--help``.
+    """
     parser.add_argument("input_dir", type=Path, help="folder to read, recursively, or a single file")
     parser.add_argument("output_dir", type=Path, help="folder to write the same tree to")
     parser.add_argument("--get_global", action="store_true", help="one vector per file in place of hidden states")
@@ -41,7 +51,7 @@ def add_extract_flags(parser: argparse.ArgumentParser, *, model: str, choices: s
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Give a parser the flags that say which model encodes raw files; `open_model` takes the parsed flags."""
+    """Add the flags that select the model for raw files; `open_model` takes them parsed."""
     parser.add_argument("--model", default="mini", help="mini, saas, c2 or a checkpoint (default: %(default)s)")
     parser.add_argument("--text_model", help="folder or name of the text tower's tokenizer, if not the model's own")
     parser.add_argument("--mert_model", help="folder or name of MERT for recordings (default: m-a-p/MERT-v1-95M)")
@@ -51,7 +61,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def open_model(args: argparse.Namespace) -> Clamp3:
-    """Open the model that the flags of `add_model_flags` name."""
+    """Open the model that the flags of `add_model_flags` select."""
     from clamp3.embedding.clamp3 import Clamp3
     from clamp3.jobs.cache import VectorCache
 
@@ -62,7 +72,7 @@ def open_model(args: argparse.Namespace) -> Clamp3:
 
 
 def _print_anything() -> None:
-    """Write characters that the terminal's or pipe's encoding lacks as JSON escapes them, in place of a traceback."""
+    """Write characters that the encoding of the terminal or pipe lacks as JSON escapes, in place of a traceback."""
 
     def escaped(error: UnicodeError) -> tuple[str, int]:
         if not isinstance(error, UnicodeEncodeError):
@@ -76,7 +86,7 @@ def _print_anything() -> None:
 
 
 def run(main: Callable[[], int]) -> int:
-    """Call ``main`` and turn what a user can act on into one sentence on stderr and an exit code.
+    """Call ``main``; print errors that a user can act on as one sentence on stderr, and return an exit code.
 
     Parameters
     ----------

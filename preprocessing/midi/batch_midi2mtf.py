@@ -5,8 +5,8 @@
     python preprocessing/midi/batch_midi2mtf.py <input_dir> <output_dir> --all_messages  # restorable by batch_mtf2midi
 
 By default text-like messages (names, lyrics, markers) are left out together with their delta times, which is
-what the published weights learned from. The output folder mirrors the input folder; ledger.jsonl in it says what
-became of every file. Run again, only what is missing or changed is done. Exit code 1: some files failed.
+what the published weights learned from. The output folder mirrors the input folder; ledger.jsonl in it reports the
+result for every file. Run again, only what is missing or changed is done. Exit code 1: some files failed.
 """
 
 from __future__ import annotations
