@@ -27,7 +27,7 @@ from clamp3.modalities.patches import PATCH_SIZE, encode
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 FULL, PLAIN = 0, 1  # with instruments as written; without
 SUFFIXES = (".abc", ".mtf")
 PARALLEL_FROM = 200  # files; below, starting processes takes longer than the work

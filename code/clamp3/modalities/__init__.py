@@ -21,7 +21,7 @@ __all__ = [
 ]  # fmt: skip
 
 # Raise it when the same bytes become another sequence: cached vectors and output folders carry it.
-PREPROCESSING_VERSION = 2
+PREPROCESSING_VERSION = 3
 
 MODALITIES: dict[str, Modality] = {modality.name: modality for modality in (TEXT, SYMBOLIC, AUDIO)}
 """By name, in the order in which their towers run."""
