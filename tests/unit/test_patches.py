@@ -222,4 +222,6 @@ def test_text_is_that_of_the_release_published_weights_learned_from():
     left_out = {*range(0xD800, 0xE000), 0x2028, 0x2029}  # surrogates, and what becomes a line break
     characters = [chr(code) for code in range(128, 0x110000) if code not in left_out]
     texts = "".join(split_text("".join(f"T:{character}\n" for character in characters)))
-    assert hashlib.sha256(texts.encode()).hexdigest() == "1b77aec2cf1277234ece0f692d7ca5c06a0aaaf6de5e8f5c23ade109c3f2657e"
+    assert hashlib.sha256(texts.encode()).hexdigest() == (
+        "1b77aec2cf1277234ece0f692d7ca5c06a0aaaf6de5e8f5c23ade109c3f2657e"
+    )
