@@ -40,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         epoch=args.epoch,
         dtype=args.dtype,
         device=args.device,
+        as_is=args.as_is,
     )
     return run_extract(encoder, args)
 

@@ -32,6 +32,7 @@ def add_extract_flags(parser: argparse.ArgumentParser, *, model: str, choices: s
     parser.add_argument("--get_global", action="store_true", help="one vector per file in place of hidden states")
     parser.add_argument("--model", default=model, help=f"{choices} (default: %(default)s)")
     parser.add_argument("--epoch", type=int, help="checkpoint of this epoch in place of the best one")
+    parser.add_argument("--as_is", action="store_true", help="encode standard ABC as written, as released")
     parser.add_argument("--batch_size", type=int, help="most windows encoded together (default: by their length)")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is float32")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps … (default: a GPU if there is one)")

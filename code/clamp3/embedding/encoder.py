@@ -81,15 +81,16 @@ class Encoder(ABC):
         As torch names it; None takes the GPU if there is one.
     cache : VectorCache, optional
         Where global vectors are kept between runs.
-
+    as_is : bool
+        Encode ABC as it is written: standard ABC is not interleaved first. The released scripts do so.
     """
 
-    def __init__(self, *, dtype: Dtype, device: str | None, cache: VectorCache | None) -> None:
+    def __init__(self, *, dtype: Dtype, device: str | None, cache: VectorCache | None, as_is: bool = False) -> None:
         if dtype not in ("auto", "float32", "bfloat16"):
             raise ConfigError(f"dtype is {dtype!r}; choose auto, float32 or bfloat16.")
         self.dtype: Literal["float32", "bfloat16"] = "bfloat16" if dtype == "bfloat16" else "float32"
         self._device = device
-        self._cache = cache
+        self._cache, self._as_is = cache, as_is
         self._towers: dict[str, Tower] = {}
         self._front_ends: dict[str, Any] = {}
 
@@ -97,6 +98,11 @@ class Encoder(ABC):
     def identity(self) -> str:
         """Names weights, tokenizer and arithmetic: equal identities give comparable vectors."""
         return f"{self._weights_identity()}:{self.dtype}"
+
+    @property
+    def preprocessing(self) -> str:
+        """Version and options of everything between the bytes of an input and what its tower reads."""
+        return f"{preprocessing()}+as_is" if self._as_is else preprocessing()
 
     @abstractmethod
     def _weights_identity(self) -> str:

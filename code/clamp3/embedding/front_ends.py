@@ -1,4 +1,4 @@
-"""What comes before the towers of a checkpoint: its tokenizer, and what turns recordings into vectors.
+"""What comes before the towers of a checkpoint: its tokenizer, how scores are read, what turns recordings into vectors.
 
 Nothing is opened before it is used: a question in words never loads MERT, a cached one not even the tokenizer.
 """
@@ -16,6 +16,7 @@ import numpy as np
 
 from clamp3.errors import ConfigError, DataError, WeightsError
 from clamp3.modalities.audio import MelFrames
+from clamp3.modalities.symbolic import Reading
 
 if TYPE_CHECKING:
     from clamp3.formats.audio import Sound
@@ -129,6 +130,7 @@ class Opening:
     mert_model: str | os.PathLike[str] | None
     dtype: Literal["float32", "bfloat16"]
     device: str | None
+    as_is: bool = False
 
 
 def _tokenizer(opening: Opening) -> TowerTokenizer:
@@ -143,6 +145,7 @@ def _mert(opening: Opening) -> MertVectors:
 
 FRONT_ENDS: dict[str, Callable[[Opening], Any]] = {
     "tokenizer": _tokenizer,
+    "reading": lambda opening: Reading(opening.described.family.without, opening.as_is),
     "mert": _mert,
     "mel": lambda _: MelFrames(),
 }

@@ -57,11 +57,11 @@ def modality_of(kind: Kind) -> str:
     return of_kind(kind).name
 
 
-@lru_cache(maxsize=1)
-def preprocessing() -> str:
+@lru_cache
+def preprocessing(version: int = PREPROCESSING_VERSION) -> str:
     """Return the identity of everything between a file's bytes and a sequence, converters' versions included."""
     try:
         converter = metadata.version("abctoolkit")
     except metadata.PackageNotFoundError:
         converter = "none"
-    return f"{PREPROCESSING_VERSION}-abctoolkit{converter}"
+    return f"{version}-abctoolkit{converter}"
