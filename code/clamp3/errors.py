@@ -33,3 +33,23 @@ class WeightsError(Clamp3Error):
     """Weights or a tokenizer are absent, incomplete, unsafe or of another shape."""
 
     exit_code = EXIT_USAGE
+
+
+def printable(name: object, encoding: str | None = None) -> str:
+    r"""Return a file name as one line that a terminal can show: control and undecodable characters as escapes.
+
+    Parameters
+    ----------
+    name : str or path
+    encoding : str, optional
+        Of the terminal; UTF-8 by default.
+
+    Examples
+    --------
+    >>> print(printable("two\nlines.abc"))
+    two\nlines.abc
+    """
+    text = str(name)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return text.encode(encoding or "utf-8", "backslashreplace").decode(encoding or "utf-8")

@@ -15,7 +15,7 @@ from clamp3.formats import Kind
 from clamp3.formats.audio import Sound
 from clamp3.jobs.identity import Identity
 from clamp3.modalities import preprocessing
-from clamp3.modalities.audio import AUDIO, AUDIO_VERSION, MelFrames
+from clamp3.modalities.audio import AUDIO, MelFrames
 from clamp3.sources import Source
 
 if TYPE_CHECKING:
@@ -126,4 +126,4 @@ class MelFeatures(_Features):
 
 
 def _of_recordings(identity: str) -> str:
-    return str(replace(Identity.parse(identity), preprocessing=f"audio{AUDIO_VERSION}"))
+    return str(replace(Identity.parse(identity), preprocessing=AUDIO.version(Kind.AUDIO)))

@@ -26,6 +26,7 @@ from clamp3.embedding.encoder import Dtype, Encoder, Result
 from clamp3.embedding.front_ends import FRONT_ENDS, Opening, TowerTokenizer
 from clamp3.embedding.passages import Passage, PassagePlan
 from clamp3.errors import WeightsError
+from clamp3.jobs.identity import Identity
 from clamp3.modalities.symbolic import Reading
 from clamp3.sources import Item, Source
 
@@ -164,10 +165,11 @@ class Clamp3(Encoder):
         """D, width of the joint space."""
         return self.config.hidden_size
 
-    def _weights_identity(self) -> str:
-        name = self._described.identity + _tokenizer_mark(self._text_model or self._described.tokenizer_dir)
+    def _own_identity(self) -> Identity:
+        mark = _tokenizer_mark(self._text_model or self._described.tokenizer_dir)
+        found = Identity(self._described.identity, self.dtype, mark)
         self._require_same_weights()
-        return name
+        return found
 
     def _require_same_weights(self) -> None:
         """Towers are read when they are first needed, and must not come from a file that was put there meanwhile."""
@@ -279,10 +281,10 @@ class M3(Encoder):
 
         return cls(resolve(name, epoch=epoch), dtype=dtype, device=device, as_is=as_is)
 
-    def _weights_identity(self) -> str:
+    def _own_identity(self) -> Identity:
         from clamp3.models.registry import identity
 
-        return identity(self._weights)
+        return Identity(identity(self._weights), self.dtype)
 
     def lacks(self, modality: str) -> str | None:
         """Return why inputs of a modality cannot be encoded, None if they can."""
@@ -315,7 +317,7 @@ def _tokenizer_mark(text_model: str | os.PathLike[str] | None) -> str:
         return ""
     folder = Path(text_model).expanduser()
     digests = [f"{name} {digest(folder / name)}" for name in (*FILES, *SETTINGS) if (folder / name).is_file()]
-    return f"+{hashlib.sha256(' '.join(digests).encode()).hexdigest()[:8]}" if digests else f"+{text_model}"
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:8] if digests else str(text_model)
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

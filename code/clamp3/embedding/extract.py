@@ -18,14 +18,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from clamp3.embedding.encoder import Encoder, Result
-from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, ConfigError, DataError, FormatError
+from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, ConfigError, DataError, FormatError, printable
 from clamp3.formats import Kind
 from clamp3.jobs.manifest import Maker, claim_folder
 from clamp3.jobs.naming import output_names
 from clamp3.jobs.outputs import OutputFolder
 from clamp3.jobs.progress import progress
 from clamp3.jobs.summary import Summary, report
-from clamp3.jobs.walk import printable
 from clamp3.jobs.work_queue import SingleProcess, WorkQueue, work_queue_from_environment
 from clamp3.modalities import modality_of
 from clamp3.sources import Source

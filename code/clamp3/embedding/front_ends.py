@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from clamp3.errors import ConfigError, DataError, WeightsError
+from clamp3.jobs.identity import NO_FRONT_END
 from clamp3.modalities.audio import MelFrames
 from clamp3.modalities.symbolic import Reading
 
@@ -94,7 +95,7 @@ class MertVectors:
     @property
     def identity(self) -> str:
         """MERT's, or that there is none."""
-        return "no MERT" if isinstance(self._mert, str) else self._mert.identity
+        return NO_FRONT_END if isinstance(self._mert, str) else self._mert.identity
 
     @cached_property
     def _mert(self) -> Mert | str:

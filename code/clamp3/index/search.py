@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError
+from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError, printable
 from clamp3.formats import Kind
 from clamp3.formats.titles import title_of
 from clamp3.index.ranking import Hit, check_top_k, rank
 from clamp3.index.vectors import Contents, in_words, provenance, read_contents, stored_vector
 from clamp3.jobs.identity import Identity
 from clamp3.jobs.progress import progress
-from clamp3.jobs.walk import printable
 from clamp3.modalities import modality_of
 from clamp3.sources import Item, Source, source_of
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError
+from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError, printable
 from clamp3.formats import Kind
 from clamp3.formats.arrays import read_array
 from clamp3.jobs.identity import Identity
 from clamp3.jobs.progress import progress
-from clamp3.jobs.walk import printable, walk
+from clamp3.jobs.walk import walk
 from clamp3.modalities import modality_of
 from clamp3.sources import Source
 

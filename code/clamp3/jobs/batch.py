@@ -14,14 +14,14 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from clamp3.errors import ConfigError, DataError
+from clamp3.errors import ConfigError, DataError, printable
 from clamp3.formats import SUFFIXES, Converted, Kind, kind_of
 from clamp3.jobs.ledger import Row, Status
 from clamp3.jobs.naming import output_names
 from clamp3.jobs.outputs import OutputFolder, OutputPlan
 from clamp3.jobs.parallel import Outcome, describe, process_map
 from clamp3.jobs.summary import Summary, report
-from clamp3.jobs.walk import Walk, printable
+from clamp3.jobs.walk import Walk
 
 Convert = Callable[[bytes, str], "Converted | bytes"]
 

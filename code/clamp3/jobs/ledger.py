@@ -14,8 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from clamp3.errors import Clamp3Error
-from clamp3.jobs.walk import printable
+from clamp3.errors import Clamp3Error, printable
 
 LEDGER_NAME = "ledger.jsonl"  # in the output folder of a job
 

@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
-from clamp3.errors import ConfigError
+from clamp3.errors import ConfigError, printable
 from clamp3.formats import Kind
 from clamp3.jobs.atomic import write_text
 from clamp3.jobs.identity import NO_FRONT_END, Identity
-from clamp3.jobs.walk import printable
 
 META_NAME = "features.json"
 

@@ -23,13 +23,13 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
 
-from clamp3.errors import ConfigError, DataError
+from clamp3.errors import ConfigError, DataError, printable
 from clamp3.formats import Kind
 from clamp3.jobs.atomic import sweep, write_bytes
 from clamp3.jobs.ledger import LEDGER_NAME, Ledger, Row, Status
 from clamp3.jobs.naming import shared_stems
 from clamp3.jobs.summary import Summary
-from clamp3.jobs.walk import Problem, Walk, printable, walk
+from clamp3.jobs.walk import Problem, Walk, walk
 
 
 @dataclass(frozen=True)

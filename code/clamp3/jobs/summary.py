@@ -6,8 +6,7 @@ import json
 import sys
 from dataclasses import asdict, dataclass, field
 
-from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED
-from clamp3.jobs.walk import printable
+from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, printable
 
 SHOWN = 20  # failures that a summary lists; the ledger has them all
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from clamp3.errors import ConfigError
+from clamp3.errors import ConfigError, printable
 from clamp3.formats import Kind, kind_of
 
 
@@ -44,22 +44,6 @@ class Walk:
     files: list[Found] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
-
-
-def printable(name: object, encoding: str | None = None) -> str:
-    """Return a file name as one line that a terminal can show: control and undecodable characters as escapes.
-
-    Parameters
-    ----------
-    name : object
-        Its ``str`` is shown.
-    encoding : str, optional
-        Of the terminal; UTF-8 by default.
-    """
-    text = str(name)
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-    return text.encode(encoding or "utf-8", "backslashreplace").decode(encoding or "utf-8")
 
 
 def walk(root: Path, kinds: Collection[Kind] | None = None, *, exclude: Collection[Path] = ()) -> Walk:

@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from clamp3.errors import ConfigError, DataError, FormatError, WeightsError
+from clamp3.errors import ConfigError, DataError, FormatError, WeightsError, printable
 from clamp3.formats.guards import read_file
 from clamp3.jobs.ledger import Row
 from clamp3.jobs.naming import output_names
 from clamp3.jobs.outputs import OutputFolder
 from clamp3.jobs.progress import progress
 from clamp3.jobs.summary import Summary
-from clamp3.jobs.walk import Problem, printable
+from clamp3.jobs.walk import Problem
 from clamp3.metadata.items import files_below
 
 if TYPE_CHECKING:

@@ -79,5 +79,15 @@ class Modality(ABC):
         return False
 
     def version(self, kind: Kind, front_end: Any = None) -> str:
-        """Return what the identity of an encoder lacks for inputs of a kind: their front end and its version."""
+        """Return a version that vectors of inputs of a kind have beyond `preprocessing`, "" for none.
+
+        With it the identity of their front end counts. It holds no plus sign and no colon.
+
+        Parameters
+        ----------
+        kind : Kind
+            Of the inputs.
+        front_end : object, optional
+            See `prepare`.
+        """
         return ""

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from clamp3.errors import FormatError
 from clamp3.formats import Converted, Kind
 from clamp3.formats.guards import decode_lenient
-from clamp3.formats.symbolic import SYMBOLIC_KINDS, to_symbolic
+from clamp3.formats.symbolic import CONVERTERS, to_symbolic
 from clamp3.modalities import patches
 from clamp3.modalities.base import Modality, Payload, Prepared
 from clamp3.modalities.marks import marks_of
@@ -39,8 +39,12 @@ class Symbolic(Modality):
 
     name = "symbolic"
     pad = patches.PAD
-    kinds = frozenset(SYMBOLIC_KINDS)
     views: Mapping[str, str] = MappingProxyType({"abc": ".abc", "mtf": ".mtf"})
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """Kinds that have a converter, registered ones among them."""
+        return frozenset(CONVERTERS)
 
     def prepare(self, payload: Payload, front_end: Reading | None = None, *, marked: bool = False) -> Prepared:
         """Return patches, uint8, shape (L, 64), wrapping ones included, any length; see `Modality.prepare`."""
@@ -67,8 +71,8 @@ class Symbolic(Modality):
     def version(self, kind: Kind, front_end: Reading | None = None) -> str:
         """Return what MIDI files lose, or that ABC is taken as it is; "" for what every model reads alike."""
         if front_end is not None and kind == Kind.MIDI and front_end.without:
-            return f"+without {' '.join(front_end.without)}"
-        return "+as_is" if front_end is not None and kind == Kind.ABC and front_end.as_is else ""
+            return f"without {' '.join(front_end.without)}"
+        return "as_is" if front_end is not None and kind == Kind.ABC and front_end.as_is else ""
 
 
 SYMBOLIC = Symbolic()
