@@ -1,6 +1,6 @@
 """Classify every file of a folder with a trained probe; write labels and probabilities as JSON.
 
-    python classification/inference_cls.py weights.pth features/ output.json
+    python classification/inference_cls.py weights-features.pth features/ output.json
     python classification/inference_cls.py weights.pth my_music/ output.json --model saas
     python classification/inference_cls.py weights.pth features/ output.json --labels_only
 
