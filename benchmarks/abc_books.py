@@ -12,7 +12,7 @@ import random
 import re
 import subprocess
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from clamp3.errors import FormatError
@@ -56,11 +56,11 @@ def notes_of(midi: bytes) -> Notes | None:
 
     found = []
     for track in mido.MidiFile(file=io.BytesIO(midi)).tracks:
-        tick, open_at = 0, {}
+        tick, open_at = 0, defaultdict(list)
         for message in track:
             tick += message.time
             if message.type == "note_on" and message.velocity:
-                open_at.setdefault(message.note, []).append(tick)
+                open_at[message.note].append(tick)
             elif message.type in ("note_on", "note_off") and open_at.get(message.note):
                 start = open_at[message.note].pop(0)
                 found.append((start, message.note, tick - start))
