@@ -50,7 +50,7 @@ def test_what_nobody_measured_is_no_line(table, tmp_path):
 def test_two_machines_do_not_share_a_column(table, tmp_path, other):
     write(tmp_path, "training_speed", "amd", SPEED)
     write(tmp_path, "extract", "amd", RATES, **other)
-    with pytest.raises(DataError, match="the results of amd come from several: training_speed on AMD EPYC"):
+    with pytest.raises(DataError, match=r"several: .*training_speed on AMD EPYC, 2 cores"):
         table.read(tmp_path)
 
 
