@@ -37,13 +37,13 @@ lint: .venv/dev  ## ruff and mypy, as CI runs them
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/base  ## measure every stage against the released way; JSON under benchmarks/results
+bench: .venv/dev  ## measure every stage against the released way; JSON under benchmarks/results
 	for script in convert_scores convert_midi extract audio search probe evaluation training_data training_speed; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 parity: .venv/base  ## compare with outputs of the released system: make parity GOLDEN=path/to/golden
 	$(BIN)/python benchmarks/parity.py --golden $(GOLDEN)
 
-mini: .venv/base  ## train the embedded mini model again from music21's corpus (about 90 minutes on 2 cores)
+mini: .venv/dev  ## train the embedded mini model again from music21's corpus (about 90 minutes on 2 cores)
 	$(BIN)/python code/recipes/mini/run.py --work_dir runs/mini
 
 clean:  ## remove the virtual environment and the demo's files

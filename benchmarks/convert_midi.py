@@ -55,7 +55,7 @@ def collect(data: Path | None, folder: Path, copies: int) -> list[Path]:
         if spec is None or spec.origin is None:
             raise ConfigError("music21 is not installed; name a folder with --data.")
         data = Path(spec.origin).parent
-    found = sorted(path for path in data.rglob("*") if kind_of(path) is Kind.MIDI)
+    found = sorted(path for path in data.rglob("*") if kind_of(path) == Kind.MIDI)
     if not found:
         raise ConfigError(f"{data} holds no MIDI file.")
     for copy in range(copies):

@@ -64,7 +64,7 @@ def folder_of(name: str) -> Path:
 
 def score_files(root: Path, limit: int | None) -> list[Path]:
     """Return the MusicXML files below ``root``, sorted, evenly thinned to ``limit``."""
-    files = sorted(path for path in root.rglob("*") if SUFFIXES.get(path.suffix.lower()) is Kind.MUSICXML)
+    files = sorted(path for path in root.rglob("*") if SUFFIXES.get(path.suffix.lower()) == Kind.MUSICXML)
     return files[:: max(1, len(files) // limit)][:limit] if limit else files
 
 

@@ -14,12 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clamp3.errors import Clamp3Error
+from clamp3.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, Clamp3Error
 
 if TYPE_CHECKING:
     from clamp3.embedding.clamp3 import Clamp3
-
-EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
 def parser_for(doc: str | None) -> argparse.ArgumentParser:

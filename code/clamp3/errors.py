@@ -12,7 +12,7 @@ EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 class Clamp3Error(Exception):
     """Base of every error raised for a reason outside this code."""
 
-    exit_code = 1
+    exit_code = EXIT_SOME_FAILED
 
 
 class FormatError(Clamp3Error):
@@ -26,10 +26,30 @@ class DataError(Clamp3Error):
 class ConfigError(Clamp3Error):
     """A flag, a configuration field or a path given by the user cannot be used."""
 
-    exit_code = 2
+    exit_code = EXIT_USAGE
 
 
 class WeightsError(Clamp3Error):
     """Weights or a tokenizer are absent, incomplete, unsafe or of another shape."""
 
-    exit_code = 2
+    exit_code = EXIT_USAGE
+
+
+def printable(name: object, encoding: str | None = None) -> str:
+    r"""Return a file name as one line that a terminal can show: control and undecodable characters as escapes.
+
+    Parameters
+    ----------
+    name : str or path
+    encoding : str, optional
+        Of the terminal; UTF-8 by default.
+
+    Examples
+    --------
+    >>> print(printable("two\nlines.abc"))
+    two\nlines.abc
+    """
+    text = str(name)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return text.encode(encoding or "utf-8", "backslashreplace").decode(encoding or "utf-8")

@@ -30,7 +30,7 @@ class Source:
     @property
     def streamed(self) -> bool:
         """Whether its bytes are read block by block where they are used: a recording in a file."""
-        return self.kind is Kind.AUDIO and self.data is None
+        return self.kind == Kind.AUDIO and self.data is None
 
     @property
     def recording(self) -> bytes | Path:

@@ -24,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def convert(data: bytes, name: str) -> Converted:
     """Convert one file's content; runs in a worker."""
-    from clamp3.formats.abc.interleave import abc_to_musicxml
+    from clamp3.formats.abc.to_musicxml import abc_to_musicxml
     from clamp3.formats.guards import decode_lenient
 
     text, notes = decode_lenient(data)

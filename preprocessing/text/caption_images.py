@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Caption the folder, print the summary, return the exit code."""
     args = build_parser().parse_args(argv)
-    from clamp3.jobs.batch import report
+    from clamp3.jobs.summary import report
     from clamp3.metadata.captions import DEFAULT_MODEL, BlipOptions, caption_folder, load_blip
 
     options = BlipOptions(args.model or DEFAULT_MODEL, args.prompt)

@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Merge, print the counts, return the exit code."""
     args = build_parser().parse_args(argv)
-    from clamp3.jobs.walk import printable
+    from clamp3.errors import printable
     from clamp3.metadata.merge import merge
 
     merged = merge(args.source, args.output, music=args.music, allow_missing=args.allow_missing)

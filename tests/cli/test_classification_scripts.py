@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, run
+from clamp3.cli import run
+from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE
 
 SCRIPTS = ("train_cls", "inference_cls", "zero_shot_cls", "benchmark")
 

@@ -113,7 +113,7 @@ def test_a_bad_file_is_named_and_stops_nothing(extract, music, tmp_path, capsys)
 
 
 def test_a_full_disk_is_the_reason_of_what_it_hits(extract, music, tmp_path, monkeypatch):
-    from clamp3.embedding import extract as library
+    from clamp3.jobs import outputs as library
 
     write = library.write_bytes
 
@@ -236,7 +236,7 @@ def test_a_late_twin_renames_the_first_output(extract, tmp_path, case):
 @pytest.mark.parametrize("death", ["before the output", "after the output", "torn row"])
 @pytest.mark.parametrize("edited", [False, True])
 def test_an_output_without_its_row_is_known(extract, tmp_path, monkeypatch, death, edited):
-    from clamp3.embedding import extract as library
+    from clamp3.jobs import outputs as library
 
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()
@@ -268,7 +268,7 @@ def test_an_output_without_its_row_is_known(extract, tmp_path, monkeypatch, deat
 
 
 def test_a_file_put_where_a_killed_run_was_about_to_write_is_not_overwritten(extract, music, tmp_path, monkeypatch):
-    from clamp3.embedding import extract as library
+    from clamp3.jobs import outputs as library
 
     def die(path, data, **options):
         raise KeyboardInterrupt

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clamp3.datasets import midicaps, musiccaps, songdescriber, source, wikimt, wikimtx
+from clamp3.datasets import midicaps, musiccaps, songdescriber, wikimt, wikimtx
 from clamp3.datasets.published import as_text, refreshed, tables
 from clamp3.datasets.retrieval import BENCHMARKS, open_benchmark
 from clamp3.embedding.clamp3 import Clamp3
 from clamp3.errors import ConfigError, DataError, FormatError
+from clamp3.formats.tables import read_csv, read_jsonl
 from clamp3.sources import sentence
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -328,14 +329,14 @@ def test_a_malformed_table_is_named_with_its_line(tmp_path, content, message):
 
 def test_tables_in_other_forms(tmp_path):
     (tmp_path / "rows.json").write_text('[{"a": 1}, {"a": 2}]', encoding="utf-8-sig")
-    assert source.read_jsonl(tmp_path / "rows.json", "a") == [{"a": 1}, {"a": 2}]
+    assert read_jsonl(tmp_path / "rows.json", "a") == [{"a": 1}, {"a": 2}]
     (tmp_path / "rows.tsv").write_text('a\tb\n1\t"x\ny"\n')
-    assert source.read_csv(tmp_path / "rows.tsv", "a", delimiter="\t") == [{"a": "1", "b": "x\ny"}]
+    assert read_csv(tmp_path / "rows.tsv", "a", delimiter="\t") == [{"a": "1", "b": "x\ny"}]
     (tmp_path / "short.csv").write_text("a,b\n1\n")
     with pytest.raises(FormatError, match=r"short\.csv:2 lacks b"):
-        source.read_csv(tmp_path / "short.csv", "a", "b")
+        read_csv(tmp_path / "short.csv", "a", "b")
     with pytest.raises(FormatError, match="cannot be read"):
-        source.read_csv(tmp_path / "absent.csv")
+        read_csv(tmp_path / "absent.csv")
 
 
 def test_wikimtx_ids_are_no_paths_and_differ(wikimtx_dir):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from clamp3.formats.abc.interleave import interleave, is_interleaved
+from clamp3.formats.abc.dialect import is_interleaved
+from clamp3.formats.abc.interleave import interleave
 from clamp3.formats.musicxml import musicxml_to_abc
 from clamp3.modalities.patches import encode
 

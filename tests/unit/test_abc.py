@@ -6,8 +6,10 @@ import time
 import pytest
 
 from clamp3.errors import FormatError
-from clamp3.formats.abc.interleave import abc_to_musicxml, interleave, is_interleaved
+from clamp3.formats.abc.dialect import is_interleaved
+from clamp3.formats.abc.interleave import interleave
 from clamp3.formats.abc.lengths import bar_length, bar_lengths
+from clamp3.formats.abc.to_musicxml import abc_to_musicxml
 from clamp3.formats.musicxml import musicxml_to_abc
 
 HEADER = "X:1\nT:A title\nC:A name\nZ:rights\n%%score 1 2\nL:1/8\nM:4/4\nK:C\n"

@@ -15,10 +15,10 @@ import pytest
 
 from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError
 from clamp3.formats import Converted, Kind
-from clamp3.jobs import batch
-from clamp3.jobs.batch import add_batch_flags, convert_folder, report, run_batch
+from clamp3.jobs.batch import add_batch_flags, convert_folder, run_batch
 from clamp3.jobs.ledger import Ledger
 from clamp3.jobs.naming import output_names, shared_stems
+from clamp3.jobs.summary import Summary, report
 
 XML = {Kind.MUSICXML}
 
@@ -386,7 +386,7 @@ def test_shared_stems():
 
 
 def test_report_lists_failures_and_counts(capsys):
-    summary = batch.Summary("l.jsonl", ok=3, skipped=2, ignored=["x"], seconds=1.25)
+    summary = Summary("l.jsonl", ok=3, skipped=2, ignored=["x"], seconds=1.25)
     assert report(summary) == 0
     assert capsys.readouterr().out.startswith(
         "3 converted, 2 already done, 0 failed, 1 of other types ignored, in 1.2 s"

@@ -124,6 +124,32 @@ def test_strangers_files_stay(script, blip, images, tmp_path, capsys):
     assert code == 1 and report["ok"] == 5 and (out / "a.txt").read_text() == "mine\n"
 
 
+def test_two_input_folders_do_not_overwrite_each_other(script, blip, images, tmp_path, capsys):
+    out, other = tmp_path / "out", tmp_path / "other"
+    other.mkdir()
+    (images / "broken.png").unlink()
+    caption(script, capsys, images, out, "--model", blip)
+    before = texts(out)
+    for name, source in {"a.png": "b.JPG", "e.bmp": "e.bmp", "new.png": "a.png"}.items():
+        (other / name).write_bytes((images / source).read_bytes())
+    code, report = caption(script, capsys, other, out, "--model", blip)
+    assert (code, report["ok"], report["skipped"]) == (1, 1, 1)
+    (failed,) = report["failed"]
+    assert failed["input"] == "a.png"
+    assert failed["reason"] == f"its output was made from {images.resolve()}/a.png; give another output folder."
+    assert texts(out) == before | {"new.txt": before["a.txt"]}
+    assert caption(script, capsys, images, out, "--model", blip)[1]["skipped"] == 6
+
+
+def test_a_caption_of_content_that_is_gone_goes_too(script, blip, images, tmp_path, capsys):
+    flags = (images, tmp_path / "out", "--model", blip)
+    caption(script, capsys, *flags)
+    (images / "a.png").write_bytes((images / "broken.png").read_bytes())
+    code, report = caption(script, capsys, *flags)
+    assert (code, len(report["failed"]), report["skipped"]) == (1, 2, 5)
+    assert "a.txt" not in texts(tmp_path / "out")
+
+
 def test_without_images_or_model_it_says_so(script, images, tmp_path, capsys):
     (tmp_path / "none").mkdir()
     code, error = caption(script, capsys, tmp_path / "none", tmp_path / "out")

@@ -356,6 +356,30 @@ def test_changed_items_replace_their_line_and_others_stay(script, tmp_path, caps
         assert origin == {"s0": "tiny", "s1": "tiny"} | {f"s{i}": "other" for i in (2, 3, 4, 5)}
 
 
+def test_two_input_folders_do_not_replace_each_other_s_lines(script, tmp_path, capsys):
+    for folder, numbers in {"one": {"a": 1, "b": 2}, "two": {"a": 3, "b": 2, "c": 4}}.items():
+        (tmp_path / folder).mkdir()
+        for name, number in numbers.items():
+            song = {"title": f"Song {number}", "composer": "Foster", "filepaths": [f"{name}.abc"]}
+            (tmp_path / folder / f"{name}.json").write_text(json.dumps(song))
+    out = tmp_path / "o.jsonl"
+    with FakeLLM(lambda messages, count: Reply(summary(messages))).running() as server:
+        flags = (*QUICK, "--base_url", server.url)
+        assert ask(script, capsys, tmp_path / "one", out, *flags)[0] == 0
+        for written, done in ((1, 1), (0, 2)):  # b is the same in both
+            code, report, _ = ask(script, capsys, tmp_path / "two", out, *flags)
+            assert (code, report["written"], report["done_before"]) == (1, written, done)
+            reason = f"its line was made from {tmp_path / 'one' / 'a.json'}; give another output file."
+            assert report["failed"] == [["a.json", reason]]
+            assert [row["title"] for row in rows(out)] == ["Song 1", "Song 2", "Song 4"]
+        assert ask(script, capsys, tmp_path / "one", out, *flags)[1]["done_before"] == 2
+        # An edited item of the same folder is made anew, wherever the command is run.
+        song = {"title": "Song 5", "composer": "Foster", "filepaths": ["a.abc"]}
+        (tmp_path / "one" / "a.json").write_text(json.dumps(song))
+        code, report, _ = ask(script, capsys, tmp_path / "two" / ".." / "one", out, *flags)
+        assert (code, report["written"], report["done_before"]) == (0, 1, 1)
+
+
 def test_one_output_has_one_writer(tmp_path):
     from clamp3.errors import ConfigError
     from clamp3.metadata.store import Store

@@ -233,7 +233,7 @@ def test_an_absent_package_is_a_sentence():
 
 def test_vectors_of_other_weights_are_refused(tmp_path):
     runs, _ = train(Plan(clouds(tmp_path / "f")), QUICK, no_model)
-    from clamp3.embedding.extract import META_NAME
+    from clamp3.jobs.manifest import META_NAME
 
     (tmp_path / "f" / META_NAME).write_text('{"weights": "one"}', encoding="utf-8")
     other = replace(runs[0].probe, weights=("two",))

@@ -7,7 +7,8 @@ import pytest
 
 from clamp3.errors import FormatError
 from clamp3.formats import Kind
-from clamp3.formats.abc.interleave import interleave, is_interleaved
+from clamp3.formats.abc.dialect import is_interleaved
+from clamp3.formats.abc.interleave import interleave
 from clamp3.formats.symbolic import to_symbolic
 
 ABC = "X:1\nT:Words\nL:1/8\nM:4/4\nK:C\nV:1\nC2 D2 E2 F2 |]\n"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from clamp3.errors import ConfigError
+from clamp3.errors import ConfigError, printable
 from clamp3.formats import Kind
-from clamp3.jobs.walk import printable, walk
+from clamp3.jobs.walk import walk
 
 
 def make(root: Path, *names: str) -> Path:

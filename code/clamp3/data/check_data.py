@@ -23,15 +23,14 @@ from typing import Any
 
 import numpy as np
 
-from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, parser_for, run
+from clamp3.cli import parser_for, run
 from clamp3.data.audio_features import THREADS, read_header
 from clamp3.data.jsonl import read_objects
 from clamp3.data.patch_pack import read_symbolic
 from clamp3.data.shards import Resolver, identity
 from clamp3.data.splits import hash_of, item_id
 from clamp3.data.views import KIND_OF
-from clamp3.errors import FormatError
-from clamp3.jobs.walk import printable
+from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, FormatError, printable
 
 # CLaMP 3 (M4-RAG, arXiv 2502.10362) and CLaMP 2 (arXiv 2410.13267). Each may be a string or a list of strings.
 LONG_TEXTS = ("background", "analysis", "description", "scene")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from clamp3.data.disk_array import Rows
-from clamp3.errors import ConfigError, DataError
-
-_BOM = b"\xef\xbb\xbf"
+from clamp3.errors import ConfigError, DataError, FormatError, printable
+from clamp3.formats.tables import lines_in, parse_json, reading
 
 
 def read_objects(path: Path) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
@@ -25,24 +23,18 @@ def read_objects(path: Path) -> Iterator[tuple[int, int, dict[str, Any] | None]]
     DataError
         If it cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            offset = 0
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield offset, number, parse(line)
-                offset += len(line)
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist.") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}.") from error
+    if not path.exists():
+        raise ConfigError(f"{printable(path)} does not exist.")
+    with reading(path, DataError):
+        for number, (offset, line) in enumerate(lines_in(path), 1):
+            if line.strip():
+                yield offset, number, _object(line)
 
 
-def parse(line: bytes) -> dict[str, Any] | None:
-    """Return the JSON object of a line, None if it is none."""
+def _object(line: bytes) -> dict[str, Any] | None:
     try:
-        value = json.loads(line.removeprefix(_BOM).decode("utf-8"))
-    except ValueError:  # of either kind
+        value = parse_json(line)
+    except FormatError:
         return None
     return value if isinstance(value, dict) else None
 
@@ -81,8 +73,8 @@ class JsonLines:
                 while b"\n" not in data and (more := file.read(2**16)):
                     data += more
         except OSError as error:
-            raise DataError(f"{self.path} cannot be read: {error}.") from error
-        found = parse(data.partition(b"\n")[0])
+            raise DataError(f"{printable(self.path)} cannot be read ({error.strerror or error}).") from None
+        found = _object(data.partition(b"\n")[0])
         if found is None:
-            raise DataError(f"{self.path} has changed: no JSON object at byte {start}. Start the run anew.")
+            raise DataError(f"{printable(self.path)} has changed: no JSON object at byte {start}. Start the run anew.")
         return found

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from clamp3.datasets.labelled import Example, Part, recording
-from clamp3.datasets.source import Dataset, read_csv
-from clamp3.errors import FormatError
-from clamp3.jobs.walk import printable
+from clamp3.datasets.source import Dataset
+from clamp3.errors import FormatError, printable
+from clamp3.formats.tables import read_csv
 
 VALUES = ("arousal", "valence")
 

@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 
 from clamp3.datasets.labelled import Example, Part, recording
-from clamp3.datasets.source import Dataset, read_csv
-from clamp3.errors import ConfigError, FormatError
-from clamp3.jobs.walk import printable
+from clamp3.datasets.source import Dataset
+from clamp3.errors import ConfigError, FormatError, printable
+from clamp3.formats.tables import read_csv
 
 TONICS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
 KEYS = tuple(f"{tonic} {mode}" for mode in ("major", "minor") for tonic in TONICS)

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from clamp3.datasets.labelled import Example, Part, recording, without_suffix
 from clamp3.datasets.source import Dataset
-from clamp3.errors import FormatError
+from clamp3.errors import FormatError, printable
 from clamp3.formats.guards import decode_text, read_file
-from clamp3.jobs.walk import printable
 
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 BROKEN = "jazz/jazz.00054"  # unreadable in the usual distribution; left out as in MARBLE

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import cast
 
 from clamp3.datasets.labelled import Example, Part, recording, without_suffix
-from clamp3.datasets.source import Dataset, read_csv
+from clamp3.datasets.source import Dataset
+from clamp3.formats.tables import read_csv
 
 SUBSETS = {"genre": "genre", "instrument": "instrument", "mood": "moodtheme", "top50": "top50tags"}
 _PARTS: dict[str, Part] = {"train": "train", "validation": "valid", "test": "test"}

@@ -12,10 +12,10 @@ import heapq
 from dataclasses import dataclass
 from pathlib import Path
 
-from clamp3.datasets.source import Dataset, each_jsonl
-from clamp3.errors import DataError
+from clamp3.datasets.source import Dataset
+from clamp3.errors import DataError, printable
 from clamp3.formats import Kind
-from clamp3.jobs.walk import printable
+from clamp3.formats.tables import each_jsonl
 from clamp3.sources import Source, sentence
 
 N_PAIRS = 1010

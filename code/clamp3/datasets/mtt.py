@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from clamp3.datasets.labelled import Example, Part, recording, without_suffix
-from clamp3.datasets.source import Dataset, read_csv
-from clamp3.errors import FormatError
-from clamp3.jobs.walk import printable
+from clamp3.datasets.source import Dataset
+from clamp3.errors import FormatError, printable
+from clamp3.formats.tables import read_csv
 
 N_TAGS = 50
 

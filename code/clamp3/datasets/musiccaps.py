@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from clamp3.datasets.source import Dataset, files_by_key, read_csv
+from clamp3.datasets.source import Dataset, files_by_key
+from clamp3.formats.tables import read_csv
 from clamp3.sources import Source, sentence
 
 _ID_LENGTH = 11  # of every YouTube id; tools append the clip's seconds in various ways

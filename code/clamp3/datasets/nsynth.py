@@ -8,8 +8,7 @@ from typing import Any
 
 from clamp3.datasets.labelled import Example, Part, recording
 from clamp3.datasets.source import Dataset
-from clamp3.errors import FormatError
-from clamp3.jobs.walk import printable
+from clamp3.errors import FormatError, printable
 
 # MARBLE trains 128 outputs, one per MIDI pitch, though the pitches range from 9 to 120.
 PITCHES = tuple(f"{pitch:03d}" for pitch in range(1, 129))

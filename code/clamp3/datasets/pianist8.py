@@ -6,9 +6,9 @@ from pathlib import Path
 
 from clamp3.datasets.labelled import Example, without_suffix
 from clamp3.datasets.source import Dataset
-from clamp3.errors import DataError
+from clamp3.errors import DataError, printable
 from clamp3.formats import Kind
-from clamp3.jobs.walk import printable, walk
+from clamp3.jobs.walk import walk
 from clamp3.sources import Source
 
 PIANIST8 = Dataset(

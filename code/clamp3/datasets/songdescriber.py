@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from clamp3.datasets.source import Dataset, before_dot, files_by_key, read_csv
+from clamp3.datasets.source import Dataset, before_dot, files_by_key
+from clamp3.formats.tables import read_csv
 from clamp3.sources import Source, sentence
 
 SONGDESCRIBER = Dataset(

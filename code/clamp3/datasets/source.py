@@ -1,4 +1,4 @@
-"""What every loader shares: where a data set comes from, finding its files, and reading its tables.
+"""What every loader shares: where a data set comes from, and finding its files.
 
 Nothing is ever downloaded here: licences differ, and most sets require a form or hold only links to recordings. What is
 missing is reported with its path, address and licence.
@@ -6,17 +6,13 @@ missing is reported with its path, address and licence.
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import io
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
-from clamp3.errors import ConfigError, DataError, FormatError
-from clamp3.jobs.walk import printable, walk
+from clamp3.errors import ConfigError, printable
+from clamp3.jobs.walk import walk
 from clamp3.modalities import modality_of
 from clamp3.sources import Source
 
@@ -69,73 +65,6 @@ class Dataset:
         """Return where to get the data set, and how its folder must be laid out."""
         layout = "\n".join(f"  {line}" for line in self.layout.splitlines())
         return f"Get {self.title} from {self.url} (licence: {self.licence}) and lay it out as\n{layout}"
-
-
-def read_jsonl(path: Path, *required: str) -> list[dict[str, Any]]:
-    """Return the objects of a JSON Lines file, or of a file with one JSON array of objects; see `each_jsonl`."""
-    return list(each_jsonl(path, *required))
-
-
-def each_jsonl(path: Path, *required: str) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a JSON Lines file one by one, or those of a file with one JSON array of objects.
-
-    Parameters
-    ----------
-    path : Path
-    required : str
-        Fields every object must have.
-
-    Raises
-    ------
-    FormatError
-        If the file cannot be read; the message has the row's number.
-    DataError
-        If it has no row.
-    """
-    n_rows = 0
-    with _reading(path) as stream:
-        array = stream.read(64).lstrip()[:1] == "["
-        stream.seek(0)
-        for number, row in enumerate(_parsed(stream.read(), str(path)) if array else stream, start=1):
-            if not array:
-                if not row.strip():
-                    continue
-                row = _parsed(row, f"{path}:{number}")
-            _check(row, required, f"{printable(path)}:{number}")
-            n_rows += 1
-            yield row
-    if not n_rows:
-        raise DataError(f"{printable(path)} holds no rows.")
-
-
-def read_csv(path: Path, *required: str, delimiter: str = ",") -> list[dict[str, str]]:
-    """Return the rows of a table with a header line, by column name.
-
-    Parameters
-    ----------
-    path : Path
-    required : str
-        Columns that must be there.
-    delimiter : str
-        Of the fields; a tab for ``.tsv``.
-
-    Raises
-    ------
-    FormatError
-        If the file cannot be read or lacks a column.
-    """
-    with _reading(path) as stream:
-        try:
-            rows = list(csv.DictReader(stream, delimiter=delimiter))
-        except csv.Error as error:
-            raise FormatError(f"{printable(path)} is no table ({error}).") from None
-    if not rows:
-        raise DataError(f"{printable(path)} holds no rows.")
-    for number, row in enumerate(rows, start=2):
-        _check(
-            {name: value for name, value in row.items() if value is not None}, required, f"{printable(path)}:{number}"
-        )
-    return rows
 
 
 def files_by_key(
@@ -206,30 +135,3 @@ def stem(path: PurePosixPath) -> str:
 def before_dot(path: PurePosixPath) -> str:
     """Return a file's name up to the first dot: ``1004034.2min.mp3`` is ``1004034``."""
     return path.name.split(".")[0]
-
-
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[io.TextIOBase]:
-    """Open a table; what is wrong with it as a file ends as an error of the project."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as stream:
-            yield stream
-    except OSError as error:
-        raise FormatError(f"{printable(path)} cannot be read ({error.strerror or error}).") from None
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{printable(path)} is not UTF-8 ({error.reason}).") from None
-
-
-def _parsed(text: str, place: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise FormatError(f"{printable(place)} is not JSON ({error}).") from None
-
-
-def _check(row: Any, required: tuple[str, ...], place: str) -> None:
-    if not isinstance(row, dict):
-        raise FormatError(f"{place} is no record with named fields.")
-    lacking = [name for name in required if name not in row]
-    if lacking:
-        raise FormatError(f"{place} lacks {', '.join(lacking)}; it has {', '.join(map(str, row))}.")

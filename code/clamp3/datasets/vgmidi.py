@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from clamp3.datasets.labelled import Example
-from clamp3.datasets.source import Dataset, files_by_key, read_csv, stem
-from clamp3.errors import FormatError
-from clamp3.jobs.walk import printable
+from clamp3.datasets.source import Dataset, files_by_key, stem
+from clamp3.errors import FormatError, printable
+from clamp3.formats.tables import read_csv
 
 # By (valence, arousal); the names are the authors'.
 EMOTIONS = {("1", "1"): "happy", ("-1", "1"): "angry", ("-1", "-1"): "sad", ("1", "-1"): "calm"}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from clamp3.datasets.labelled import Example, drawn, without_suffix
 from clamp3.datasets.source import Dataset
-from clamp3.errors import DataError
-from clamp3.jobs.walk import printable, walk
+from clamp3.errors import DataError, printable
+from clamp3.jobs.walk import walk
 from clamp3.modalities import modality_of
 from clamp3.sources import Source
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from clamp3.datasets.source import Dataset, read_jsonl
+from clamp3.datasets.source import Dataset
 from clamp3.formats import Kind
+from clamp3.formats.tables import read_jsonl
 from clamp3.sources import Source, sentence
 
 WIKIMT = Dataset(

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clamp3.datasets.source import Dataset, files_by_key, read_jsonl, stem
-from clamp3.errors import FormatError
+from clamp3.datasets.source import Dataset, files_by_key, stem
+from clamp3.errors import FormatError, printable
 from clamp3.formats import Kind
-from clamp3.jobs.walk import printable
+from clamp3.formats.tables import read_jsonl
 from clamp3.sources import Source, sentence
 
 FIELDS = ("background", "analysis", "description", "scene")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from clamp3.embedding.encoder import Result
 from clamp3.errors import Clamp3Error
 from clamp3.formats import Kind
 from clamp3.formats.audio import Sound
-from clamp3.modalities.audio import AUDIO, AUDIO_VERSION, MelFrames
+from clamp3.jobs.identity import Identity
+from clamp3.modalities.audio import AUDIO, MelFrames
 from clamp3.sources import Source
 
 if TYPE_CHECKING:
@@ -25,19 +27,18 @@ class MertFeatures:
     Parameters
     ----------
     mert : Mert
-        What hears.
+        The model.
     mean : bool
         Arrays (1, chunks, D), the mean of all layers, in place of (layers + 1, chunks, D).
     """
 
     def __init__(self, mert: Mert, *, mean: bool) -> None:
         self._mert, self._mean = mert, mean
-        self.dtype: Literal["float32", "bfloat16"] = mert.dtype
         self.identity = mert.identity
 
     def identity_of(self, kind: Kind) -> str:
         """Return the identity of MERT, its arithmetic and what comes before."""
-        return f"{self.identity}+audio{AUDIO_VERSION}"
+        return _of_recordings(self.identity)
 
     def stream(
         self,
@@ -47,7 +48,17 @@ class MertFeatures:
         temporal: bool = False,
         n_workers: int | None = None,
     ) -> Iterator[Result]:
-        """Yield a result per recording; chunks of several run together."""
+        """Yield a result per recording; chunks of several run together.
+
+        Parameters
+        ----------
+        items : iterable of Source
+            Recordings.
+        batch_size : int, optional
+            See `Mert.stream`.
+        temporal, n_workers
+            Of no influence here.
+        """
         taken: list[tuple[Source, Sound]] = []
 
         def sounds() -> Iterator[Sound]:
@@ -66,12 +77,11 @@ class MertFeatures:
 class MelFeatures:
     """Log-mel chunks of recordings, float16, made by several processes."""
 
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    identity = "mel:float32"
+    identity = str(Identity("mel", "float32"))
 
     def identity_of(self, kind: Kind) -> str:
         """Return the identity of decoding and frames."""
-        return f"{self.identity}+audio{AUDIO_VERSION}"
+        return _of_recordings(self.identity)
 
     def stream(
         self,
@@ -81,7 +91,17 @@ class MelFeatures:
         temporal: bool = False,
         n_workers: int | None = None,
     ) -> Iterator[Result]:
-        """Yield a result per recording, shape (T, 52 * 128)."""
+        """Yield a result per recording, shape (1, T, 52 * 128).
+
+        Parameters
+        ----------
+        items : iterable of Source
+            Recordings.
+        batch_size, temporal
+            Of no influence here.
+        n_workers : int, optional
+            Processes; None takes one per core.
+        """
         from clamp3.jobs.parallel import process_map
 
         sources = list(items)
@@ -93,3 +113,7 @@ class MelFeatures:
             else:
                 chunks = outcome.value.values[1:-1].astype(np.float16)[None]  # without the zero vectors at the ends
                 yield Result(outcome.index, source.name, chunks, notes=outcome.value.notes, sha256=source.sha256)
+
+
+def _of_recordings(identity: str) -> str:
+    return str(replace(Identity.parse(identity), preprocessing=AUDIO.version(Kind.AUDIO)))

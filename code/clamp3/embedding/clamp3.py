@@ -17,16 +17,16 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clamp3.embedding.encoder import Dtype, Encoder, Result
-from clamp3.embedding.front_ends import TowerTokenizer, audio_front_end
+from clamp3.embedding.front_ends import FRONT_ENDS, Opening, TowerTokenizer
 from clamp3.embedding.passages import Passage, PassagePlan
 from clamp3.errors import WeightsError
+from clamp3.jobs.identity import Identity
 from clamp3.sources import Item, Source
 
 if TYPE_CHECKING:
@@ -153,10 +153,11 @@ class Clamp3(Encoder):
         """D, width of the joint space."""
         return self.config.hidden_size
 
-    def _weights_identity(self) -> str:
-        name = self._described.identity + _tokenizer_mark(self._text_model or self._described.tokenizer_dir)
+    def _own_identity(self) -> Identity:
+        mark = _tokenizer_mark(self._text_model or self._described.tokenizer_dir)
+        found = Identity(self._described.identity, self.dtype, mark)
         self._require_same_weights()
-        return name
+        return found
 
     def _require_same_weights(self) -> None:
         """Towers are read when they are first needed, and must not come from a file that was put there meanwhile."""
@@ -170,20 +171,15 @@ class Clamp3(Encoder):
         return f"it needs the {modality} tower; {self._weights.name} has {' and '.join(self.config.towers)} only."
 
     def tokenizer(self) -> TextTokenizer:
-        """Return the text tower's tokenizer."""
-        return self._tokenizer.loaded
-
-    @cached_property
-    def _tokenizer(self) -> TowerTokenizer:
-        folder, tower = self._described.tokenizer_dir, self.config.tower("text")
-        return TowerTokenizer(folder, tower.vocab_size, self._weights)
+        """Return the text tower's tokenizer; that there is no such tower is a ConfigError."""
+        self.config.restrict(["text"])
+        tokenizer: TowerTokenizer = self.front_end("text")
+        return tokenizer.loaded
 
     def _open_front_end(self, modality: str) -> Any:
-        if modality == "text":
-            return self._tokenizer
-        if modality == "audio":
-            return audio_front_end(self.config, self._mert_model, dtype=self.dtype, device=self._device)
-        return None
+        kind = self.config.front_end_kind(modality)
+        opening = Opening(self._described, self._mert_model, self.dtype, self._device)
+        return FRONT_ENDS[kind](opening) if kind else None
 
     def _load(self, modality: str) -> Tower:
         from clamp3.embedding.towers import load_tower
@@ -272,10 +268,10 @@ class M3(Encoder):
 
         return cls(resolve(name, epoch=epoch), dtype=dtype, device=device)
 
-    def _weights_identity(self) -> str:
+    def _own_identity(self) -> Identity:
         from clamp3.models.registry import identity
 
-        return identity(self._weights)
+        return Identity(identity(self._weights), self.dtype)
 
     def lacks(self, modality: str) -> str | None:
         """Return why inputs of a modality cannot be encoded, None if they can."""
@@ -303,7 +299,7 @@ def _tokenizer_mark(text_model: str | os.PathLike[str] | None) -> str:
         return ""
     folder = Path(text_model).expanduser()
     digests = [f"{name} {digest(folder / name)}" for name in (*FILES, *SETTINGS) if (folder / name).is_file()]
-    return f"+{hashlib.sha256(' '.join(digests).encode()).hexdigest()[:8]}" if digests else f"+{text_model}"
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:8] if digests else str(text_model)
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

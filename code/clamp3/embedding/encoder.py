@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +18,7 @@ import numpy as np
 from clamp3.embedding.passages import Passage, PassagePlan, cut, divide, pack, unpack
 from clamp3.errors import ConfigError, DataError, FormatError, WeightsError
 from clamp3.formats import Kind
+from clamp3.jobs.identity import Identity
 from clamp3.modalities import MODALITIES, Modality, Payload, Prepared, of_kind, preprocessing
 from clamp3.sources import Item, Source, source_of
 
@@ -96,10 +97,10 @@ class Encoder(ABC):
     @cached_property
     def identity(self) -> str:
         """Names weights, tokenizer and arithmetic: equal identities give comparable vectors."""
-        return f"{self._weights_identity()}:{self.dtype}"
+        return str(self._own_identity())
 
     @abstractmethod
-    def _weights_identity(self) -> str:
+    def _own_identity(self) -> Identity:
         """Name weights and tokenizer by their content, which the first time means reading all of it."""
 
     @abstractmethod
@@ -109,7 +110,11 @@ class Encoder(ABC):
     def identity_of(self, kind: Kind) -> str:
         """Return the identity of all that makes vectors of inputs of a kind; for most kinds the encoder's own."""
         modality = of_kind(kind)
-        return self.identity + modality.version(kind, self.front_end(modality.name))
+        version = modality.version(kind)
+        if not version:
+            return self.identity
+        front_end = getattr(self.front_end(modality.name), "identity", "")
+        return str(replace(Identity.parse(self.identity), front_end=front_end, preprocessing=version))
 
     def front_end(self, modality: str) -> Any:
         """Return what comes before a tower (see `clamp3.modalities.Modality.prepare`); None if nothing does."""

@@ -1,4 +1,4 @@
-"""What comes before the towers of a CLaMP 3 checkpoint: its tokenizer, and what turns recordings into vectors.
+"""What comes before the towers of a checkpoint: its tokenizer, and what turns recordings into vectors.
 
 Nothing is opened before it is used: a question in words never loads MERT, a cached one not even the tokenizer.
 """
@@ -6,6 +6,8 @@ Nothing is opened before it is used: a question in words never loads MERT, a cac
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from clamp3.errors import ConfigError, DataError, WeightsError
+from clamp3.jobs.identity import NO_FRONT_END
 from clamp3.modalities.audio import MelFrames
 
 if TYPE_CHECKING:
     from clamp3.formats.audio import Sound
-    from clamp3.models.config import Clamp3Config
     from clamp3.models.mert import Mert
     from clamp3.models.tokenizer import TextTokenizer
+    from clamp3.models.weights import Described
 
 
 class TowerTokenizer:
@@ -29,13 +32,13 @@ class TowerTokenizer:
     ----------
     folder : Path, str or None
         As `clamp3.models.tokenizer.load_tokenizer` takes it.
-    n_rows : int
-        Tokens that the tower knows.
+    n_rows : int or None
+        Tokens that the tower knows, if that is known.
     weights : Path
         The tower's checkpoint, for messages.
     """
 
-    def __init__(self, folder: Path | str | None, n_rows: int, weights: Path) -> None:
+    def __init__(self, folder: Path | str | None, n_rows: int | None, weights: Path) -> None:
         self._folder, self._n_rows, self._weights = folder, n_rows, weights
 
     @cached_property
@@ -44,7 +47,7 @@ class TowerTokenizer:
         from clamp3.models.tokenizer import load_tokenizer
 
         tokenizer = load_tokenizer(self._folder)
-        if tokenizer.n_tokens > self._n_rows:
+        if self._n_rows is not None and tokenizer.n_tokens > self._n_rows:
             raise WeightsError(
                 f"the tokenizer in {self._folder} has {tokenizer.n_tokens} tokens, but the text tower "
                 f"of {self._weights.name} knows {self._n_rows}; name the tokenizer it was trained with by --text_model."
@@ -91,7 +94,7 @@ class MertVectors:
     @property
     def identity(self) -> str:
         """MERT's, or that there is none."""
-        return "no MERT" if isinstance(self._mert, str) else self._mert.identity
+        return NO_FRONT_END if isinstance(self._mert, str) else self._mert.identity
 
     @cached_property
     def _mert(self) -> Mert | str:
@@ -119,22 +122,29 @@ class MertVectors:
         return found
 
 
-def audio_front_end(
-    config: Clamp3Config,
-    mert_model: str | os.PathLike[str] | None,
-    *,
-    dtype: Literal["float32", "bfloat16"],
-    device: str | None,
-) -> Any:
-    """Return the `clamp3.modalities.audio.FrontEnd` of an audio tower, as its configuration says.
+@dataclass(frozen=True)
+class Opening:
+    """What a front end may need to know of the checkpoint it belongs to, and of the settings of the encoder."""
 
-    Parameters
-    ----------
-    config : Clamp3Config
-        With an audio tower.
-    mert_model, dtype, device
-        See `MertVectors`.
-    """
-    if config.front_end.kind == "mel":
-        return MelFrames()
-    return MertVectors(mert_model, config.feature_width, dtype=dtype, device=device)
+    described: Described
+    mert_model: str | os.PathLike[str] | None
+    dtype: Literal["float32", "bfloat16"]
+    device: str | None
+
+
+def _tokenizer(opening: Opening) -> TowerTokenizer:
+    described = opening.described
+    return TowerTokenizer(described.tokenizer_dir, described.config.n_tokens("text"), described.path)
+
+
+def _mert(opening: Opening) -> MertVectors:
+    width = opening.described.config.feature_width
+    return MertVectors(opening.mert_model, width, dtype=opening.dtype, device=opening.device)
+
+
+FRONT_ENDS: dict[str, Callable[[Opening], Any]] = {
+    "tokenizer": _tokenizer,
+    "mert": _mert,
+    "mel": lambda _: MelFrames(),
+}
+"""By the name that `clamp3.models.config.ModelConfig.front_end_kind` gives; they load nothing before they are used."""

@@ -1,4 +1,4 @@
-"""Numeric ``.npy`` files: read without ever running what they contain."""
+"""Numeric ``.npy`` files, read without unpickling."""
 
 from __future__ import annotations
 
@@ -10,23 +10,30 @@ from clamp3.errors import FormatError
 
 
 def read_array(data: bytes, name: str) -> np.ndarray:
-    """Return the numeric array of a ``.npy`` file's bytes, without ever unpickling.
+    """Return the numeric array of a ``.npy`` file's bytes, without unpickling.
 
     Parameters
     ----------
     data : bytes
         Content of the file.
     name : str
-        How messages call it.
+        Used in messages.
 
     Raises
     ------
     FormatError
         If the bytes are no ``.npy`` file, hold Python objects or text, or contain NaN or infinity.
+
+    Examples
+    --------
+    >>> stream = io.BytesIO()
+    >>> np.save(stream, np.arange(3.0))
+    >>> read_array(stream.getvalue(), "a.npy").tolist()
+    [0.0, 1.0, 2.0]
     """
     try:
         array = np.load(io.BytesIO(data), allow_pickle=False)
-    except Exception as error:  # numpy reads headers by Python's own parser: anything may come out of it
+    except Exception as error:  # numpy parses headers as Python literals: any exception may come out of it
         if b"|O" in data[:256] or "pickle" in str(error).lower():
             raise FormatError(
                 f"{name} is not a plain numeric .npy file; pickled content is never read because it could run code."

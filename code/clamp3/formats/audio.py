@@ -1,7 +1,7 @@
 """Recordings to mono sound at 24 kHz, block by block, so that a file of three hours needs no more memory than a song.
 
-libsndfile reads wav, mp3, flac, ogg, opus, aiff and au; what it does not know goes to FFmpeg's decoders, which PyAV
-brings along: m4a, aac, wma, and the sound of mp4 and webm. Both look at the content, so a wrong suffix does no harm.
+libsndfile reads wav, mp3, flac, ogg, opus, aiff and au; FFmpeg's decoders, which PyAV ships, read the rest: m4a, aac,
+wma, and the sound of mp4 and webm. Both go by the content, so a wrong suffix does no harm.
 The channels' mean is resampled as MERT's published features were (`clamp3.formats.resample`).
 """
 
@@ -28,30 +28,30 @@ MAX_SEC = 12 * 3600.0
 MAX_CHANNELS = 64
 
 _BLOCK_FRAMES = 1 << 18  # 6 s at 44.1 kHz
-# Nothing that could point to other files or addresses (playlists, concatenations, image sequences).
+# No containers that refer to other files or addresses (playlists, concatenations, image sequences).
 _CONTAINERS = "mov,matroska,webm,asf,aac,mp3,ogg,wav,w64,flac,aiff,au,caf,ac3,eac3,avi,mpegts,mpeg,flv,amr,ape,wv,tta"
 _SIZES = re.compile(r"(\d+) \(should be (\d+)\)")
-_MAX_DAMAGED = 1000  # packets that are left out before a file is given up
+_MAX_DAMAGED = 1000  # packets that are skipped before a file is refused
 
 Recording = Union[bytes, "os.PathLike[str]"]
 
 
 class Sound:
-    """One recording, decoded as often as it is read.
+    """One recording, decoded anew each time it is read.
 
     Parameters
     ----------
     recording : path or bytes
         A file, or its content.
     name : str
-        How messages call it.
+        Used in messages.
 
     Attributes
     ----------
     notes : list of str
-        What a user should know, once it has been read: damage that was passed over.
+        Damage that was skipped when it was read.
     seconds : float
-        How much of it was read last.
+        How much was read the last time.
     """
 
     def __init__(self, recording: Recording, name: str) -> None:
@@ -60,12 +60,12 @@ class Sound:
         self.seconds = 0.0
 
     def blocks(self, longest_sec: float | None = None) -> Iterator[np.ndarray]:
-        """Yield the sound in blocks of several seconds.
+        """Yield the samples in blocks of several seconds.
 
         Parameters
         ----------
         longest_sec : float, optional
-            Stop after this much of it; None reads all.
+            Stop after this much; None reads all.
 
         Yields
         ------
@@ -75,7 +75,7 @@ class Sound:
         Raises
         ------
         FormatError
-            If the content is no sound, holds none, has NaN or infinite samples, or passes a limit.
+            If the content cannot be decoded, has no sound, has NaN or infinite samples, or exceeds a limit.
         """
         self.notes, self.seconds = [], 0.0
         limit = MAX_SEC if longest_sec is None else min(longest_sec, MAX_SEC)
@@ -125,7 +125,7 @@ class Sound:
                     self.notes.append(_cut_off(done / rate))
                 return
             except soundfile.LibsndfileError:
-                file.seek(0)  # FFmpeg's decoders know other types, and find their way after damage
+                file.seek(0)  # FFmpeg's decoders know other types, and resynchronise after damage
             if known:
                 self.notes.append("damaged in places")
             for mono, rate in self._by_av(file):
@@ -171,11 +171,11 @@ class Sound:
                 raise FormatError(f"{self.name} is damaged ({_reason(error)}).") from None
 
     def _packets(self, container: Any, stream: Any) -> Iterator[tuple[np.ndarray, int]]:
-        """Yield what the packets of one stream decode to; damaged ones are left out."""
+        """Yield what the packets of one stream decode to; damaged ones are skipped."""
         import av
 
         rate, waiting, damaged, done = 0, 0, 0, 0
-        pieces: list[np.ndarray] = []  # frames are a few hundredths of a second: too short to filter one by one
+        pieces: list[np.ndarray] = []  # a frame lasts a few hundredths of a second: too short to filter one by one
         packets = container.demux(stream)
         while True:
             try:
@@ -221,13 +221,13 @@ def _cut_off(seconds: float) -> str:
 
 
 def _is_shorter(promised: str) -> bool:
-    """Tell whether libsndfile's log of a header states more bytes than there are; streams state the largest number."""
+    """Return whether a header states more bytes than there are, by libsndfile's log; streams state the maximum."""
     stated = [(int(size), int(found)) for size, found in _SIZES.findall(promised)]
     return any(found < 0.99 * size and size < 0x7FFFF000 for size, found in stated)
 
 
 def _is_unfinished_ogg(file: IO[bytes]) -> bool:
-    """Tell whether the last page of an Ogg stream is not marked as its last (RFC 3533, section 6)."""
+    """Return whether the last page of an Ogg stream lacks the end-of-stream flag (RFC 3533, section 6)."""
     file.seek(0)
     if file.read(4) != b"OggS":
         return False
@@ -238,7 +238,7 @@ def _is_unfinished_ogg(file: IO[bytes]) -> bool:
 
 
 def _stated_sec(container: Any, stream: Any) -> float:
-    """Return the duration a container states; 0 where it is none or only guessed from the bit rate."""
+    """Return the duration a container states; 0 where it has none or an estimate from the bit rate."""
     if not any(name in container.format.name for name in ("mov", "matroska", "asf")):
         return 0.0
     if stream.duration:
@@ -247,7 +247,7 @@ def _stated_sec(container: Any, stream: Any) -> float:
 
 
 def _channels(frame: Any) -> np.ndarray:
-    """Return a frame's samples as they are stored, shape (C, N)."""
+    """Return a frame's samples in their stored type, shape (C, N)."""
     values: np.ndarray = frame.to_ndarray()
     return values if frame.format.is_planar else values.reshape(-1, frame.layout.nb_channels).T
 
@@ -257,12 +257,12 @@ def _mono(channels: np.ndarray) -> np.ndarray:
     full_scale = 1.0 if channels.dtype.kind == "f" else float(1 << (8 * channels.dtype.itemsize - 1))
     weights = np.full(len(channels), 1 / (len(channels) * full_scale), np.float32)
     mono = weights @ channels.astype(np.float32, copy=False)
-    return mono - np.float32(channels.dtype.kind == "u")  # unsigned samples have their zero in the middle
+    return mono - np.float32(channels.dtype.kind == "u")  # unsigned samples are centred on the middle of their range
 
 
 def _reason(error: Exception) -> str:
     import av
 
-    if isinstance(error, av.ArgumentError):  # what the list of containers leaves out
+    if isinstance(error, av.ArgumentError):  # a container that is not in the list
         return "it is of a type that is not read"
     return str(getattr(error, "strerror", None) or error).split("\n")[0].rstrip(".")

@@ -1,7 +1,7 @@
 """Limits on what is read: sizes, zip bombs, XML entity bombs, nesting, text encodings.
 
-Files come from the network and from strangers; every reader of this package goes through here, so a
-hostile or broken file ends as one `clamp3.errors.FormatError`, never as a hang or a full memory.
+Files come from untrusted sources; every reader of this package uses these checks, so that a hostile or damaged file
+raises one `clamp3.errors.FormatError` and never hangs the program or exhausts its memory.
 """
 
 from __future__ import annotations
@@ -33,11 +33,17 @@ ZIP_MAGIC = b"PK\x03\x04"
 
 
 class _PrologEnd(Exception):
-    """Raised by the handler of the first element: declarations can only stand before it."""
+    """Raised by the handler of the first element: declarations can only come before it."""
 
 
 def read_file(path: Path, *, limit: int = MAX_FILE_BYTES) -> bytes:
     """Return a file's bytes.
+
+    Parameters
+    ----------
+    path : Path
+    limit : int
+        Most bytes.
 
     Raises
     ------
@@ -57,7 +63,7 @@ def read_file(path: Path, *, limit: int = MAX_FILE_BYTES) -> bytes:
 
 
 def is_zip(data: bytes) -> bool:
-    """Tell whether the bytes start as a zip archive, which is what ``.mxl`` files are."""
+    """Return whether the bytes start as a zip archive, as those of ``.mxl`` files do."""
     return data.startswith(ZIP_MAGIC)
 
 
@@ -78,7 +84,7 @@ def unpack_mxl(data: bytes) -> bytes:
     Raises
     ------
     FormatError
-        If the archive is damaged, encrypted, holds no score, or unpacks to more than the limit.
+        If the archive is damaged, encrypted, has no score, or unpacks to more than the limit.
 
     References
     ----------
@@ -92,7 +98,16 @@ def unpack_mxl(data: bytes) -> bytes:
 
 
 def unpack_member(data: bytes, name: str, kind: str) -> bytes:
-    """Return one member, at most `MAX_XML_BYTES`, of a zip archive that messages call ``kind``.
+    """Return one member of a zip archive, at most `MAX_XML_BYTES`.
+
+    Parameters
+    ----------
+    data : bytes
+        The archive.
+    name : str
+        Path of the member.
+    kind : str
+        What messages call the archive, such as ``.capx``.
 
     Raises
     ------
@@ -137,7 +152,7 @@ def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
     if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise FormatError(f"{name} is packed in another way than MusicXML allows (DEFLATE).")
     with archive.open(name) as member:
-        content = member.read(limit + 1)  # what the directory says of its size may be a lie
+        content = member.read(limit + 1)  # the size stated in the directory may be wrong
     if len(content) > limit:
         raise FormatError(f"{name} unpacks to more than the limit of {limit // MIB} MiB.")
     return content
@@ -146,8 +161,8 @@ def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
 def check_xml(data: bytes) -> None:
     """Refuse XML whose prolog declares entities, and XML above the size limit.
 
-    A plain ``<!DOCTYPE score-partwise PUBLIC "…" "….dtd">``, as most MusicXML has, passes: the DTD is
-    never fetched. Declarations stand before the first element, so only the prolog is read here.
+    A plain ``<!DOCTYPE score-partwise PUBLIC "…" "….dtd">``, as in most MusicXML, is accepted: the DTD is
+    never fetched. Declarations come before the first element, so only the prolog is read here.
 
     Raises
     ------
@@ -193,7 +208,7 @@ def parse_xml(data: bytes) -> Element:
     """
     from xml.etree import ElementTree
 
-    data = data.lstrip(b" \t\r\n")  # a blank line before the declaration is common, and an error to expat
+    data = data.lstrip(b" \t\r\n")  # a blank line before the declaration is common, and expat refuses it
     check_xml(data)
     try:
         root = ElementTree.fromstring(data)  # noqa: S314  entities and defaults were refused above
@@ -213,7 +228,7 @@ def decode_text(data: bytes) -> str:
     Raises
     ------
     FormatError
-        Naming the offset of the first byte that does not fit, or a binary file's first NUL.
+        Naming the offset of the first invalid byte, or a binary file's first NUL.
     """
     encoding = "utf-8-sig"
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -231,14 +246,14 @@ def decode_text(data: bytes) -> str:
 
 
 def decode_lenient(data: bytes) -> tuple[str, tuple[str, ...]]:
-    """Return the text of an ABC or kern file and notes about its encoding; Latin-1 is tried last.
+    """Return the text of an ABC or kern file and notes on its encoding; Latin-1 is tried last.
 
-    Older collections are Latin-1; every byte sequence is valid Latin-1, so this is a guess and said.
+    Older collections are Latin-1; every byte sequence is valid Latin-1, so this is a guess, and noted.
 
     Raises
     ------
     FormatError
-        If the bytes are no text at all.
+        If the bytes are not text.
     """
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data:
         return decode_text(data), ()

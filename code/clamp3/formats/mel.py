@@ -1,8 +1,8 @@
-"""Log-mel frames in chunks of about five seconds: what checkpoints with a mel front end hear, in place of MERT.
+"""Log-mel frames in chunks of about five seconds: the input of checkpoints with a mel front end, in place of MERT.
 
 Frames as in HTCL (Pan et al., arXiv 2505.23298): 128 mel bands, Hann window of 128 ms, hop of 96 ms, the first two
-minutes, in dB down to 80 dB below the loudest, standardised per file. A row is one chunk: `CHUNK_FRAMES` frames one
-after the other, which `clamp3.models.front_end.MelFrontEnd` turns into one vector.
+minutes, in dB down to 80 dB below the maximum, standardised per file. A row is one chunk: `CHUNK_FRAMES` concatenated
+frames, which `clamp3.models.front_end.MelFrontEnd` turns into one vector.
 """
 
 from __future__ import annotations
@@ -34,21 +34,34 @@ def log_mel(sound: np.ndarray | Iterable[np.ndarray], *, longest_sec: float | No
     Parameters
     ----------
     sound : float array, shape (N,), or iterable of such
-        Mono, at `RATE_HZ`; in one piece, or block by block (`clamp3.formats.audio.Sound.blocks`).
+        Mono, at `RATE_HZ`; in one array, or block by block (`clamp3.formats.audio.Sound.blocks`).
     longest_sec : float or None
-        What comes later is not heard; None takes all.
+        Later samples are ignored; None takes all.
 
     Returns
     -------
     float32 array, shape (T, 52 * 128)
-        One row per chunk of 4.992 s, frame by frame. Frame k begins at sample k * `HOP`; what the last ones lack is
-        silence. The last chunk is filled with the floor, and left out under one second unless it is the only one. A
-        sound without any variation gives zeros.
+        One row per chunk of 4.992 s, frame by frame. Frame k begins at sample k * `HOP`; the last frames are padded
+        with silence. The last chunk is padded with the floor, and dropped if shorter than one second unless it is the
+        only one. A constant sound gives zeros.
 
     Raises
     ------
     FormatError
         If there are no samples, or some are NaN or infinite.
+
+    See Also
+    --------
+    clamp3.models.front_end.MelFrontEnd : What makes one vector of a chunk.
+
+    Examples
+    --------
+    >>> second = np.sin(2 * np.pi * 440 * np.arange(RATE_HZ) / RATE_HZ)
+    >>> chunks = log_mel(np.tile(second, 12))  # 12 s: two chunks, and a third of 2 s
+    >>> chunks.shape, chunks.dtype.name
+    ((3, 6656), 'float32')
+    >>> int(chunks[0].reshape(CHUNK_FRAMES, N_BINS)[10].argmax())  # the mel band of 440 Hz
+    16
     """
     limit = None if longest_sec is None else max(1, round(longest_sec * RATE_HZ))
     parts = list(_mel_powers([sound] if isinstance(sound, np.ndarray) else sound, limit))
@@ -68,7 +81,7 @@ def log_mel(sound: np.ndarray | Iterable[np.ndarray], *, longest_sec: float | No
 
 
 def _mel_powers(blocks: Iterable[np.ndarray], limit: int | None) -> Iterator[np.ndarray]:
-    """Yield mel-band powers (frames, N_BINS) of the first ``limit`` samples; one frame per hop that begins there."""
+    """Yield mel-band powers (frames, N_BINS) of the first ``limit`` samples, one frame per hop that begins in them."""
     rest, n_samples, n_given = np.zeros(0, np.float32), 0, 0
     for block in blocks:
         block = np.asarray(block, np.float32)

@@ -1,13 +1,13 @@
-"""Standard MIDI files read into the one merged track that MTF writes down, and that track written back.
+"""Standard MIDI files read into the one merged track that MTF is written from, and files written back.
 
-The reader makes no object per message: a channel message is looked up by its three bytes, so the text
-of a message that returns (most do) is built once. It yields what mido's ``merged_track`` yields, in
-the same order and with the same text; the tests hold it against mido message by message.
+The reader creates no object per message: a channel message is looked up by its three bytes, so the text of a repeated
+message (most are) is built once. Messages are those of mido's ``merged_track``, in the same order and with the same
+text; the tests compare with mido message by message.
 
-What is accepted is what mido accepts (without its ``clip``: a data byte above 127 is an error), and
-besides RIFF-wrapped files, chunks of unknown type between tracks, and more than 32,767 tracks. What is refused:
-files of type 2 (their tracks have no common time), variable-length numbers beyond 8 bytes, messages
-beyond 1,000,000 bytes, and everything that is cut short or undefined.
+Accepted is what mido accepts (without its ``clip``: a data byte above 127 is an error), and also RIFF-wrapped files,
+chunks of unknown type between tracks, and more than 32,767 tracks. Refused are files of type 2 (their tracks have no
+common time), variable-length quantities above 8 bytes, messages above 1,000,000 bytes, and everything that is cut short
+or undefined.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SYSTEM_TYPES = {  # name -> (status, number of data bytes)
     "stop": (0xFC, 0),
     "active_sensing": (0xFE, 0),
 }
-TEXT_TYPES = {  # what the M3-compatible text leaves out
+TEXT_TYPES = {  # what M3-compatible text leaves out
     "text": 0x01,
     "copyright": 0x02,
     "track_name": 0x03,
@@ -48,7 +48,7 @@ TEXT_TYPES = {  # what the M3-compatible text leaves out
     "cue_marker": 0x07,
     "device_name": 0x09,
 }
-META_TYPES = {  # name -> (type byte, least number of data bytes)
+META_TYPES = {  # name -> (type byte, minimum number of data bytes)
     "sequence_number": (0x00, 0),
     "channel_prefix": (0x20, 1),
     "midi_port": (0x21, 0),
@@ -90,7 +90,7 @@ Message = tuple[str, str]
 
 
 class _Fault(Exception):
-    """What is wrong with the bytes at hand; the reader adds where."""
+    """What is wrong with some bytes; the reader adds where."""
 
 
 @dataclass
@@ -100,7 +100,7 @@ class MergedTrack:
     Attributes
     ----------
     ticks_per_beat : int
-        Negative if the file counts SMPTE frames, as mido has it.
+        Negative if the file counts SMPTE frames, as in mido.
     times : list of int
         Absolute time of each message in ticks.
     messages : list of Message
@@ -111,7 +111,7 @@ class MergedTrack:
         Time of the last end of a track.
     has_notes : bool
     notes : list of str
-        What a user should know about the file.
+        What is unusual about the file.
     """
 
     ticks_per_beat: int
@@ -131,7 +131,7 @@ def read_midi(data: bytes, *, keep_unknown_time: bool = False) -> MergedTrack:
     data : bytes
         A whole file of type 0 or 1, bare or inside RIFF (``.rmi``).
     keep_unknown_time : bool
-        mido, and so the published texts, loses the delta time of meta messages of unknown type; keep it.
+        Keep the delta time of meta messages of unknown type, which mido, and so the published texts, lose.
 
     Returns
     -------
@@ -140,7 +140,7 @@ def read_midi(data: bytes, *, keep_unknown_time: bool = False) -> MergedTrack:
     Raises
     ------
     FormatError
-        If the file is not MIDI, is cut short, breaks the format or passes a stated limit.
+        If the file is not MIDI, is cut short, breaks the format or exceeds a limit.
 
     References
     ----------
@@ -160,7 +160,7 @@ def read_midi(data: bytes, *, keep_unknown_time: bool = False) -> MergedTrack:
         if not name:
             raise FormatError(f"The MIDI file is cut short: its header counts {n_tracks} tracks, {n_read} are there.")
         if name != b"MTrk":
-            merged.notes.append(f"A chunk of unknown type {name!r} was passed over.")
+            merged.notes.append(f"A chunk of unknown type {name!r} was skipped.")
             continue
         n_read += 1
         _read_track(content, n_read, merged, cache, keep_unknown_time)
@@ -168,14 +168,14 @@ def read_midi(data: bytes, *, keep_unknown_time: bool = False) -> MergedTrack:
     return merged
 
 
-def write_midi(ticks_per_beat: int, events: Iterable[tuple[int, bytes]]) -> bytes:
-    """Write a file of type 1 with one track, byte for byte as mido would.
+def write_midi(ticks_per_beat: int, *tracks: Iterable[tuple[int, bytes]]) -> bytes:
+    """Write a file of type 1, byte for byte as mido would.
 
     Parameters
     ----------
     ticks_per_beat : int
         16 bits, signed.
-    events : iterable of (int, bytes)
+    *tracks : iterable of (int, bytes)
         Delta time in ticks and the message: channel and system messages with their status byte, sysex
         (0xF0, data, 0xF7) without length, meta messages whole. The last one must be an end of track.
 
@@ -183,6 +183,13 @@ def write_midi(ticks_per_beat: int, events: Iterable[tuple[int, bytes]]) -> byte
     -------
     bytes
     """
+    header = b"MThd\x00\x00\x00\x06\x00\x01" + len(tracks).to_bytes(2, "big")
+    header += ticks_per_beat.to_bytes(2, "big", signed=True)
+    return b"".join([header, *map(_written, tracks)])
+
+
+def _written(events: Iterable[tuple[int, bytes]]) -> bytes:
+    """Return the chunk of one track."""
     track = bytearray()
     running = 0
     numbers = {delta: encode_number(delta) for delta in range(128)}
@@ -195,12 +202,11 @@ def write_midi(ticks_per_beat: int, events: Iterable[tuple[int, bytes]]) -> byte
             continue
         running = 0
         track += message if status != 0xF0 else b"\xf0" + encode_number(len(message) - 1) + message[1:]
-    header = b"MThd" + (6).to_bytes(4, "big") + b"\x00\x01\x00\x01" + ticks_per_beat.to_bytes(2, "big", signed=True)
-    return header + b"MTrk" + len(track).to_bytes(4, "big") + bytes(track)
+    return b"MTrk" + len(track).to_bytes(4, "big") + bytes(track)
 
 
 def encode_number(value: int) -> bytes:
-    """Write a number of at least 0 seven bits a byte, the high bit set on all bytes but the last."""
+    """Return a variable-length quantity: seven bits a byte, the high bit set on all bytes but the last."""
     groups = [value & 0x7F]
     while value := value >> 7:
         groups.append(value & 0x7F | 0x80)
@@ -208,7 +214,7 @@ def encode_number(value: int) -> bytes:
 
 
 def _unwrap(data: bytes) -> tuple[bytes, list[str]]:
-    """Take the MIDI file out of a RIFF container, if it is in one."""
+    """Return the MIDI file inside a RIFF container, or the data if there is none."""
     if data[:4] != b"RIFF" or data[8:12] != b"RMID":
         return data, []
     pos = 12
@@ -221,7 +227,7 @@ def _unwrap(data: bytes) -> tuple[bytes, list[str]]:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the name and the content of each chunk; sizes are believed only within the data."""
+    """Yield the name and the content of each chunk; a size beyond the data is an error."""
     if not data:
         raise FormatError("The file is empty.")
     if data[:4] != b"MThd":
@@ -250,7 +256,7 @@ def _read_track(
     """
     add_time, add_message, known = merged.times.append, merged.messages.append, cache.get
     now = pos = 0
-    last = b""  # the last message but meta; its first byte is the running status
+    last = b""  # the last message that is no meta message; its first byte is the running status
     end = len(track)
     try:
         while pos < end:
@@ -264,11 +270,7 @@ def _read_track(
             if message is not None:
                 pos += 3
                 last = event
-                add_message(message)
-                add_time(now)
-                continue
-            first = track[pos]
-            if first == 0xFF:
+            elif (first := track[pos]) == 0xFF:
                 kind = track[pos + 1]
                 payload, pos = _payload(track, pos + 2)
                 if kind == _END_OF_TRACK:
@@ -277,34 +279,32 @@ def _read_track(
                     merged.text_like.add(len(merged.times))
                 elif kind not in _META_NAMES and not keep_unknown_time:
                     now -= delta
-                add_message(_meta(kind, payload))
-                add_time(now)
-                continue
-            if first > 0x7F:
-                last = event
-                pos += 1
-            elif not last:
-                raise _Fault("a message has no status byte and none to repeat")
-            status = last[0]
-            n_data = _N_DATA[status]
-            if n_data == _SYSEX:
-                # As mido: after a sysex a byte without status starts another sysex and is itself lost.
-                payload, pos = _payload(track, pos + (first <= 0x7F))
-                message = _sysex(payload)
-            elif n_data == _UNDEFINED:
-                raise _Fault(f"the status byte 0x{status:02x} is undefined")
-            elif n_data == 0 and first <= 0x7F:
-                raise _Fault("a message has no status byte and its predecessor takes no data")
+                message = _meta(kind, payload)
             else:
-                event = last[:1] + track[pos : pos + n_data]
-                pos += n_data
-                if pos > end:
-                    raise IndexError
-                message = known(event)
-                if message is None:
-                    message = _short(event)
-                    if n_data == 2:
-                        cache[event] = message
+                if first > 0x7F:
+                    last = event
+                    pos += 1
+                elif not last:
+                    raise _Fault("a message has no status byte and none to repeat")
+                n_data = _N_DATA[last[0]]
+                if n_data == _SYSEX:
+                    # As mido: after a sysex a byte without status starts another sysex and is itself lost.
+                    payload, pos = _payload(track, pos + (first <= 0x7F))
+                    message = _sysex(payload)
+                elif n_data == _UNDEFINED:
+                    raise _Fault(f"the status byte 0x{last[0]:02x} is undefined")
+                elif n_data == 0 and first <= 0x7F:
+                    raise _Fault("a message has no status byte and its predecessor takes no data")
+                else:
+                    event = last[:1] + track[pos : pos + n_data]
+                    pos += n_data
+                    if pos > end:
+                        raise IndexError
+                    message = known(event)
+                    if message is None:
+                        message = _short(event)
+                        if n_data == 2:
+                            cache[event] = message
             add_message(message)
             add_time(now)
     except IndexError:
@@ -315,7 +315,7 @@ def _read_track(
 
 
 def _number(data: bytes, pos: int) -> tuple[int, int]:
-    """Read a variable-length number; return it and the place after it."""
+    """Read a variable-length quantity; return it and the position after it."""
     value = 0
     for byte in data[pos : pos + MAX_NUMBER_BYTES]:
         value = value << 7 | byte & 0x7F
@@ -328,7 +328,7 @@ def _number(data: bytes, pos: int) -> tuple[int, int]:
 
 
 def _payload(data: bytes, pos: int) -> tuple[bytes, int]:
-    """Read a length and that many bytes; return them and the place after them."""
+    """Read a length and that many bytes; return them and the position after them."""
     size, pos = _number(data, pos)
     if size > MAX_MESSAGE_BYTES:
         raise _Fault(f"a message claims {size} bytes; the limit is {MAX_MESSAGE_BYTES}")
@@ -339,7 +339,7 @@ def _payload(data: bytes, pos: int) -> tuple[bytes, int]:
 
 @lru_cache(maxsize=1 << 14)
 def _short(event: bytes) -> Message:
-    """Text of a channel or system message."""
+    """Return the text of a channel or system message."""
     status, data = event[0], event[1:]
     name = _NAMES[status]
     if not data.isascii():
@@ -367,7 +367,7 @@ def _sysex(payload: bytes) -> Message:
 
 
 def _meta(kind: int, payload: bytes) -> Message:
-    """Text of a meta message; its delta time comes last."""
+    """Return the text of a meta message, whose delta time comes last."""
     if kind in _TEXT_NAMES:
         text = payload.decode("latin-1").encode("unicode_escape").decode("ascii")
         return f"{_TEXT_NAMES[kind]} {text} ", ""

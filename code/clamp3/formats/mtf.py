@@ -39,7 +39,7 @@ _RATE_CODES = {text: code for code, text in FRAME_RATES.items()}
 
 
 def midi_to_mtf(data: bytes, *, m3_compatible: bool = True, keep_timing: bool = False) -> Converted:
-    """Convert a MIDI file.
+    r"""Convert a MIDI file.
 
     Parameters
     ----------
@@ -48,18 +48,26 @@ def midi_to_mtf(data: bytes, *, m3_compatible: bool = True, keep_timing: bool = 
     m3_compatible : bool
         Leave out the text-like messages (names, lyrics, markers …), as the published weights expect.
     keep_timing : bool
-        Text-like messages are left out together with their delta times, which moves what follows
-        earlier; if true the time goes to the next message instead.
+        Add the delta times of text-like messages, which are lost with them otherwise, to the message that follows.
 
     Returns
     -------
     Converted
-        The text without a final newline, and notes, among them how many ticks were lost.
+        The text without a final newline, and notes, such as how many ticks were lost.
 
     Raises
     ------
     FormatError
         If the file cannot be read as MIDI.
+
+    Examples
+    --------
+    >>> note = mtf_to_midi("ticks_per_beat 480\nnote_on 0 0 60 80\nnote_off 480 0 60 0\nend_of_track 0")
+    >>> print(midi_to_mtf(note).text)
+    ticks_per_beat 480
+    note_on 0 0 60 80
+    note_off 480 0 60 0
+    end_of_track 0
     """
     merged = read_midi(data, keep_unknown_time=keep_timing)
     dropped = merged.text_like if m3_compatible else set()
@@ -94,7 +102,7 @@ def mtf_to_midi(text: str) -> bytes:
     Parameters
     ----------
     text : str
-        MTF, any line ending. Blank lines are passed over; a missing end of track is added.
+        MTF, any line ending. Blank lines are skipped; a missing end of track is added.
 
     Returns
     -------
@@ -104,13 +112,13 @@ def mtf_to_midi(text: str) -> bytes:
     Raises
     ------
     FormatError
-        If a line is not a message; the line is named by its number.
+        If a line is not a message; the message names its number.
     """
     lines = text.replace("\r\n", "\n").split("\n")
     cache: dict[tuple[str, str], bytes] = {}
     events: list[tuple[int, bytes]] = []
     ticks_per_beat: int | None = None
-    waiting = 0  # time of end-of-track messages before the last message
+    waiting = 0  # time of end-of-track messages before the last one
     for number, line in enumerate(lines, 1):
         if not line:
             continue
@@ -140,7 +148,7 @@ def _head(line: str) -> int:
 
 
 def _message(line: str, cache: dict[tuple[str, str], bytes]) -> tuple[int, bytes]:
-    """Delta time and bytes of one line; no bytes for an end of track."""
+    """Return delta time and bytes of one line; no bytes for an end of track."""
     name, _, rest = line.partition(" ")
     if name in CHANNEL_TYPES or name in SYSTEM_TYPES or name == "sysex":
         time, _, values = rest.partition(" ")
@@ -181,14 +189,14 @@ def _delta(text: str) -> int:
 
 
 def _numbers(texts: list[str], *highest: int) -> list[int]:
-    """Read as many whole numbers from 0 as there are limits."""
+    """Return as many whole numbers from 0 as there are limits."""
     if len(texts) != len(highest):
         raise ValueError(f"{len(highest)} values are needed, got {len(texts)}")
     return [_integer(text, 0, high) for text, high in zip(texts, highest, strict=True)]
 
 
 def _short(name: str, values: list[str]) -> bytes:
-    """Bytes of a channel or system message from its values without the time."""
+    """Return the bytes of a channel or system message from its values without the time."""
     if name in CHANNEL_TYPES:
         status, n_data = CHANNEL_TYPES[name]
         if name == "pitchwheel":
@@ -213,7 +221,7 @@ def _sysex(values: str) -> bytes:
 
 
 def _sequence(text: str, brackets: str, highest: int) -> bytes:
-    """Read a list or tuple of small whole numbers in Python's notation, without evaluating it."""
+    """Return the numbers of a list or tuple in Python's notation, without evaluating it."""
     if len(text) < 2 or text[0] + text[-1] != brackets:
         raise ValueError(f"numbers in {brackets} are needed")
     items = text[1:-1].removesuffix(",").split(", ") if text[1:-1] else []
@@ -241,7 +249,7 @@ def _text(escaped: str) -> bytes:
 
 
 def _meta(name: str, values: str) -> bytes:
-    """Data bytes of a meta message with numeric values."""
+    """Return the data bytes of a meta message with numeric values."""
     items = values.split()
     if name == "sequence_number":
         return _numbers(items, 0xFFFF)[0].to_bytes(2, "big")

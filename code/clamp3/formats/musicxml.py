@@ -1,8 +1,8 @@
-"""MusicXML (plain or compressed) to standard ABC, as the training data was made.
+"""MusicXML (plain or compressed) to standard ABC, the way the training data was made.
 
 References
 ----------
-behaviour of the released ``preprocessing/abc/batch_xml2abc.py``: xml2abc 143 with ``-d 8 -x``.
+Behaviour of the released ``preprocessing/abc/batch_xml2abc.py``: xml2abc 143 with ``-d 8 -x``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from clamp3.formats.guards import is_zip, parse_xml, unpack_mxl
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-# Parts of xml2abc's remarks that tell of notes lost or moved, and how we put them.
+# Parts of xml2abc's messages about lost or moved notes, and how notes on a conversion say it.
 _LOSSES = {
     "discarded": "overlapping note or slur left out",
     "skipped empty voice": "voice without notes left out",
@@ -33,19 +33,19 @@ def musicxml_to_abc(data: bytes, *, name: str = "score") -> Converted:
     Parameters
     ----------
     data : bytes
-        A ``.xml``, ``.musicxml`` or ``.mxl`` file; which one is told by its content.
+        A ``.xml``, ``.musicxml`` or ``.mxl`` file, recognised by its content.
     name : str
         Used in messages only.
 
     Returns
     -------
     Converted
-        The text equals the released pipeline's byte for byte wherever that one converts the file.
+        Text equal to the released pipeline's byte for byte, wherever that converts the file.
 
     Raises
     ------
     FormatError
-        If the file is no MusicXML, holds no notes, or passes a limit of `clamp3.formats.guards`.
+        If the file is no MusicXML, has no notes, or exceeds a limit of `clamp3.formats.guards`.
     """
     root = _partwise(parse_xml(unpack_mxl(data) if is_zip(data) else data))
     try:
@@ -55,7 +55,7 @@ def musicxml_to_abc(data: bytes, *, name: str = "score") -> Converted:
 
 
 class _ConverterError(Exception):
-    """xml2abc ended in one of its own exceptions; the message says which."""
+    """xml2abc raised an exception, which the message names."""
 
 
 def _partwise(root: Element) -> Element:
@@ -78,7 +78,7 @@ def _convert(root: Element, name: str) -> Converted:
     converter = engine()
     try:
         text = converter.convert(root, name=name)
-    except Exception as error:  # its author foresaw none of them: KeyError, IndexError, ValueError, …
+    except Exception as error:  # of any type: KeyError, IndexError, ValueError, …
         raise _ConverterError(f"{type(error).__name__}: {error}") from error
     if not text:
         raise FormatError("the score holds no notes.")
@@ -108,6 +108,6 @@ def _repaired(root: Element, stopped: _ConverterError, name: str) -> Converted:
 
 
 def _losses(messages: list[str]) -> tuple[str, ...]:
-    """Return what the converter said it left out, each kind once with its count."""
+    """Return what the converter reported as left out, each kind once with its count."""
     counts = Counter(what for message in messages for mark, what in _LOSSES.items() if mark in message)
     return tuple(f"{what} ({count})" if count > 1 else what for what, count in counts.items())

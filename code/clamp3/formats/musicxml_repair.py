@@ -1,7 +1,7 @@
-"""Make MusicXML fit for xml2abc: what that converter stops at is rewritten, the music stays.
+"""Repair MusicXML that xml2abc cannot convert: what makes that converter fail is rewritten, the music stays.
 
-Only files on which xml2abc has already failed come through here, so no text that the released pipeline
-makes can change. Each repair says in a few words what it did and how often.
+Only files on which xml2abc has already failed are repaired, so no text that the released pipeline produces can change.
+Each repair reports what it did and how often.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 ACCIDENTALS = {"double-flat", "flat-flat", "flat", "natural", "sharp", "sharp-sharp", "double-sharp"}
-# A sign that first cancels the former one sounds as its second half.
+# An accidental that first cancels the previous one sounds as its second half.
 CANCELLING = {"natural-sharp": "sharp", "natural-flat": "flat", "sharp-natural": "natural", "flat-natural": "natural"}
 SPANNERS = {
     "wedge": {"crescendo", "diminuendo", "stop"},
     "octave-shift": {"up", "down", "stop"},
     "pedal": {"start", "stop"},
 }
-# A pedal "change" lifts the foot and presses again; the rest name the same two movements.
+# A pedal "change" is a release and a press; the other types are one of the two.
 PEDAL_MOVES = {"change": ("stop", "start"), "discontinue": ("stop",), "resume": ("start",), "sostenuto": ("start",)}
 MAX_DIVISIONS = 10_080
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -45,7 +45,7 @@ def repair(root: Element) -> list[str]:
     -------
     list of str
         What was done, for example ``"pedal change written as stop and start (12)"``; empty if nothing
-        known to disturb xml2abc was found.
+        was found that xml2abc is known to fail on.
     """
     done: Counter[str] = Counter()
     _part_list(root, done)
@@ -90,7 +90,7 @@ def _part_list(root: Element, done: Counter[str]) -> None:
 
 
 def _durations(part: Element, done: Counter[str]) -> None:
-    """Scale divisions so that all durations are whole; a missing duration is none."""
+    """Scale divisions so that all durations are whole numbers; a missing duration is zero."""
     nodes = [node for tag in ("duration", "divisions") for node in part.iter(tag)]
     if all(_whole(node.text) for node in nodes):
         return
@@ -144,7 +144,7 @@ def _lyrics(part: Element, done: Counter[str]) -> None:
 
 
 def _chords(measure: Element, done: Counter[str]) -> None:
-    """A chord note with no note before it is a note of its own."""
+    """Make a chord note with no note before it a note of its own."""
     opened = False
     for child in list(measure):
         if child.tag == "note":

@@ -1,7 +1,7 @@
 """Other score notations (Humdrum kern, MEI, RomanText, Capella …) to MusicXML, through music21.
 
-music21 takes half a second to import and seconds per score; MusicXML never comes through here unless
-its direct conversion fails.
+music21 takes half a second to import and seconds per score; MusicXML is only converted this way if its direct
+conversion fails.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TEXT_FORMATS = (".krn", ".rntxt")
 
 
 def _checked_capella(data: bytes) -> bytes:
-    """Return an archive of nothing but the checked score that music21 unpacks, whose reader has no limits."""
+    """Return an archive with only the checked score: music21 unpacks it without limits."""
     score = unpack_member(data, _CAPELLA_MEMBER, ".capx")
     check_xml(score)
     out = io.BytesIO()
@@ -39,9 +39,9 @@ def score_to_musicxml(data: bytes, *, suffix: str, name: str = "score") -> bytes
     data : bytes
         The file's content.
     suffix : str
-        Its suffix, such as ``.krn`` or ``.mei``; tells the format.
+        Its suffix, such as ``.krn`` or ``.mei``, which names the format.
     name : str
-        Title for a score that has none; used in messages too.
+        Title for a score without one; used in messages too.
 
     Returns
     -------
@@ -68,8 +68,8 @@ def score_to_musicxml(data: bytes, *, suffix: str, name: str = "score") -> bytes
     from music21.musicxml.m21ToXml import GeneralObjectExporter
 
     with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="clamp3-") as folder:
-        warnings.simplefilter("ignore")  # its remarks on odd encodings, hundreds per file
-        # A file, because music21 guesses the format of bytes by trial; nothing of it is kept.
+        warnings.simplefilter("ignore")  # hundreds of warnings per file
+        # A temporary file, because music21 guesses the format of bytes by trial.
         path = Path(folder) / f"score{suffix}"
         path.write_bytes(data)
         try:

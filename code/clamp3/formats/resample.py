@@ -1,8 +1,8 @@
-"""Change of sampling rate by windowed sinc, block by block: the filter that MERT's published features were made with.
+"""Resampling by a windowed sinc, block by block: the filter that MERT's published features were made with.
 
 Sinc of six zero crossings under a Hann window, cut off at 0.99 of the lower Nyquist frequency (Smith, "Digital Audio
 Resampling", with the parameters of torchaudio's default). Output sample n is the sum of x[k] h(k / R - n / R') over the
-input, which for rates with common factors repeats after R' / gcd outputs, so it is a few matrix products.
+input, which for rates with common factors repeats after R' / gcd outputs, so that it takes a few matrix products.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ ZERO_CROSSINGS = 6
 ROLLOFF = 0.99
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 
-_DENSE = 1 << 20  # largest kernel table that is kept as one matrix
+_DENSE = 1 << 20  # largest kernel that is one matrix
 
 
 class Resampler:
-    """A stream at one rate in, the same stream at another rate out.
+    """Resamples a stream from one rate to another.
 
     Parameters
     ----------
@@ -46,10 +46,10 @@ class Resampler:
         self._reach = math.ceil(ZERO_CROSSINGS * self._old / cutoff)  # input samples on either side
         self._span = self._old + 2 * self._reach + 1  # input samples that one period of outputs is made of
         self._groups = self._kernels(cutoff)
-        self._rest = np.zeros(self._reach, np.float32)  # before the first sample there is silence
+        self._rest = np.zeros(self._reach, np.float32)  # silence before the first sample
 
     def push(self, samples: np.ndarray) -> np.ndarray:
-        """Return the float32 output that is complete with these further ``samples``, shape (N,)."""
+        """Return the float32 output that these further ``samples``, shape (N,), complete."""
         self._n_in += len(samples)
         if self._old == self._new:
             return np.asarray(samples, np.float32)
@@ -57,7 +57,7 @@ class Resampler:
         return self._take()
 
     def finish(self) -> np.ndarray:
-        """Return what remains once the input has ended; with it the output has ceil(N * new / old) samples."""
+        """Return the rest of the output at the end of the input, ceil(N * new / old) samples in all."""
         if self._old == self._new:
             return np.zeros(0, np.float32)
         missing = -(-self._n_in * self._new // self._old) - self._n_out
@@ -65,7 +65,7 @@ class Resampler:
         return self._take()[: max(0, missing)]
 
     def _take(self) -> np.ndarray:
-        """Filter every whole period that the kept samples cover."""
+        """Filter every whole period that the stored samples cover."""
         periods = max(0, (len(self._rest) - self._span) // self._old + 1)
         self._n_out += periods * self._new
         if not periods:
@@ -80,8 +80,8 @@ class Resampler:
     def _kernels(self, cutoff: float) -> list[tuple[int, int, np.ndarray]]:
         """Return (first output of a group, first input, matrix (inputs, outputs)) of each group of a period's outputs.
 
-        One group suffices for the usual rates. Rates without common factors, 44,101 Hz for one, have a period of a
-        whole second, whose full matrix would take gigabytes of zeros; groups keep to the band where it is not zero.
+        One group suffices for the usual rates. Rates without common factors, such as 44,101 Hz, have a period of a
+        whole second, whose full matrix would take gigabytes; groups cover only the band where it is not zero.
         """
         size = self._new
         if self._new * self._span > _DENSE:

@@ -1,4 +1,4 @@
-"""ABC to MIDI, through MusicXML and music21: what a score sounds like when a program plays it."""
+"""ABC to MIDI, through MusicXML and music21: a mechanical rendering of a score."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def abc_to_midi(text: str, *, name: str = "score") -> bytes:
     Returns
     -------
     bytes
-        A standard MIDI file, repeats played; the same for the same music21.
+        A standard MIDI file, repeats played; the same for one version of music21.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def abc_to_midi(text: str, *, name: str = "score") -> bytes:
         try:
             score = converter.parseData(xml, format="musicxml")
             return bytes(music21ObjectToMidiFile(score).writestr())
-        except Exception as error:  # whatever its authors did not foresee
+        except Exception as error:  # of any type
             reason = str(error).strip().splitlines()
             raise FormatError(
                 f"music21 cannot play {name} ({reason[0] if reason else type(error).__name__})."

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from pathlib import PurePath
+
 from clamp3.errors import FormatError
 from clamp3.formats import Converted, Kind
 from clamp3.formats.guards import decode_lenient, decode_text
 
-SYMBOLIC_KINDS = (Kind.MUSICXML, Kind.SCORE, Kind.ABC, Kind.MIDI, Kind.MTF)
-MTF_START = "ticks_per_beat "
+_MTF_START = "ticks_per_beat "
+
+Convert = Callable[..., Converted]
+"""Content (first argument) and ``name`` of a file to interleaved ABC or MTF."""
 
 
 def to_symbolic(data: bytes, kind: Kind, *, name: str) -> Converted:
@@ -18,9 +24,9 @@ def to_symbolic(data: bytes, kind: Kind, *, name: str) -> Converted:
     data : bytes
         The file's content.
     kind : Kind
-        One of `SYMBOLIC_KINDS`.
+        A key of `CONVERTERS`.
     name : str
-        File name; its suffix tells `Kind.SCORE` formats apart.
+        File name; its suffix distinguishes the formats of `Kind.SCORE`.
 
     Returns
     -------
@@ -34,20 +40,42 @@ def to_symbolic(data: bytes, kind: Kind, *, name: str) -> Converted:
     """
     if not data.strip():
         raise FormatError(f"{name} is empty.")
-    if kind is Kind.MIDI:
-        from clamp3.formats.mtf import midi_to_mtf
+    if kind not in CONVERTERS:
+        raise FormatError(f"{name} is a {kind.value} file, not a score.")
+    return CONVERTERS[kind](data, name=name)
 
-        return midi_to_mtf(data)
-    if kind is Kind.MTF:
-        text = decode_text(data)
-        if not text.startswith(MTF_START):
-            raise FormatError(f"{name} is no MTF text: its first line is not '{MTF_START}N'.")
-        return Converted(text)
-    return score_to_interleaved(data, kind, name=name)
+
+def register(kind: Kind, convert: Convert) -> None:
+    """Let `to_symbolic` convert files of a further kind, in worker processes too.
+
+    Parameters
+    ----------
+    kind : Kind
+        Made by `clamp3.formats.register_kind`.
+    convert : callable
+        ``convert(data, name)`` returns interleaved ABC or MTF; a module-level function, because worker processes
+        import it by its name. `clamp3.formats.abc.interleave.interleave` makes the first of any ABC.
+    """
+    CONVERTERS[kind] = convert
+    kind.carried += ((register, convert),)
+
+
+def is_mtf(text: str) -> bool:
+    """Return whether a text that `to_symbolic` made is MTF; otherwise it is interleaved ABC."""
+    return text.startswith(_MTF_START)
 
 
 def score_to_interleaved(data: bytes, kind: Kind, *, name: str) -> Converted:
     """Convert a score (MusicXML, a notation music21 reads, or ABC) into interleaved ABC.
+
+    Parameters
+    ----------
+    data : bytes
+        The file's content.
+    kind : Kind
+        `Kind.MUSICXML`, `Kind.SCORE` or `Kind.ABC`.
+    name : str
+        As in `to_symbolic`.
 
     Raises
     ------
@@ -56,13 +84,7 @@ def score_to_interleaved(data: bytes, kind: Kind, *, name: str) -> Converted:
     """
     from clamp3.formats.abc.interleave import interleave
 
-    if kind is Kind.ABC:
-        text, notes = decode_lenient(data)
-        standard = Converted(text, notes)
-    elif kind in (Kind.MUSICXML, Kind.SCORE):
-        standard = score_to_abc(data, kind, name=name)
-    else:
-        raise FormatError(f"{name} is a {kind.value} file, not a score.")
+    standard = Converted(*decode_lenient(data)) if kind == Kind.ABC else score_to_abc(data, kind, name=name)
     woven = interleave(standard.text)
     return Converted(woven.text, standard.notes + woven.notes)
 
@@ -70,19 +92,46 @@ def score_to_interleaved(data: bytes, kind: Kind, *, name: str) -> Converted:
 def score_to_abc(data: bytes, kind: Kind, *, name: str) -> Converted:
     """Convert MusicXML, or a notation music21 reads, into standard ABC.
 
+    Parameters
+    ----------
+    data : bytes
+        The file's content.
+    kind : Kind
+        `Kind.MUSICXML` or `Kind.SCORE`.
+    name : str
+        As in `to_symbolic`.
+
     Raises
     ------
     FormatError
         As `to_symbolic`.
     """
-    from pathlib import PurePath
-
     from clamp3.formats.musicxml import musicxml_to_abc
 
-    if kind is not Kind.SCORE:
+    if kind != Kind.SCORE:
         return musicxml_to_abc(data, name=name)
     from clamp3.formats.notation import score_to_musicxml
 
     suffix = PurePath(name).suffix
     made = musicxml_to_abc(score_to_musicxml(data, suffix=suffix, name=name), name=name)
     return Converted(made.text, (f"read as {suffix} by music21", *made.notes))
+
+
+def _midi(data: bytes, name: str) -> Converted:
+    from clamp3.formats.mtf import midi_to_mtf
+
+    return midi_to_mtf(data)
+
+
+def _mtf(data: bytes, name: str) -> Converted:
+    text = decode_text(data)
+    if not is_mtf(text):
+        raise FormatError(f"{name} is no MTF text: its first line is not '{_MTF_START}N'.")
+    return Converted(text)
+
+
+CONVERTERS: dict[Kind, Convert] = {
+    **{kind: partial(score_to_interleaved, kind=kind) for kind in (Kind.MUSICXML, Kind.SCORE, Kind.ABC)},
+    Kind.MIDI: _midi,
+    Kind.MTF: _mtf,
+}

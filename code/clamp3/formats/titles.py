@@ -1,7 +1,6 @@
-"""The title a music file gives itself, read before conversion (interleaved ABC has no titles left).
+"""The title of a music file, read before conversion (interleaved ABC has no titles).
 
-A title is a courtesy to the reader of a result list, so nothing here raises: a file without a readable
-title has the title "".
+A title only helps the reader of a result list, so nothing here raises: a file without one has the title "".
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from clamp3.errors import FormatError
 from clamp3.formats import Kind, kind_of
 
 MAX_CHARACTERS = 120
-_HEAD_BYTES = 1 << 18  # titles stand at the head; a credit page of a large score stays below this
-# Credits without a type are as often the engraver's as the title.
+_HEAD_BYTES = 1 << 18  # titles come first; the credit page of a large score is shorter than this
+# Credits without a type are as often the engraver's notes as the title.
 _NOT_A_TITLE = re.compile(
     r"©|copyright|\(c\)|permission|public domain|https?:|www\.|all rights|engraved", re.IGNORECASE
 )
-# Names that sequencers and notation programs give to tracks and to untitled scores.
+# What sequencers and notation programs call tracks and untitled scores.
 _NO_TITLE = re.compile(
     r"(?:untitled|title|music21(?: fragment)?|track ?\d*|tempo(?: track)?|piano|conductor(?: track)?|"
     r"control track|midi|new|unnamed.*|acoustic grand piano|wordlist.*)\W*",
@@ -28,20 +27,25 @@ _NO_TITLE = re.compile(
 
 
 def title_of(data: bytes, kind: Kind) -> str:
-    """Return the title a file gives itself, on one line.
+    r"""Return the title of a file on one line.
 
     Parameters
     ----------
     data : bytes
-        Content of the file, as it lies on disk.
+        Content of the file.
     kind : Kind
         What the file holds.
 
     Returns
     -------
     str
-        At most `MAX_CHARACTERS` characters, "" if the file names none (or only a placeholder such as
-        "Untitled"). Text files give their first line.
+        At most `MAX_CHARACTERS` characters, "" if the file has none (or only a placeholder such as
+        "Untitled"). The title of a text file is its first line.
+
+    Examples
+    --------
+    >>> title_of(b"X:1\nT:Drowsy  Maggie\nK:D\n", Kind.ABC)
+    'Drowsy Maggie'
     """
     readers = {
         Kind.ABC: _abc,
@@ -111,7 +115,7 @@ def _notation(data: bytes) -> Iterable[str]:
 
 
 def _midi(data: bytes) -> Iterable[str]:
-    """Name of the first track, read straight from its leading meta events (``FF 03 length text``)."""
+    """Yield the name of the first track, read from its leading meta events (``FF 03 length text``)."""
     start = data.find(b"MTrk")
     if start < 0:
         return
@@ -131,7 +135,7 @@ def _midi(data: bytes) -> Iterable[str]:
 
 
 def _mtf(data: bytes) -> Iterable[str]:
-    """Name of the first track, where a file made with all messages still has it."""
+    """Yield the name of the first track, which files written with all messages have."""
     for line in _head(data).split("\n")[:50]:
         if line.startswith("track_name "):
             yield line.removeprefix("track_name ").rpartition(" ")[0].encode().decode("unicode_escape")
@@ -146,7 +150,7 @@ def _first_line(data: bytes) -> Iterable[str]:
 
 
 def _elements(text: str, tag: str) -> Iterator[str]:
-    """Yield what stands in the elements of a name; a text of unclosed ones costs no more than any other."""
+    """Yield the content of the elements with a tag, in linear time even if none is closed."""
     pattern, end = re.compile(rf"<{tag}(?:\s[^<>]*)?>"), 0
     while opening := pattern.search(text, end):
         end = opening.end()

@@ -1,8 +1,8 @@
 """Wim Vree's xml2abc, run in process: a private copy of the module per thread, trees in, text out.
 
-The released pipeline starts one Python process per file. The converter (LGPL, inside abctoolkit) keeps
-its output object in a module global and reports on stderr, so each thread loads its own copy of the
-module under its own name; the one other programs import stays as it is.
+The released pipeline starts one Python process per file. The converter (LGPL, part of abctoolkit) keeps its output
+object in a module global and reports on stderr, so each thread loads its own copy of the module; the importable module
+is not modified.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OPTIONS: dict[str, Any] = {
 
 
 class Xml2Abc:
-    """One private copy of the converter, adapted to take a parsed tree; not safe across threads."""
+    """One private copy of the converter, adapted to take a parsed tree; not thread-safe."""
 
     def __init__(self) -> None:
         self._module: Any = private_copy(SOURCE)
@@ -45,12 +45,19 @@ class Xml2Abc:
             self.messages.append(message)
 
     def convert(self, root: Element, *, name: str) -> str:
-        """Return standard ABC, empty if no part has a note; ``messages`` then holds the converter's remarks.
+        """Return standard ABC, empty if no part has a note; ``messages`` then holds the converter's warnings.
+
+        Parameters
+        ----------
+        root : Element
+            ``score-partwise`` without namespaces.
+        name : str
+            Used in the converter's messages.
 
         Raises
         ------
         Exception
-            Whatever the converter's code ends in on trees it does not foresee (KeyError, ValueError, …).
+            Of any type: the converter raises what its code runs into (KeyError, ValueError, …).
         """
         self.messages.clear()
         options = SimpleNamespace(**OPTIONS)
@@ -58,18 +65,18 @@ class Xml2Abc:
         out.outfile = io.StringIO()
         self._module.abcOut = out
         collecting = gc.isenabled()
-        gc.disable()  # the tree and the notes all live to the end; looking for garbage costs an eighth
+        gc.disable()  # everything lives to the end; looking for garbage takes an eighth of the time
         try:
             self._module.Parser(options).parse(root)
         finally:
             if collecting:
                 gc.enable()
-            del self._module.abcOut  # frees the piece; nothing of it may reach the next one
+            del self._module.abcOut  # frees the piece, so that nothing of it reaches the next one
         return str(out.outfile.getvalue())
 
 
 class _TreeAsIs:
-    """Stands in for ElementTree inside the copy: ``parse`` gets a tree that is already parsed and checked."""
+    """Replaces ElementTree inside the copy: ``parse`` is given a tree that is already parsed and checked."""
 
     def __init__(self) -> None:
         from xml.etree.ElementTree import Element
@@ -82,12 +89,12 @@ class _TreeAsIs:
 
 
 def private_copy(name: str) -> Any:
-    """Return a module object of its own for an installed module, unknown to ``sys.modules``."""
+    """Return a separate module object of an installed module, which ``sys.modules`` does not list."""
     spec = importlib.util.find_spec(name)
     assert spec is not None and spec.loader is not None, "abctoolkit is a dependency of this package"
     module = importlib.util.module_from_spec(spec)
     with warnings.catch_warnings():
-        # Regular expressions without raw strings, and pyparsing's former names.
+        # Regular expressions without raw strings, and deprecated names of pyparsing.
         warnings.simplefilter("ignore", SyntaxWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
         spec.loader.exec_module(module)
@@ -95,7 +102,7 @@ def private_copy(name: str) -> Any:
 
 
 def _restore_stemless(module: Any) -> None:
-    # abctoolkit's copy writes "!stemless!"; the original, which made the training data, writes "s" and
+    # abctoolkit's copy writes "!stemless!"; the original, which produced the training data, writes "s" and
     # declares it in the header.
     append_note, add_chord = module.Music.appendNote, module.Music.addChord
 
@@ -115,12 +122,12 @@ def _restore_stemless(module: Any) -> None:
     module.Music.appendNote, module.Music.addChord = append_note_short, add_chord_short
 
 
-# Children of <notations> that xml2abc turns into text; <tied>, <slur> and <tuplet> it looks up elsewhere.
+# Children of <notations> that xml2abc turns into text; it looks up <tied>, <slur> and <tuplet> elsewhere.
 _MARKS = frozenset(("ornaments", "technical", "articulations", "fermata", "arpeggiate", "glissando", "slide"))
 
 
 def _look_up_faster(module: Any) -> None:
-    # Half the converter's time goes into some 25 path look-ups per note, and 30 more per <notations>.
+    # The converter spends half its time on some 25 path look-ups per note, and 30 more per <notations>.
     do_note, do_notations = module.Parser.doNote, module.Parser.doNotations
 
     def do_note_indexed(parser: Any, note: Element) -> None:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError
+from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError, printable
 from clamp3.formats import Kind
 from clamp3.formats.titles import title_of
 from clamp3.index.ranking import Hit, check_top_k, rank
 from clamp3.index.vectors import Contents, in_words, provenance, read_contents, stored_vector
+from clamp3.jobs.identity import Identity
 from clamp3.jobs.progress import progress
-from clamp3.jobs.walk import printable
 from clamp3.modalities import modality_of
 from clamp3.sources import Item, Source, source_of
 
@@ -157,7 +157,7 @@ class _Stored:
         meta = self._meta_of(source.path.parent)
         if meta.get("arrays") != "global":
             return None
-        if meta.get("weights") != self._clamp3.identity.rpartition(":")[0]:
+        if meta.get("weights") != Identity.parse(self._clamp3.identity).space:
             raise FormatError(f"{source.name} is a vector of other weights ({meta.get('weights')}).")
         vector = stored_vector(source)
         if vector is not None and width is not None and len(vector) != width:

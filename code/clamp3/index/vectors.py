@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError
+from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError, printable
 from clamp3.formats import Kind
 from clamp3.formats.arrays import read_array
+from clamp3.jobs.identity import Identity
 from clamp3.jobs.progress import progress
-from clamp3.jobs.walk import printable, walk
+from clamp3.jobs.walk import walk
 from clamp3.modalities import modality_of
 from clamp3.sources import Source
 
@@ -117,7 +118,7 @@ def load_folder(folder: Path, open_model: Opener | None = None) -> VectorFolder:
     _check_alike(folder, weights)
     if found.to_encode and open_model is not None:
         model = open_model()
-        weights.add(model.identity.rpartition(":")[0])  # float32 and bfloat16 vectors may be compared
+        weights.add(Identity.parse(model.identity).space)  # float32 and bfloat16 vectors may be compared
         _check_alike(folder, weights)
         encoded, failures = encode(found.to_encode, model)
         rows += [(source.name, vector, modality_of(source.kind)) for source, vector in encoded.items()]
@@ -262,7 +263,7 @@ def provenance(root: Path) -> Callable[[Path], dict[str, Any]]:
     It looks at every folder once, and raises `DataError` if the arrays are hidden states. Above ``root`` only what
     extraction wrote counts, whatever else is called ``features.json`` there.
     """
-    from clamp3.embedding.extract import read_meta
+    from clamp3.jobs.manifest import read_meta
 
     top = root.resolve()
 

@@ -49,7 +49,15 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Write ``data`` to ``path`` at once; see `replacing`."""
+    """Write ``data`` to ``path``, whole or not at all.
+
+    Parameters
+    ----------
+    path, durable
+        See `replacing`.
+    data : bytes
+        The whole content.
+    """
     part, handle = _open_part(path)
     with _becoming(part, path, durable), open(handle, "wb", buffering=0) as stream:
         rest = memoryview(data)
@@ -58,7 +66,15 @@ def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
-    """Write ``text`` as UTF-8, line ends as they are; see `replacing`."""
+    """Write ``text`` as UTF-8, line ends as they are; whole or not at all.
+
+    Parameters
+    ----------
+    path, durable
+        See `replacing`.
+    text : str
+        The whole content.
+    """
     write_bytes(path, text.encode("utf-8"), durable=durable)
 
 
@@ -99,7 +115,7 @@ def _open_part(path: Path) -> tuple[str, int]:
             os.makedirs(folder, exist_ok=True)
         return part, os.open(part, flags, 0o666)  # the umask applies, unlike in tempfile
     except OSError as error:
-        if error.filename == part:  # a name that nobody knows
+        if error.filename == part:  # a hidden name means nothing to a user
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
 

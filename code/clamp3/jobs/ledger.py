@@ -1,6 +1,6 @@
 """The ledger of a batch job: one JSON line per input that was tried, appended at once, never rewritten.
 
-A job killed at any moment leaves at most one torn last line, which the next run passes over. Lines are pure ASCII, so
+A job killed at any moment leaves at most one torn last line, which the next run skips. Lines are pure ASCII, so
 that file names with undecodable bytes fit too.
 """
 
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from clamp3.errors import Clamp3Error
-from clamp3.jobs.walk import printable
+from clamp3.errors import Clamp3Error, printable
+
+LEDGER_NAME = "ledger.jsonl"  # in the output folder of a job
 
 Status = Literal["ok", "failed", "skipped", "begun"]
 
@@ -70,7 +72,7 @@ class Ledger:
         self.torn = 0
         self._last: dict[str, Row] = {}
         self._makers: dict[str, Row] = {}
-        self._begun: dict[tuple[str, str], Row] = {}
+        self._begun: dict[str, dict[str, Row]] = {}
         self._outputs: dict[str, str] = {}
         self._handle: int | None = None
         try:
@@ -102,13 +104,20 @@ class Ledger:
         """Return the output that an input got last, or an empty string; a begun one only if it has no other."""
         return self._outputs.get(input, "")
 
-    def begun(self, output: str, sha256: str) -> Row | None:
-        """Return the row of a job that ended between writing ``output`` with this content and saying so, or None."""
-        return self._begun.get((output, sha256))
+    def begun_rows(self, output: str) -> Mapping[str, Row]:
+        """Return the rows of jobs that ended before they confirmed what they wrote to ``output``, by its SHA-256."""
+        return self._begun.get(output, {})
 
-    def owner(self, output: str, sha256: str) -> Row | None:
-        """Return the row that ``output`` with this content comes from, or else that of the last output of this name."""
-        return self.begun(output, sha256) or self.maker(output)
+    def begun(self, output: str, sha256: str) -> Row | None:
+        """Return the row of a job that ended between writing an output with this content and its row, or None.
+
+        Parameters
+        ----------
+        output : str
+        sha256 : str
+            Of its content.
+        """
+        return self.begun_rows(output).get(sha256)
 
     def append(self, row: Row) -> None:
         """Add one row, in one write.
@@ -155,14 +164,14 @@ class Ledger:
 
     def _note(self, row: Row) -> None:
         if row.status == "begun":
-            self._begun[row.output, row.output_sha256] = row
+            self._begun.setdefault(row.output, {})[row.output_sha256] = row
             self._outputs.setdefault(row.input, row.output)
             return
         self._last[row.input] = row
         if row.status == "ok" and row.output:
             self._makers[row.output] = row
             self._outputs[row.input] = row.output
-            self._begun.pop((row.output, row.output_sha256), None)
+            self._begun.get(row.output, {}).pop(row.output_sha256, None)
 
 
 def _parse(line: bytes) -> Row | None:

@@ -6,7 +6,7 @@ import hashlib
 import posixpath
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 NAME_MAX = 255  # bytes of one name, on all common file systems
@@ -18,6 +18,12 @@ def output_names(inputs: Iterable[PurePosixPath], suffix: str) -> dict[PurePosix
     ``sub/a.xml`` becomes ``sub/a.abc``. Where several inputs would get one name, all of them keep their suffix
     (``a.xml.abc``, ``a.mxl.abc``), and if that is not enough, also a short hash of their path. Names that differ only
     in case or in Unicode composition count as one, since on macOS and Windows they are.
+
+    Parameters
+    ----------
+    inputs : iterable of PurePosixPath
+    suffix : str
+        Of the outputs, with its dot.
     """
     rules: Sequence[Callable[[PurePosixPath], str]] = (lambda path: path.stem, lambda path: path.name, _marked)
     level = dict.fromkeys(inputs, 0)
@@ -36,7 +42,7 @@ def output_names(inputs: Iterable[PurePosixPath], suffix: str) -> dict[PurePosix
             level[path] += level[path] == lowest
 
 
-def shared_stems(outputs: dict[PurePosixPath, PurePosixPath]) -> list[tuple[str, ...]]:
+def shared_stems(outputs: Mapping[PurePosixPath, PurePosixPath]) -> list[tuple[str, ...]]:
     """Return the groups of inputs, as strings, that would have got one output name."""
     groups: dict[str, list[str]] = defaultdict(list)
     for path in outputs:

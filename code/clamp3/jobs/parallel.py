@@ -1,7 +1,7 @@
 """Map a function over items in worker processes so that one bad item costs only itself.
 
 Every worker reports each item when it is done, so the parent always knows which item is in progress: when a worker
-dies or passes the time limit, exactly that item is at fault, and nothing has to be repeated to find out. Items travel
+dies or exceeds the time limit, exactly that item has failed, and nothing has to be repeated to find out. Items travel
 in chunks of some 50 ms of work, and a worker is given the next chunk only when it is idle, so neither side ever
 waits for the other with a full pipe.
 
@@ -34,7 +34,7 @@ from typing import Any, Generic, TypeVar
 from clamp3.errors import Clamp3Error, ConfigError
 from clamp3.jobs.progress import progress
 
-Item = TypeVar("Item")
+Argument = TypeVar("Argument")
 Value = TypeVar("Value")
 
 CHUNK_SEC = 0.05
@@ -56,8 +56,8 @@ class Outcome(Generic[Value]):
 
 
 def process_map(
-    fn: Callable[[Item], Value],
-    items: Iterable[Item],
+    fn: Callable[[Argument], Value],
+    items: Iterable[Argument],
     *,
     n_workers: int | None = None,
     timeout_sec: float = 120.0,
@@ -66,7 +66,7 @@ def process_map(
 ) -> Generator[Outcome[Value], None, None]:
     """Call ``fn`` on every item in worker processes and yield the outcomes as they come.
 
-    An exception, a crash of the process, a hang and a lack of memory each become the ``error`` of their item alone.
+    An exception, a crash of the process, a hang and a lack of memory each become the ``error`` of that one item.
     An item that crashes or runs out of memory in a worker that had done others is tried once more in a fresh one.
 
     Parameters
@@ -144,32 +144,37 @@ class _Worker:
     ready: bool = False
 
 
-class _Pool(Generic[Item, Value]):
+class _Pool(Generic[Argument, Value]):
     def __init__(
-        self, fn: Callable[[Item], Value], items: list[Item], n_workers: int, timeout_sec: float, memory_mb: int | None
+        self,
+        fn: Callable[[Argument], Value],
+        items: list[Argument],
+        n_workers: int,
+        timeout_sec: float,
+        memory_mb: int | None,
     ) -> None:
         self.fn, self.items, self.n_workers = fn, items, n_workers
         self.timeout_sec, self.memory_mb = timeout_sec, memory_mb
         self.context = multiprocessing.get_context(start_method())
         self.hide_main = self.context.get_start_method() != "fork" and not _uses_main(fn, items)
         self.waiting = deque(range(len(items)))
-        self.alone: deque[int] = deque()  # to be tried again, each in a worker of its own
+        self.retries: deque[int] = deque()  # each in a fresh worker
         self.workers: list[_Worker] = []
         self.item_sec = CHUNK_SEC  # running mean; the first chunks are single items
         self.false_starts = 0
 
     def outcomes(self) -> Iterator[Outcome[Value]]:
-        while self.waiting or self.alone or any(worker.given for worker in self.workers):
-            self._staff()
+        while self.waiting or self.retries or any(worker.given for worker in self.workers):
+            self._distribute()
             by_handle = {worker.connection: worker for worker in self.workers}
             now = time.monotonic()
-            limit = min(worker.since + self._patience(worker) - now for worker in self.workers)
+            limit = min(worker.since + self._limit_sec(worker) - now for worker in self.workers)
             for handle in wait(list(by_handle), timeout=min(max(0.0, limit), 60.0)):
-                yield from self._hear(by_handle[handle])  # type: ignore[index]
+                yield from self._receive(by_handle[handle])  # type: ignore[index]
             for worker in list(self.workers):
-                # Our caller may have kept us for long: what a worker has said meanwhile counts first.
-                if time.monotonic() - worker.since > self._patience(worker) and not worker.connection.poll():
-                    yield from self._give_up(worker)
+                # The caller may have held this generator for long: messages that came meanwhile count first.
+                if time.monotonic() - worker.since > self._limit_sec(worker) and not worker.connection.poll():
+                    yield from self._time_out(worker)
 
     def close(self) -> None:
         for worker in self.workers:
@@ -183,15 +188,15 @@ class _Pool(Generic[Item, Value]):
             _end(worker)
         self.workers.clear()
 
-    def _patience(self, worker: _Worker) -> float:
+    def _limit_sec(self, worker: _Worker) -> float:
         if not worker.ready:
             return START_SEC
         return self.timeout_sec if worker.given else float("inf")
 
-    def _staff(self) -> None:
+    def _distribute(self) -> None:
         """Start missing workers and give idle ones something to do."""
         busy = sum(bool(worker.given) for worker in self.workers)
-        wanted = min(self.n_workers, busy + len(self.waiting) + len(self.alone))
+        wanted = min(self.n_workers, busy + len(self.waiting) + len(self.retries))
         while len(self.workers) < wanted:
             try:
                 with _no_interrupt():  # a worker that nobody knows yet would outlive us
@@ -203,15 +208,15 @@ class _Pool(Generic[Item, Value]):
         for worker in self.workers:
             if not worker.ready or worker.given:
                 continue
-            if self.alone and worker.n_done == 0:
-                chunk = [self.alone.popleft()]
+            if self.retries and worker.n_done == 0:
+                chunk = [self.retries.popleft()]
             elif self.waiting:
                 share = len(self.waiting) // (2 * self.n_workers) + 1
                 size = max(1, min(CHUNK_MAX, share, int(CHUNK_SEC / max(self.item_sec, 1e-6))))
                 chunk = [self.waiting.popleft() for _ in range(min(size, len(self.waiting)))]
-            elif self.alone:  # only used workers are left: make room for a fresh one
-                self._dismiss(worker)
-                return self._staff()
+            elif self.retries:  # only used workers are left: make room for a fresh one
+                self._remove(worker)
+                return self._distribute()
             else:
                 continue
             worker.given.extend(chunk)
@@ -236,12 +241,12 @@ class _Pool(Generic[Item, Value]):
             theirs.close()  # so that the worker's end closes with the worker
         return _Worker(process, ours, time.monotonic())
 
-    def _hear(self, worker: _Worker) -> Iterator[Outcome[Value]]:
+    def _receive(self, worker: _Worker) -> Iterator[Outcome[Value]]:
         while worker in self.workers:
             try:
                 message = worker.connection.recv()
             except (EOFError, OSError):
-                yield from self._bury(worker)
+                yield from self._handle_death(worker)
                 return
             if message is None:
                 worker.ready, self.false_starts = True, 0
@@ -255,20 +260,20 @@ class _Pool(Generic[Item, Value]):
                 if spent:  # after a MemoryError the worker leaves: its heap cannot be trusted to have room
                     self.waiting.extendleft(reversed(worker.given))
                     worker.given.clear()
-                    self._dismiss(worker)
+                    self._remove(worker)
                 if retry:
-                    self.alone.append(index)
+                    self.retries.append(index)
                 else:
                     yield Outcome(index, value, error, seconds)
             if not worker.given or worker not in self.workers or not worker.connection.poll():
                 return
 
-    def _bury(self, worker: _Worker) -> Iterator[Outcome[Value]]:
-        """Take in the death of a worker: the item in progress is at fault, the others wait again."""
+    def _handle_death(self, worker: _Worker) -> Iterator[Outcome[Value]]:
+        """Remove a worker that died: the item in progress failed, the others go back to the queue."""
         seconds = time.monotonic() - worker.since
         worker.process.join(5.0)
         code = worker.process.exitcode
-        self._dismiss(worker)
+        self._remove(worker)
         if not worker.ready:
             self.false_starts += 1
             if self.false_starts > 3:
@@ -280,20 +285,20 @@ class _Pool(Generic[Item, Value]):
             culprit = worker.given.popleft()
             self.waiting.extendleft(reversed(worker.given))
             if worker.n_done > 0:
-                self.alone.append(culprit)
+                self.retries.append(culprit)
             else:
                 yield Outcome(culprit, None, f"the worker process {_death(code)}", seconds)
 
-    def _give_up(self, worker: _Worker) -> Iterator[Outcome[Value]]:
+    def _time_out(self, worker: _Worker) -> Iterator[Outcome[Value]]:
         seconds = time.monotonic() - worker.since
-        self._dismiss(worker)
+        self._remove(worker)
         if not worker.ready:
             raise Clamp3Error(f"a worker process was not ready after {START_SEC:.0f} s.")
         culprit = worker.given.popleft()
         self.waiting.extendleft(reversed(worker.given))
         yield Outcome(culprit, None, f"stopped after {self.timeout_sec:g} s (the time limit)", seconds)
 
-    def _dismiss(self, worker: _Worker) -> None:
+    def _remove(self, worker: _Worker) -> None:
         self.workers.remove(worker)
         _end(worker)
 
@@ -308,7 +313,7 @@ def start_method() -> str:
 
 
 def _uses_main(fn: Callable[..., Any], items: list[Any]) -> bool:
-    """Tell whether a worker needs what the started script itself defines."""
+    """Return whether a worker needs what the started script itself defines."""
     if any(type(item).__module__ == "__main__" for item in items):
         return True
     try:
@@ -348,9 +353,9 @@ def _main_hidden() -> Iterator[None]:
 def _work(
     connection: Connection, fn: Callable[[Any], Any], timeout_sec: float, memory_mb: int | None, parent: int | None
 ) -> None:
-    """Body of a worker: take chunks, report each item, leave when told or when the parent is gone."""
+    """Body of a worker: take chunks, report each item, end when asked to or when the parent is gone."""
     parent = parent or os.getppid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends its workers
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the life of the process
     os.dup2(sys.stdout.fileno(), 1)  # C libraries print too
     _limit_memory(memory_mb)
@@ -380,7 +385,7 @@ def _work(
 
 
 def _wait_for_work(connection: Connection, parent: int) -> bool:
-    # A forked sibling may hold a copy of the parent's end, so the pipe alone does not tell that the parent is gone.
+    # A forked sibling may hold a copy of the parent's end, so the pipe alone does not show that the parent is gone.
     while not connection.poll(1.0):
         if os.getppid() != parent:
             return False

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from clamp3.errors import ConfigError
+from clamp3.errors import ConfigError, printable
 from clamp3.formats import Kind, kind_of
 
 
@@ -19,6 +19,14 @@ class Found:
     path: Path
     relative: PurePosixPath
     kind: Kind
+
+    @property
+    def size(self) -> int:
+        """Bytes; 0 if it cannot be looked at, whoever reads it will say why."""
+        try:
+            return os.stat(self.path).st_size
+        except OSError:
+            return 0
 
 
 @dataclass(frozen=True)
@@ -31,19 +39,11 @@ class Problem:
 
 @dataclass
 class Walk:
-    """Everything met below a root: inputs, unreadable places, and what was passed over."""
+    """Everything met below a root: inputs, unreadable places, and what was ignored."""
 
     files: list[Found] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
-
-
-def printable(name: object, encoding: str | None = None) -> str:
-    """Return a file name as one line that a terminal can show: control and undecodable characters as escapes."""
-    text = str(name)
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-    return text.encode(encoding or "utf-8", "backslashreplace").decode(encoding or "utf-8")
 
 
 def walk(root: Path, kinds: Collection[Kind] | None = None, *, exclude: Collection[Path] = ()) -> Walk:

@@ -14,16 +14,16 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, Protocol
 
-_ALONE_PIECE = 512  # a single process needs no fairness, only bounded memory
-_CREW_PIECE = 256
+_SINGLE_PIECE = 512  # a single process needs no fairness, only bounded memory
+_SHARED_PIECE = 256
 _WAIT = timedelta(hours=24)  # rank 0 may list a large folder meanwhile; launchers end us if it fails
 _MEET = timedelta(minutes=10)  # processes of one launch start together
-_PREFIX = "clamp3_crew"
+_PREFIX = "clamp3_queue"
 _PART = 2**22  # bytes of a value; torch's server hangs up on messages above 8 MiB
 
 
-class Crew(Protocol):
-    """What a process needs to know of the others."""
+class WorkQueue(Protocol):
+    """A list of work that the processes of a launch share; ``rank`` is the number of this one, ``size`` of all."""
 
     rank: int
     size: int
@@ -38,8 +38,8 @@ class Crew(Protocol):
         """Return every rank's ``value`` in order of rank, once all have given theirs; JSON types only."""
 
 
-class Alone:
-    """A crew of one."""
+class SingleProcess:
+    """The work queue of a process that shares with no other."""
 
     rank, size = 0, 1
 
@@ -49,16 +49,16 @@ class Alone:
 
     def claim(self, total: int) -> Iterator[range]:
         """Yield all of ``range(total)``, piece by piece."""
-        for start in range(0, total, _ALONE_PIECE):
-            yield range(start, min(total, start + _ALONE_PIECE))
+        for start in range(0, total, _SINGLE_PIECE):
+            yield range(start, min(total, start + _SINGLE_PIECE))
 
     def gather(self, value: Any) -> list[Any]:
         """Return ``[value]``."""
         return [value]
 
 
-class StoreCrew:
-    """A crew that meets in a torch key-value store.
+class StoreWorkQueue:
+    """A work queue in a torch key-value store.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ class StoreCrew:
         """Yield ranges of ``range(total)``; over all ranks each number comes once."""
         key = self._key("claim")
         while (taken := self._store.add(key, 0)) < total:
-            wanted = max(1, min(_CREW_PIECE, (total - taken) // (4 * self.size)))
+            wanted = max(1, min(_SHARED_PIECE, (total - taken) // (4 * self.size)))
             stop = self._store.add(key, wanted)  # others may have come in between: what counts is what this says
             if stop - wanted < total:
                 yield range(stop - wanted, min(stop, total))
@@ -117,14 +117,14 @@ class StoreCrew:
         return json.loads(b"".join(self._store.get(f"{key}/part/{n}") for n in range(int(self._store.get(key)))))
 
 
-def crew_from_environment() -> Crew:
-    """Return the crew that the launcher's variables (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT) describe."""
+def work_queue_from_environment() -> WorkQueue:
+    """Return the work queue that the launcher's variables (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT) describe."""
     if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
-        return Alone()
+        return SingleProcess()
     from torch.distributed import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
     store, rank, size = next(iter(rendezvous("env://", timeout=_MEET)))
     # A restarted group of workers meets in the same store; what the last one left there must not count.
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return StoreCrew(PrefixStore(f"{_PREFIX}/{attempt}", store), rank, size)
+    return StoreWorkQueue(PrefixStore(f"{_PREFIX}/{attempt}", store), rank, size)

@@ -1,4 +1,7 @@
-"""What a language model is asked to fill in. Rules that a JSON schema cannot state are checked here too."""
+"""The forms that a language model fills in, with checks of the rules that a JSON schema cannot express.
+
+The docstrings of the forms are part of the schema that is sent.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ class Summary(_Answer):
     summary_nen: Text
 
     def problem(self, code: str) -> str:
-        """Return why the texts cannot be used where the second one should be in ``code``, "" if they can."""
+        """Return why the texts cannot be used with the second one in the language ``code``, "" if they can."""
         if not self.enough:
             return ""
         wanted = {"summary_en": (self.summary_en, ENGLISH), "summary_nen": (self.summary_nen, code)}
@@ -74,7 +77,7 @@ class Draft(LongTexts):
     tags: Texts
 
     def draft_problem(self) -> str:
-        """Return why the record cannot be used, "" if it can or says itself that there is none."""
+        """Return why the record cannot be used, "" if it can or is marked as unusable by the model."""
         if not self.usable:
             return ""
         missing = [name for name in ("title", "artists", "region", "language", "genres", "tags") if not self[name]]

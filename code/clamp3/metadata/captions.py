@@ -1,7 +1,7 @@
 """Captions of images as text files, by BLIP (Li et al. 2022), so that pictures can search music through its texts.
 
 The output tree mirrors the input tree (``sub/a.jpg`` becomes ``sub/a.txt``), with a ledger: run again, only what is
-missing or changed is captioned.
+missing or changed is captioned. What holds for every output is said in `clamp3.jobs.outputs`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from clamp3.errors import ConfigError, FormatError, WeightsError
+from clamp3.errors import ConfigError, DataError, FormatError, WeightsError, printable
 from clamp3.formats.guards import read_file
-from clamp3.jobs.atomic import sweep, write_text
-from clamp3.jobs.batch import LEDGER_NAME, Summary
-from clamp3.jobs.ledger import Ledger, Row
-from clamp3.jobs.naming import output_names, shared_stems
+from clamp3.jobs.ledger import Row
+from clamp3.jobs.naming import output_names
+from clamp3.jobs.outputs import OutputFolder
 from clamp3.jobs.progress import progress
-from clamp3.jobs.walk import printable
+from clamp3.jobs.summary import Summary
+from clamp3.jobs.walk import Problem
 from clamp3.metadata.items import files_below
 
 if TYPE_CHECKING:
@@ -151,97 +151,57 @@ def caption_folder(
         If there is no image.
     """
     started = time.monotonic()
-    files, unreadable = files_below(input_dir, SUFFIXES)
-    if not files:
-        raise ConfigError(f"{printable(input_dir)} holds no image ({', '.join(SUFFIXES)}).")
-    outputs = output_names(files, ".txt")
-    summary = Summary(ledger=str(output_dir / LEDGER_NAME), renamed=shared_stems(outputs))
-    summary.failed = [(item.name, item.problem) for item in unreadable]
-    base = input_dir if input_dir.is_dir() else input_dir.parent
-    with Ledger(output_dir / LEDGER_NAME) as ledger, progress(len(files), "captioning") as advance:
-        job = _Job(base, output_dir, outputs, ledger, summary, task, str(base.resolve()))
-        sweep({(output_dir / output).parent for output in outputs.values()})
+    with OutputFolder(output_dir, input_dir, task=task) as folder:
+        files, unreadable = files_below(input_dir, SUFFIXES)
+        if not files:
+            raise ConfigError(f"{printable(input_dir)} holds no image ({', '.join(SUFFIXES)}).")
+        problems = [Problem(PurePosixPath(item.name), item.problem) for item in unreadable]
+        folder.begin(output_names(files, ".txt"), problems)
         captioner = None
-        for batch in job.batches(files, batch_size, advance):
-            captioner = captioner or load()
-            since = time.monotonic()
-            texts = captioner([image for _, _, image in batch])
-            seconds = (time.monotonic() - since) / len(batch)
-            for (name, sha256, _), text in zip(batch, texts, strict=True):
-                job.write(name, sha256, text, seconds)
-    summary.failed.sort()
-    summary.seconds = time.monotonic() - started
-    return summary
+        with progress(len(files), "captioning") as advance:
+            for batch in _batches(folder, files, batch_size, advance):
+                captioner = captioner or load()
+                since = time.monotonic()
+                texts = captioner([image for _, image in batch])
+                seconds = round((time.monotonic() - since) / len(batch), 4)
+                for (row, _), text in zip(batch, texts, strict=True):
+                    _write(folder, replace(row, seconds=seconds), text)
+    folder.summary.sort()
+    folder.summary.seconds = time.monotonic() - started
+    return folder.summary
 
 
-@dataclass
-class _Job:
-    base: Path
-    output_dir: Path
-    outputs: dict[PurePosixPath, PurePosixPath]
-    ledger: Ledger
-    summary: Summary
-    task: str
-    root: str
-
-    def batches(
-        self, files: list[PurePosixPath], size: int, advance: Callable[[int], object]
-    ) -> Iterator[list[tuple[PurePosixPath, str, Image]]]:
-        """Yield (name, SHA-256, image) of what is to be done, ``size`` at a time."""
-        batch = []
-        for name in files:
-            advance(1)
-            sha256 = ""
-            try:
-                data = read_file(self.base / name)
-                sha256 = hashlib.sha256(data).hexdigest()
-                if self._is_done(name, sha256):
-                    self.summary.skipped += 1
-                    continue
-                self._refuse_strangers(name)
-                batch.append((name, sha256, open_image(data)))
-            except (FormatError, OSError) as error:
-                self._fail(name, sha256, str(error))
-            if len(batch) == size:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
-
-    def write(self, name: PurePosixPath, sha256: str, text: str, seconds: float) -> None:
-        """Write a caption and its row."""
-        if not text:
-            self._fail(name, sha256, "the model gave no words")
-            return
-        output = self.outputs[name]
-        made = hashlib.sha256(f"{text}\n".encode()).hexdigest()
-        row = Row(
-            name.as_posix(), "begun", "", output.as_posix(), round(seconds, 4), sha256, made, self.task, self.root
-        )
-        self.ledger.append(row)  # a process killed between file and row leaves no file of unknown origin
-        write_text(self.output_dir / output, text + "\n", durable=False)
-        self.ledger.append(replace(row, status="ok"))
-        self.summary.ok += 1
-
-    def _fail(self, name: PurePosixPath, sha256: str, reason: str) -> None:
-        self.ledger.append(
-            Row(name.as_posix(), "failed", reason, sha256=sha256, task=self.task, root=self.root),
-        )
-        self.summary.failed.append((name.as_posix(), reason))
-
-    def _present(self, name: PurePosixPath) -> str:
+def _batches(
+    folder: OutputFolder, files: list[PurePosixPath], size: int, advance: Callable[[int], object]
+) -> Iterator[list[tuple[Row, Image]]]:
+    """Yield (row without output, image) of what is to be done, ``size`` at a time."""
+    batch = []
+    for name in files:
+        advance(1)
+        row = folder.row(name.as_posix(), "ok")
         try:
-            return hashlib.sha256((self.output_dir / self.outputs[name]).read_bytes()).hexdigest()
-        except OSError:
-            return ""
+            data = read_file(folder.base / name)
+            row = replace(row, sha256=hashlib.sha256(data).hexdigest())
+            if folder.is_done(row.input, row.sha256):
+                folder.record(replace(row, status="skipped"))
+                continue
+            folder.refuse_foreign(row.input, row.sha256)
+            batch.append((row, open_image(data)))
+        except (DataError, FormatError, OSError) as error:
+            folder.record(replace(row, status="failed", reason=str(error)))
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
-    def _is_done(self, name: PurePosixPath, sha256: str) -> bool:
-        made = self.ledger.maker(self.outputs[name].as_posix())
-        if made is None or (made.input, made.task, made.sha256) != (name.as_posix(), self.task, sha256):
-            return False
-        return made.output_sha256 == self._present(name)
 
-    def _refuse_strangers(self, name: PurePosixPath) -> None:
-        output, present = self.outputs[name].as_posix(), self._present(name)
-        if present and self.ledger.owner(output, present) is None:
-            raise FormatError("its output exists and is not in the ledger; move it away")
+def _write(folder: OutputFolder, row: Row, text: str) -> None:
+    """Write a caption and its row."""
+    try:
+        if not text:
+            raise DataError("the model gave no words")
+        row = folder.write(row, f"{text}\n".encode())
+    except DataError as error:
+        row = replace(row, status="failed", reason=str(error))
+    folder.record(row)

@@ -1,8 +1,8 @@
-"""What the texts of a JSONL are like: in the language they claim, how long, of which languages and countries.
+"""Checks and statistics of the texts of a JSONL: languages, lengths, countries.
 
-Structure, ids and files are checked by the trainers' own checker, `clamp3.data.check_data`; this adds what it
-leaves to people who make texts. The table is that of the CLaMP 3 paper (arXiv 2502.10362, table 1): mean length of
-each field in bytes of UTF-8, lists joined by ", ".
+`clamp3.data.check_data` checks structure, ids and files, as training needs them; this adds what concerns the texts
+themselves, above all whether they are in the language they claim. The table is that of the CLaMP 3 paper (arXiv
+2502.10362, table 1): mean length of each field in bytes of UTF-8, lists joined by ", ".
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class TextStatistics:
         "original" and "translated" to a count of language names.
     regions : Counter
     n_checked, n_unchecked : int
-        Texts whose language was looked at, and those among them in a language of which only the script is known.
+        Texts whose language was checked, and those among them where only the script could be.
     """
 
     n_records: int = 0
@@ -63,7 +63,7 @@ class TextStatistics:
         return rows
 
     def text(self) -> str:
-        """Return the counts for people: the table, then the commonest languages and regions."""
+        """Return the counts as text: the table, then the most common languages and regions."""
         lines = [f"{'field':26}{'records':>9}{'mean bytes':>12}"]
         lines += [f"{name:26}{n:9}{mean:12.2f}" for name, n, mean in self.table()]
         for label, count in (*self.languages.items(), ("region", self.regions)):
@@ -82,7 +82,7 @@ class TextStatistics:
 
 
 def check_texts(path: Path, *, files: bool = True, languages: bool = True) -> tuple[Check, TextStatistics]:
-    """Look at every record of a JSONL.
+    """Check every record of a JSONL.
 
     Parameters
     ----------
@@ -90,12 +90,12 @@ def check_texts(path: Path, *, files: bool = True, languages: bool = True) -> tu
     files : bool
         Also read the files that records name.
     languages : bool
-        Also detect the language of each text, some 0.2 ms per text.
+        Also detect the language of each text, about 0.2 ms per text.
 
     Returns
     -------
     Check
-        Of the trainers, with problems of language and region added.
+        That of `clamp3.data.check_data`, with problems of language and region added.
     TextStatistics
 
     Raises
@@ -136,7 +136,7 @@ def texts_of(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def languages_of(record: Mapping[str, Any]) -> dict[str, str]:
-    """Return the languages a record claims: of its own texts under "", of nested ones under their field."""
+    """Return the languages a record states: of its own texts under "", of nested ones under their field."""
     found = {"": record.get("language"), **{name: _first(record.get(name), "language") for name in NESTED}}
     if found[""] is None and "summary_en" in record:
         found[""] = "English"
@@ -144,7 +144,7 @@ def languages_of(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def name_problems(record: Mapping[str, Any]) -> list[str]:
-    """Return which languages and regions are no names of ISO 639 and ISO 3166."""
+    """Return which languages and regions are not names of ISO 639 and ISO 3166."""
     problems = [
         f"{place + '.' if place else ''}language: {language!r} is no English name of ISO 639"
         for place, language in languages_of(record).items()
@@ -157,12 +157,12 @@ def name_problems(record: Mapping[str, Any]) -> list[str]:
 
 
 def _claims(record: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield (field, text, language it claims to be in); short fields such as titles claim none."""
+    """Yield (field, text, language that the record states for it); short fields such as titles have none."""
     claimed = languages_of(record)
     for name, text in texts_of(record):
         place, _, last = name.rpartition(".")
         if (last in LONG_TEXTS or last in ("summary", "summary_en")) and place in claimed:
-            # CLaMP 2's metadata have a `description` in any language, so it claims none without a `language`.
+            # CLaMP 2's metadata have a `description` in any language: without a `language` none is stated.
             if not place and last in LONG_TEXTS and "language" not in record:
                 continue
             yield name, text, claimed[place]

@@ -1,7 +1,7 @@
-"""Whether a text is written in the language asked for, offline: py3langid, 139 languages in 4.6 MB.
+"""Whether a text is in the requested language, detected offline: py3langid, 139 languages in 4.6 MB.
 
-Close relatives that no detector tells apart in a paragraph count as one. Three of the 100 languages are not in its
-model (`unchecked`): for these only the script is checked, and that the text is not in English.
+Closely related languages that no detector distinguishes within a paragraph count as one. Three of the 100 languages are
+not in the detector's model (`unchecked`): for these only the script is checked, and that the text is not in English.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 from clamp3.metadata.languages import ENGLISH, LANGUAGES, language_name
 
-MIN_LETTERS = 12  # below that nothing can be said
-ENOUGH = 0.2  # probability at which the language asked for is believed although another is more likely
+MIN_LETTERS = 12  # shorter texts are not checked
+ENOUGH = 0.2  # probability at which the requested language is accepted although another is more likely
 SURE = 0.8
 SCRIPTS = {"sd": "ARABIC", "su": "LATIN", "yi": "HEBREW"}
 _RELATIVES = (
@@ -30,12 +30,12 @@ _RELATIVES = (
 
 
 def language_problem(text: str, code: str) -> str:
-    """Return what speaks against a text being in a language, "" if nothing does or nothing can be said.
+    """Return why a text seems not to be in a language, "" if it may be or is too short to decide.
 
     Parameters
     ----------
     text : str
-        Any length; below `MIN_LETTERS` letters nothing is said.
+        Texts below `MIN_LETTERS` letters are accepted.
     code : str
         ISO 639, as in `LANGUAGES`.
     """

@@ -1,4 +1,4 @@
-"""The items of a job: JSON objects, one per file of a folder or one per line of a JSONL; read when their turn comes."""
+"""The items of a job: JSON objects, one per file of a folder or one per line of a JSONL, read one at a time."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from clamp3.errors import ConfigError, FormatError
-from clamp3.jobs.walk import printable, walk
+from clamp3.errors import ConfigError, FormatError, printable
+from clamp3.formats.tables import lines_in, parse_json, reading
+from clamp3.jobs.walk import walk
 
 MAX_RECORD_BYTES = 16 * 2**20
-_AWAY = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}  # line ends to some readers, not to JSON
+_AWAY = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}  # line breaks for some readers, not in JSON
 
 
 @dataclass(frozen=True)
 class Item:
-    """Where one object stands and what names it.
+    """Where an object is stored, and its name.
 
     Attributes
     ----------
     name : str
-        What names it from run to run: the relative path of its file, or in a JSONL its ``id``, else its
-        ``filepaths``, else its content.
+        The same in every run: the relative path of its file, or in a JSONL its ``id``, else its ``filepaths``, else a
+        hash of its content.
     sha256 : str
         Of its bytes; empty if they cannot be read.
     problem : str
@@ -58,50 +59,26 @@ class Item:
 
 
 def parse(data: bytes) -> dict[str, Any]:
-    """Return the JSON object that bytes hold.
+    """Return the JSON object in some bytes.
 
     Raises
     ------
     FormatError
-        If they hold none, or NaN or Infinity, which JSON does not have.
+        If there is none, or it contains NaN or Infinity, which JSON does not have.
     """
-
-    def refuse(constant: str) -> None:
-        raise FormatError(f"{constant} is not JSON")
-
-    try:
-        value = json.loads(data.decode("utf-8-sig"), parse_constant=refuse)
-    except UnicodeDecodeError:
-        raise FormatError("not UTF-8") from None
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"not JSON: {error}") from None
+    value = parse_json(data, strict=True)
     if not isinstance(value, dict):
         raise FormatError(f"a JSON {type(value).__name__}; an object is wanted")
     return value
 
 
 def line_of(record: dict[str, Any]) -> bytes:
-    """Return an object as one line of JSON that every reader takes for one line, with its end."""
+    """Return an object as one line of JSON, with its end, that every reader sees as one line."""
     text = json.dumps(record, ensure_ascii=False, allow_nan=False).translate(_AWAY)
     try:
         return text.encode("utf-8") + b"\n"
-    except UnicodeEncodeError:  # a lone surrogate, which JSON can say and UTF-8 cannot
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can represent and UTF-8 cannot
         return json.dumps(record, allow_nan=False).encode("ascii") + b"\n"
-
-
-def lines_in(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield (offset, line with its end) of a file; lines end with a newline character only.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read.
-    """
-    start = 0
-    with open(path, "rb") as stream:
-        for line in stream:
-            yield start, line
-            start += len(line)
 
 
 def list_items(source: Path) -> list[Item]:
@@ -110,7 +87,7 @@ def list_items(source: Path) -> list[Item]:
     Returns
     -------
     list of Item
-        In the order of relative paths or of lines; names are distinct.
+        In the order of relative paths or of lines; with distinct names.
 
     Raises
     ------
@@ -120,7 +97,7 @@ def list_items(source: Path) -> list[Item]:
     items = list(_of_lines(source) if source.suffix.lower() == ".jsonl" else _of_files(source))
     if not items:
         raise ConfigError(f"{printable(source)} holds no JSON object; give a folder of .json files or a JSONL.")
-    taken = {item.name for item in items}  # a number is added where no item has such a name of its own
+    taken = {item.name for item in items}  # a number is appended that no other item has in its name
     seen: set[str] = set()
     distinct = []
     for item in items:
@@ -134,7 +111,14 @@ def list_items(source: Path) -> list[Item]:
 
 
 def files_below(root: Path, suffixes: Iterable[str]) -> tuple[list[PurePosixPath], list[Item]]:
-    """Return the relative paths of files with other suffixes than music has, and what could not be looked at.
+    """Return the relative paths of files that are no music, and what could not be read, as items with a problem.
+
+    Parameters
+    ----------
+    root : Path
+        A folder, searched recursively, or a single file.
+    suffixes : iterable of str
+        Lower case, with the dot; none of them of a music file.
 
     Raises
     ------
@@ -160,34 +144,28 @@ def _of_files(root: Path) -> Iterator[Item]:
         except OSError as error:
             yield Item(name.as_posix(), path, problem=f"cannot be read: {error.strerror or error}")
             continue
-        yield Item(name.as_posix(), path, 0, len(data), _sha256(data), _problem(data))
+        yield Item(name.as_posix(), path, 0, len(data), _sha256(data), _parsed(data)[1])
 
 
 def _of_lines(path: Path) -> Iterator[Item]:
-    try:
+    with reading(path, ConfigError):
         for number, (start, line) in enumerate(lines_in(path), 1):
             data = line.strip()
-            if not data:
-                continue
-            problem, name = _problem(data), ""
-            if not problem:
-                name = _name_of(parse(data))
-            sha256 = _sha256(data)
-            yield Item(
-                name or (sha256[:16] if not problem else f"line {number}"), path, start, len(line), sha256, problem
-            )
-    except OSError as error:
-        raise ConfigError(f"{printable(path)} cannot be read: {error.strerror or error}.") from None
+            if data:
+                record, problem = _parsed(data)
+                sha256 = _sha256(data)
+                name = f"line {number}" if problem else _name_of(record) or sha256[:16]
+                yield Item(name, path, start, len(line), sha256, problem)
 
 
-def _problem(data: bytes) -> str:
+def _parsed(data: bytes) -> tuple[dict[str, Any], str]:
+    """Return the object and "", or nothing and what is wrong with it."""
     if len(data) > MAX_RECORD_BYTES:
-        return f"larger than {MAX_RECORD_BYTES // 2**20} MiB"
+        return {}, f"larger than {MAX_RECORD_BYTES // 2**20} MiB"
     try:
-        parse(data)
+        return parse(data), ""
     except FormatError as error:
-        return str(error)
-    return ""
+        return {}, str(error)
 
 
 def _name_of(record: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
-"""A job over many items: concurrent, resumable, each item ending as a line, a refusal or a named failure.
+"""A job over many items: concurrent and resumable; each item ends as a line, a refusal or a failure with its reason.
 
-What differs between jobs is their `Work`; here is what they share: flags, dry run, order of events, counts.
+Jobs differ in their `Work`; they share flags, dry run, order of events and counts.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED
-from clamp3.errors import ConfigError, DataError, FormatError
-from clamp3.jobs.batch import SHOWN
+from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, ConfigError, DataError, FormatError, printable
 from clamp3.jobs.ledger import Row
 from clamp3.jobs.parallel import describe
 from clamp3.jobs.progress import progress
-from clamp3.jobs.walk import printable
+from clamp3.jobs.summary import SHOWN
 from clamp3.metadata.items import Item, list_items
 from clamp3.metadata.llm import KEY_VARIABLE, MODEL_VARIABLE, URL_VARIABLE, Chat, Endpoint, Usage
 from clamp3.metadata.prompts import Message
@@ -39,42 +37,66 @@ NOT_SHOWN = frozenset({"id", "filepaths", "summary_en", "summary_nen", "translat
 
 
 class RefusedError(Exception):
-    """An item of which nothing can be made honestly; no failure, and not tried again."""
+    """An item whose metadata do not support a result; it does not count as a failure and is not tried again."""
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """One item's access to the endpoint, with its own count and its own random waits."""
+    """One item's access to the endpoint, with its own token count and its own random waits."""
 
     chat: Chat
     usage: Usage
     rng: random.Random
 
     async def ask(self, messages: list[Message], form: type[Answer], check: Callable[[Answer], str]) -> Answer:
-        """Return a usable answer; see `Chat.ask`."""
+        """Return a usable answer; see `Chat.ask`.
+
+        Parameters
+        ----------
+        messages : list of Message
+        form : pydantic model
+            Fields of the answer.
+        check : callable
+            Returns what is wrong with an answer, "" if nothing.
+        """
         return await self.chat.ask(messages, form, usage=self.usage, rng=self.rng, check=check)
 
 
 class Work(Protocol):
-    """What one kind of job does with an item."""
+    """What a job does with each item."""
 
     @property
     def task(self) -> str:
-        """Prompts and options, without the model: another task makes an item be done again."""
+        """Prompts and options, without the model; items are processed again if it changes."""
         ...
 
     def content(self, item: Item) -> str:
-        """Return the identity of all that goes into an item."""
+        """Return the identity of everything that an item's result depends on."""
         ...
 
     def preview(self, item: Item, record: Mapping[str, Any]) -> list[Message]:
-        """Return the first messages that would be sent."""
+        """Return the first messages that would be sent.
+
+        Parameters
+        ----------
+        item : Item
+        record : mapping
+            The item's object.
+        """
         ...
 
     async def make(
         self, item: Item, record: dict[str, Any], talk: Conversation
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the record to write and where it comes from; raise `RefusedError` or `DataError`."""
+        """Return the record to write and its provenance; raise `RefusedError` or `DataError`.
+
+        Parameters
+        ----------
+        item : Item
+        record : dict
+            The item's object.
+        talk : Conversation
+        """
         ...
 
 
@@ -125,14 +147,14 @@ def add_job_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def run_job(args: argparse.Namespace, make_work: Callable[[], Work]) -> int:
-    """Do what the flags of `add_job_flags` say; return the exit code.
+    """Run a job as the flags of `add_job_flags` specify; return the exit code.
 
     Parameters
     ----------
     args : Namespace
         Parsed flags.
     make_work : callable
-        Called when the packages of the ``text`` extra are known to be there.
+        Called once the packages of the ``text`` extra are known to be installed.
     """
     need_packages("openai", "pydantic", "py3langid", "pycountry")
     work = make_work()
@@ -157,7 +179,13 @@ def need_packages(*names: str) -> None:
 
 
 def preview(work: Work, items: list[Item]) -> int:
-    """Print the prompts of all items, the common instructions once; return the exit code."""
+    """Print the prompts of all items, the common instructions once; return the exit code.
+
+    Parameters
+    ----------
+    work : Work
+    items : list of Item
+    """
     system = ""
     code = EXIT_OK
     for item in items:
@@ -175,25 +203,40 @@ def preview(work: Work, items: list[Item]) -> int:
 
 
 def do_all(work: Work, items: list[Item], output: Path, endpoint: Endpoint) -> Report:
-    """Make what is not made yet of all items.
+    """Process all items that are not done yet.
+
+    Parameters
+    ----------
+    work : Work
+    items : list of Item
+    output : Path
+        The JSONL.
+    endpoint : Endpoint
 
     Raises
     ------
     ConfigError
         If the endpoint or the output cannot be used.
     Clamp3Error
-        If the endpoint stops to answer; what was made is kept.
+        If the endpoint stops answering; what is done is kept.
     """
     started = time.monotonic()
-    _ = endpoint.key  # missing, it is missed before any file is made
+    _ = endpoint.key  # if missing, fails before any file is written
     report = Report(items=len(items), output=str(output))
     task = f"{work.task} {endpoint.model_name} {json.dumps(dict(endpoint.extra), sort_keys=True)}"
     with Store(output, [item.name for item in items]) as store:
         waiting = []
         for item in items:
-            if store.done(item, work.content(item), task) is None:
+            content = work.content(item)
+            if store.done(item, content, task) is not None:
+                report.done_before += 1
+            elif other := store.foreign(item):
+                reason = f"its line was made from {other}; give another output file."
+                row = Row(item.name, "failed", sha256=content, task=task, root=str(item.path))
+                store.reject(row, "failed", reason, foreign=True)
+                report.failed.append((item.name, reason))
+            else:
                 waiting.append(item)
-        report.done_before = len(items) - len(waiting)
         with progress(len(waiting), "asking") as advance:
             job = _Job(work, store, report, endpoint, task, advance)
             asyncio.run(job.run(waiting))
@@ -204,7 +247,14 @@ def do_all(work: Work, items: list[Item], output: Path, endpoint: Endpoint) -> R
 
 
 def show(report: Report, *, as_json: bool) -> int:
-    """Print a report on stdout; return 0, or 1 if items failed."""
+    """Print a report on stdout; return 0, or 1 if items failed.
+
+    Parameters
+    ----------
+    report : Report
+    as_json : bool
+        As JSON instead of text.
+    """
     if as_json:
         print(json.dumps(asdict(report) | {"seconds": round(report.seconds, 3)}))
         return EXIT_SOME_FAILED if report.failed else EXIT_OK
@@ -225,7 +275,7 @@ def show(report: Report, *, as_json: bool) -> int:
 
 
 def shown(record: Mapping[str, Any]) -> str:
-    """Return the metadata of a record as a prompt shows them: no paths, no earlier answers, long fields cut."""
+    """Return the metadata of a record for a prompt: without paths and earlier answers, long fields truncated."""
 
     def cut(value: Any) -> Any:
         if isinstance(value, str) and len(value) > LONGEST_FIELD:
@@ -272,28 +322,17 @@ class _Job:
             reason, refused = str(error), True
         except (DataError, FormatError) as error:
             reason = str(error)
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:  # a fault of ours
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:  # a bug
             reason = describe(error)
         usage = talk.usage
         self.report.usage.add(usage)
-        row = Row(
-            item.name,
-            "ok",
-            seconds=round(time.monotonic() - started, 3),
-            sha256=self.work.content(item),
-            task=self.task,
-            root=str(item.path),
-            notes=(f"{usage.requests} answers, {usage.prompt_tokens} + {usage.completion_tokens} tokens",),
-        )
+        notes = (f"{usage.requests} answers, {usage.prompt_tokens} + {usage.completion_tokens} tokens",)
+        content, seconds = self.work.content(item), round(time.monotonic() - started, 3)
+        row = Row(item.name, "ok", seconds=seconds, sha256=content, task=self.task, root=str(item.path), notes=notes)
         if made is not None:
             record, provenance = made
-            origin = {
-                "model": self.endpoint.model_name,
-                "endpoint": self.endpoint.address,
-                **provenance,
-                **asdict(usage),
-            }
-            self.store.keep(row, record, origin)
+            model = {"model": self.endpoint.model_name, "endpoint": self.endpoint.address}
+            self.store.keep(row, record, {**model, **provenance, **asdict(usage)})
             self.report.written += 1
         elif refused:
             self.store.reject(row, "skipped", reason)
@@ -305,7 +344,7 @@ class _Job:
 
 def _extra(text: str) -> dict[str, Any]:
     value = _object(text)
-    if value.keys() & {"extra_headers", "extra_query"}:  # where keys would be, and the ledger has every setting
+    if value.keys() & {"extra_headers", "extra_query"}:  # keys would be in there, and the ledger stores every setting
         raise argparse.ArgumentTypeError("headers and addresses are not taken: the key belongs into the environment")
     return value
 

@@ -1,7 +1,7 @@
-"""Languages and countries by their ISO codes, and the language that an item's text is written in.
+"""Languages and countries by their ISO codes, and the choice of a language for each item.
 
-`LANGUAGES` are the 92 languages that XLM-R, the text encoder of CLaMP 2 and 3, saw next to English, without its
-transliterated variants (Conneau et al. 2020, appendix A), and 8 more with many speakers or speakers near by:
+`LANGUAGES` are the 92 languages that XLM-R, the text encoder of CLaMP 2 and 3, was trained on besides English,
+without transliterated variants (Conneau et al. 2020, appendix A), and 8 more, widely spoken or close to others:
 Luxembourgish, Maltese, Occitan, Haitian Creole, Tajik, Tatar, Yoruba and Zulu. 100 in all, as CLaMP 2 had.
 """
 
@@ -30,18 +30,18 @@ tg Tajik | th Thai | tl Tagalog | tr Turkish | tt Tatar | ug Uyghur | uk Ukraini
 vi Vietnamese | xh Xhosa | yi Yiddish | yo Yoruba | zh Chinese | zu Zulu
 """
 LANGUAGES: dict[str, str] = {entry[:2]: entry[3:].strip() for entry in re.split(r"[|\n]\s*", _NAMES.strip())}
-"""ISO 639-1 code to English name, English itself left out."""
+"""ISO 639-1 code to English name, without English itself."""
 
 
 def draw_language(content: str, seed: int, codes: Sequence[str] = tuple(LANGUAGES)) -> str:
-    """Return the code that an item gets: a function of its content and the seed, whatever ran before.
+    """Return the code that is drawn for an item: a function of its content and the seed only.
 
     Parameters
     ----------
     content : str
         Identity of the item, such as the hash of its content.
     seed : int
-        Another seed gives another language.
+        Of the draw.
     codes : sequence of str
         What to draw from, uniformly.
     """

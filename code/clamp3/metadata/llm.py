@@ -1,12 +1,12 @@
-"""Asking a language model behind any OpenAI-compatible endpoint, until the answer is of the form asked for.
+"""Requests to a language model behind any OpenAI-compatible endpoint, until the answer has the requested form.
 
-Two kinds of trouble are told apart. The endpoint's (no connection, time-out, 429, 5xx): the same request again after
-a wait that grows, or as long as ``Retry-After`` says, and then all requests wait. The answer's (not JSON, fields
-missing, the wrong language): the model is told what is wrong and asked again, a few times. What stays bad is the
-item's failure, with its reason; when nothing gets through any more, the job stops.
+Two kinds of errors are handled differently. Those of the endpoint (no connection, time-out, 429, 5xx): the same request
+is repeated with exponential backoff, or after ``Retry-After``, for which all requests wait. Those of the answer (not
+JSON, missing fields, the wrong language): the error is sent to the model with a new request, a few times. If that does
+not help, the item fails with the reason; after many failures in a row the job stops.
 
-The key is read from the environment when the connection is made. It is in no configuration, and whatever the endpoint
-says is stripped of it before anyone sees or stores it.
+The key is read from the environment when the connection is made. It is never part of the configuration, and it is
+removed from the endpoint's answers before they are shown or stored.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     Answer = TypeVar("Answer", bound=BaseModel)
 
 KEY_VARIABLE, URL_VARIABLE, MODEL_VARIABLE = "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL"
-LONGEST_WAIT_SEC = 600.0  # a server that asks for more wants to be left alone
+LONGEST_WAIT_SEC = 600.0  # the job stops if a server asks for more
 GROWTH_LIMIT_SEC = 60.0
-SHORTEST_KEY = 8  # what is shorter, such as "none" for a local server, is no secret and may be part of any text
+SHORTEST_KEY = 8  # a shorter one, such as "none" for a local server, is no secret and may occur in any text
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Which model, where, and how patiently it is asked.
+    """Which model, at which address, with which retries.
 
     Attributes
     ----------
@@ -49,13 +49,13 @@ class Endpoint:
         Name of the environment variable that holds the key.
     structured : str
         "json_schema" lets the server enforce the form; "json_object" asks for JSON only and puts the schema into the
-        prompt, for servers that know no more.
+        prompt, for servers without schemas.
     n_retries : int
-        Further requests after one that got no answer.
+        Further requests after one without an answer.
     n_answers : int
-        Answers asked for until one can be used.
+        Most answers requested until one is usable.
     backoff_sec : float
-        First wait; each further one is twice as long.
+        First wait; it doubles each time.
     extra : mapping
         Further fields of the request, such as ``{"temperature": 0.7}``.
     seed : int
@@ -76,7 +76,7 @@ class Endpoint:
 
     @property
     def model_name(self) -> str:
-        """Return the model to ask for.
+        """Return the name of the model.
 
         Raises
         ------
@@ -90,7 +90,7 @@ class Endpoint:
 
     @property
     def key(self) -> str:
-        """Return the key that the environment holds at this moment, "" for an endpoint that may need none.
+        """Return the key that the environment holds now, "" for an endpoint that may need none.
 
         Raises
         ------
@@ -98,7 +98,7 @@ class Endpoint:
             If there is none and the endpoint is OpenAI's.
         """
         key = os.environ.get(self.key_variable, "").strip()
-        if not key.isascii() or not key.isprintable() or " " in key:  # what refuses it later would quote it
+        if not key.isascii() or not key.isprintable() or " " in key:  # a later error would quote it
             raise ConfigError(f"the environment variable {self.key_variable} holds more than one key, or none at all.")
         if not key and not (self.base_url or os.environ.get(URL_VARIABLE)):
             raise ConfigError(
@@ -109,14 +109,14 @@ class Endpoint:
 
     @property
     def address(self) -> str:
-        """Return the endpoint's URL without user, password and query, fit to be printed and stored."""
+        """Return the endpoint's URL without user, password and query, to print and store."""
         parts = urlsplit(self.base_url or os.environ.get(URL_VARIABLE, "") or "https://api.openai.com/v1")
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 @dataclass
 class Usage:
-    """Requests that were answered, and the tokens that the endpoint counted for them."""
+    """Number of answered requests, and the tokens that the endpoint reports for them."""
 
     requests: int = 0
     prompt_tokens: int = 0
@@ -168,7 +168,7 @@ class Chat:
         rng: random.Random,
         check: Callable[[Answer], str] = lambda answer: "",
     ) -> Answer:
-        """Return an answer of the form asked for.
+        """Return an answer of the requested form.
 
         Parameters
         ----------
@@ -177,7 +177,7 @@ class Chat:
         form : pydantic model
             Fields of the answer.
         usage : Usage
-            Counted up, bad answers included.
+            Updated, unusable answers included.
         rng : random.Random
             Of the waits.
         check : callable
@@ -186,9 +186,9 @@ class Chat:
         Raises
         ------
         DataError
-            If no answer could be had or used; the message says why.
+            If there was no usable answer; the message says why.
         Clamp3Error
-            If nothing can be had from this endpoint: a wrong key, no credit, or failure after failure.
+            If the endpoint cannot be used: a wrong key, no credit, or many failures in a row.
         """
         from pydantic import ValidationError
 
@@ -223,7 +223,7 @@ class Chat:
     async def _answer(
         self, messages: Sequence[Message], request: Mapping[str, Any], usage: Usage, rng: random.Random
     ) -> tuple[str, str]:
-        """Return the text of the answer, and what is wrong with it as a whole."""
+        """Return the text of the answer, and what is wrong with it apart from its form."""
         response = await self._send(messages, request, rng)
         usage.requests += 1
         counted = getattr(response, "usage", None)
@@ -263,7 +263,7 @@ class Chat:
                     raise Clamp3Error(f"{self.endpoint.address} asks to wait {asked:.0f} s; run again then.") from None
                 if asked:
                     self._resume_at = max(self._resume_at, time.monotonic() + asked)
-                    wait *= 0.1  # not all at once when the time has come
+                    wait *= 0.1  # not all at once when the time is up
             except openai.APIConnectionError as error:
                 reason = (
                     f"{self.endpoint.address} cannot be reached: {self._clean(str(error.__cause__ or error))[:200]}"
@@ -299,7 +299,7 @@ class Chat:
         return self._clean(" ".join(f"{error.status_code} {said}".split()))[:300]
 
     def _clean(self, text: str) -> str:
-        """Return what the endpoint said without the key, should it have repeated it."""
+        """Return a text of the endpoint without the key, should it contain it."""
         return text.replace(self._key, "[key]") if len(self._key) >= SHORTEST_KEY else text
 
 

@@ -1,4 +1,4 @@
-"""Single JSON files into one JSONL whose ``filepaths`` are relative to it, as training reads them."""
+"""Merges JSON files into one JSONL whose ``filepaths`` are relative to it, as training reads them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from clamp3.metadata.items import line_of, list_items
 
 @dataclass
 class Merged:
-    """What became of the files: each is a line, or in ``failed`` with a reason."""
+    """How many files became lines; the others are in ``failed``, with a reason."""
 
     written: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
 
 
 def merge(source: Path, output: Path, *, music: Sequence[Path] = (), allow_missing: bool = False) -> Merged:
-    """Write all objects below a folder as lines of one file, in the order of their names; whole or not at all.
+    """Write all objects below a folder as lines of one file, in the order of their names, at once or not at all.
 
     Parameters
     ----------
@@ -40,9 +40,9 @@ def merge(source: Path, output: Path, *, music: Sequence[Path] = (), allow_missi
     Raises
     ------
     ConfigError
-        If ``source`` holds nothing.
+        If ``source`` has no object.
     DataError
-        If nothing of it can be merged; ``output`` is then left as it was.
+        If none can be merged; ``output`` is then left as it was.
     """
     merged = Merged()
     items = list_items(source)
@@ -67,6 +67,17 @@ def merge(source: Path, output: Path, *, music: Sequence[Path] = (), allow_missi
 def rebase(path: str, roots: Sequence[Path], target: Path, *, allow_missing: bool = False) -> str:
     """Return a path relative to ``target``, in posix form.
 
+    Parameters
+    ----------
+    path : str
+        Relative to one of the roots; may name a member of a tar, ``shard.tar::member``.
+    roots : sequence of Path
+        Searched in order.
+    target : Path
+        A folder.
+    allow_missing : bool
+        Accept a path that no root has.
+
     Raises
     ------
     FormatError
@@ -77,7 +88,7 @@ def rebase(path: str, roots: Sequence[Path], target: Path, *, allow_missing: boo
     found = next((candidate for candidate in candidates if candidate.exists()), None)
     if found is None and not allow_missing:
         raise FormatError(f"{path} is not below {' or '.join(map(str, roots))}")
-    # Not resolved: a link below the target is as good as a file.
+    # Not resolved: a link below the target counts as a file there.
     relative = Path(os.path.relpath(os.path.abspath(found or candidates[0]), os.path.abspath(target)))
     if relative.parts[:1] in ((), ("..",)):
         raise FormatError(f"{found or candidates[0]} lies outside {target}, the folder of the JSONL")

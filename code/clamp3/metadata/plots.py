@@ -1,4 +1,4 @@
-"""Figures of a text collection: its languages, its countries, the lengths of its fields."""
+"""Plots of a text collection: its languages, its countries, the lengths of its fields."""
 
 from __future__ import annotations
 
@@ -20,6 +20,12 @@ SHOWN = 40  # bars; the rest is one bar
 
 def draw(statistics: TextStatistics, folder: Path) -> list[Path]:
     """Write ``languages.png``, ``regions.png`` and ``lengths.png``; return those for which there are data.
+
+    Parameters
+    ----------
+    statistics : TextStatistics
+    folder : Path
+        Made if absent.
 
     Raises
     ------
@@ -60,7 +66,7 @@ def _bars(counts: dict[str, Counter[str]], label: str) -> Figure:
         widths = [count[name] for name in names[:SHOWN]] + ([sum(count[name] for name in rest)] if rest else [])
         axes.barh([row + at * height for row in range(len(rows))], widths, height, label=kind or None)
     axes.set_yticks([row + 0.4 - height / 2 for row in range(len(rows))], rows)
-    axes.set_xscale("log")  # one language has often as many as all others
+    axes.set_xscale("log")  # one language often has as many as all others together
     axes.set_xlim(left=0.7)
     axes.margins(y=0.01)
     axes.invert_yaxis()

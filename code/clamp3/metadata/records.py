@@ -1,6 +1,6 @@
 """M4-RAG records: title filter, search results, draft, quality check, translation (arXiv 2502.10362).
 
-The paper names these steps; thresholds, prompts and rules here are ours.
+The paper names these steps; thresholds, prompts and rules are our own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from clamp3.metadata.languages import LANGUAGES, country_name, draw_language, la
 from clamp3.metadata.prompts import Message, Prompt, load_prompt
 from clamp3.metadata.sources import Result, SavedResults, Search, numbered
 
-MIN_RESULT_CHARACTERS = 200  # of all results together; less cannot tell one piece from another
+MIN_RESULT_CHARACTERS = 200  # of all results together; less cannot identify a piece
 PROMPTS = ("record-1", "quality-1", "translate-1")
 
 
@@ -30,14 +30,14 @@ def _load_prompts() -> dict[str, Prompt]:
 
 @dataclass(frozen=True)
 class MakeRecords:
-    """The work of ``generate_records.py``.
+    """The `Work` of ``generate_records.py``.
 
     Attributes
     ----------
     search : Search
         Where results come from.
     languages : sequence of str
-        Codes to draw the language of the translation from; the record's own is left out.
+        Codes to draw the language of the translation from; the record's own is excluded.
     seed : int
         Of that draw.
     """
@@ -55,7 +55,7 @@ class MakeRecords:
         return f"records {versions} {self.search.identity} seed {self.seed}{pool}"
 
     def content(self, item: Item) -> str:
-        """Return the hash of the item and of the results saved for it; what a search finds anew is not looked at."""
+        """Return the hash of the item and of the results saved for it; results of a live search do not count."""
         if not isinstance(self.search, SavedResults) or item.problem:
             return item.sha256
         results = self.search.of(_names(item, item.load()))
@@ -63,7 +63,7 @@ class MakeRecords:
         return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
     def preview(self, item: Item, record: Mapping[str, Any]) -> list[Message]:
-        """Return the first request: with saved results if there are such, else with the place they would take."""
+        """Return the first request: with saved results if there are any, or a placeholder; see `Work.preview`."""
         query = query_of(record)
         if not isinstance(self.search, SavedResults):
             return self._first(record, query, "(what the search finds)")
@@ -72,7 +72,7 @@ class MakeRecords:
     async def make(
         self, item: Item, record: dict[str, Any], talk: Conversation
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the record that the trainers read, and its provenance."""
+        """Return a record as training reads it, and its provenance; see `Work.make`."""
         query = query_of(record)
         found = enough(await self.search.find(_names(item, record), query))
         results = numbered(found)
@@ -89,7 +89,7 @@ class MakeRecords:
             "tags": draft.tags,
             **draft.texts(),
         }
-        await self._judge(made, results, talk)
+        await self._review(made, results, talk)
         translations = await self._translate(item, draft, talk)
         if translations:
             made["translations"] = translations
@@ -103,7 +103,7 @@ class MakeRecords:
     def _first(self, record: Mapping[str, Any], query: str, results: str) -> list[Message]:
         return self.prompts["record"].messages(metadata=shown(record), query=query, results=results)
 
-    async def _judge(self, made: Mapping[str, Any], results: str, talk: Conversation) -> None:
+    async def _review(self, made: Mapping[str, Any], results: str, talk: Conversation) -> None:
         fields = {name: value for name, value in made.items() if name != "id"}
         text = json.dumps(fields, ensure_ascii=False, indent=1)
         verdict = await talk.ask(
@@ -128,12 +128,12 @@ class MakeRecords:
 
 
 def query_of(record: Mapping[str, Any]) -> str:
-    """Return what to search for: title, then who wrote or performs it.
+    """Return the search query: the title, then who wrote or performs it.
 
     Raises
     ------
     RefusedError
-        If the title cannot name a piece: none, a placeholder such as "Untitled" or "Track 3", or without letters.
+        If the title cannot identify a piece: none, a placeholder such as "Untitled" or "Track 3", or without letters.
     """
     title = record.get("title")
     title = title_of(title.encode("utf-8", "replace"), Kind.TEXT) if isinstance(title, str) else ""
@@ -145,7 +145,7 @@ def query_of(record: Mapping[str, Any]) -> str:
 
 
 def enough(results: list[Result]) -> list[Result]:
-    """Return the results, or raise `RefusedError` if they say next to nothing."""
+    """Return the results, or raise `RefusedError` if there is next to no text in them."""
     if not results:
         raise RefusedError("no search results")
     size = sum(len(result.text) for result in results)
@@ -155,7 +155,7 @@ def enough(results: list[Result]) -> list[Result]:
 
 
 def _names(item: Item, record: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what saved results of an item may be called, the surest first."""
+    """Return the names under which results of an item may be saved, the most specific first."""
     names = [str(record.get("id") or ""), item.name, item.name.removesuffix(".json")]
     title = record.get("title")
     return tuple(dict.fromkeys(name for name in [*names, title if isinstance(title, str) else ""] if name))

@@ -1,14 +1,13 @@
-"""What a web search says about a piece: saved results, a command, or an HTTP endpoint.
+"""Web search results about a piece: saved ones, those of a command, or of an HTTP endpoint.
 
 A result is a string, or an object with ``title``, ``url`` and its text under ``text``, ``content``, ``snippet`` or
-``body``; a list of results stands alone or under ``results`` (as SearXNG answers). Everything here is other people's
-text: it is cut, and given to the model as material only.
+``body``; a list of results is the whole value, or under ``results`` (as in SearXNG). All of it is text from third
+parties: it is truncated, and given to the model as material only.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import shlex
 import subprocess
@@ -18,18 +17,18 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
-from clamp3.errors import ConfigError, DataError, FormatError
-from clamp3.jobs.walk import printable
-from clamp3.metadata.items import files_below, lines_in, parse
+from clamp3.errors import ConfigError, DataError, FormatError, printable
+from clamp3.formats.tables import lines_in, parse_json
+from clamp3.metadata.items import files_below, parse
 
-N_RESULTS = 10  # as many as the paper took
+N_RESULTS = 10  # as in the paper
 LONGEST_RESULT = 3000  # characters
 MAX_ANSWER_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
 class Result:
-    """One hit of a search."""
+    """One search result."""
 
     title: str
     url: str
@@ -37,17 +36,25 @@ class Result:
 
 
 class Search(Protocol):
-    """Where results come from."""
+    """A source of results."""
 
     identity: str
 
     async def find(self, names: tuple[str, ...], query: str) -> list[Result]:
-        """Return at most `N_RESULTS` results; raise `DataError` if there was trouble."""
+        """Return at most `N_RESULTS` results; raise `DataError` if the search fails.
+
+        Parameters
+        ----------
+        names : tuple of str
+            Names of the item, the most specific first.
+        query : str
+            What to search for.
+        """
         ...
 
 
 class SavedResults:
-    """Results that lie on the disk.
+    """Results saved on the disk.
 
     Parameters
     ----------
@@ -95,17 +102,17 @@ class SavedResults:
         return next((self._results[_key(name)] for name in names if _key(name) in self._results), [])
 
     async def find(self, names: tuple[str, ...], query: str) -> list[Result]:
-        """Return what is saved under the first of an item's names, or under the query."""
+        """Return what is saved under the first of an item's names, or under the query; see `Search.find`."""
         return self.of((*names, query))
 
 
 class SearchCommand:
-    """A program that prints JSON; started without a shell, with ``{query}`` put into its arguments.
+    """A program that prints JSON; started without a shell, with the query in place of ``{query}`` in its arguments.
 
     Parameters
     ----------
     command : str
-        Split as a shell would, never run by one. A query cannot become a flag: it never begins with a dash.
+        Split as by a shell, but not run by one. Leading dashes of a query are removed, so that it cannot be a flag.
     timeout_sec : float
     """
 
@@ -120,7 +127,7 @@ class SearchCommand:
         self.identity = "command"
 
     async def find(self, names: tuple[str, ...], query: str) -> list[Result]:
-        """Run the program and read what it prints."""
+        """Run the program and read what it prints; see `Search.find`."""
         return await asyncio.to_thread(self._run, query.lstrip("- "))
 
     def _run(self, query: str) -> list[Result]:
@@ -140,7 +147,14 @@ class SearchCommand:
 
 
 class SearchURL:
-    """An HTTP endpoint that answers a GET with JSON, ``{query}`` being part of its address (SearXNG, for instance)."""
+    """An HTTP endpoint that answers a GET with JSON, such as SearXNG.
+
+    Parameters
+    ----------
+    url : str
+        With ``{query}`` in it.
+    timeout_sec : float
+    """
 
     def __init__(self, url: str, timeout_sec: float) -> None:
         if urlsplit(url).scheme not in ("http", "https") or "{query}" not in url:
@@ -149,7 +163,7 @@ class SearchURL:
         self.identity = "url"
 
     async def find(self, names: tuple[str, ...], query: str) -> list[Result]:
-        """Fetch and read the answer."""
+        """Send the request and read the answer; see `Search.find`."""
         return await asyncio.to_thread(self._get, query)
 
     def _get(self, query: str) -> list[Result]:
@@ -169,14 +183,23 @@ class SearchURL:
 
 
 def open_search(saved: Path | None, command: str | None, url: str | None, timeout_sec: float) -> Search:
-    """Return the one search that the flags name."""
+    """Return the one source of results that the flags name.
+
+    Parameters
+    ----------
+    saved : Path or None
+    command, url : str or None
+        The first that is not None of the three is taken.
+    timeout_sec : float
+        For a command or an endpoint.
+    """
     if saved is not None:
         return SavedResults(saved)
     return SearchCommand(command, timeout_sec) if command is not None else SearchURL(url or "", timeout_sec)
 
 
 def results_of(value: Any) -> list[Result]:
-    """Return the results in a JSON value, those without text left out, equal texts once."""
+    """Return the results in a JSON value, without those that have no text or repeat one."""
     rows = value.get("results") if isinstance(value, dict) else value
     found: dict[str, Result] = {}
     for row in rows if isinstance(rows, list) else []:
@@ -204,6 +227,6 @@ def _key(name: str) -> str:
 
 def _json(data: bytes, whose: str) -> Any:
     try:
-        return json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError):
+        return parse_json(data)
+    except FormatError:
         raise DataError(f"{whose}: the answer is not JSON") from None

@@ -1,9 +1,9 @@
-"""The JSONL that a job makes: whole lines, each item at most once, resumable after ``kill -9`` or a power cut.
+"""The JSONL that a job writes: whole lines, each item at most once, resumable after ``kill -9`` or a power cut.
 
-Beside ``out.jsonl`` lie ``out.ledger.jsonl`` (one row per attempt, see `clamp3.jobs.ledger`) and
-``out.provenance.jsonl`` (where each line comes from). A finished item is written in the order ledger, provenance,
-line. Only a line that is there counts: what a kill interrupts is done again, and nothing is there twice. At the end
-the lines are put in the order of the input, so that the file does not depend on which answer came first.
+Next to ``out.jsonl`` are ``out.ledger.jsonl`` (one row per attempt, see `clamp3.jobs.ledger`) and
+``out.provenance.jsonl`` (the provenance of each line). A finished item is written in the order ledger, provenance,
+line. Only the line counts: an item that a kill interrupts is processed again, and none is written twice. At the end
+the lines are sorted into the order of the input, so that the file does not depend on which answer came first.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from clamp3.errors import Clamp3Error, ConfigError, FormatError
+from clamp3.errors import Clamp3Error, ConfigError, FormatError, printable
+from clamp3.formats.tables import lines_in
 from clamp3.jobs.atomic import replacing
 from clamp3.jobs.ledger import Ledger, Row, Status
-from clamp3.jobs.walk import printable
-from clamp3.metadata.items import Item, line_of, lines_in, parse
+from clamp3.metadata.items import Item, line_of, parse
 
-FSYNC_SEC = 2.0  # a power cut loses at most what was written since; it is then done again
+FSYNC_SEC = 2.0  # a power cut loses at most what was written since, which is then processed again
 
 
 class Appender:
@@ -58,14 +58,14 @@ class Store:
     Parameters
     ----------
     path : Path
-        The JSONL; made if absent.
+        The JSONL; created if absent.
     order : sequence of str
         Names of all items of the input, in their order.
 
     Raises
     ------
     ConfigError
-        If the file is another process's at the moment, or was not made by such a job.
+        If another process is writing the file, or it was not made by such a job.
     """
 
     def __init__(self, path: Path, order: Sequence[str]) -> None:
@@ -96,7 +96,14 @@ class Store:
         self._lines, self._provenance = Appender(path), Appender(self.sidecar)
 
     def done(self, item: Item, content: str, task: str) -> Row | None:
-        """Return the row of an item that is done with this content and task: ok, or "skipped" if it was refused."""
+        """Return the row of an item that is done: ok, or "skipped" if it was refused; None if it is not done.
+
+        Parameters
+        ----------
+        item : Item
+        content, task : str
+            Identities of what the result depends on; they must be those of the row.
+        """
         last = self.ledger.last(item.name)
         if last is not None and last.status == "skipped" and (last.sha256, last.task) == (content, task):
             return last
@@ -109,17 +116,27 @@ class Store:
                 return row
         return None
 
+    def foreign(self, item: Item) -> str:
+        """Return the file that an item's line was made from if it is a namesake's in another folder, else "".
+
+        In a JSONL an item is named by its id, wherever the file lies.
+        """
+        held = self._held.get(item.name)
+        if held is None or item.path.suffix.lower() == ".jsonl" or Path(held.root).resolve() == item.path.resolve():
+            return ""
+        return held.root
+
     def keep(self, row: Row, record: dict[str, Any], provenance: dict[str, Any]) -> None:
-        """Add what was made of an item.
+        """Add the result of an item.
 
         Parameters
         ----------
         row : Row
-            Without output and status.
+            Its output and status are filled in.
         record : dict
             The line.
         provenance : dict
-            What the sidecar says besides the item's name and the line's SHA-256.
+            What the sidecar stores besides the item's name and the line's SHA-256.
         """
         line = line_of(record)
         sha256 = _digest(line)
@@ -128,15 +145,25 @@ class Store:
         self._lines.append(line)
         self._live[row.input] = sha256
 
-    def reject(self, row: Row, status: Status, reason: str) -> None:
-        """Note that nothing was made of an item; what stands for the same content under another task stays."""
+    def reject(self, row: Row, status: Status, reason: str, *, foreign: bool = False) -> None:
+        """Record that an item has no result; a line of the same content under another task, or a namesake's, is kept.
+
+        Parameters
+        ----------
+        row : Row
+            Its status and reason are filled in.
+        status : {"failed", "skipped"}
+        reason : str
+        foreign : bool
+            The item's line is a namesake's; see `foreign`.
+        """
         self._add(row, status, "", "", reason)
         held = self._held.get(row.input)
-        if held is not None and held.sha256 == row.sha256:
+        if held is not None and (foreign or held.sha256 == row.sha256):
             self._live[row.input] = held.output_sha256
 
     def close(self) -> None:
-        """Drop superseded lines, put the others in the order of the input, and let go of the files."""
+        """Drop superseded lines, sort the others into the order of the input, and release the files."""
         try:
             self._lines.close()
             self._provenance.close()
@@ -164,7 +191,7 @@ class Store:
         return f"{self.path.name}#{sha256[:16]}"
 
     def _line_of(self, name: str) -> str | None:
-        """Return the SHA-256 of the line that stands for an item now: the new one, or an untried item's old one."""
+        """Return the SHA-256 of an item's current line: the new one, or the old one of an item that was not tried."""
         held = None if name in self._tried else self._held.get(name)
         return self._live.get(name) or (held.output_sha256 if held else None)
 
@@ -175,7 +202,7 @@ class Store:
             places[_digest(line)].append((start, len(line)))
         given = set(self.order)
         wanted = [sha256 for sha256 in map(self._line_of, self.order) if sha256 and places[sha256]]
-        # First the lines of items that this input does not have, and lines that no job made.
+        # First the lines of items that are not in this input, and lines that no job made.
         others = []
         for sha256 in places.keys() - set(wanted):
             row = self.ledger.maker(self._mark(sha256))
@@ -191,7 +218,7 @@ class Store:
 
 
 def repair(path: Path) -> None:
-    """Cut off a last line that a kill tore; one that is whole and lacks only its end gets it."""
+    """Remove an incomplete last line, which a kill leaves; complete one that lacks only its line end."""
     if not path.exists():
         return
     with open(path, "rb+") as stream:
@@ -216,12 +243,12 @@ def repair(path: Path) -> None:
 def _provenance_of(path: Path) -> Iterator[tuple[str, tuple[int, int]]]:
     repair(path)
     for start, line in lines_in(path):
-        with contextlib.suppress(FormatError):  # what a power cut left
+        with contextlib.suppress(FormatError):  # left by a power cut
             yield str(parse(line).get("output_sha256")), (start, len(line))
 
 
 def _reorder(path: Path, places: Sequence[tuple[int, int]]) -> None:
-    """Rewrite a file as the lines at these places, unless it is just that."""
+    """Rewrite a file as the lines at these places, unless it is that already."""
     if list(places) == sorted(places) and sum(size for _, size in places) == path.stat().st_size:
         return
     with open(path, "rb") as source, replacing(path) as part, open(part, "wb") as target:

@@ -1,4 +1,4 @@
-"""Summaries of metadata in English and one more language, as CLaMP 2 was trained with (arXiv 2410.13267)."""
+"""Summaries of metadata in English and one other language, as in the training of CLaMP 2 (arXiv 2410.13267)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOT_MUSIC = NOT_SHOWN | {"title", "language", "region"}  # a title alone says to
 
 @dataclass(frozen=True)
 class Summarize:
-    """The work of ``summarize.py``.
+    """The `Work` of ``summarize.py``.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Summarize:
         return item.sha256
 
     def preview(self, item: Item, record: Mapping[str, Any]) -> list[Message]:
-        """Return the request, or raise `RefusedError` where nothing is said about the music."""
+        """Return the request; raise `RefusedError` if nothing describes the music. See `Work.preview`."""
         if not any(_has_words(value) for name, value in record.items() if name not in NOT_MUSIC):
             raise RefusedError("no metadata about the music besides a title")
         code = self._draw(item)
@@ -52,7 +52,7 @@ class Summarize:
     async def make(
         self, item: Item, record: dict[str, Any], talk: Conversation
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the record with ``summary_en`` and ``summary_nen``; all its other keys stay as they are."""
+        """Return the record with ``summary_en`` and ``summary_nen``, its other keys unchanged; see `Work.make`."""
         code = self._draw(item)
         answer = await talk.ask(self.preview(item, record), Summary, lambda answer: answer.problem(code))
         if not answer.enough:

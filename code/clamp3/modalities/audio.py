@@ -114,9 +114,9 @@ class Audio(Modality):
         """Whether it is a recording that the front end can take elsewhere."""
         return payload[1] == Kind.AUDIO and front_end is not None and front_end.apart
 
-    def version(self, kind: Kind, front_end: FrontEnd | None = None) -> str:
-        """Return the front end of recordings and the version of all before it; features name no front end."""
-        return f"+{front_end.identity}+audio{AUDIO_VERSION}" if kind == Kind.AUDIO and front_end is not None else ""
+    def version(self, kind: Kind) -> str:
+        """Return the version of all before the vectors of recordings; files of features have theirs behind them."""
+        return f"audio{AUDIO_VERSION}" if kind == Kind.AUDIO else ""
 
 
 AUDIO = Audio()

@@ -78,6 +78,9 @@ class Modality(ABC):
         """Whether preparing takes long enough, or is fragile enough, to be worth another process."""
         return False
 
-    def version(self, kind: Kind, front_end: Any = None) -> str:
-        """Return what the identity of an encoder lacks for inputs of a kind: their front end and its version."""
+    def version(self, kind: Kind) -> str:
+        """Return a version that vectors of inputs of a kind have beyond `preprocessing`, "" for none.
+
+        With it the identity of their front end counts. It holds no plus sign and no colon.
+        """
         return ""

@@ -10,7 +10,7 @@ import numpy as np
 
 from clamp3.errors import FormatError
 from clamp3.formats.midi import CHANNEL_TYPES, SYSTEM_TYPES
-from clamp3.formats.symbolic import MTF_START
+from clamp3.formats.symbolic import is_mtf
 from clamp3.modalities import patches
 
 _MAX_HEAD = 32  # patches before the first note; some files begin with pages of controls
@@ -58,7 +58,7 @@ def sound_marks(n_vectors: int, vector_sec: float, end_sec: float = math.inf) ->
 
 def marks_of(text: str) -> Marks:
     """Return the marks of the text of a piece: MTF, or interleaved ABC."""
-    return performance_marks(text) if text.startswith(MTF_START) else score_marks(text)
+    return performance_marks(text) if is_mtf(text) else score_marks(text)
 
 
 def score_marks(text: str) -> Marks:

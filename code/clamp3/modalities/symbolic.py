@@ -8,7 +8,7 @@ from typing import Any
 
 from clamp3.errors import FormatError
 from clamp3.formats import Kind
-from clamp3.formats.symbolic import SYMBOLIC_KINDS, to_symbolic
+from clamp3.formats.symbolic import CONVERTERS, to_symbolic
 from clamp3.modalities import patches
 from clamp3.modalities.base import Modality, Payload, Prepared
 from clamp3.modalities.marks import marks_of
@@ -21,8 +21,12 @@ class Symbolic(Modality):
 
     name = "symbolic"
     pad = patches.PAD
-    kinds = frozenset(SYMBOLIC_KINDS)
     views: Mapping[str, str] = MappingProxyType({"abc": ".abc", "mtf": ".mtf"})
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """Kinds that have a converter, registered ones among them."""
+        return frozenset(CONVERTERS)
 
     def prepare(self, payload: Payload, front_end: Any = None, *, marked: bool = False) -> Prepared:
         """Return patches, uint8, shape (L, 64), wrapping ones included, any length; see `Modality.prepare`."""

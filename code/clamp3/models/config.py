@@ -68,6 +68,14 @@ class ModelConfig(_FromDict):
         """Return what fills short sequences of a tower."""
         return 0
 
+    def front_end_kind(self, name: str) -> str:
+        """Return what comes before a tower, a name in `clamp3.embedding.front_ends.FRONT_ENDS`; "" if nothing does."""
+        return "tokenizer" if name == "text" else ""
+
+    def n_tokens(self, name: str) -> int | None:
+        """Return how many tokens a tower knows, None where it does not matter."""
+        return None
+
     def parts(self, name: str) -> tuple[str, ...]:
         """Return the names under which the model may have children that belong to a tower."""
         return f"{name}_front", f"{name}_model", f"{name}_proj"
@@ -272,6 +280,14 @@ class Clamp3Config(ModelConfig):
     def pad_id(self, name: str) -> int:
         """Return what fills short sequences of a tower: the text tower's padding token, else 0."""
         return (name == "text" and self.tower(name).pad_id) or 0
+
+    def front_end_kind(self, name: str) -> str:
+        """Return what comes before a tower: a tokenizer, MERT, mel frames or nothing."""
+        return self.front_end.kind if name == "audio" else super().front_end_kind(name)
+
+    def n_tokens(self, name: str) -> int | None:
+        """Return how many tokens the text tower knows."""
+        return self.tower(name).vocab_size if name == "text" else None
 
     def projection(self, name: str) -> str:
         """Return the linear layer that ends a tower."""

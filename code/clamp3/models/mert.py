@@ -19,6 +19,7 @@ import numpy as np
 
 from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError, WeightsError
 from clamp3.formats.audio import RATE_HZ, Sound
+from clamp3.jobs.identity import Identity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,7 +101,7 @@ class Mert:
             download=WEIGHT_FILES[1],  # the published repository has no other
         )
         self.dtype, self._device, self._compile = dtype, pick_device(device), compile
-        self.identity = f"mert-{identity(self._weights_file)}:{dtype}"
+        self.identity = str(Identity(f"mert-{identity(self._weights_file)}", dtype))
 
     def features(self, sound: Sound, *, mean: bool = True, batch_size: int | None = None) -> np.ndarray:
         """Return the features of one recording.

@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from clamp3.errors import ConfigError, DataError, WeightsError
+from clamp3.errors import ConfigError, DataError, WeightsError, printable
 from clamp3.jobs.atomic import replacing, without_nan
-from clamp3.jobs.walk import printable
 from clamp3.probe.config import ProbeConfig
 from clamp3.probe.heads import State, make_head
 from clamp3.probe.losses import sigmoid, softmax

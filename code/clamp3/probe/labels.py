@@ -5,7 +5,6 @@ A label is a string (multiclass), a tuple of strings (multilabel) or a tuple of 
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from clamp3.datasets.labelled import Label, TaskType
-from clamp3.datasets.source import read_csv
-from clamp3.errors import DataError, FormatError
+from clamp3.errors import DataError, FormatError, printable
 from clamp3.formats import kind_of
-from clamp3.jobs.walk import printable
+from clamp3.formats.tables import read_csv, read_json
 
 
 @dataclass(frozen=True)
@@ -189,19 +187,14 @@ def _label(value: Any, task: TaskType) -> Label:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise FormatError(f"{printable(path)} cannot be read ({error.strerror or error}).") from None
-    except ValueError as error:
-        raise FormatError(f"{printable(path)} is not JSON ({error}).") from None
+    found = read_json(path)
     if not isinstance(found, dict) or not found:
         raise FormatError(f"{printable(path)} is no object from file names to labels.")
     return found
 
 
 def _csv(path: Path, task: TaskType) -> tuple[dict[str, Any], tuple[str, ...]]:
-    rows = read_csv(path, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+    rows = read_csv(path)
     first, *rest = rows[0]
     if not rest:
         raise FormatError(f"{printable(path)} has one column; file names and labels are needed.")

@@ -9,9 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from clamp3.errors import ConfigError, DataError
+from clamp3.errors import ConfigError, DataError, printable
 from clamp3.index.vectors import Opener, load_folder
-from clamp3.jobs.walk import printable
 from clamp3.probe import metrics, splits
 from clamp3.probe.checkpoint import Probe
 from clamp3.probe.config import ProbeConfig

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clamp3.errors import ConfigError, DataError
+from clamp3.errors import ConfigError, DataError, printable
 from clamp3.index.vectors import encode, load_folder
-from clamp3.jobs.walk import printable
+from clamp3.jobs.identity import Identity
 from clamp3.probe.labels import Label, as_targets, find_labels, label_from_name, read_labels
 from clamp3.probe.metrics import evaluate
 from clamp3.retrieval.cosine import unit_rows
@@ -164,7 +164,7 @@ def answer_folder(
     if len(classes) == 1:
         raise ConfigError("a single class cannot be told apart from anything; name at least two.")
     found = load_folder(folder, lambda: model)
-    own = {model.identity.rpartition(":")[0]}
+    own = {Identity.parse(model.identity).space}
     if found.weights and found.weights != own:
         raise DataError(
             f"the vectors were made with {', '.join(sorted(found.weights))}, the sentences are encoded with "

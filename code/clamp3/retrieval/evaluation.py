@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from clamp3.errors import DataError
+from clamp3.errors import DataError, printable
 from clamp3.index.vectors import Opener, VectorFolder, check_comparable, load_folder
 from clamp3.jobs.atomic import write_text
-from clamp3.jobs.walk import printable
 from clamp3.retrieval.cosine import group_similarity, mean_similarity, pair_similarity, rank_bounds
 from clamp3.retrieval.metrics import HITS, evaluate, first_ranks, intervals
 from clamp3.retrieval.pairing import Pairing, key_of, match

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clamp3.errors import ConfigError, DataError, FormatError
+from clamp3.formats.tables import read_csv, read_jsonl
 from clamp3.index.vectors import Opener, check_comparable, load_folder
 from clamp3.modalities import modality_of
 from clamp3.retrieval.cosine import unit_rows
@@ -171,8 +172,7 @@ def modalities(folder: Path, names: Sequence[str], kinds: Sequence[str]) -> list
         As in `clamp3.index.vectors.VectorFolder`.
     """
     from clamp3.formats import kind_of
-    from clamp3.jobs.batch import LEDGER_NAME
-    from clamp3.jobs.ledger import Ledger
+    from clamp3.jobs.ledger import LEDGER_NAME, Ledger
 
     if "vector" not in kinds or not (folder / LEDGER_NAME).is_file():
         return list(kinds)
@@ -228,10 +228,8 @@ def read_metadata(path: Path) -> dict[str, dict[str, str]]:
     FormatError
         If the file cannot be read.
     """
-    from clamp3.datasets.source import read_csv, read_jsonl
-
     if path.suffix.lower() in (".csv", ".tsv"):
-        rows = read_csv(path, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        rows = read_csv(path)
         filled = [{field: value for field, value in row.items() if isinstance(value, str)} for row in rows]
         return {next(iter(row.values())): row for row in filled}  # without missing cells and those beyond the header
     try:

@@ -15,7 +15,7 @@ SOURCE = "abctoolkit.abc2xml"
 
 
 class Abc2Xml:
-    """One private copy of the converter; not safe across threads."""
+    """One private copy of the converter; not thread-safe."""
 
     def __init__(self) -> None:
         self._module: Any = private_copy(SOURCE)
@@ -23,25 +23,25 @@ class Abc2Xml:
         self._module.info = lambda message, warn=1: self.messages.append(str(message))
 
     def convert(self, text: str) -> Element:
-        """Return one tune as ``score-partwise``; ``messages`` then holds the converter's remarks.
+        """Return one tune as ``score-partwise``; ``messages`` then holds the converter's warnings.
 
-        The converter's own reader of files is left aside: it would follow ``%%abc-include`` to any path.
+        The converter's own file reader is not used: it would follow ``%%abc-include`` to any path.
 
         Raises
         ------
         Exception
-            Whatever the converter's code ends in on text it does not foresee.
+            Of any type: the converter raises what its code runs into.
         """
         self.messages.clear()
         self._module.prevloc = 0
         converter = self._module.MusicXml()
-        converter.uSyms = dict(converter.uSyms)  # symbols that a tune defines stay its own
+        converter.uSyms = dict(converter.uSyms)  # symbols that a tune defines must not reach the next one
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # it calls pyparsing by its former names
+            warnings.simplefilter("ignore", DeprecationWarning)  # it uses deprecated names of pyparsing
             score: Element = converter.parse(text)
         _smallest_divisions(score)
         for encoding in score.iter("encoding"):
-            for date in encoding.findall("encoding-date"):  # the same text gives the same file on any day
+            for date in encoding.findall("encoding-date"):  # the same text gives the same file every day
                 encoding.remove(date)
         return score
 

@@ -1,8 +1,8 @@
-"""Standard ABC cut into voices and bars, with the rules of the published preparation.
+"""Standard ABC split into voices and bars by the rules of the published preparation.
 
-Kept because the published weights learned from texts cut this way: which signs end a bar, that numbers of
-endings belong to the sign before them, that a voice's leading inline fields stand before its first sign, and
-which bars count as empty.
+The published weights were trained on texts split this way: which bar lines end a bar, that ending numbers belong to
+the bar line before them, that a voice's leading inline fields come before its first bar line, and which bars count as
+empty.
 
 References
 ----------
@@ -32,7 +32,7 @@ _EMPTY_LETTERS = frozenset("ZzXx")
 
 @dataclass
 class Voice:
-    """One voice: what stands before its first sign, that sign, and its bars with the sign after each."""
+    """One voice: what comes before its first bar line, that bar line, and the bars, each with its closing bar line."""
 
     prefix: str
     opening: str
@@ -40,18 +40,24 @@ class Voice:
     closing: list[str]
 
     def without_empty(self, first: int, last: int) -> Voice:
-        """Return bars ``first`` to ``last`` (exclusive); the opening and the final sign stay."""
+        """Return the voice without its leading and trailing empty bars; the opening and the final bar line stay.
+
+        Parameters
+        ----------
+        first, last : int
+            The bars that are kept, the last one exclusive.
+        """
         kept = Voice(
             self.prefix, self.opening, self.bars[first:last], [*self.closing[first : last - 1], self.closing[-1]]
         )
         if kept.is_plain():
             return kept
-        # The published tool writes the voice out here and cuts it again; only odd texts come out different.
+        # The published tool joins and splits the voice again at this point; it matters for malformed texts only.
         text = "".join(f"{bar} {sign} " for bar, sign in zip(kept.bars, kept.closing, strict=True))
         return cut_voice(f"{kept.prefix}{kept.opening} {text}")
 
     def is_plain(self) -> bool:
-        """Tell whether cutting the voice again would give the same: text and signs alternate."""
+        """Return whether splitting the voice again would change nothing: text and bar lines alternate."""
         if not all(self.bars) or not _SIGNS.isdisjoint(self.bars):
             return False
         return bool(self.opening) or bool(_INLINE_FIELD.sub("", self.bars[0]).strip())
@@ -63,7 +69,7 @@ def cut_tune(lines: list[str]) -> tuple[list[str], dict[str, Voice]]:
     Parameters
     ----------
     lines : list of str
-        With line ends; the music begins at the last line that reads ``V:1``.
+        With line ends; the music begins at the last line ``V:1``.
 
     Raises
     ------
@@ -84,7 +90,7 @@ def cut_tune(lines: list[str]) -> tuple[list[str], dict[str, Voice]]:
 
 
 def cut_voice(text: str) -> Voice:
-    """Cut the music of one voice at its bar signs.
+    """Split the music of one voice at its bar lines.
 
     Raises
     ------
@@ -113,16 +119,16 @@ def cut_voice(text: str) -> Voice:
             else:
                 opening += bar[:ending]
             bars[index] = bar[ending:].strip()
-    del bars[len(closing) :]  # music after the last sign is lost, as the published tool has it
+    del bars[len(closing) :]  # music after the last bar line is lost, as in the published tool
     if not bars:
         raise FormatError("a voice has no bar.")
     return Voice(prefix, opening, bars, closing)
 
 
 def _alternating(pieces: list[str]) -> list[str]:
-    """Drop blank pieces and join signs that then stand side by side, so that text and signs alternate.
+    """Drop blank pieces and merge adjacent bar lines, so that text and bar lines alternate.
 
-    The published tool drops a repeated sign; at two different ones it takes signs for music from there on.
+    The published tool drops a repeated bar line; after two different ones it takes bar lines for music.
     """
     if all(map(str.strip, pieces[2:-1:2])):  # as nearly always; blank at the ends at most
         return pieces[not pieces[0].strip() : len(pieces) - (not pieces[-1].strip())]
@@ -138,7 +144,18 @@ def _alternating(pieces: list[str]) -> list[str]:
 
 
 def joined_signs(first: str, second: str) -> str:
-    """Return one bar sign for two in a row: an end and a start of a repeat become ``::``, else the stronger stays."""
+    """Return one bar line for two in a row: an end and a start of a repeat become ``::``, else the stronger stays.
+
+    Parameters
+    ----------
+    first, second : str
+        Each one of `SIGNS`.
+
+    Examples
+    --------
+    >>> joined_signs(":|", "|:"), joined_signs("|", "||")
+    ('::', '||')
+    """
     if first == second:
         return first
     if first.startswith(":") and second.endswith(":"):
@@ -167,7 +184,7 @@ def sounding(voices: list[Voice]) -> tuple[int, int]:
 
 
 def _opens(bar: str) -> bool:
-    """Tell whether a bar may be the first: a change of key or metre counts, for it acts on what follows."""
+    """Return whether a bar may be the first: a change of key or metre counts because it affects what follows."""
     return any(letter.isalpha() and letter not in _EMPTY_LETTERS for letter in _without_remarks(bar))
 
 

@@ -1,4 +1,4 @@
-"""ABC notation: standard to interleaved (bar by bar across voices), and back out to MusicXML.
+"""ABC notation: standard to interleaved, bar by bar across voices.
 
 Standard ABC, as xml2abc writes it, holds one voice after the other; the models read interleaved ABC,
 where each line is one bar of every voice: ``[V:1]…|[V:2]…|``.
@@ -16,57 +16,17 @@ import re
 
 from clamp3.formats import Converted
 from clamp3.formats.abc.bars import Voice, cut_tune, sounding
+from clamp3.formats.abc.dialect import QUOTED, is_interleaved
 from clamp3.formats.abc.lengths import bar_length, bar_lengths
 from clamp3.formats.abc.standard import has_bar_rests, standard_form
-from clamp3.formats.abc.to_musicxml import abc_to_musicxml
 
 DROPPED_FIELDS = ("X:", "T:", "C:", "W:", "w:", "Z:", "%%MIDI")
 _FIELD = re.compile(r"[A-Za-z]:")
-_QUOTED = re.compile(r'"[^"]*"')
-_VOICE = re.compile(r"\[V:\s*(\d+)\s*\]")
-_LETTER = re.compile(r"[A-Za-z]")
-_NOTE = re.compile(r"[A-Ga-gxz]")
 LENGTH_TOLERANCE = 0.125  # a 64th note: xml2abc rounds odd tuplets to 64ths
-
-__all__ = ["abc_to_musicxml", "interleave", "is_interleaved"]
-
-
-def is_interleaved(text: str) -> bool:
-    """Tell interleaved ABC by its content.
-
-    Lines of music open with ``[V:n]``, hold their voices in ascending order and one bar of each. ABC that
-    only names its voices inline has several bars behind a name.
-    """
-    lines = [line for line in text.split("\n") if _VOICE.match(line)]
-    if not lines:
-        return False
-    most = 0
-    for line in lines:
-        _, *pieces = _VOICE.split(line)
-        numbers = [int(number) for number in pieces[::2]]
-        if any(below >= above for below, above in itertools.pairwise(numbers)):
-            return False
-        if any(_is_several_bars(_QUOTED.sub("", bar)) for bar in pieces[1::2]):
-            return False
-        most = max(most, len(numbers))
-    known = {number for line in lines for number in _VOICE.findall(line)}
-    return most > 1 or len(known) == 1
-
-
-def _is_several_bars(text: str) -> bool:
-    """Tell whether there is music, a bar line, and more music; behind a bar line may stand the number of an ending."""
-    sounding = False
-    for piece in text.split("|"):
-        letter = _LETTER.search(piece)
-        if letter is not None:
-            if sounding and _NOTE.match(letter[0]):
-                return True
-            sounding = _NOTE.search(piece) is not None
-    return False
 
 
 def interleave(text: str) -> Converted:
-    """Turn standard ABC into interleaved ABC.
+    r"""Turn standard ABC into interleaved ABC.
 
     Parameters
     ----------
@@ -84,12 +44,22 @@ def interleave(text: str) -> Converted:
     ------
     FormatError
         If no voice holds a note.
+
+    Examples
+    --------
+    >>> print(interleave("X:1\nT:Duet\nL:1/8\nM:2/4\nK:C\nV:1\nC2 E2|G4|\nV:2\nC,4|G,4|\n").text)
+    L:1/8
+    M:2/4
+    K:C
+    [V:1]C2 E2|[V:2]C,4|
+    [V:1]G4|[V:2]G,4|
+    <BLANKLINE>
     """
     if is_interleaved(text):
         return Converted(text)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     notes: list[str] = []
-    # Not str.splitlines, which also cuts at form feeds and other signs that may stand in a title.
+    # Not str.splitlines, which also splits at form feeds and other characters that a title may contain.
     lines = [line + "\n" for line in text.split("\n")]
     if not _in_standard_form(lines):
         text, notes = standard_form(text)
@@ -98,14 +68,14 @@ def interleave(text: str) -> Converted:
 
 
 def _in_standard_form(lines: list[str]) -> bool:
-    """Tell whether lines stand as xml2abc writes them: header, then one block per voice, from ``V:1`` on."""
+    """Return whether the lines are in the form xml2abc writes: header, then one block per voice, from ``V:1`` on."""
     names = [line.strip() for line in lines if line.startswith("V:") and " " not in line.strip()]
     if not names or names[0] != "V:1" or len(set(names)) < len(names):
         return False
     body = next(index for index, line in enumerate(lines) if line.strip() == "V:1")
-    # A title or part name may hold a line break; only music in front of V:1 tells of another shape.
+    # A title or part name may contain a line break; only music before V:1 means another form.
     if any(line.startswith("L:") and line.strip() not in ("L:1/8", "L: 1/8") for line in lines):
-        return False  # every unit the models learned is an eighth
+        return False  # the models were trained with eighths as the only unit
     if any(has_bar_rests(line) for line in lines[body:] if not _FIELD.match(line) and line[0] != "%"):
         return False  # xml2abc writes a rest in every bar
     is_header = not any("|" in line and not _FIELD.match(line) and not line.startswith("%") for line in lines[:body])
@@ -119,11 +89,11 @@ def _clean(lines: list[str]) -> list[str]:
     for line in lines:
         music, sign, number = line.rpartition("%")
         if sign and number.endswith("\n") and number[:-1].isdecimal():
-            line = music + "\n"  # xml2abc counts bars in comments
+            line = music + "\n"  # xml2abc numbers bars in comments
         if '"' in line:
             if '\\"' in line and not (_FIELD.match(line) or line.startswith("%")):
                 line = line.replace('\\"', "")
-            for quoted in _QUOTED.findall(line):
+            for quoted in QUOTED.findall(line):
                 if "|" in quoted or "::" in quoted:
                     line = line.replace(quoted, "")
         cleaned.append(line)
@@ -143,14 +113,14 @@ def _woven(lines: list[str], notes: list[str]) -> Converted:
 
 
 def _column(name: str, voice: Voice) -> list[str]:
-    """Return a voice's bars as they stand in the lines of interleaved ABC."""
+    """Return a voice's bars as they are written in interleaved ABC."""
     column = [f"[{name}]{bar}{sign}" for bar, sign in zip(voice.bars, voice.closing, strict=True)]
     column[0] = f"[{name}]{voice.prefix}{voice.opening}{voice.bars[0]}{voice.closing[0]}"
     return column
 
 
 def _made_equal(voices: dict[str, Voice]) -> list[str]:
-    """Fill voices that have fewer bars than the longest with invisible rests; the published tool gives up."""
+    """Fill voices that have fewer bars than the longest with invisible rests; the published tool refuses such tunes."""
     longest = max(voices.values(), key=lambda voice: len(voice.bars))
     n_bars = len(longest.bars)
     notes = []
@@ -165,7 +135,7 @@ def _made_equal(voices: dict[str, Voice]) -> list[str]:
 
 
 def _disagreements(voices: dict[str, Voice], first: int, last: int) -> list[str]:
-    """Name the bars in which voices last unequally long, as the published tool prints on the screen."""
+    """Name the bars in which the voices differ in length, as the published tool prints them."""
     if len(voices) < 2:
         return []
     lengths = [bar_lengths(voice.bars[first:last]) for voice in voices.values()]

@@ -1,4 +1,4 @@
-"""How long a bar of ABC lasts, to tell voices that disagree."""
+"""How long a bar of ABC lasts, to find bars in which voices differ."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _TIMED = re.compile(
 )
 _INNER = re.compile(r"[A-Ga-gxz][,']*(\d*)(/*)(\d*)")
 _IN_TIME = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}  # ABC 2.1, section 4.13: "(p" alone puts p notes into the time of q
-# For a length all pitches are one, and octaves and accidentals nothing.
+# Pitches, octaves and accidentals do not matter for a length.
 _RHYTHM = str.maketrans({**dict.fromkeys("ABCDEFGabcdefgx", "z"), **dict.fromkeys("^_=,'")})
 
 
 def bar_lengths(bars: list[str]) -> list[float]:
-    """Return `bar_length` of bars without line ends; few rhythms are many bars, so most are only looked up."""
+    """Return `bar_length` of bars without line ends; few distinct rhythms make up many bars, so most are cached."""
     return list(map(bar_length, "\n".join(bars).translate(_RHYTHM).split("\n")))
 
 
@@ -26,6 +26,11 @@ def bar_length(text: str) -> float:
     """Return the length of a bar in units of ``L:``, tuplets included.
 
     Broken rhythms (``>``, ``<``) move length from one note to its neighbour and do not change the sum.
+
+    Examples
+    --------
+    >>> bar_length("C2 (3DEF z"), bar_length("[CEG]4")
+    (5.0, 4.0)
     """
     total = 0.0
     tuplets: list[list[float]] = []  # [factor, notes left], innermost last

@@ -1,7 +1,7 @@
-"""ABC as people write it, brought into the shape xml2abc writes: one tune, ``V:n`` blocks, unit length 1/8.
+"""ABC as people write it, brought into the form xml2abc writes: one tune, ``V:n`` blocks, unit length 1/8.
 
-The published preparation takes only its own shape; other files came out scrambled or not at all. Files in
-that shape never come through here.
+The published preparation reads only that form; it garbles or refuses other files. Files already in that form are not
+touched here.
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ from fractions import Fraction
 from clamp3.errors import FormatError
 from clamp3.formats.abc.bars import BAR_SIGN
 
-UNIT = Fraction(1, 8)  # what the models were trained with; patches leave the line "L:1/8" out
+UNIT = Fraction(1, 8)  # what the models were trained with; patches drop the line "L:1/8"
 _FIELD = re.compile(r"([A-Za-z]):")
 _START = re.compile(r"X:")
-_COMMENT = re.compile(r'^((?:[^%"\\]|\\.|"[^"]*"|"(?![^"]*"))*)%.*$')  # one way to read each sign, or it takes for ever
+# Each character matches in one way only: no backtracking.
+_COMMENT = re.compile(r'^((?:[^%"\\]|\\.|"[^"]*"|"(?![^"]*"))*)%.*$')
 _SWITCH = re.compile(r"\[V:\s*([^\]\s]+)[^\]]*\]")
-# What is no note: quoted text, decorations, inline fields, grace notes; then notes and chords with their length.
+# Quoted text, decorations, inline fields and grace notes, which have no length; then notes and chords with theirs.
 _LENGTHS = re.compile(
     r'"[^"]*"|![^!\n]*!|\+[a-z]+\+|\[[A-Za-z]:[^\]]*\]|\{[^}]*\}'
     r"|(?P<note>\[[^\]|:\d][^\]|]*\]|[_^=]*[A-Ga-gxz][,']*)(?P<n>\d*)(?P<slash>/*)(?P<d>\d*)"
 )
 _NOT_SOUNDED = re.compile(r'"[^"]*"|![^!]*!|\+[a-z]+\+|\[[A-Za-z]:[^\]]*\]')
-_PROSE = re.compile(r"(?<![A-Za-z])(?=[A-Za-z]{3})[A-Za-z]*[h-tw]")  # words with letters that no music holds
+_PROSE = re.compile(r"(?<![A-Za-z])(?=[A-Za-z]{3})[A-Za-z]*[h-tw]")  # words with letters that do not occur in music
 _MOST_BARS = 10_000
 _BAR_REST = re.compile(_NOT_SOUNDED.pattern + r"|(?P<rest>[ZX])(?P<n>\d{0,3})(?!\d)")
-_IN_BODY = "KLMQ"  # fields that change the music where they stand
-_WORDS = "ABDFGHNORSr"  # origin, book, notes …: words about the tune, which the models must not see
+_IN_BODY = "KLMQ"  # fields that change the music from where they stand
+_WORDS = "ABDFGHNORSr"  # origin, book, notes …: text about the tune, which the models must not see
 _DIRECTIVES = ("%%score", "%%staves")
 _PROPERTIES = ((r"\bclef=", ""), (r"\b(?:subname|sname|snm)=", "snm="), (r"\b(?:name|nm)=", "nm="))
 
@@ -37,7 +38,7 @@ _PROPERTIES = ((r"\bclef=", ""), (r"\b(?:subname|sname|snm)=", "snm="), (r"\b(?:
 class _Tune:
     header: list[str] = field(default_factory=list)
     order: list[str] = field(default_factory=list)  # voice names
-    defined: dict[str, str] = field(default_factory=dict)  # name -> what stands behind it in its V: line
+    defined: dict[str, str] = field(default_factory=dict)  # name -> the properties in its V: line
     music: dict[str, list[str]] = field(default_factory=dict)
     now: str = ""
 
@@ -56,7 +57,7 @@ class _Tune:
 
 
 def standard_form(text: str) -> tuple[str, list[str]]:
-    """Return the first tune of a text in the shape xml2abc writes, and notes on what was changed.
+    """Return the first tune of a text in the form xml2abc writes, and notes on what was changed.
 
     Voices are numbered in order of appearance, their pieces joined; comments, words and lyrics are dropped,
     note lengths are rewritten for ``L:1/8``, rests of several bars written out. Free text around the tune (ABC 2.1,
@@ -95,7 +96,7 @@ def _first_tune(lines: list[str], notes: list[str]) -> list[str]:
         notes.append(f"first of {len(starts)} tunes taken")
         lines = lines[: starts[1]]
     before = lines[: starts[0]] if starts else []
-    fields = [line for line in before if _is_field(line) or line.startswith("%")]  # they hold for all tunes
+    fields = [line for line in before if _is_field(line) or line.startswith("%")]  # they apply to all tunes
     if sum(map(bool, map(str.strip, before))) > len(fields):
         notes.append("text before the tune left out")
     return fields + lines[len(before) :]
@@ -137,12 +138,12 @@ def _read(lines: list[str], notes: list[str]) -> _Tune:
 
 
 def _is_prose(line: str) -> bool:
-    """Tell whether a line after a blank one, which ends a tune, is neither a field nor music that goes on."""
+    """Return whether a line after a blank one, which ends a tune, is neither a field nor further music."""
     return not _FIELD.match(line) and _PROSE.search(_NOT_SOUNDED.sub("", line)) is not None
 
 
 def _field(tune: _Tune, key: str, line: str, in_header: bool) -> bool:
-    """Take an information field; returns whether the header goes on."""
+    """Process an information field; return whether the header continues."""
     value = line[2:].strip()
     if key == "V":
         name, _, properties = value.partition(" ")
@@ -210,7 +211,13 @@ def _fraction(text: str) -> Fraction | None:
 
 
 def note_length(n: str, slash: str, d: str) -> Fraction:
-    """Return the length that ``3``, ``/``, ``//``, ``3/4`` … behind a note stand for, in units."""
+    """Return the length in units that a suffix such as ``3``, ``/``, ``//`` or ``3/4`` gives a note.
+
+    Parameters
+    ----------
+    n, slash, d : str
+        Numerator, slashes and denominator; each may be empty.
+    """
     below = int(d) if d and slash else 2 ** len(slash)
     return Fraction(int(n or 1), below or 1)
 
@@ -232,7 +239,7 @@ def _length_text(length: Fraction) -> str:
 
 
 def _written_out(music: str, metre: Fraction | None) -> str:
-    """Write rests of whole bars as xml2abc does, bar by bar, else voices stand beside each other's wrong bars."""
+    """Write multi-bar rests as xml2abc does, bar by bar; otherwise the bars of the voices would not line up."""
     n_bars = 0
 
     def rests(found: re.Match[str]) -> str:
@@ -252,7 +259,7 @@ def _written_out(music: str, metre: Fraction | None) -> str:
 
 
 def has_bar_rests(line: str) -> bool:
-    """Tell whether a line of music holds a rest of whole bars."""
+    """Return whether a line of music contains a rest of whole bars."""
     return any(found["rest"] for found in _BAR_REST.finditer(line))
 
 
@@ -261,6 +268,6 @@ def _metre(text: str) -> Fraction | None:
 
 
 def _barred(music: str) -> str:
-    """Close the last bar and write the end and start of a repeat as one sign."""
+    """Close the last bar and write the end and start of a repeat as one bar line."""
     music = music.replace(":||:", "::").replace(":|:", "::")
     return music if not BAR_SIGN.split(music)[-1].strip() else music + " |"

@@ -6,6 +6,7 @@ import re
 
 from clamp3.errors import FormatError
 from clamp3.formats import Converted
+from clamp3.formats.abc.dialect import is_interleaved
 from clamp3.formats.abc.standard import standard_form
 
 _DOCTYPE = (
@@ -21,14 +22,14 @@ def abc_to_musicxml(text: str, *, name: str = "score") -> Converted:
     Parameters
     ----------
     text : str
-        Standard or interleaved ABC; interleaved text without ``L:`` is read with 1/8, as patches mean it.
+        Standard or interleaved ABC; interleaved text without ``L:`` is read with 1/8, as patches imply.
     name : str
-        Title of a tune that has none.
+        Title of a tune without one.
 
     Returns
     -------
     Converted
-        The XML text, the same on every day; the notes name signs that could not be read.
+        The XML text, without a date; the notes count symbols that could not be read.
 
     Raises
     ------
@@ -38,11 +39,10 @@ def abc_to_musicxml(text: str, *, name: str = "score") -> Converted:
     from xml.etree.ElementTree import tostring
 
     from clamp3.formats.abc.abc2xml import engine
-    from clamp3.formats.abc.interleave import is_interleaved
 
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text, notes = (separate(text), []) if is_interleaved(text) else standard_form(text)
-    # The title keeps its place only here: the models never see it.
+    # The title is kept here only; the models never see it.
     head = "X:1\n" if re.search(r"^T:", text, re.MULTILINE) else f"X:1\nT:{' '.join(name.split())}\n"
     converter = engine()
     try:
@@ -50,7 +50,7 @@ def abc_to_musicxml(text: str, *, name: str = "score") -> Converted:
         xml = tostring(score, encoding="unicode")
     except RecursionError as error:
         raise FormatError("abc2xml cannot read this text: it is nested too deeply.") from error
-    except Exception as error:  # parse errors and whatever else its author did not foresee
+    except Exception as error:  # parse errors and any other failure of the converter
         raise FormatError(f"abc2xml cannot read this text: {_first_line(error)}.") from error
     if score.find("part/measure/note") is None:
         raise FormatError("the ABC holds no notes.")

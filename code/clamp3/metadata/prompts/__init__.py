@@ -17,7 +17,7 @@ AGAIN = "That answer cannot be used: {problem}. Answer the same request again, i
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt and its identity: file name and hash, so that no edit goes unnoticed in ledger and provenance."""
+    """A prompt and its identity, file name and hash, so that ledger and provenance record every edit."""
 
     version: str
     system: str
