@@ -2,6 +2,8 @@
 
 A result lies in ``benchmarks/results/<name>.<vendor>.json``, so that figures of several processors stand side by side;
 `benchmarks/table.py` prints them as one table.
+
+    python benchmarks/machine.py        # the facts that go into every result
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from clamp3.cli import EXIT_OK, parser_for, run
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PACKAGES = ("clamp3", "torch", "numpy", "transformers", "music21", "mido", "abctoolkit")
@@ -169,3 +173,14 @@ def _commit() -> str | None:
     except OSError:
         return None
     return asked.stdout.strip() or None
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the facts of this machine."""
+    parser_for(__doc__).parse_args(argv)
+    print(json.dumps(facts(), indent=1))
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
