@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from importlib import metadata
 
+from clamp3.errors import FormatError
 from clamp3.formats import Kind
 from clamp3.modalities.audio import AUDIO
 from clamp3.modalities.base import Modality, Payload, Prepared
@@ -42,14 +43,17 @@ def register(modality: Modality) -> None:
 
 
 def of_kind(kind: Kind) -> Modality:
-    """Return the modality that takes inputs of a kind.
+    """Return the modality that takes inputs of a kind; a `FormatError` if none does.
 
     Examples
     --------
     >>> of_kind(Kind.MIDI).name
     'symbolic'
     """
-    return next(modality for modality in MODALITIES.values() if kind in modality.kinds)
+    for modality in MODALITIES.values():
+        if kind in modality.kinds:
+            return modality
+    raise FormatError(f"no modality takes files of kind {kind.value!r}; register one in clamp3.modalities.")
 
 
 def modality_of(kind: Kind) -> str:
