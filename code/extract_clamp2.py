@@ -32,7 +32,12 @@ def main(argv: list[str] | None = None) -> int:
     from clamp3.embedding.extract import run_extract
 
     encoder = Clamp3.from_pretrained(
-        args.model, text_model=args.text_model, epoch=args.epoch, dtype=args.dtype, device=args.device
+        args.model,
+        text_model=args.text_model,
+        epoch=args.epoch,
+        dtype=args.dtype,
+        device=args.device,
+        as_is=args.as_is,
     )
     return run_extract(encoder, args)
 

@@ -27,9 +27,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
     """Run the script; return its exit code."""
-    args = build_parser().parse_args(argv)
+    args = (parser or build_parser()).parse_args(argv)
     from clamp3.embedding.clamp3 import Clamp3
     from clamp3.embedding.extract import run_extract
 
@@ -40,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         epoch=args.epoch,
         dtype=args.dtype,
         device=args.device,
+        as_is=args.as_is,
     )
     return run_extract(encoder, args)
 

@@ -27,7 +27,8 @@ def main(argv: list[str] | None = None) -> int:
     from clamp3.embedding.clamp3 import M3
     from clamp3.embedding.extract import run_extract
 
-    return run_extract(M3.from_pretrained(args.model, epoch=args.epoch, dtype=args.dtype, device=args.device), args)
+    encoder = M3.from_pretrained(args.model, epoch=args.epoch, dtype=args.dtype, device=args.device, as_is=args.as_is)
+    return run_extract(encoder, args)
 
 
 if __name__ == "__main__":

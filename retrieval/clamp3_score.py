@@ -31,9 +31,9 @@ def build_parser() -> argparse.ArgumentParser:
     return add_model_flags(parser)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
     """Run the script; return its exit code."""
-    args = build_parser().parse_args(argv)
+    args = (parser or build_parser()).parse_args(argv)
     if args.group and args.pairs:
         raise ConfigError("--group compares no pairs; leave --pairs or --group away.")
     from clamp3.retrieval.evaluation import compare, group_scores, pair_scores, print_remarks, write_rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import importlib.util
 import io
 import json
 import logging
@@ -12,9 +13,9 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from clamp3.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, Clamp3Error
+from clamp3.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, Clamp3Error, ConfigError
 
 if TYPE_CHECKING:
     from clamp3.embedding.clamp3 import Clamp3
@@ -23,6 +24,32 @@ if TYPE_CHECKING:
 def parser_for(doc: str | None) -> argparse.ArgumentParser:
     """Return a parser whose ``--help`` is the script's docstring, examples included."""
     return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def run_script(path: Path, argv: list[str] | None, doc: str | None, **defaults: Any) -> int:
+    """Run a script of this repository under another name; return its exit code.
+
+    Parameters
+    ----------
+    path : Path
+        Of the script that does the work.
+    argv : list of str, optional
+        Arguments; None takes those of the process.
+    doc : str or None
+        What ``--help`` shows.
+    **defaults
+        Defaults of flags that differ from the script's own.
+    """
+    spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ConfigError(f"{path} is absent; this script needs the whole repository.")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    parser: argparse.ArgumentParser = script.build_parser()
+    parser.description = doc
+    parser.set_defaults(**defaults)
+    code: int = script.main(argv, parser)
+    return code
 
 
 def add_extract_flags(parser: argparse.ArgumentParser, *, model: str, choices: str) -> argparse.ArgumentParser:
@@ -42,6 +69,7 @@ def add_extract_flags(parser: argparse.ArgumentParser, *, model: str, choices: s
     parser.add_argument("--get_global", action="store_true", help="one vector per file in place of hidden states")
     parser.add_argument("--model", default=model, help=f"{choices} (default: %(default)s)")
     parser.add_argument("--epoch", type=int, help="checkpoint of this epoch in place of the best one")
+    parser.add_argument("--as_is", action="store_true", help="encode standard ABC as written, as released")
     parser.add_argument("--batch_size", type=int, help="most windows encoded together (default: by their length)")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is float32")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps … (default: a GPU if there is one)")

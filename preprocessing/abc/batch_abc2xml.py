@@ -16,10 +16,12 @@ from clamp3.cli import parser_for, run
 from clamp3.formats import Converted, Kind
 from clamp3.jobs.batch import add_batch_flags, run_batch
 
+input_dir = ""  # a folder of ABC; if set, no arguments are needed, and <input_dir>_xml is written
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script's flags."""
-    return add_batch_flags(parser_for(__doc__))
+    return add_batch_flags(parser_for(__doc__), input_dir, ending="_xml")
 
 
 def convert(data: bytes, name: str) -> Converted:

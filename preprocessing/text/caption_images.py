@@ -30,9 +30,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
     """Caption the folder, print the summary, return the exit code."""
-    args = build_parser().parse_args(argv)
+    args = (parser or build_parser()).parse_args(argv)
     from clamp3.jobs.summary import report
     from clamp3.metadata.captions import DEFAULT_MODEL, BlipOptions, caption_folder, load_blip
 

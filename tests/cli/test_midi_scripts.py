@@ -74,3 +74,16 @@ def test_contradicting_flags_are_wrong_usage():
     ended = to_mtf("a", "b", "--m3_compatible", "--all_messages")
     assert ended.returncode == 2
     assert "not allowed with" in ended.stderr
+
+
+def test_the_default_is_said(folder, tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "a.mid").write_bytes((folder / "UPPER.MID").read_bytes())
+    said = "text-like messages were left out, as the weights expect"
+    assert said in to_mtf(tmp_path / "one", tmp_path / "out").stderr
+    for flag in ("--m3_compatible", "--all_messages", "--clamp2"):
+        assert said not in to_mtf(tmp_path / "one", tmp_path / flag, flag).stderr
+    full = (GOLDEN / "every_message.m3.mtf").read_text().split("\n")
+    assert (tmp_path / "--m3_compatible" / "a.mtf").read_text() == "\n".join(full)
+    without = [line for line in full if not line.startswith(("sysex ", "sequencer_specific "))]
+    assert (tmp_path / "--clamp2" / "a.mtf").read_text() == "\n".join(without)

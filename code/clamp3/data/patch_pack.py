@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 _Found = TypeVar("_Found")
 
-VERSION = 2
+VERSION = 3
 FULL, PLAIN = 0, 1  # with instruments as written; without
 SUFFIXES = (".abc", ".mtf")
 PARALLEL_FROM = 200  # files; below, starting processes takes longer than the work

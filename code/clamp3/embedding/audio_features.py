@@ -14,6 +14,7 @@ from clamp3.errors import Clamp3Error
 from clamp3.formats import Kind
 from clamp3.formats.audio import Sound
 from clamp3.jobs.identity import Identity
+from clamp3.modalities import preprocessing
 from clamp3.modalities.audio import AUDIO, MelFrames
 from clamp3.sources import Source
 
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
     from clamp3.models.mert import Mert
 
 
-class MertFeatures:
+class _Features:
+    """What features of recordings share."""
+
+    @property
+    def preprocessing(self) -> str:
+        """Version of what comes before; later ones concern scores only, and folders of features stay in use."""
+        return preprocessing(2)
+
+
+class MertFeatures(_Features):
     """MERT's vectors of recordings.
 
     Parameters
@@ -74,7 +84,7 @@ class MertFeatures:
                 yield Result(index, source.name, value, notes=tuple(sound.notes), sha256=source.sha256)
 
 
-class MelFeatures:
+class MelFeatures(_Features):
     """Log-mel chunks of recordings, float16, made by several processes."""
 
     identity = str(Identity("mel", "float32"))

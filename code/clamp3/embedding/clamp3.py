@@ -27,6 +27,7 @@ from clamp3.embedding.front_ends import FRONT_ENDS, Opening, TowerTokenizer
 from clamp3.embedding.passages import Passage, PassagePlan
 from clamp3.errors import WeightsError
 from clamp3.jobs.identity import Identity
+from clamp3.modalities.symbolic import Reading
 from clamp3.sources import Item, Source
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class Clamp3(Encoder):
         dtype: Dtype = "auto",
         device: str | None = None,
         cache: VectorCache | None = None,
+        as_is: bool = False,
     ) -> None:
         from clamp3.models.weights import describe
 
@@ -94,7 +96,7 @@ class Clamp3(Encoder):
         self._described = describe(weights, text_model=text_model)
         self._described.family.require_joint(weights)
         self.config = self._described.config
-        super().__init__(dtype=dtype, device=device, cache=cache)
+        super().__init__(dtype=dtype, device=device, cache=cache, as_is=as_is)
 
     @classmethod
     def from_pretrained(
@@ -108,6 +110,7 @@ class Clamp3(Encoder):
         device: str | None = None,
         towers: Sequence[str] | None = None,
         cache: VectorCache | os.PathLike[str] | None = None,
+        as_is: bool = False,
     ) -> Clamp3:
         """Open weights by name or path; towers are loaded when they are first needed.
 
@@ -130,6 +133,9 @@ class Clamp3(Encoder):
             Load these now instead of with the first input that needs them.
         cache : VectorCache or path, optional
             Where vectors are kept between runs; None keeps none.
+        as_is : bool
+            Encode ABC as it is written. Without it standard ABC is interleaved first, because all that the models
+            learned was; the released scripts give a vector of whatever stands in the file.
 
         Raises
         ------
@@ -148,7 +154,13 @@ class Clamp3(Encoder):
 
         weights = resolve(name, epoch=epoch)
         model = cls(
-            weights, text_model=text_model, mert_model=mert_model, dtype=dtype, device=device, cache=_opened(cache)
+            weights,
+            text_model=text_model,
+            mert_model=mert_model,
+            dtype=dtype,
+            device=device,
+            cache=_opened(cache),
+            as_is=as_is,
         )
         for tower in towers or ():
             model.load(tower)
@@ -184,7 +196,7 @@ class Clamp3(Encoder):
 
     def _open_front_end(self, modality: str) -> Any:
         kind = self.config.front_end_kind(modality)
-        opening = Opening(self._described, self._mert_model, self.dtype, self._device)
+        opening = Opening(self._described, self._mert_model, self.dtype, self._device, self._as_is)
         return FRONT_ENDS[kind](opening) if kind else None
 
     def _load(self, modality: str) -> Tower:
@@ -270,9 +282,9 @@ class M3(Encoder):
     A global vector is the plain mean of the hidden states of all patches; M3 has no joint space with text.
     """
 
-    def __init__(self, weights: Path, *, dtype: Dtype = "auto", device: str | None = None) -> None:
+    def __init__(self, weights: Path, *, dtype: Dtype = "auto", device: str | None = None, as_is: bool = False) -> None:
         self._weights = weights
-        super().__init__(dtype=dtype, device=device, cache=None)
+        super().__init__(dtype=dtype, device=device, cache=None, as_is=as_is)
 
     @classmethod
     def from_pretrained(
@@ -282,6 +294,7 @@ class M3(Encoder):
         epoch: int | None = None,
         dtype: Dtype = "auto",
         device: str | None = None,
+        as_is: bool = False,
     ) -> M3:
         """Open weights by name or path.
 
@@ -294,7 +307,7 @@ class M3(Encoder):
         """
         from clamp3.models.registry import resolve
 
-        return cls(resolve(name, epoch=epoch), dtype=dtype, device=device)
+        return cls(resolve(name, epoch=epoch), dtype=dtype, device=device, as_is=as_is)
 
     def _own_identity(self) -> Identity:
         from clamp3.models.registry import identity
@@ -304,6 +317,11 @@ class M3(Encoder):
     def lacks(self, modality: str) -> str | None:
         """Return why inputs of a modality cannot be encoded, None if they can."""
         return None if modality == "symbolic" else "M3 takes scores and performances only."
+
+    def _open_front_end(self, modality: str) -> Reading:
+        from clamp3.models.families import FAMILIES
+
+        return Reading(FAMILIES["m3"].without, self._as_is)
 
     def _load(self, modality: str) -> Tower:
         from clamp3.embedding.towers import load_tower

@@ -84,14 +84,16 @@ class Encoder(ABC):
         As torch names it; None takes the GPU if there is one.
     cache : VectorCache, optional
         Where global vectors are kept between runs.
+    as_is : bool
+        Encode ABC as it is written: standard ABC is not interleaved first. The released scripts do so.
     """
 
-    def __init__(self, *, dtype: Dtype, device: str | None, cache: VectorCache | None) -> None:
+    def __init__(self, *, dtype: Dtype, device: str | None, cache: VectorCache | None, as_is: bool = False) -> None:
         if dtype not in ("auto", "float32", "bfloat16"):
             raise ConfigError(f"dtype is {dtype!r}; choose auto, float32 or bfloat16.")
         self.dtype: Literal["float32", "bfloat16"] = "bfloat16" if dtype == "bfloat16" else "float32"
         self._device = device
-        self._cache = cache
+        self._cache, self._as_is = cache, as_is
         self._towers: dict[str, Tower] = {}
         self._front_ends: dict[str, Any] = {}
 
@@ -99,6 +101,11 @@ class Encoder(ABC):
     def identity(self) -> str:
         """Text of the `Identity` of weights, tokenizer and arithmetic: equal ones give comparable vectors."""
         return str(self._own_identity())
+
+    @property
+    def preprocessing(self) -> str:
+        """Version and options of everything between the bytes of an input and what its tower reads."""
+        return f"{preprocessing()}+as_is" if self._as_is else preprocessing()
 
     @abstractmethod
     def _own_identity(self) -> Identity:
@@ -111,11 +118,12 @@ class Encoder(ABC):
     def identity_of(self, kind: Kind) -> str:
         """Return the text of the `Identity` of vectors of inputs of a kind; for most kinds the encoder's own."""
         modality = of_kind(kind)
-        version = modality.version(kind)
+        front_end = self.front_end(modality.name)
+        version = modality.version(kind, front_end)
         if not version:
             return self.identity
-        front_end = getattr(self.front_end(modality.name), "identity", "")
-        return str(replace(Identity.parse(self.identity), front_end=front_end, preprocessing=version))
+        name = getattr(front_end, "identity", "")
+        return str(replace(Identity.parse(self.identity), front_end=name, preprocessing=version))
 
     def front_end(self, modality: str) -> Any:
         """Return the front end of a tower (see `clamp3.modalities.Modality.prepare`), None if it has none."""

@@ -25,7 +25,7 @@ from clamp3.jobs.outputs import OutputFolder
 from clamp3.jobs.progress import progress
 from clamp3.jobs.summary import Summary, report
 from clamp3.jobs.work_queue import SingleProcess, WorkQueue, work_queue_from_environment
-from clamp3.modalities import modality_of, preprocessing
+from clamp3.modalities import modality_of
 from clamp3.sources import Source
 
 
@@ -138,7 +138,7 @@ def extract_folder(
     started = time.monotonic()
     input_dir, output_dir = Path(input_dir), Path(output_dir)
     mode = arrays or ("temporal" if temporal else "global")
-    task = f"extract {mode} {encoder.identity} {preprocessing()}"
+    task = f"extract {mode} {encoder.identity} {encoder.preprocessing}"
     with OutputFolder(output_dir, input_dir, task=task) as folder:
         if input_dir.resolve() == output_dir.resolve():
             raise ConfigError("the input folder cannot be the output folder too.")

@@ -1,4 +1,4 @@
-"""The front ends of a checkpoint's towers: its tokenizer, and what turns recordings into vectors.
+"""The front ends of a checkpoint's towers: its tokenizer, how scores are read, what turns recordings into vectors.
 
 `FRONT_ENDS` is the table of them. Nothing is opened before it is used: a text query never loads MERT, a cached one not
 even the tokenizer.
@@ -18,6 +18,7 @@ import numpy as np
 from clamp3.errors import ConfigError, DataError, WeightsError
 from clamp3.jobs.identity import NO_FRONT_END
 from clamp3.modalities.audio import MelFrames
+from clamp3.modalities.symbolic import Reading
 
 if TYPE_CHECKING:
     from clamp3.formats.audio import Sound
@@ -152,6 +153,7 @@ class Opening:
     mert_model: str | os.PathLike[str] | None
     dtype: Literal["float32", "bfloat16"]
     device: str | None
+    as_is: bool = False
 
 
 def _tokenizer(opening: Opening) -> TowerTokenizer:
@@ -166,6 +168,7 @@ def _mert(opening: Opening) -> MertVectors:
 
 FRONT_ENDS: dict[str, Callable[[Opening], Any]] = {
     "tokenizer": _tokenizer,
+    "reading": lambda opening: Reading(opening.described.family.without, opening.as_is),
     "mert": _mert,
     "mel": lambda _: MelFrames(),
 }

@@ -22,7 +22,7 @@ __all__ = [
 ]  # fmt: skip
 
 # Increment it when the same bytes become another sequence: it is part of cache keys and of features.json.
-PREPROCESSING_VERSION = 2
+PREPROCESSING_VERSION = 3
 
 MODALITIES: dict[str, Modality] = {modality.name: modality for modality in (TEXT, SYMBOLIC, AUDIO)}
 """By name, in the order in which their towers run."""
@@ -61,11 +61,11 @@ def modality_of(kind: Kind) -> str:
     return of_kind(kind).name
 
 
-@lru_cache(maxsize=1)
-def preprocessing() -> str:
+@lru_cache
+def preprocessing(version: int = PREPROCESSING_VERSION) -> str:
     """Return the version of all that is done between a file's bytes and a sequence, that of abctoolkit included."""
     try:
         converter = metadata.version("abctoolkit")
     except metadata.PackageNotFoundError:
         converter = "none"
-    return f"{PREPROCESSING_VERSION}-abctoolkit{converter}"
+    return f"{version}-abctoolkit{converter}"

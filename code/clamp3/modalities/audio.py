@@ -122,7 +122,7 @@ class Audio(Modality):
         """Return whether it is a recording whose front end works in other processes."""
         return payload[1] == Kind.AUDIO and front_end is not None and front_end.apart
 
-    def version(self, kind: Kind) -> str:
+    def version(self, kind: Kind, front_end: FrontEnd | None = None) -> str:
         """Return the version of decoding and frames for recordings; files of features have nothing left to version."""
         return f"audio{AUDIO_VERSION}" if kind == Kind.AUDIO else ""
 

@@ -96,9 +96,16 @@ class Modality(ABC):
         """
         return False
 
-    def version(self, kind: Kind) -> str:
+    def version(self, kind: Kind, front_end: Any = None) -> str:
         """Return a version, beyond `preprocessing`, of what is done to inputs of a kind; "" for none.
 
         Where there is one, the identity of vectors also holds that of the front end. It has no plus sign and no colon.
+
+        Parameters
+        ----------
+        kind : Kind
+            Of the inputs.
+        front_end : object, optional
+            As in `prepare`.
         """
         return ""

@@ -46,6 +46,16 @@ _BAR_SIGN = re.compile("(" + "|".join(map(re.escape, _BAR_SIGNS)) + ")")
 _UNIT_LENGTH = "L:1/8\n"
 _MTF_HEAD = "ticks_per_beat "
 
+# Published weights learned from Unidecode 1.3.6. These are all the characters that a release from 1.3.4 to 1.4.0 writes
+# otherwise, in its words: only with them does the text not depend on what is installed.
+_RELEASED_ASCII = str.maketrans(
+    {
+        **dict.fromkeys("℃℉℟℣⅍♔♕♖♗♘♙♚♛♜♝♞♟♠♡♢♣♤♥♦♧゠・ー🅪🅫🅬", ""),
+        **{"Ŋ": "ng", "ŋ": "NG", "ẞ": "Ss", "𝛕": "tai", "🆜": "[2nc-Scr]", "🆩": "[Loss-less]"},
+        **{"¼": " 1/4", "½": " 1/2", "¾": " 3/4"},
+    }
+)
+
 _FIRST = chr(BOS) * PATCH_SIZE
 _LAST = chr(BOS) + chr(EOS) * (PATCH_SIZE - 1)
 
@@ -181,7 +191,7 @@ def _normalise(text: str) -> str:
     if not text.isascii():
         from unidecode import unidecode
 
-        text = unidecode(text, errors="ignore")
+        text = unidecode(text.translate(_RELEASED_ASCII), errors="ignore")
     return text
 
 

@@ -70,7 +70,7 @@ class ModelConfig(_FromDict):
 
     def front_end_kind(self, name: str) -> str:
         """Return what comes before a tower, a name in `clamp3.embedding.front_ends.FRONT_ENDS`; "" if nothing does."""
-        return "tokenizer" if name == "text" else ""
+        return {"text": "tokenizer", "symbolic": "reading"}.get(name, "")
 
     def n_tokens(self, name: str) -> int | None:
         """Return the size of a tower's vocabulary, None where there is none."""
@@ -282,7 +282,7 @@ class Clamp3Config(ModelConfig):
         return (name == "text" and self.tower(name).pad_id) or 0
 
     def front_end_kind(self, name: str) -> str:
-        """Return what comes before a tower: a tokenizer, MERT, mel frames or nothing."""
+        """Return what comes before a tower: MERT or mel frames before the audio tower."""
         return self.front_end.kind if name == "audio" else super().front_end_kind(name)
 
     def n_tokens(self, name: str) -> int | None:
