@@ -8,7 +8,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 NAME = re.compile(r"`(clamp3(?:\.(?!py\b)\w+)+)`")
-PATH = re.compile(r"(?:benchmarks|classification|code|docs|examples|preprocessing|recipes|retrieval|tests)/[\w./-]*")
+PATH = re.compile(
+    r"(?:benchmarks|classification|code|docs|examples|inference|preprocessing|recipes|retrieval|tests)/[\w./-]*"
+)
 
 
 def in_backticks(page):
