@@ -49,6 +49,15 @@ def test_contracts_have_what_the_page_lists():
     assert found >= 5
 
 
+def test_the_floors_are_those_that_lint_checks():
+    contract = (ROOT / "pyproject.toml").read_text(encoding="utf-8").split("layers = [")[1].split("]")[0]
+    layers = [set(layer.split(" | ")) for layer in re.findall(r'"(.+)"', contract)]
+    rows = re.findall(
+        r"^\| (`clamp3.+?) \|", ARCHITECTURE.read_text(encoding="utf-8").split("## From")[0], re.MULTILINE
+    )
+    assert [set(re.findall(r"clamp3\.(\w+)", row)) for row in rows] == layers[::-1]
+
+
 def test_paths_exist():
     paths = {(page, PATH.fullmatch(word)[0]) for page in PAGES for text in in_backticks(page) for word in text.split()
              if PATH.fullmatch(word)}  # fmt: skip
