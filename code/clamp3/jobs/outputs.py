@@ -9,7 +9,8 @@ What holds whatever happens, ``kill -9`` included:
   says ``begun`` and what is about to be written: one killed between output and row leaves no file of unknown origin.
   Worker processes have no ledger; what they left is recognised because the conversion gives the same content again;
 - an output made from another input folder is not replaced: the input is refused, with a reason;
-- an output made from content that an input no longer has goes when the new content fails; no other failure takes it.
+- an output made from content that an input no longer has goes when the new content fails; no other failure takes it;
+- what the ledger says is checked: a damaged row costs itself, and nothing outside the folder is written or removed.
 """
 
 from __future__ import annotations
@@ -283,7 +284,7 @@ class OutputFolder:
         """Remove what an earlier run made of this input, if it no longer stands for it and nobody changed it."""
         candidates = {self.outputs[row.input]} if row.status == "failed" and row.input in self.outputs else set()
         last = self.ledger.output(row.input)
-        if last and last not in self._current:
+        if last and last not in self._current and self._holds(last):
             candidates.add(last)  # its name changed because another input now shares the stem
         for candidate in candidates:
             path = os.path.join(self.path, candidate)
@@ -294,6 +295,11 @@ class OutputFolder:
                     continue
                 if row.status == "ok" or self._is_new(row, made):
                     os.unlink(path)
+
+    def _holds(self, output: str) -> bool:
+        """Whether a name from the ledger lies below this folder once links are followed; others are never removed."""
+        folder = os.path.realpath(self.path)
+        return os.path.commonpath([folder, os.path.realpath(os.path.join(self.path, os.path.dirname(output)))]) == folder
 
     def _foreign(self, row: Row) -> str:
         """Return the input of a row if it lies in another folder than ours, else ""."""
