@@ -76,7 +76,7 @@ def distinct_name(path: object) -> str:
 
 
 def one_line(text: str, longest: int = 200) -> str:
-    """Return what another library or a file says as one line, cut in the middle, with control characters escaped.
+    r"""Return what another library or a file says as one line, cut in the middle, with control characters escaped.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def one_line(text: str, longest: int = 200) -> str:
 
     Examples
     --------
-    >>> one_line("At line 24:\\n  " + "x" * 300, 30)
+    >>> one_line("At line 24:\n  " + "x" * 300, 30)
     'At line 24: xxxxxxx … xxxxxxxx'
     """
     if len(text) > 4 * longest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,17 +26,16 @@ def sides_of_records(jsonl: Path) -> list[dict[str, Any]]:
     DataError
         If the file cannot be read or no line of it is an object.
     """
+    from clamp3.data.jsonl import read_objects
     from clamp3.data.text_sampling import evaluation_lines
     from clamp3.data.views import KIND_OF
     from clamp3.errors import DataError
     from clamp3.formats import Kind
 
-    try:
-        records = [json.loads(line) for line in jsonl.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise DataError(f"{jsonl} cannot be read: {error}.") from error
     found = []
-    for record in (record for record in records if isinstance(record, dict)):
+    for _, _, record in read_objects(jsonl):
+        if record is None:
+            continue
         sides: dict[str, Any] = {}
         for name in record.get("filepaths") or []:
             kind = KIND_OF.get(Path(name).suffix.lower())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -230,6 +231,38 @@ def read_csv(path: Path, *required: str, delimiter: str | None = None) -> list[d
         present = {name: value for name, value in row.items() if value is not None}
         _check(present, required, f"{printable(path)}:{number}")
     return rows
+
+
+def without_nan(value: Any) -> Any:
+    """Return lists and objects with None in place of NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: without_nan(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """Return a value as JSON that every reader takes: null in place of NaN, half surrogates as escapes.
+
+    Parameters
+    ----------
+    value : object
+    indent : int, optional
+        Blanks per level.
+
+    Examples
+    --------
+    >>> json_text({"score": float("nan"), "title": "Für Elise"})
+    '{"score": null, "title": "Für Elise"}'
+    """
+    plain = without_nan(value)
+    text = json.dumps(plain, ensure_ascii=False, allow_nan=False, indent=indent)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(plain, allow_nan=False, indent=indent)
+    return text
 
 
 def _parsed(data: bytes, place: str) -> Any:

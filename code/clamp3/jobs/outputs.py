@@ -298,8 +298,8 @@ class OutputFolder:
 
     def _holds(self, output: str) -> bool:
         """Whether a name from the ledger lies below this folder once links are followed; others are never removed."""
-        folder = os.path.realpath(self.path)
-        return os.path.commonpath([folder, os.path.realpath(os.path.join(self.path, os.path.dirname(output)))]) == folder
+        folder, place = (os.path.realpath(p) for p in (self.path, os.path.join(self.path, os.path.dirname(output))))
+        return os.path.commonpath([folder, place]) == folder
 
     def _foreign(self, row: Row) -> str:
         """Return the input of a row if it lies in another folder than ours, else ""."""

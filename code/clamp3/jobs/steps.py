@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from clamp3.errors import ConfigError, DataError
-from clamp3.formats.tables import read_json
-from clamp3.jobs.atomic import without_nan, write_text
+from clamp3.formats.tables import read_json, without_nan
+from clamp3.jobs.atomic import write_text
 
 
 @dataclass(frozen=True)

@@ -133,11 +133,12 @@ def _open_pickle(path: Path) -> Checkpoint:
         or not all(isinstance(t, torch.Tensor) for t in tensors.values())
     ):
         raise WeightsError(f"{path} is no checkpoint: expected tensors by name, or a dict that has them under 'model'.")
-    for name, tensor in tensors.items():
-        if tensor.is_sparse or tensor.is_quantized or tensor.layout != torch.strided or tensor.device.type != "cpu":
-            raise WeightsError(f"{path}: {one_line(str(name), 80)} is no plain tensor.")
+    for key, tensor in tensors.items():
+        name = one_line(str(key), 80)
+        if tensor.is_quantized or tensor.layout != torch.strided or tensor.device.type != "cpu":
+            raise WeightsError(f"{path}: {name} is no plain tensor.")
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():  # one number for a whole matrix
-            raise WeightsError(f"{path} is damaged: {one_line(str(name), 80)} is larger than what the file holds of it.")
+            raise WeightsError(f"{path} is damaged: {name} is larger than what the file holds of it.")
     kind, names = _present_names(tensors)
     shapes = {name: tuple(tensors[key].shape) for name, key in names.items()}
     info = {key: content[key] for key in ("epoch", "min_eval_loss") if isinstance(content.get(key), (int, float))}

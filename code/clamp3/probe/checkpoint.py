@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from clamp3.errors import ConfigError, DataError, WeightsError, printable
-from clamp3.jobs.atomic import replacing, without_nan
+from clamp3.formats.tables import json_text
+from clamp3.jobs.atomic import replacing
 from clamp3.probe.config import ProbeConfig
 from clamp3.probe.heads import State, make_head
 from clamp3.probe.losses import sigmoid, softmax
@@ -95,13 +96,13 @@ def save_probe(probe: Probe, path: Path) -> None:
         "weights": list(probe.weights),
         "offset": list(probe.offset),
         "scale": list(probe.scale),
-        "info": without_nan(probe.info),
+        "info": probe.info,
     }
     if path.suffix == ".safetensors":
         from safetensors.numpy import save_file
 
         with replacing(path) as temporary:
-            save_file(probe.state, str(temporary), {"kind": KIND, "facts": json.dumps(facts, ensure_ascii=False)})
+            save_file(probe.state, str(temporary), {"kind": KIND, "facts": json_text(facts)})
         return
     import torch
 
@@ -111,7 +112,7 @@ def save_probe(probe: Probe, path: Path) -> None:
         "input_size": probe.width,
         "epoch": probe.info.get("best_epoch", 0),
         "max_eval_acc": probe.info.get("scores", {}).get("accuracy", 0.0),
-        "clamp3": json.dumps({"kind": KIND, **facts}, ensure_ascii=False),
+        "clamp3": json_text({"kind": KIND, **facts}),
     }
     with replacing(path) as temporary:
         torch.save(content, temporary)
