@@ -27,14 +27,14 @@ from __future__ import annotations
 import argparse
 
 import config as released
-from clamp3.cli import run
-from clamp3.training.config import AudioTraining
-from clamp3.training.launch import train, training_parser
+from clamp3.cli import parser_for, run
+from clamp3.training.config import AudioTraining, add_flags
+from clamp3.training.launch import train
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser: one flag per field of ``AudioTraining``."""
-    return training_parser(__doc__, AudioTraining, released)
+    return add_flags(parser_for(__doc__), AudioTraining, released)
 
 
 def main(argv: list[str] | None = None) -> int:

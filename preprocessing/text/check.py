@@ -3,7 +3,7 @@
     python preprocessing/text/check.py records.jsonl
     python preprocessing/text/check.py records.jsonl --plots figures/
 
-Everything that python -m clamp3.data.check_data finds (structure, ids, files), and texts in another language than
+Everything that python code/check_data.py finds (structure, ids, files), and texts in another language than
 they claim, languages and regions that are no ISO names. Prints the mean length of every field in bytes, as table 1 of
 the CLaMP 3 paper, and how many records there are of each language and region. Exit code 1: there are problems.
 """

@@ -19,7 +19,7 @@ from clamp3.models.clamp3 import Clamp3Model
 from clamp3.models.config import Clamp3Config, TowerConfig
 from clamp3.models.weights import load_model
 from clamp3.training import checkpoint
-from clamp3.training.clamp3_task import make_clamp3_task
+from clamp3.training.alignment import make_alignment_task
 from clamp3.training.config import Clamp3Training
 from clamp3.training.loop import Trainer, make_accelerator, start_run
 
@@ -33,7 +33,7 @@ KILLED = """
 import io, os, signal, sys, torch
 sys.path[:0] = [{code!r}]
 from clamp3.training import checkpoint, loop
-from clamp3.training.clamp3_task import make_clamp3_task
+from clamp3.training.alignment import make_alignment_task
 from clamp3.training.config import Clamp3Training
 torch.set_num_threads({threads})
 step, save, saved = loop.Trainer.step, torch.save, []
@@ -53,7 +53,7 @@ def torn_save(state, path):
     save(state, path)
 
 loop.Trainer.step, torch.save = killed_step, torn_save
-loop.start_run(Clamp3Training(**eval({settings!r}, {{"Path": __import__("pathlib").PosixPath}})), make_clamp3_task)
+loop.start_run(Clamp3Training(**eval({settings!r}, {{"Path": __import__("pathlib").PosixPath}})), make_alignment_task)
 """
 
 
@@ -69,7 +69,7 @@ def settings(data, out, **changes):
 
 
 def train(data, out, **changes):
-    return start_run(Clamp3Training(**settings(data, out, **changes)), make_clamp3_task)
+    return start_run(Clamp3Training(**settings(data, out, **changes)), make_alignment_task)
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,7 @@ def test_later_steps_of_an_abandoned_course_go_first(tmp_path):
 
 @pytest.fixture(scope="module")
 def wide(data, tmp_path_factory):
-    """Return settings of towers whose heads a released file need not tell: 64 wide."""
+    """Return settings of towers whose heads a released file need not state: 64 wide."""
     folder = write_text_model(tmp_path_factory.mktemp("wide"))
     sizes = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**sizes, "hidden_size": 64, "num_attention_heads": 1}))
@@ -200,7 +200,7 @@ def wide(data, tmp_path_factory):
 
 def released(path, config, n_steps=3):
     """Write a checkpoint as the released scripts do, of a model after some steps; return its optimizer."""
-    task = make_clamp3_task(config, make_accelerator(config))
+    task = make_alignment_task(config, make_accelerator(config))
     model = task.module.model
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
@@ -262,7 +262,7 @@ def test_a_released_checkpoint_with_more_towers_goes_on_twice(data, wide, tmp_pa
 
 def test_a_checkpoint_of_other_parameters_gives_weights_and_epoch_only(data, wide, tmp_path):
     config = Clamp3Training(**settings(data, tmp_path / "old", **wide))
-    task = make_clamp3_task(config, make_accelerator(config))
+    task = make_alignment_task(config, make_accelerator(config))
     state = task.module.model.state_dict()
     torch.save({"model": state, "optimizer": {"state": {}, "param_groups": []}, "epoch": 3}, tmp_path / "old.pth")
     outcome = train(data, tmp_path / "new", resume=str(tmp_path / "old.pth"), **wide)
@@ -278,7 +278,7 @@ def test_the_grad_scaler_is_saved_and_restored(data, tmp_path):
         accelerator = make_accelerator(config)
         accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
         changed = Clamp3Training(**settings(data, tmp_path / "run", max_steps=5, **changes))
-        return Trainer(make_clamp3_task(changed, accelerator), changed, accelerator)
+        return Trainer(make_alignment_task(changed, accelerator), changed, accelerator)
 
     trainer().fit()
     assert checkpoint.load(tmp_path / "run/last.pt")["scaler"]["scale"] == 32.0  # doubled after steps 2 and 4

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, ConfigError, DataError, FormatError, printable
 from clamp3.formats.fields import typed
-from clamp3.formats.tables import parse_json
+from clamp3.formats.tables import json_text, parse_json
 from clamp3.jobs.ledger import Row
 from clamp3.jobs.parallel import describe
 from clamp3.jobs.progress import progress

@@ -51,7 +51,7 @@ def adopt(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> Pr
     Parameters
     ----------
     path : Path
-        A checkpoint of the released scripts, told by `adopted_by`.
+        A checkpoint of the released scripts, as `adopted_by` recognises it.
     module : Module
         Built from it; the names of its parameters end as the file's do.
     optimizer : Optimizer
