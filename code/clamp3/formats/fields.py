@@ -8,21 +8,20 @@ stricter decoders refuse.
 from __future__ import annotations
 
 import functools
+import json
 import math
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from clamp3.errors import FormatError, one_line
-
-T = TypeVar("T")
 
 _Check = Callable[[Any], Any]
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
 
 
-def typed(kind: type[T] | Any, value: Any, place: str = "it") -> T:
+def typed(kind: Any, value: Any, place: str = "it") -> Any:
     """Return a JSON value as a type: lists become tuples where tuples are wanted, objects dataclasses.
 
     Parameters
@@ -47,11 +46,11 @@ def typed(kind: type[T] | Any, value: Any, place: str = "it") -> T:
     (3, 4)
     """
     try:
-        found: T = _check_of(kind)(value)
+        return _check_of(kind)(value)
     except _MisfitError as error:
         where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in reversed(error.path))
-        raise FormatError(f"{place}{where} {error.problem}.") from None
-    return found
+        named = f"{place}: {where.removeprefix('.')}" if where else place
+        raise FormatError(f"{named} {error.problem}.") from None
 
 
 class _MisfitError(Exception):
@@ -63,8 +62,9 @@ class _MisfitError(Exception):
 
 
 def _is_not(value: Any, wanted: str) -> _MisfitError:
-    shown = f"is {one_line(str(value), 40)!r}" if isinstance(value, str | int | float | None) else "is a list or object"
-    return _MisfitError(f"{shown}, not {wanted}")
+    plain = isinstance(value, str | int | float | None)
+    shown = one_line(json.dumps(value), 40) if plain else "a list" if isinstance(value, list | tuple) else "an object"
+    return _MisfitError(f"is {shown}, not {wanted}")
 
 
 @functools.cache

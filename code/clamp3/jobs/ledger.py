@@ -176,7 +176,7 @@ class Ledger:
 def _parse(line: bytes) -> Row | None:
     """Return the row of a line; a torn or damaged one costs nothing but itself."""
     try:
-        row = typed(Row, parse_json(line))
+        row: Row = typed(Row, parse_json(line))
     except FormatError:
         return None
     return row if _is_path(row.root) and is_inside(row.output) else None
