@@ -24,13 +24,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from clamp3.errors import ConfigError, DataError, FormatError, one_line, printable
 from clamp3.formats.tables import json_text, read_csv, read_json, read_jsonl
+from clamp3.index.ranking import unit_rows
 from clamp3.index.vectors import Opener, check_comparable, load_folder
 from clamp3.modalities import modality_of
-from clamp3.retrieval.cosine import unit_rows
 
 METHODS = ("pca", "tsne", "umap")
 MIN_POINTS = 4
 _PERPLEXITY = 30
+_ALIKE = 1e-6
 _NEIGHBOURS = 15
 _NAME_FIELDS = ("name", "file", "path", "id")
 
@@ -126,11 +127,13 @@ def project(vectors: ArrayLike, method: str, *, seed: int = 0) -> NDArray[np.flo
     ConfigError
         If the method is unknown, or the package it needs is absent.
     DataError
-        If there are fewer than `MIN_POINTS` vectors.
+        If there are fewer than `MIN_POINTS` vectors, or all are the same.
     """
     unit = unit_rows(vectors)
     if len(unit) < MIN_POINTS:
         raise DataError(f"{len(unit)} vectors make no map; at least {MIN_POINTS} are needed.")
+    if np.ptp(unit, axis=0).max() < _ALIKE:  # t-SNE would divide by their spread, and end the process
+        raise DataError("the vectors are all alike, so a map of them shows nothing.")
     try:
         if method == "pca":
             from sklearn.decomposition import PCA
@@ -155,6 +158,8 @@ def project(vectors: ArrayLike, method: str, *, seed: int = 0) -> NDArray[np.flo
     except ImportError as error:
         package = error.name or "more packages"
         raise ConfigError(f"a map by {method} needs {package}: pip install 'clamp3[eval]'.") from None
+    if not np.isfinite(found).all():
+        raise DataError(f"{method} finds no place for some of the vectors; choose another --method.")
     return np.asarray(found, np.float64)
 
 

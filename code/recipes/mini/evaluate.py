@@ -120,7 +120,7 @@ def zero_shot(music: Any, prompts: Any, truth: Sequence[int], names: Sequence[st
     """
     import numpy as np
 
-    from clamp3.retrieval.cosine import unit_rows
+    from clamp3.index.ranking import unit_rows
 
     guess = (unit_rows(music) @ unit_rows(prompts).T).argmax(axis=1)
     expected = np.asarray(truth)
