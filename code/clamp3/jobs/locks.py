@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from clamp3.errors import ConfigError, printable
+
 LOCK_NAME = ".clamp3.lock"
 _HELD = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 _POLL_SEC = 0.2
@@ -42,6 +44,28 @@ class FolderLock:
             busy()
             time.sleep(_POLL_SEC)
 
+    @classmethod
+    def only(cls, folder: Path, what: str) -> FolderLock:
+        """Lock a folder, or refuse it at once.
+
+        Parameters
+        ----------
+        folder : Path
+            Exists.
+        what : str
+            What another process may be doing with it.
+
+        Raises
+        ------
+        ConfigError
+            If another process holds the lock: to wait for it could take days, and what it makes need not be made twice.
+        """
+
+        def refuse() -> None:
+            raise ConfigError(f"another process {what} {printable(folder)}; let it end first, or give another folder.")
+
+        return cls(folder, refuse)
+
     @property
     def held(self) -> bool:
         """Whether there is a lock; False where nothing can be locked, or after the end."""
@@ -51,6 +75,7 @@ class FolderLock:
         """Let others in."""
         if self._handle is not None:
             handle, self._handle = self._handle, None
+            _unlock(handle)  # a forked process may still have it open
             os.close(handle)
 
     def __enter__(self) -> FolderLock:
@@ -85,8 +110,14 @@ if os.name == "posix":
     def _lock(handle: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
+    def _unlock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_UN)
+
 else:
     import msvcrt
 
     def _lock(handle: int) -> None:
         msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+
+    def _unlock(handle: int) -> None:
+        msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined]
