@@ -107,7 +107,7 @@ def test_a_folder_has_one_writer(tmp_path, source):
     first = OutputFolder(out, source, task="t")
     assert not out.exists()
     first.begin({PurePosixPath("a.x"): PurePosixPath("a.y")})
-    with pytest.raises(ConfigError, match="another process writes to .*out; let it end first"):
+    with pytest.raises(ConfigError, match=r"another process writes to .*out; let it end first"):
         OutputFolder(out, source, task="t")
     made(first)
     assert sorted(path.name for path in out.iterdir()) == ["a.y", "ledger.jsonl"]

@@ -223,7 +223,7 @@ def do_all(work: Work, items: list[Item], output: Path, endpoint: Endpoint) -> R
         If the endpoint stops answering; what is done is kept.
     """
     started = time.monotonic()
-    _ = endpoint.key  # if missing, fails before any file is written
+    _ = endpoint.key, endpoint.address  # if missing or malformed, fails before any file is written
     report = Report(items=len(items), output=str(output))
     task = f"{work.task} {endpoint.model_name} {json.dumps(dict(endpoint.extra), sort_keys=True)}"
     with Store(output, [item.name for item in items]) as store:
