@@ -10,14 +10,14 @@ import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clamp3.errors import FormatError, WeightsError, one_line
 from clamp3.formats.fields import typed
-from clamp3.formats.tables import parse_json
+from clamp3.formats.tables import MAX_DEPTH, parse_json
 from clamp3.models.families import FAMILIES, Family, family_of, recognised
 
 if TYPE_CHECKING:
@@ -108,7 +108,14 @@ def _open_safetensors(path: Path) -> Checkpoint:
     return Checkpoint(path, kind, shapes, config, info, source, names)
 
 
-def _open_pickle(path: Path) -> Checkpoint:
+def read_pickled(path: Path) -> Any:
+    """Return what ``torch.save`` wrote: tensors and plain values, mapped from the file where its format allows.
+
+    Raises
+    ------
+    WeightsError
+        If it is damaged, would run code, or tensors are larger than what the file holds of them.
+    """
     import warnings
 
     import torch
@@ -125,7 +132,29 @@ def _open_pickle(path: Path) -> Checkpoint:
         raise WeightsError(f"{path} was not opened: {what}, and unpickling such a file can run any code.") from None
     except Exception as error:  # a damaged file can raise nearly anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"{path} is damaged or incomplete ({reason.split('. ')[0]}).") from error
+        raise WeightsError(f"{path} is damaged or incomplete ({one_line(reason.split('. ')[0])}).") from error
+    for tensor in _tensors_in(content):
+        if tensor.is_quantized or tensor.layout != torch.strided or tensor.device.type != "cpu":
+            raise WeightsError(f"{path} is damaged: it holds what is no plain tensor.")
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():  # one number for a whole matrix
+            raise WeightsError(
+                f"{path} is damaged: a tensor of {tuple(tensor.shape)} is larger than what it holds of it."
+            )
+    return content
+
+
+def _tensors_in(content: Any, depth: int = 0) -> Iterator[torch.Tensor]:
+    if hasattr(content, "untyped_storage"):
+        yield content
+    elif isinstance(content, Mapping | list | tuple) and depth < MAX_DEPTH:
+        for part in content.values() if isinstance(content, Mapping) else content:
+            yield from _tensors_in(part, depth + 1)
+
+
+def _open_pickle(path: Path) -> Checkpoint:
+    import torch
+
+    content = read_pickled(path)
     tensors = content.get("model", content) if isinstance(content, dict) else None
     if (
         not isinstance(tensors, Mapping)
@@ -133,12 +162,6 @@ def _open_pickle(path: Path) -> Checkpoint:
         or not all(isinstance(t, torch.Tensor) for t in tensors.values())
     ):
         raise WeightsError(f"{path} is no checkpoint: expected tensors by name, or a dict that has them under 'model'.")
-    for key, tensor in tensors.items():
-        name = one_line(str(key), 80)
-        if tensor.is_quantized or tensor.layout != torch.strided or tensor.device.type != "cpu":
-            raise WeightsError(f"{path}: {name} is no plain tensor.")
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():  # one number for a whole matrix
-            raise WeightsError(f"{path} is damaged: {name} is larger than what the file holds of it.")
     kind, names = _present_names(tensors)
     shapes = {name: tuple(tensors[key].shape) for name, key in names.items()}
     info = {key: content[key] for key in ("epoch", "min_eval_loss") if isinstance(content.get(key), (int, float))}

@@ -199,24 +199,19 @@ def _read_safetensors(path: Path) -> tuple[State, dict[str, Any]]:
 
 
 def _read_pickle(path: Path) -> tuple[State, dict[str, Any]]:
-    from clamp3.models.checkpoint import open_checkpoint
+    from clamp3.models.checkpoint import open_checkpoint, read_pickled
 
     checkpoint = open_checkpoint(path)  # refuses everything but tensors and plain values
     state = {name: checkpoint.tensor(name).detach().float().numpy() for name in checkpoint.shapes}
-    content = _plain(path)
+    content = read_pickled(path)
+    if not isinstance(content, dict):
+        raise TypeError("it holds no names")
     if "clamp3" in content:
         return state, parse_json(str(content["clamp3"]).encode("utf-8", "replace"))
     labels = sorted(content["labels"].items(), key=lambda item: item[1])  # the released script's order is the set's
     facts: dict[str, Any] = {"classes": [name for name, _ in labels], "weights": [], "offset": [], "scale": []}
     info = {"best_epoch": content.get("epoch"), "scores": {"accuracy": content.get("max_eval_acc")}}
     return state, {**facts, "config": {"double_softmax": True}, "info": info}
-
-
-def _plain(path: Path) -> dict[str, Any]:
-    import torch
-
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    return content if isinstance(content, dict) else {}
 
 
 def _width(state: State) -> int:
