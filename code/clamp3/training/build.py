@@ -16,7 +16,8 @@ from clamp3.errors import ConfigError, WeightsError
 from clamp3.models.clamp3 import Clamp3Model
 from clamp3.models.config import TOWERS, Clamp3Config, DecoderConfig, FrontEndConfig, M3Config, TowerConfig
 from clamp3.models.m3 import M3Model
-from clamp3.models.registry import WEIGHT_FILES
+from clamp3.models.registry import WEIGHT_FILES, folder_or_hub
+from clamp3.models.weights import RELEASED_TEXT_MODEL
 from clamp3.training.config import Clamp3Training, M3Training, SymbolicTraining
 from clamp3.training.lora import add_adapters
 
@@ -121,7 +122,6 @@ def text_tokenizer(config: Clamp3Training, model: TowerModel, *, needed: bool) -
         If it is absent or has more tokens than the tower.
     """
     from clamp3.models.tokenizer import load_tokenizer
-    from clamp3.models.weights import RELEASED_TEXT_MODEL
 
     own, name = _named_by_init(config), config.text_model
     if own and name == RELEASED_TEXT_MODEL:
@@ -214,7 +214,7 @@ def alignment_model(config: Clamp3Training) -> tuple[TowerModel, tuple[str, ...]
     """
     from clamp3.models.weights import describe
 
-    starts = [describe(name) for name in config.init]
+    starts = [describe(name, text_model=_like(config)) for name in config.init]
     if all(isinstance(start.config, Clamp3Config) for start in starts if start.family.joint):
         model: TowerModel = _clamp3_model(config, starts)
     elif len(starts) == 1:
@@ -225,6 +225,12 @@ def alignment_model(config: Clamp3Training) -> tuple[TowerModel, tuple[str, ...]
     if config.lora_towers:
         add_adapters(model, config.lora_towers, rank=config.lora_rank, alpha=config.lora_alpha)
     return model, tuple(name for name in model.config.towers if name in config.frozen)
+
+
+def _like(config: Clamp3Training) -> str | None:
+    """Return ``--text_model``, whose config.json has the heads of files that do not state them; None as released."""
+    name = config.text_model
+    return None if name == RELEASED_TEXT_MODEL or folder_or_hub(name) is None else name
 
 
 def _model_of(start: Described, towers: Collection[str]) -> TowerModel:
@@ -254,7 +260,7 @@ def _clamp3_model(config: Clamp3Training, starts: Sequence[Described]) -> Clamp3
         if not start.family.joint:
             towers["symbolic"], states["symbolic_model"] = init_symbolic_tower(start.path)
         else:
-            loaded = load_model(start.path, start.config.towers)
+            loaded = load_model(start.path, start.config.towers, text_model=_like(config))
             front = start.config if start.config.audio else sizes
             if towers and start.config.hidden_size != sizes.hidden_size:
                 width = sizes.hidden_size

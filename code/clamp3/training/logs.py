@@ -14,7 +14,7 @@ import torch
 from clamp3.errors import ConfigError, FormatError
 from clamp3.formats.fields import typed
 from clamp3.formats.tables import json_text, lines_in, parse_json
-from clamp3.jobs.atomic import write_bytes
+from clamp3.jobs.atomic import replacing, write_bytes
 from clamp3.training.config import RunConfig, to_plain
 
 if TYPE_CHECKING:
@@ -118,8 +118,8 @@ def plot_losses(metrics: Path, picture: Path) -> None:
         with suppress(FormatError):
             rows.append(typed(dict[str, Any], parse_json(line)))
     curves = {
-        name: [(row["step"], row[field]) for row in rows if row.get(field) is not None and row.get("kind") in kinds]
-        for name, field, kinds in (("training", "loss", ("train",)), ("evaluation", "eval_loss", ("epoch", "eval")))
+        name: [(row["step"], row[field]) for row in rows if row.get(field) is not None and row.get("kind") != other]
+        for name, field, other in (("training", "loss", "epoch"), ("evaluation", "eval_loss", "train"))
     }
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot(xlabel="step", ylabel="loss", title=metrics.parent.name)
