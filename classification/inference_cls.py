@@ -17,11 +17,8 @@ from functools import partial
 from pathlib import Path
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
-<<<<<<< HEAD
-from clamp3.formats.tables import json_text
-=======
 from clamp3.errors import ConfigError
->>>>>>> main
+from clamp3.formats.tables import json_text
 
 
 def build_parser() -> argparse.ArgumentParser:

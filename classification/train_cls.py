@@ -15,20 +15,13 @@ several seeds or folds the first run's probe is written.
 from __future__ import annotations
 
 import argparse
-<<<<<<< HEAD
-=======
-import json
 import os
->>>>>>> main
 from functools import partial
 from pathlib import Path
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
-<<<<<<< HEAD
-from clamp3.formats.tables import json_text
-=======
 from clamp3.errors import ConfigError
->>>>>>> main
+from clamp3.formats.tables import json_text
 from clamp3.probe.flags import add_flags, from_flags
 
 
@@ -61,21 +54,13 @@ def main(argv: list[str] | None = None) -> int:
     result = {**as_plain(runs), "output": str(output), "left_out": dict(data.problems)}
     if args.report:
         draw(runs, args.report)
-<<<<<<< HEAD
         write_text(args.report / "report.json", json_text(result, indent=1) + "\n")
     print(json_text(result, indent=2) if args.json else as_text(runs))
-    print_remarks(
-        [f"probe written to {args.output}", *(f"left out: {name}: {reason}" for name, reason in data.problems)]
-    )
-=======
-        write_text(args.report / "report.json", json.dumps(result, ensure_ascii=False, indent=1) + "\n")
-    print(json.dumps(result, ensure_ascii=False, indent=2) if args.json else as_text(runs))
     if args.wandb_log:
         if args.wandb_key and not args.wandb_key.startswith("<"):  # as the released default is
             os.environ["WANDB_API_KEY"] = args.wandb_key
         log_to_wandb(runs, output.stem)
     print_remarks([f"probe written to {output}", *(f"left out: {name}: {reason}" for name, reason in data.problems)])
->>>>>>> main
     return EXIT_SOME_FAILED if data.problems else EXIT_OK
 
 

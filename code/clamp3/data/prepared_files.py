@@ -129,13 +129,7 @@ class _Items:
 
 
 def load_prepared(modality: Modality, locations: Sequence[Location], stem: Path) -> PreparedFiles:
-<<<<<<< HEAD
-    """Return what reads the files that `index_prepared` has seen; arguments as there."""
+    """Return what reads the files of an earlier index; arguments as of `index_prepared`."""
     facts = read_json(stem.with_suffix(".json"), _Items, error=DataError)
     blank = np.zeros((0, *facts.shape), facts.dtype)
-=======
-    """Return what reads the files of an earlier index; arguments as of `index_prepared`."""
-    facts = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
-    blank = np.zeros((0, *facts["shape"]), facts["dtype"])
->>>>>>> main
     return PreparedFiles(modality, locations, DiskArray(stem.with_suffix(".npy")), blank, {})

@@ -89,13 +89,9 @@ class Encoder(ABC):
         Encode ABC as it is written: standard ABC is not interleaved first. The released scripts do so.
     """
 
-<<<<<<< HEAD
     _weights: Path
 
-    def __init__(self, *, dtype: Dtype, device: str | None, cache: VectorCache | None) -> None:
-=======
     def __init__(self, *, dtype: Dtype, device: str | None, cache: VectorCache | None, as_is: bool = False) -> None:
->>>>>>> main
         if dtype not in ("auto", "float32", "bfloat16"):
             raise ConfigError(f"dtype is {dtype!r}; choose auto, float32 or bfloat16.")
         self.dtype: Literal["float32", "bfloat16"] = "bfloat16" if dtype == "bfloat16" else "float32"

@@ -138,13 +138,8 @@ def extract_folder(
     started = time.monotonic()
     input_dir, output_dir = Path(input_dir), Path(output_dir)
     mode = arrays or ("temporal" if temporal else "global")
-<<<<<<< HEAD
-    task = f"extract {mode} {encoder.identity} {preprocessing()}"
-    with OutputFolder(output_dir, input_dir, task=task, shared=queue.rank > 0) as folder:
-=======
     task = f"extract {mode} {encoder.identity} {encoder.preprocessing}"
-    with OutputFolder(output_dir, input_dir, task=task) as folder:
->>>>>>> main
+    with OutputFolder(output_dir, input_dir, task=task, shared=queue.rank > 0) as folder:
         if input_dir.resolve() == output_dir.resolve():
             raise ConfigError("the input folder cannot be the output folder too.")
         listed = None

@@ -32,28 +32,6 @@ CHUNK_SEC = 5
 CHUNK = CHUNK_SEC * RATE_HZ
 SHORTEST = RATE_HZ  # a last chunk under one second is left out
 
-<<<<<<< HEAD
-=======
-# The fields of config.json that define the network; other libraries use the others.
-_FIELDS = [
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "hidden_act",
-    "layer_norm_eps",
-    "feat_extract_norm",
-    "feat_extract_activation",
-    "feat_proj_layer_norm",
-    "conv_dim",
-    "conv_stride",
-    "conv_kernel",
-    "conv_bias",
-    "num_conv_pos_embeddings",
-    "num_conv_pos_embedding_groups",
-    "do_stable_layer_norm",
-]
->>>>>>> main
 # Parts of other MERTs that HuBERT has not, and the values that mean they are absent.
 _WITHOUT = {"feature_extractor_cqt": (False, None), "deepnorm": (False, None), "attention_relax": (-1.0, -1, None)}
 _POSITIONS = "encoder.pos_conv_embed.conv."

@@ -316,7 +316,6 @@ def digest(path: Path, *, anew: bool = False) -> str:
     return value.hexdigest()
 
 
-<<<<<<< HEAD
 def identity(path: Path, *, anew: bool = False) -> str:
     """Return what names these weights in outputs and cache keys: a short name and 12 digits of the content's hash.
 
@@ -326,10 +325,6 @@ def identity(path: Path, *, anew: bool = False) -> str:
         As of `digest`.
     """
     hashed = digest(path, anew=anew)[:12]
-=======
-def identity(path: Path) -> str:
-    """Return the name of these weights in outputs and cache keys: a short one and 12 digits of the content's hash."""
->>>>>>> main
     for name, published in PUBLISHED.items():
         if path.name in published.files:
             return f"{name}-{hashed}"

@@ -18,13 +18,8 @@ from clamp3.errors import ConfigError, WeightsError
 from clamp3.models.checkpoint import Checkpoint, open_checkpoint
 from clamp3.models.config import ModelConfig, TowerConfig
 from clamp3.models.families import FAMILIES, Family, family_with
-<<<<<<< HEAD
-from clamp3.models.registry import PUBLISHED, folder_or_hub, identity, model_files, resolve
-from clamp3.models.sizes import check_layers, text_tower_of
-=======
 from clamp3.models.registry import PUBLISHED, folder_or_hub, hub_file, identity, model_files, resolve
-from clamp3.models.sizes import text_tower_of
->>>>>>> main
+from clamp3.models.sizes import check_layers, text_tower_of
 from clamp3.models.tokenizer import FILES as TOKENIZER_FILES
 
 if TYPE_CHECKING:
