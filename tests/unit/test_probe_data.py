@@ -81,7 +81,7 @@ def test_values_of_objects_are_told_by_name(tmp_path):
         ("l.csv", "file,genre\na,jazz\na,pop\n", "second time"),
         ("l.csv", "file\na\n", "one column"),
         ("l.csv", "file,genre\na,\n", "none for multiclass"),
-        ("l.json", "[1]", "no object"),
+        ("l.json", "[1]", "not an object"),
         ("l.json", "{", "not JSON"),
     ],
 )
