@@ -6,8 +6,10 @@ is at fault, 2 where the command, the configuration or the weights are.
 
 from __future__ import annotations
 
+import errno
 import os
 
+MAX_SENTENCE = 300  # characters
 EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
@@ -41,6 +43,54 @@ class WeightsError(Clamp3Error):
     """Weights or a tokenizer are absent, incomplete, unsafe or of another shape."""
 
     exit_code = EXIT_USAGE
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception as one sentence: our own errors as they are, bugs with the place they came from.
+
+    Examples
+    --------
+    >>> describe(FormatError("the file is empty.")), describe(MemoryError())
+    ('the file is empty.', 'out of memory')
+    """
+    if isinstance(error, Clamp3Error):
+        return sentence_of(error)
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{os.strerror(error.errno)} ({errno.errorcode.get(error.errno, error.errno)})"
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    import traceback
+
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" ({os.path.basename(place[0].filename)}:{place[0].lineno})" if place else ""
+    text = sentence_of(error, MAX_SENTENCE - 100)
+    return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
+
+
+def sentence_of(what: object, limit: int = MAX_SENTENCE) -> str:
+    r"""Return a message, wherever it comes from, as one line for people: short, and without a file's bytes.
+
+    Parameters
+    ----------
+    what : exception or str
+    limit : int
+        Most characters.
+
+    Examples
+    --------
+    >>> print(sentence_of("At line 3:\n  for b'\\xeb\\x12PK' \x1b[31mred"))
+    At line 3: for … \x1b[31mred
+    """
+    try:
+        text = str(what)
+    except Exception:  # an exception that cannot be written
+        return ""
+    text = text.partition("Traceback (most recent call last)")[0]
+    words = ("…" if word.count("\\x") > 1 else word for word in text[: 20 * limit].split())
+    line = printable(" ".join(words))
+    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def printable(name: object, encoding: str | None = None) -> str:
