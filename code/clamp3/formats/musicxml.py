@@ -72,17 +72,17 @@ def _partwise(root: Element) -> Element:
     return root
 
 
-def _convert(root: Element, name: str) -> Converted:
+def _convert(root: Element, name: str, *, forget: bool = False) -> Converted:
     from clamp3.formats.xml2abc_engine import engine
 
     converter = engine()
     try:
-        text = converter.convert(root, name=name)
+        text = converter.convert(root, name=name, forget=forget)
     except Exception as error:  # of any type: KeyError, IndexError, ValueError, …
         raise _ConverterError(f"{type(error).__name__}: {error}") from error
     if not text:
         raise FormatError("the score holds no notes.")
-    return Converted(text, _losses(converter.messages))
+    return Converted(text, _losses(converter.messages) + _moved_keys(root))
 
 
 def _repaired(root: Element, stopped: _ConverterError, name: str) -> Converted:
@@ -91,7 +91,7 @@ def _repaired(root: Element, stopped: _ConverterError, name: str) -> Converted:
 
     notes = tuple(repair(root))
     try:
-        made = _convert(root, name)
+        made = _convert(root, name, forget=True)
         return Converted(made.text, notes + made.notes)
     except _ConverterError as still:
         stopped = still
@@ -101,10 +101,24 @@ def _repaired(root: Element, stopped: _ConverterError, name: str) -> Converted:
 
     try:
         fresh = parse_xml(score_to_musicxml(tostring(root), suffix=".musicxml", name=name))
-        made = _convert(fresh, name)
+        made = _convert(fresh, name, forget=True)
     except (FormatError, _ConverterError) as last:
         raise FormatError(f"xml2abc stops with {stopped}; by way of music21: {last}") from last
     return Converted(made.text, ("rewritten by music21, since xml2abc stops with " + str(stopped), *made.notes))
+
+
+def _moved_keys(root: Element) -> tuple[str, ...]:
+    """Return a note if the key changes inside a bar: xml2abc writes the new key at the bar's beginning."""
+    n_bars = 0
+    for measure in root.iterfind("part/measure"):
+        if measure.find("attributes/key") is not None:
+            tags = [
+                child.tag if child.tag != "attributes" or child.find("key") is not None else "" for child in measure
+            ]
+            if "note" in tags and "attributes" in tags[tags.index("note") :]:
+                n_bars += 1
+    what = "key change inside a bar moved to its beginning"
+    return (f"{what} ({n_bars})" if n_bars > 1 else what,) if n_bars else ()
 
 
 def _losses(messages: list[str]) -> tuple[str, ...]:
