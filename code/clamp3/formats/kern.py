@@ -1,0 +1,540 @@
+"""Humdrum ``**kern`` scores: spines that split and join, into the bars of a `Score`.
+
+References
+----------
+D. Huron, *The Humdrum Toolkit: Reference Manual* (1994), chapters on spine paths and the kern representation.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import lru_cache
+
+from clamp3.errors import FormatError
+from clamp3.formats.score import DYNAMICS, SIGNATURE, ZERO, Bar, Event, Note, Part, Score, Sign, direction
+from clamp3.formats.score import mode_for, value_of
+
+MAX_STRANDS = 1000
+_PITCH = re.compile(r"(([a-g])\2*|([A-G])\3*)(#+|-+|n)?")
+_RECIP = re.compile(r"(\d{1,6})(?:%(\d{1,6}))?")
+_METRE = re.compile(r"\*M(\d{1,4}(?:\+\d{1,4})*)/(\d{1,4})$")
+_KEY = re.compile(r"\*([a-gA-G])([#-]?):(\w*)")
+_CLEF = re.compile(r"\*clef([GFCX])(v{1,2}|\^{1,2})?(\d?)")
+_LABEL = re.compile(r"\*>\s*(?!norep|\[)(.*?)(\d*)$")
+_MODES = {"dor": "dorian", "phr": "phrygian", "lyd": "lydian", "mix": "mixolydian", "loc": "locrian", "aeo": "minor"}
+_MARKS = {
+    "'": "staccato", "`": "staccatissimo", "~": "tenuto", ";": "fermata", ":": "arpeggiate", ",": "breath-mark",
+    "T": "trill-mark", "t": "trill-mark", "M": "inverted-mordent", "m": "inverted-mordent", "W": "mordent",
+    "w": "mordent", "S": "turn", "$": "inverted-turn", "v": "up-bow", "u": "down-bow", "o": "harmonic", "s": "spiccato",
+}  # fmt: skip
+_TEXTS = frozenset(("text", "lyrics", "silbe", "vox"))
+_KEYBOARDS = frozenset(("piano", "cemba", "clavi", "forte", "organ", "celst", "harp", "klav", "hpschd"))
+_EXPANSION = re.compile(r"\*>\s*\w*\[(.*)\]")
+
+
+@dataclass
+class _Spine:
+    """One column of the file's beginning, with all that it splits into."""
+
+    kind: str
+    staff: int = -1  # of the kern spine itself, or of the one that words and dynamics belong to
+    verse: int = 0
+    part: str = ""
+    number: int = 0  # of *staff
+    name: str = ""
+    abbreviation: str = ""
+    instrument: str = ""
+    slurs: list[int] = field(default_factory=list)
+    tonic: tuple[str, int, str] | None = None
+    fifths: int | None = None
+    hairpin: bool = False
+
+
+@dataclass
+class _Strand:
+    """One column of the line being read."""
+
+    spine: _Spine
+    voice: int = 0
+    end: Fraction = ZERO  # where its last note ends in the bar
+    fresh: bool = False  # split off, and without a note yet
+    beams: int = 0
+
+
+def read_kern(text: str) -> tuple[Score, list[str]]:
+    """Read a Humdrum file.
+
+    Parameters
+    ----------
+    text : str
+        The file; spines other than kern, words and dynamics are left out.
+
+    Returns
+    -------
+    Score
+    list of str
+        What was left out.
+
+    Raises
+    ------
+    FormatError
+        If it has no kern spine, or a line has more or fewer fields than there are spines.
+    """
+    reader = _Reader()
+    lines = [line.rstrip("\r").split("\t") for line in text.lstrip("\ufeff").split("\n")]
+    for number, tokens in enumerate(lines, 1):
+        if tokens[0].startswith("!!"):
+            reader.record("\t".join(tokens))
+        elif any(tokens):
+            try:
+                reader.line(tokens, lines, number)
+            except _Fault as fault:
+                raise FormatError(f"line {number} of the kern file {fault}.") from None
+    return reader.finish()
+
+
+class _Fault(Exception):
+    """What is wrong with a line; the reader adds its number."""
+
+
+class _Reader:
+    """The state between two lines."""
+
+    def __init__(self) -> None:
+        self.score = Score()
+        self.spines: list[_Spine] = []  # of kern, by staff
+        self.strands: list[_Strand] = []
+        self.bar = Bar()
+        self.now = ZERO  # of the last line with a note
+        self.slurs = 0
+        self.labels: set[str] = set()
+        self.left_out: dict[str, int] = {}
+        self.divided = 0
+
+    def record(self, line: str) -> None:
+        """Take title and names from a reference record."""
+        key, _, value = line[3:].partition(":")
+        key, value = key.split("@")[0], value.strip()
+        if line.startswith("!!!") and value:
+            if key == "OTL":
+                self.score.title = self.score.title or value
+            elif key == "COM":
+                self.score.composers.append(value)
+            elif key == "LYR":
+                self.score.lyricists.append(value)
+
+    def line(self, tokens: list[str], lines: list[list[str]], number: int) -> None:
+        """Read one line with its fields; ``lines[number:]`` are those that follow."""
+        if tokens[0].startswith("**") and not self.strands:
+            self._begin(tokens)
+            return
+        while len(tokens) > len(self.strands) and not tokens[-1].strip():
+            tokens.pop()
+        if "*v" in tokens and len(tokens) < len(self.strands):
+            tokens = self._padded(tokens)
+        if len(tokens) != len(self.strands):
+            raise _Fault(f"has {len(tokens)} fields where there are {len(self.strands)} spines")
+        first = tokens[0][:1]
+        if first == "*":
+            self._interpret(tokens)
+        elif first == "=":
+            kern = [token for token, strand in zip(tokens, self.strands, strict=True) if strand.spine.kind == "kern"]
+            if kern:
+                self._barline(kern[0], lines, number)
+        elif first != "!":
+            self._data(tokens)
+
+    def finish(self) -> tuple[Score, list[str]]:
+        """Close the last bar and order the parts."""
+        if not self.spines:
+            raise FormatError("the file has no **kern spine.")
+        if self._has_content():
+            self._close()
+        groups: dict[str, list[int]] = {}
+        for staff, spine in enumerate(self.spines):
+            keyboard = spine.instrument if spine.instrument in _KEYBOARDS else ""
+            groups.setdefault(spine.part or keyboard or f"staff {staff}", []).append(staff)
+        numbered = all(spine.number for spine in self.spines)
+        for staves in groups.values():
+            staves.sort(key=lambda staff: self.spines[staff].number if numbered else -staff)
+            names = [spine for spine in (self.spines[staff] for staff in staves) if spine.name or spine.abbreviation]
+            named = names[0] if names else self.spines[staves[0]]
+            self.score.parts.append(Part(staves, named.name, named.abbreviation))
+        self.score.parts.sort(key=lambda part: self.spines[part.staves[0]].number if numbered else -part.staves[0])
+        notes = [
+            f"spine **{kind} left out" + (f" ({count})" if count > 1 else "")
+            for kind, count in self.left_out.items()
+        ]
+        self.score.copied = self.divided
+        return self.score, notes
+
+    def _begin(self, tokens: list[str]) -> None:
+        staff = -1
+        n_staves = 0
+        for token in tokens:
+            spine = _Spine(token[2:].strip())
+            if spine.kind == "kern":
+                staff = n_staves
+                n_staves += 1
+                if staff < len(self.spines):  # a further piece in the file
+                    spine = self.spines[staff]
+                else:
+                    self.spines.append(spine)
+                spine.staff = staff
+                verse = 0
+            elif spine.kind in _TEXTS and staff >= 0:
+                verse += 1
+                spine.staff, spine.verse = staff, verse
+            elif spine.kind == "dynam":
+                spine.staff = max(staff, 0)
+            else:
+                self.left_out[spine.kind] = self.left_out.get(spine.kind, 0) + 1
+            self.strands.append(_Strand(spine))
+
+    # ---- interpretations -----------------------------------------------------------------------------------------
+
+    def _interpret(self, tokens: list[str]) -> None:
+        if any(token in ("*^", "*v", "*x", "*+", "*-") or token.startswith("**") for token in tokens):
+            self._paths(tokens)
+            return
+        labelled = False
+        for token, strand in zip(tokens, self.strands, strict=True):
+            spine = strand.spine
+            if spine.kind != "kern" or token == "*":
+                continue
+            if token.startswith("*>"):
+                if not labelled:
+                    self._label(token)
+                labelled = True
+            elif token.startswith(("*part", "*staff")):
+                digits = re.match(r"\*(part|staff)(\d{1,4})", token)
+                if digits and digits.group(1) == "part":
+                    spine.part = digits.group(2)
+                elif digits:
+                    spine.number = int(digits.group(2))
+            elif token.startswith('*I"'):
+                spine.name = spine.name or token[3:].strip()
+            elif token.startswith("*I'"):
+                spine.abbreviation = spine.abbreviation or token[3:].strip()
+            elif token.startswith("*I") and token[2:3].islower():
+                spine.instrument = token[2:].strip()
+            elif token in ("*ped", "*Xped"):
+                self._direct(spine.staff, direction("pedal", type="start" if token == "*ped" else "stop"))
+            else:
+                self._sign(token, spine, strand)
+
+    def _sign(self, token: str, spine: _Spine, strand: _Strand) -> None:
+        sign: Sign | None = None
+        if token.startswith("*k["):
+            spine.fifths = max(-7, min(7, token.count("#") - token.count("-")))
+            sign = Sign(key=(spine.fifths, ""))
+        elif key := _KEY.match(token):
+            step, accidental, mode = key.groups()
+            usual = "minor" if step.islower() else "major"
+            alter = {"": 0, "#": 1, "-": -1}[accidental]
+            if spine.fifths is not None:
+                mode = mode_for(step.upper(), alter, spine.fifths, _MODES.get(mode[:3], usual))
+                sign = Sign(key=(spine.fifths, mode))
+        elif metre := _METRE.match(token):
+            beats, unit = metre.group(1), int(metre.group(2))
+            if not unit:  # breves
+                beats, unit = str(2 * sum(map(int, beats.split("+")))), 1
+            if unit & (unit - 1) == 0:
+                sign = Sign(metre=(str(sum(map(int, beats.split("+")))), unit))
+        elif clef := _CLEF.match(token):
+            shape, shift, line = clef.groups()
+            octaves = (1 if "^" in shift else -1) * len(shift) if shift else 0
+            shape = "percussion" if shape == "X" else shape
+            sign = Sign(clef=(shape, "" if shape == "percussion" else line or "2", octaves))
+        elif token.startswith("*MM"):
+            tempo = re.match(r"\*MM(\d{1,4}(?:\.\d{1,4})?)$", token)
+            if tempo and float(tempo.group(1)) and not any(
+                node.tag == "sound" for marks in self.bar.directions.values() for _, node in marks
+            ):
+                self._direct(spine.staff, direction("tempo", tempo.group(1)))
+        if sign is not None:
+            known = self.bar.signs.setdefault(spine.staff, [])
+            sign.onset = self._reached(spine)
+            if sign.key is not None:
+                known[:] = [old for old in known if old.key is None or old.onset != sign.onset]
+            if sign not in known:
+                known.append(sign)
+
+    def _reached(self, spine: _Spine) -> Fraction:
+        return max(strand.end for strand in self.strands if strand.spine is spine)
+
+    def _label(self, token: str) -> None:
+        """Begin a section; those named after another one and numbered are its endings."""
+        expansion = _EXPANSION.match(token)
+        if expansion:
+            self.labels.update(label.strip() for label in expansion.group(1).split(","))
+            return
+        label = _LABEL.match(token)
+        if label is None:
+            return
+        base, number = label.groups()
+        self.labels.add(base + number)
+        ending = number if base in self.labels and number else ""
+        if ending != self.bar.ending:
+            if self._has_content():
+                self._close()
+            self.bar.ending = ending
+
+    def _paths(self, tokens: list[str]) -> None:
+        """Split, join, exchange, add and end spines."""
+        after: list[_Strand] = []
+        joined: _Strand | None = None
+        swapped: int | None = None
+        for token, strand in zip(tokens, self.strands, strict=True):
+            if token == "*v" and joined is not None and joined.spine is strand.spine:
+                joined.end = max(joined.end, strand.end)
+                joined.voice = min(joined.voice, strand.voice)
+                continue
+            joined = strand if token == "*v" else None
+            if token == "*-":
+                continue
+            after.append(strand)
+            if token == "*^":
+                taken = {other.voice for other in [*self.strands, *after] if other.spine is strand.spine}
+                free = next(voice for voice in range(len(taken) + 1) if voice not in taken)
+                after.append(_Strand(strand.spine, free, strand.end, fresh=True))
+            elif token == "*x":
+                if swapped is None:
+                    swapped = len(after) - 1
+                else:
+                    after[swapped], after[-1] = after[-1], after[swapped]
+                    swapped = None
+            elif token == "*+":
+                after.append(_Strand(_Spine("")))
+            elif token.startswith("**") and not strand.spine.kind:
+                strand.spine.kind = token[2:].strip()
+                if strand.spine.kind == "kern":
+                    strand.spine.staff = len(self.spines)
+                    self.spines.append(strand.spine)
+                    strand.end = self.now
+        if len(after) > MAX_STRANDS:
+            raise _Fault(f"has more than {MAX_STRANDS} spines")
+        for strand in after:
+            if sum(other.spine is strand.spine for other in after) == 1:
+                strand.voice = 0
+        if not after and self._has_content():
+            self._close()
+        self.strands = after
+
+    def _padded(self, tokens: list[str]) -> list[str]:
+        """Return a line that joins too few of a spine's strands, with the fields that it lacks."""
+        missing = ["*"] * (len(self.strands) - len(tokens))
+        for place in range(len(tokens) + 1):
+            padded = tokens[:place] + missing + tokens[place:]
+            joined = {id(strand.spine) for token, strand in zip(padded, self.strands, strict=True) if token == "*v"}
+            counts = sum(id(strand.spine) in joined for strand in self.strands)
+            if len(joined) == 1 and counts > padded.count("*v"):
+                return padded
+        return tokens
+
+    # ---- bars and notes ------------------------------------------------------------------------------------------
+
+    def _has_content(self) -> bool:
+        return bool(self.bar.voices)
+
+    def _close(self, length: Fraction | None = None) -> None:
+        """End the bar where its longest voice ends, or at a time where some notes still sound: they are divided."""
+        whole = max(event.onset + event.duration for voice in self.bar.voices.values() for event in voice)
+        self.bar.length = length = whole if length is None else length
+        after = Bar(ending=self.bar.ending)
+        for key, voice in self.bar.voices.items():
+            if voice and voice[-1].onset < length < voice[-1].onset + voice[-1].duration:
+                after.voices[key] = [_divide(voice[-1], length)]
+                self.divided += len(voice[-1].notes)
+        self.score.bars.append(self.bar)
+        self.bar, self.now = after, ZERO
+        for strand in self.strands:
+            strand.end, strand.fresh, strand.beams = max(ZERO, strand.end - length), False, 0
+
+    def _barline(self, token: str, lines: list[list[str]], number: int) -> None:
+        if self._has_content():
+            ends = {strand.end for strand in self.strands if strand.spine.kind == "kern"}
+            self._close(self._reached_by_next(lines, number) if len(ends) > 1 else None)
+        last = self.score.bars[-1] if self.score.bars else None
+        sign = re.sub(r"^=+\d*[a-z]?", "", token)
+        if last is not None:
+            if re.search(r":[|!]", sign):
+                last.backward = True
+            if token.startswith("==") or "|!" in sign and ":" not in sign:
+                last.style = "light-heavy"
+            elif "||" in sign and ":" not in sign:
+                last.style = "light-light"
+        if re.search(r"[|!]:", sign):
+            self.bar.forward = True
+
+    def _reached_by_next(self, lines: list[list[str]], number: int) -> Fraction | None:
+        """Return where those voices end that have a note on the next line of notes: there the bar ends."""
+        columns = list(self.strands)
+        for tokens in lines[number:]:
+            first = tokens[0][:1]
+            if first == "*" and len(tokens) == len(columns):
+                moved: list[_Strand] = []
+                for token, strand in zip(tokens, columns, strict=True):
+                    if token == "*v" and moved and moved[-1].spine is strand.spine:
+                        continue
+                    moved += [strand] * (token != "*-") + [strand] * (token == "*^")
+                columns = moved
+            elif first not in ("!", "*", "=", ""):
+                pairs = zip(tokens, columns, strict=False)
+                ends = [s.end for token, s in pairs if token not in (".", "") and s.spine.kind == "kern"]
+                return max(ends, default=None) or None
+        return None
+
+    def _data(self, tokens: list[str]) -> None:
+        sounding = [
+            (token, strand)
+            for token, strand in zip(tokens, self.strands, strict=True)
+            if strand.spine.kind == "kern" and token != "."
+        ]
+        known = [strand.end for _, strand in sounding if not strand.fresh]
+        if known:
+            self.now = max(known)
+        elif sounding:
+            self.now = min((s.end for s in self.strands if s.end > self.now), default=self.now)
+        events: dict[int, Event] = {}
+        for token, strand in sounding:
+            event = _event(token, self.now)
+            self._connect(event, token, strand)
+            self.bar.voices.setdefault((strand.spine.staff, strand.voice), []).append(event)
+            strand.end, strand.fresh = self.now + event.duration, False
+            if event.notes and not event.grace:
+                events.setdefault(strand.spine.staff, event)
+        for token, strand in zip(tokens, self.strands, strict=True):
+            spine = strand.spine
+            if token == "." or spine.kind == "kern":
+                continue
+            if spine.verse and spine.staff in events:
+                syllable = _syllable(token)
+                if syllable is not None:
+                    events[spine.staff].lyrics[spine.verse] = syllable
+            elif spine.kind == "dynam":
+                self._dynamics(token, spine)
+
+    def _direct(self, staff: int, node: object) -> None:
+        strands = [strand.end for strand in self.strands if strand.spine.staff == staff and strand.spine.kind == "kern"]
+        onset = max(strands, default=ZERO)
+        self.bar.directions.setdefault(staff, []).append((onset, node))  # type: ignore[arg-type]
+
+    def _dynamics(self, token: str, spine: _Spine) -> None:
+        marks = self.bar.directions.setdefault(spine.staff, [])
+        for word in re.findall(r"[a-z]+", token):
+            if word in DYNAMICS:
+                marks.append((self.now, direction("dynamics", word)))
+        if spine.hairpin and re.search(r"[\[\]<>]", token):
+            marks.append((self.now, direction("wedge", type="stop")))
+            spine.hairpin = False
+        if opening := re.search(r"[<>]", token):
+            kind = "crescendo" if opening.group() == "<" else "diminuendo"
+            marks.append((self.now, direction("wedge", type=kind)))
+            spine.hairpin = True
+
+    def _connect(self, event: Event, token: str, strand: _Strand) -> None:
+        """Number slurs, and say where beams begin and end."""
+        spine = strand.spine
+        for _ in range(token.count(")")):
+            if spine.slurs:
+                event.slurs.append(("stop", spine.slurs.pop()))
+        for _ in range(token.count("(")):
+            self.slurs += 1
+            spine.slurs.append(self.slurs)
+            event.slurs.append(("start", self.slurs))
+        first = token.split(" ")[0]
+        opened, closed = first.count("L"), first.count("J")
+        if not event.grace:
+            before = strand.beams
+            strand.beams = max(0, before + opened - closed)
+            if strand.beams and not before:
+                event.beam = "begin"
+            elif strand.beams:
+                event.beam = "continue"
+            elif before:
+                event.beam = "end"
+
+
+def _event(token: str, onset: Fraction) -> Event:
+    """Return the note, chord or rest of a token."""
+    duration, written, dots, ratio, grace = _time(token)
+    event = Event(onset, duration, written=written, dots=dots, ratio=ratio, grace=grace)
+    for subtoken in token.split(" "):
+        head = _note(subtoken)
+        if head is not None:
+            step, octave, alter = head
+            event.notes.append(Note(step, octave, alter, _ties(subtoken)))
+    event.hidden = not event.notes and "yy" in token
+    marked = [mark for sign, mark in _MARKS.items() if sign in token]
+    if "^" in token:
+        marked.append("strong-accent" if "^^" in token else "accent")
+    event.marks = marked if event.notes else [mark for mark in marked if mark == "fermata"]
+    return event
+
+
+def _divide(event: Event, time: Fraction) -> Event:
+    """Shorten an event that sounds on at a bar line, and return its rest, tied to it, for the next bar."""
+    rest = event.onset + event.duration - time
+    event.duration = time - event.onset
+    event.written, event.dots, event.ratio = value_of(event.duration)
+    written, dots, ratio = value_of(rest)
+    notes = [Note(note.step, note.octave, note.alter, (note.ties & {"start"}) | {"stop"}) for note in event.notes]
+    for note in event.notes:
+        note.ties.add("start")
+    return Event(ZERO, rest, notes, written, dots, ratio, hidden=event.hidden)
+
+
+@lru_cache(maxsize=1 << 12)
+def _time(token: str) -> tuple[Fraction, Fraction, int, tuple[int, int] | None, str]:
+    """Return duration, written value, dots, tuplet ratio and kind of grace note."""
+    first = token.split(" ")[0]
+    recip = _RECIP.search(first)
+    grace = "plain" if "qq" in token else "slash" if "q" in token else ""
+    if recip is None:
+        base = Fraction(1, 2) if grace else Fraction(1)
+    elif not int(recip.group(1)):
+        base = Fraction(4 << min(3, len(recip.group(1))))
+    else:
+        base = Fraction(4 * int(recip.group(2) or 1), int(recip.group(1)))
+    base = base or Fraction(1)
+    written, more, ratio = value_of(base)
+    if grace:
+        return ZERO, written, 0, None, grace
+    dots = min(4, first.count("."))
+    duration = base * (2 - Fraction(1, 1 << dots))
+    return duration, written, dots + more, ratio, ""
+
+
+@lru_cache(maxsize=1 << 12)
+def _note(subtoken: str) -> tuple[str, int, int] | None:
+    """Return step, octave and alteration, an empty step for a note without pitch, None for a rest."""
+    if "r" in subtoken:
+        return None
+    pitch = _PITCH.search(subtoken)
+    if pitch is None:
+        return ("", 4, 0) if "R" in subtoken else None
+    letters, accidental = pitch.group(1), pitch.group(4) or ""
+    octave = 3 + len(letters) if letters.islower() else 4 - len(letters)
+    return letters[0].upper(), octave, max(-2, min(2, accidental.count("#") - accidental.count("-")))
+
+
+def _ties(subtoken: str) -> set[str]:
+    ties = set()
+    if "[" in subtoken or "_" in subtoken:
+        ties.add("start")
+    if "]" in subtoken or "_" in subtoken:
+        ties.add("stop")
+    return ties
+
+
+def _syllable(token: str) -> tuple[str, str] | None:
+    """Return a syllable's place in its word, and its text."""
+    text = token.strip()
+    if not text or text in ("_", "|", "-"):
+        return None
+    before, after = text.startswith("-"), text.endswith("-")
+    place = {(False, False): "single", (False, True): "begin", (True, True): "middle", (True, False): "end"}
+    return place[before, after], text.strip("-_") or text
