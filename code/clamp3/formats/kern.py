@@ -132,8 +132,8 @@ class _Reader:
             return
         while len(tokens) > len(self.strands) and not tokens[-1].strip():
             tokens.pop()
-        if "*v" in tokens and len(tokens) < len(self.strands):
-            tokens = self._padded(tokens)
+        if "*v" in tokens:
+            tokens = self._joined(tokens)
         if len(tokens) != len(self.strands):
             raise _Fault(f"has {len(tokens)} fields where there are {len(self.strands)} spines")
         first = tokens[0][:1]
@@ -323,16 +323,22 @@ class _Reader:
             self._close()
         self.strands = after
 
-    def _padded(self, tokens: list[str]) -> list[str]:
-        """Return a line that joins too few of a spine's strands, with the fields that it lacks."""
-        missing = ["*"] * (len(self.strands) - len(tokens))
-        for place in range(len(tokens) + 1):
-            padded = tokens[:place] + missing + tokens[place:]
-            joined = {id(strand.spine) for token, strand in zip(padded, self.strands, strict=True) if token == "*v"}
-            counts = sum(id(strand.spine) in joined for strand in self.strands)
-            if len(joined) == 1 and counts > padded.count("*v"):
-                return padded
-        return tokens
+    def _joined(self, tokens: list[str]) -> list[str]:
+        """Return a line of joins, moved to the nearest strands of one spine where it names those of several."""
+        width, first = tokens.count("*v"), tokens.index("*v")
+        spines = [strand.spine for strand in self.strands]
+        if len(tokens) == len(spines):
+            joined = [spine for token, spine in zip(tokens, spines, strict=True) if token == "*v"]
+            if all(sum(other is spine for other in joined) > 1 for spine in joined):
+                return tokens
+        if set(tokens) != {"*", "*v"}:
+            return tokens
+        places = range(len(spines) - width + 1)
+        fitting = [place for place in places if all(spine is spines[place] for spine in spines[place : place + width])]
+        if width < 2 or not fitting:
+            return tokens
+        place = min(fitting, key=lambda place: abs(place - first))
+        return ["*"] * place + ["*v"] * width + ["*"] * (len(spines) - width - place)
 
     # ---- bars and notes ------------------------------------------------------------------------------------------
 
