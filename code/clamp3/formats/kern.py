@@ -164,8 +164,7 @@ class _Reader:
             self.score.parts.append(Part(staves, named.name, named.abbreviation))
         self.score.parts.sort(key=lambda part: self.spines[part.staves[0]].number if numbered else -part.staves[0])
         notes = [
-            f"spine **{kind} left out" + (f" ({count})" if count > 1 else "")
-            for kind, count in self.left_out.items()
+            f"spine **{kind} left out" + (f" ({count})" if count > 1 else "") for kind, count in self.left_out.items()
         ]
         self.score.copied = self.divided
         return self.score, notes
@@ -250,8 +249,10 @@ class _Reader:
             sign = Sign(clef=(shape, "" if shape == "percussion" else line or "2", octaves))
         elif token.startswith("*MM"):
             tempo = re.match(r"\*MM(\d{1,4}(?:\.\d{1,4})?)$", token)
-            if tempo and float(tempo.group(1)) and not any(
-                node.tag == "sound" for marks in self.bar.directions.values() for _, node in marks
+            if (
+                tempo
+                and float(tempo.group(1))
+                and not any(node.tag == "sound" for marks in self.bar.directions.values() for _, node in marks)
             ):
                 self._direct(spine.staff, direction("tempo", tempo.group(1)))
         if sign is not None:

@@ -47,7 +47,24 @@ def musicxml_to_abc(data: bytes, *, name: str = "score") -> Converted:
     FormatError
         If the file is no MusicXML, has no notes, or exceeds a limit of `clamp3.formats.guards`.
     """
-    root = _partwise(parse_xml(unpack_mxl(data) if is_zip(data) else data))
+    return tree_to_abc(_partwise(parse_xml(unpack_mxl(data) if is_zip(data) else data)), name=name)
+
+
+def tree_to_abc(root: Element, *, name: str = "score") -> Converted:
+    """Convert a parsed score, which is changed if xml2abc needs it repaired.
+
+    Parameters
+    ----------
+    root : Element
+        ``score-partwise`` without namespaces.
+    name : str
+        Used in messages only.
+
+    Raises
+    ------
+    FormatError
+        As `musicxml_to_abc`.
+    """
     try:
         return _convert(root, name)
     except _ConverterError as stopped:
@@ -97,14 +114,15 @@ def _repaired(root: Element, stopped: _ConverterError, name: str) -> Converted:
         stopped = still
     from xml.etree.ElementTree import tostring
 
-    from clamp3.formats.notation import score_to_musicxml
+    from clamp3.formats.notation import read_notation
 
     try:
-        fresh = parse_xml(score_to_musicxml(tostring(root), suffix=".musicxml", name=name))
-        made = _convert(fresh, name, forget=True)
+        fresh = read_notation(tostring(root), suffix=".musicxml", name=name)
+        made = _convert(fresh.root, name, forget=True)
     except (FormatError, _ConverterError) as last:
         raise FormatError(f"xml2abc stops with {stopped}; by way of music21: {last}") from last
-    return Converted(made.text, ("rewritten by music21, since xml2abc stops with " + str(stopped), *made.notes))
+    why = f"rewritten by music21, since xml2abc stops with {stopped}"
+    return Converted(made.text, (why, *fresh.notes[1:], *made.notes))
 
 
 def _moved_keys(root: Element) -> tuple[str, ...]:

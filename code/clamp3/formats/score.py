@@ -229,10 +229,16 @@ def value_of(duration: Fraction) -> tuple[Fraction, int, tuple[int, int] | None]
     for dots, share in ((0, Fraction(1)), (1, Fraction(3, 2)), (2, Fraction(7, 4)), (3, Fraction(15, 8))):
         if duration / share in TYPES:
             return duration / share, dots, None
-    larger = [value for value in TYPES if value >= duration]
-    written = min(larger) if larger else Fraction(32)
+    written = min((value for value in TYPES if value >= duration), default=Fraction(32))
+    if duration.denominator & (duration.denominator - 1) == 0:
+        return written, 0, None  # five quarters are no tuplet
     ratio = written / duration
     return written, 0, (ratio.numerator, ratio.denominator)
+
+
+def whole_rest(length: Fraction) -> Event:
+    """Return the rest of a whole bar."""
+    return Event(ZERO, length, written=Fraction(4))
 
 
 def _part_groups(listed: Element, now: list[tuple[int, str]], wanted: list[tuple[int, str]]) -> list[tuple[int, str]]:
@@ -351,8 +357,7 @@ class _PartWriter:
         for place, staff in enumerate(self.part.staves, 1):
             voices = sorted((voice, events) for (own, voice), events in bar.voices.items() if own == staff and events)
             if not voices:
-                written, dots, ratio = value_of(bar.length) if bar.length else (ZERO, 0, None)
-                voices = [(0, [Event(ZERO, bar.length, [], written, dots, ratio)] if bar.length else [])]
+                voices = [(0, [whole_rest(bar.length)] if bar.length else [])]
             marks: list[tuple[Fraction, object]] = [*bar.directions.get(staff, [])]
             marks += [(sign.onset, sign) for sign in bar.signs.get(staff, []) if sign.onset and sign.clef]
             marks.sort(key=lambda mark: mark[0])
