@@ -8,13 +8,25 @@ D. Huron, *The Humdrum Toolkit: Reference Manual* (1994), chapters on spine path
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as new
 from fractions import Fraction
 from functools import lru_cache
 
 from clamp3.errors import FormatError
-from clamp3.formats.score import DYNAMICS, SIGNATURE, ZERO, Bar, Event, Note, Part, Score, Sign, direction
-from clamp3.formats.score import mode_for, value_of
+from clamp3.formats.score import (
+    DYNAMICS,
+    ZERO,
+    Bar,
+    Event,
+    Note,
+    Part,
+    Score,
+    Sign,
+    direction,
+    mode_for,
+    value_of,
+)
 
 MAX_STRANDS = 1000
 _PITCH = re.compile(r"(([a-g])\2*|([A-G])\3*)(#+|-+|n)?")
@@ -46,7 +58,7 @@ class _Spine:
     name: str = ""
     abbreviation: str = ""
     instrument: str = ""
-    slurs: list[int] = field(default_factory=list)
+    slurs: list[int] = new(default_factory=list)
     tonic: tuple[str, int, str] | None = None
     fifths: int | None = None
     hairpin: bool = False
@@ -82,6 +94,8 @@ def read_kern(text: str) -> tuple[Score, list[str]]:
     FormatError
         If it has no kern spine, or a line has more or fewer fields than there are spines.
     """
+    if "**kern" not in text:
+        raise FormatError("the file has no **kern spine, and so no notes.")
     reader = _Reader()
     lines = [line.rstrip("\r").split("\t") for line in text.lstrip("\ufeff").split("\n")]
     for number, tokens in enumerate(lines, 1):
@@ -140,7 +154,7 @@ class _Reader:
         if first == "*":
             self._interpret(tokens)
         elif first == "=":
-            kern = [token for token, strand in zip(tokens, self.strands, strict=True) if strand.spine.kind == "kern"]
+            kern = [field for field, strand in zip(tokens, self.strands, strict=True) if strand.spine.kind == "kern"]
             if kern:
                 self._barline(kern[0], lines, number)
         elif first != "!":
@@ -172,8 +186,8 @@ class _Reader:
     def _begin(self, tokens: list[str]) -> None:
         staff = -1
         n_staves = 0
-        for token in tokens:
-            spine = _Spine(token[2:].strip())
+        for field in tokens:
+            spine = _Spine(field[2:].strip())
             if spine.kind == "kern":
                 staff = n_staves
                 n_staves += 1
@@ -195,60 +209,60 @@ class _Reader:
     # ---- interpretations -----------------------------------------------------------------------------------------
 
     def _interpret(self, tokens: list[str]) -> None:
-        if any(token in ("*^", "*v", "*x", "*+", "*-") or token.startswith("**") for token in tokens):
+        if any(field in ("*^", "*v", "*x", "*+", "*-") or field.startswith("**") for field in tokens):
             self._paths(tokens)
             return
         labelled = False
-        for token, strand in zip(tokens, self.strands, strict=True):
+        for field, strand in zip(tokens, self.strands, strict=True):
             spine = strand.spine
-            if spine.kind != "kern" or token == "*":
+            if spine.kind != "kern" or field == "*":
                 continue
-            if token.startswith("*>"):
+            if field.startswith("*>"):
                 if not labelled:
-                    self._label(token)
+                    self._label(field)
                 labelled = True
-            elif token.startswith(("*part", "*staff")):
-                digits = re.match(r"\*(part|staff)(\d{1,4})", token)
+            elif field.startswith(("*part", "*staff")):
+                digits = re.match(r"\*(part|staff)(\d{1,4})", field)
                 if digits and digits.group(1) == "part":
                     spine.part = digits.group(2)
                 elif digits:
                     spine.number = int(digits.group(2))
-            elif token.startswith('*I"'):
-                spine.name = spine.name or token[3:].strip()
-            elif token.startswith("*I'"):
-                spine.abbreviation = spine.abbreviation or token[3:].strip()
-            elif token.startswith("*I") and token[2:3].islower():
-                spine.instrument = token[2:].strip()
-            elif token in ("*ped", "*Xped"):
-                self._direct(spine.staff, direction("pedal", type="start" if token == "*ped" else "stop"))
+            elif field.startswith('*I"'):
+                spine.name = spine.name or field[3:].strip()
+            elif field.startswith("*I'"):
+                spine.abbreviation = spine.abbreviation or field[3:].strip()
+            elif field.startswith("*I") and field[2:3].islower():
+                spine.instrument = field[2:].strip()
+            elif field in ("*ped", "*Xped"):
+                self._direct(spine.staff, direction("pedal", type="start" if field == "*ped" else "stop"))
             else:
-                self._sign(token, spine, strand)
+                self._sign(field, spine, strand)
 
-    def _sign(self, token: str, spine: _Spine, strand: _Strand) -> None:
+    def _sign(self, field: str, spine: _Spine, strand: _Strand) -> None:
         sign: Sign | None = None
-        if token.startswith("*k["):
-            spine.fifths = max(-7, min(7, token.count("#") - token.count("-")))
+        if field.startswith("*k["):
+            spine.fifths = max(-7, min(7, field.count("#") - field.count("-")))
             sign = Sign(key=(spine.fifths, ""))
-        elif key := _KEY.match(token):
+        elif key := _KEY.match(field):
             step, accidental, mode = key.groups()
             usual = "minor" if step.islower() else "major"
             alter = {"": 0, "#": 1, "-": -1}[accidental]
             if spine.fifths is not None:
                 mode = mode_for(step.upper(), alter, spine.fifths, _MODES.get(mode[:3], usual))
                 sign = Sign(key=(spine.fifths, mode))
-        elif metre := _METRE.match(token):
+        elif metre := _METRE.match(field):
             beats, unit = metre.group(1), int(metre.group(2))
             if not unit:  # breves
                 beats, unit = str(2 * sum(map(int, beats.split("+")))), 1
             if unit & (unit - 1) == 0:
                 sign = Sign(metre=(str(sum(map(int, beats.split("+")))), unit))
-        elif clef := _CLEF.match(token):
+        elif clef := _CLEF.match(field):
             shape, shift, line = clef.groups()
             octaves = (1 if "^" in shift else -1) * len(shift) if shift else 0
             shape = "percussion" if shape == "X" else shape
             sign = Sign(clef=(shape, "" if shape == "percussion" else line or "2", octaves))
-        elif token.startswith("*MM"):
-            tempo = re.match(r"\*MM(\d{1,4}(?:\.\d{1,4})?)$", token)
+        elif field.startswith("*MM"):
+            tempo = re.match(r"\*MM(\d{1,4}(?:\.\d{1,4})?)$", field)
             if (
                 tempo
                 and float(tempo.group(1))
@@ -266,13 +280,13 @@ class _Reader:
     def _reached(self, spine: _Spine) -> Fraction:
         return max(strand.end for strand in self.strands if strand.spine is spine)
 
-    def _label(self, token: str) -> None:
+    def _label(self, field: str) -> None:
         """Begin a section; those named after another one and numbered are its endings."""
-        expansion = _EXPANSION.match(token)
+        expansion = _EXPANSION.match(field)
         if expansion:
             self.labels.update(label.strip() for label in expansion.group(1).split(","))
             return
-        label = _LABEL.match(token)
+        label = _LABEL.match(field)
         if label is None:
             return
         base, number = label.groups()
@@ -288,29 +302,29 @@ class _Reader:
         after: list[_Strand] = []
         joined: _Strand | None = None
         swapped: int | None = None
-        for token, strand in zip(tokens, self.strands, strict=True):
-            if token == "*v" and joined is not None and joined.spine is strand.spine:
+        for field, strand in zip(tokens, self.strands, strict=True):
+            if field == "*v" and joined is not None and joined.spine is strand.spine:
                 joined.end = max(joined.end, strand.end)
                 joined.voice = min(joined.voice, strand.voice)
                 continue
-            joined = strand if token == "*v" else None
-            if token == "*-":
+            joined = strand if field == "*v" else None
+            if field == "*-":
                 continue
             after.append(strand)
-            if token == "*^":
+            if field == "*^":
                 taken = {other.voice for other in [*self.strands, *after] if other.spine is strand.spine}
                 free = next(voice for voice in range(len(taken) + 1) if voice not in taken)
                 after.append(_Strand(strand.spine, free, strand.end, fresh=True))
-            elif token == "*x":
+            elif field == "*x":
                 if swapped is None:
                     swapped = len(after) - 1
                 else:
                     after[swapped], after[-1] = after[-1], after[swapped]
                     swapped = None
-            elif token == "*+":
+            elif field == "*+":
                 after.append(_Strand(_Spine("")))
-            elif token.startswith("**") and not strand.spine.kind:
-                strand.spine.kind = token[2:].strip()
+            elif field.startswith("**") and not strand.spine.kind:
+                strand.spine.kind = field[2:].strip()
                 if strand.spine.kind == "kern":
                     strand.spine.staff = len(self.spines)
                     self.spines.append(strand.spine)
@@ -329,7 +343,7 @@ class _Reader:
         width, first = tokens.count("*v"), tokens.index("*v")
         spines = [strand.spine for strand in self.strands]
         if len(tokens) == len(spines):
-            joined = [spine for token, spine in zip(tokens, spines, strict=True) if token == "*v"]
+            joined = [spine for field, spine in zip(tokens, spines, strict=True) if field == "*v"]
             if all(sum(other is spine for other in joined) > 1 for spine in joined):
                 return tokens
         if set(tokens) != {"*", "*v"}:
@@ -360,16 +374,16 @@ class _Reader:
         for strand in self.strands:
             strand.end, strand.fresh, strand.beams = max(ZERO, strand.end - length), False, 0
 
-    def _barline(self, token: str, lines: list[list[str]], number: int) -> None:
+    def _barline(self, field: str, lines: list[list[str]], number: int) -> None:
         if self._has_content():
             ends = {strand.end for strand in self.strands if strand.spine.kind == "kern"}
             self._close(self._reached_by_next(lines, number) if len(ends) > 1 else None)
         last = self.score.bars[-1] if self.score.bars else None
-        sign = re.sub(r"^=+\d*[a-z]?", "", token)
+        sign = re.sub(r"^=+\d*[a-z]?", "", field)
         if last is not None:
             if re.search(r":[|!]", sign):
                 last.backward = True
-            if token.startswith("==") or "|!" in sign and ":" not in sign:
+            if field.startswith("==") or ("|!" in sign and ":" not in sign):
                 last.style = "light-heavy"
             elif "||" in sign and ":" not in sign:
                 last.style = "light-light"
@@ -383,22 +397,22 @@ class _Reader:
             first = tokens[0][:1]
             if first == "*" and len(tokens) == len(columns):
                 moved: list[_Strand] = []
-                for token, strand in zip(tokens, columns, strict=True):
-                    if token == "*v" and moved and moved[-1].spine is strand.spine:
+                for field, strand in zip(tokens, columns, strict=True):
+                    if field == "*v" and moved and moved[-1].spine is strand.spine:
                         continue
-                    moved += [strand] * (token != "*-") + [strand] * (token == "*^")
+                    moved += [strand] * (field != "*-") + [strand] * (field == "*^")
                 columns = moved
             elif first not in ("!", "*", "=", ""):
                 pairs = zip(tokens, columns, strict=False)
-                ends = [s.end for token, s in pairs if token not in (".", "") and s.spine.kind == "kern"]
+                ends = [s.end for field, s in pairs if field not in (".", "") and s.spine.kind == "kern"]
                 return max(ends, default=None) or None
         return None
 
     def _data(self, tokens: list[str]) -> None:
         sounding = [
-            (token, strand)
-            for token, strand in zip(tokens, self.strands, strict=True)
-            if strand.spine.kind == "kern" and token != "."
+            (field, strand)
+            for field, strand in zip(tokens, self.strands, strict=True)
+            if strand.spine.kind == "kern" and field != "."
         ]
         known = [strand.end for _, strand in sounding if not strand.fresh]
         if known:
@@ -406,53 +420,53 @@ class _Reader:
         elif sounding:
             self.now = min((s.end for s in self.strands if s.end > self.now), default=self.now)
         events: dict[int, Event] = {}
-        for token, strand in sounding:
-            event = _event(token, self.now)
-            self._connect(event, token, strand)
+        for field, strand in sounding:
+            event = _event(field, self.now)
+            self._connect(event, field, strand)
             self.bar.voices.setdefault((strand.spine.staff, strand.voice), []).append(event)
             strand.end, strand.fresh = self.now + event.duration, False
             if event.notes and not event.grace:
                 events.setdefault(strand.spine.staff, event)
-        for token, strand in zip(tokens, self.strands, strict=True):
+        for field, strand in zip(tokens, self.strands, strict=True):
             spine = strand.spine
-            if token == "." or spine.kind == "kern":
+            if field == "." or spine.kind == "kern":
                 continue
             if spine.verse and spine.staff in events:
-                syllable = _syllable(token)
+                syllable = _syllable(field)
                 if syllable is not None:
                     events[spine.staff].lyrics[spine.verse] = syllable
             elif spine.kind == "dynam":
-                self._dynamics(token, spine)
+                self._dynamics(field, spine)
 
     def _direct(self, staff: int, node: object) -> None:
         strands = [strand.end for strand in self.strands if strand.spine.staff == staff and strand.spine.kind == "kern"]
         onset = max(strands, default=ZERO)
         self.bar.directions.setdefault(staff, []).append((onset, node))  # type: ignore[arg-type]
 
-    def _dynamics(self, token: str, spine: _Spine) -> None:
+    def _dynamics(self, field: str, spine: _Spine) -> None:
         marks = self.bar.directions.setdefault(spine.staff, [])
-        for word in re.findall(r"[a-z]+", token):
+        for word in re.findall(r"[a-z]+", field):
             if word in DYNAMICS:
                 marks.append((self.now, direction("dynamics", word)))
-        if spine.hairpin and re.search(r"[\[\]<>]", token):
+        if spine.hairpin and re.search(r"[\[\]<>]", field):
             marks.append((self.now, direction("wedge", type="stop")))
             spine.hairpin = False
-        if opening := re.search(r"[<>]", token):
+        if opening := re.search(r"[<>]", field):
             kind = "crescendo" if opening.group() == "<" else "diminuendo"
             marks.append((self.now, direction("wedge", type=kind)))
             spine.hairpin = True
 
-    def _connect(self, event: Event, token: str, strand: _Strand) -> None:
+    def _connect(self, event: Event, field: str, strand: _Strand) -> None:
         """Number slurs, and say where beams begin and end."""
         spine = strand.spine
-        for _ in range(token.count(")")):
+        for _ in range(field.count(")")):
             if spine.slurs:
                 event.slurs.append(("stop", spine.slurs.pop()))
-        for _ in range(token.count("(")):
+        for _ in range(field.count("(")):
             self.slurs += 1
             spine.slurs.append(self.slurs)
             event.slurs.append(("start", self.slurs))
-        first = token.split(" ")[0]
+        first = field.split(" ")[0]
         opened, closed = first.count("L"), first.count("J")
         if not event.grace:
             before = strand.beams
@@ -465,19 +479,19 @@ class _Reader:
                 event.beam = "end"
 
 
-def _event(token: str, onset: Fraction) -> Event:
-    """Return the note, chord or rest of a token."""
-    duration, written, dots, ratio, grace = _time(token)
+def _event(field: str, onset: Fraction) -> Event:
+    """Return the note, chord or rest of a field."""
+    duration, written, dots, ratio, grace = _time(field)
     event = Event(onset, duration, written=written, dots=dots, ratio=ratio, grace=grace)
-    for subtoken in token.split(" "):
+    for subtoken in field.split(" "):
         head = _note(subtoken)
         if head is not None:
             step, octave, alter = head
             event.notes.append(Note(step, octave, alter, _ties(subtoken)))
-    event.hidden = not event.notes and "yy" in token
-    marked = [mark for sign, mark in _MARKS.items() if sign in token]
-    if "^" in token:
-        marked.append("strong-accent" if "^^" in token else "accent")
+    event.hidden = not event.notes and "yy" in field
+    marked = [mark for sign, mark in _MARKS.items() if sign in field]
+    if "^" in field:
+        marked.append("strong-accent" if "^^" in field else "accent")
     event.marks = marked if event.notes else [mark for mark in marked if mark == "fermata"]
     return event
 
@@ -495,11 +509,11 @@ def _divide(event: Event, time: Fraction) -> Event:
 
 
 @lru_cache(maxsize=1 << 12)
-def _time(token: str) -> tuple[Fraction, Fraction, int, tuple[int, int] | None, str]:
+def _time(field: str) -> tuple[Fraction, Fraction, int, tuple[int, int] | None, str]:
     """Return duration, written value, dots, tuplet ratio and kind of grace note."""
-    first = token.split(" ")[0]
+    first = field.split(" ")[0]
     recip = _RECIP.search(first)
-    grace = "plain" if "qq" in token else "slash" if "q" in token else ""
+    grace = "plain" if "qq" in field else "slash" if "q" in field else ""
     if recip is None:
         base = Fraction(1, 2) if grace else Fraction(1)
     elif not int(recip.group(1)):
@@ -537,9 +551,9 @@ def _ties(subtoken: str) -> set[str]:
     return ties
 
 
-def _syllable(token: str) -> tuple[str, str] | None:
+def _syllable(field: str) -> tuple[str, str] | None:
     """Return a syllable's place in its word, and its text."""
-    text = token.strip()
+    text = field.strip()
     if not text or text in ("_", "|", "-"):
         return None
     before, after = text.startswith("-"), text.endswith("-")

@@ -21,6 +21,7 @@ from clamp3.errors import FormatError
 from clamp3.formats import mei_marks as marks
 from clamp3.formats.score import SIGNATURE, ZERO, Bar, Event, Note, Part, Score, Sign, value_of, whole_rest
 
+MAX_COPIED_NODES = 1_000_000
 MAX_REPEATED_BARS = 1000  # of one rest or repeat sign
 _ID = "{http://www.w3.org/XML/1998/namespace}id"
 _DURATIONS = {
@@ -30,10 +31,10 @@ _DURATIONS_BELOW = {"fusa": 2, "semifusa": 4}
 _ALTER = {"s": 1, "f": -1, "ss": 2, "x": 2, "ff": -2, "xs": 2, "sx": 2, "ts": 2, "tf": -2, "n": 0, "ns": 1, "nf": -1}
 _MODES = frozenset(("major", "minor", "dorian", "phrygian", "lydian", "mixolydian", "aeolian", "ionian", "locrian"))
 _IGNORED = frozenset(("del", "ossia", "oStaff", "oLayer", "gap", "annot", "expansion"))
-_QUIET = frozenset(
-    "accid artic dot sb pb cb barLine syl verse stem fermata lb custos pad mensur proport ambitus signifLet "
-    "tabDurSym divLine label".split()
-)
+_QUIET = frozenset((
+    "accid", "artic", "dot", "sb", "pb", "cb", "barLine", "syl", "verse", "stem", "fermata", "lb", "custos",
+    "pad", "mensur", "proport", "ambitus", "signifLet", "tabDurSym", "divLine", "label",
+))  # fmt: skip
 _PREFERRED = {"app": ("lem", "rdg"), "choice": ("corr", "reg", "expan"), "subst": ("add",)}
 
 
@@ -42,10 +43,34 @@ class _Staff:
     """What holds on one staff, and what of it the next bar has to state."""
 
     index: int
+    number: str = ""
     now: Sign = field(default_factory=Sign)
     stated: Sign = field(default_factory=Sign)
     duration: str = ""
     octave: str = ""
+
+
+@dataclass
+class _Span:
+    """A tuplet encoded beside the notes."""
+
+    node: Element
+    ratio: tuple[int, int]
+    staff: str
+    first: Fraction | None
+    last: Fraction | None
+
+    def begins(self, own: set[str | None], layer: _Layer) -> bool:
+        """Return whether the note with these identifiers, or at the layer's time, is the first one."""
+        start = self.node.get("startid")
+        if start:
+            return start.lstrip("#") in own
+        return self.first == layer.at and self.staff == layer.staff.number
+
+    def ends(self, own: set[str | None], at: Fraction) -> bool:
+        """Return whether a note is the last one."""
+        end = self.node.get("endid")
+        return end.lstrip("#") in own if end else self.last is not None and at >= self.last
 
 
 @dataclass
@@ -61,6 +86,7 @@ class _Layer:
     in_beam: bool = False
     half_tremolo: bool = False
     default: str = ""
+    span: _Span | None = None
     whole: bool = False  # a rest or a repeat of the whole bar
 
 
@@ -108,11 +134,36 @@ def read_mei(root: Element) -> tuple[Score, list[str]]:
     FormatError
         If it has no music in common Western notation.
     """
+    copied = _write_copies_out(root)
     reader = _Reader(root)
+    reader.score.copied = copied
     divisions = [node for node in root.iter("mdiv") if node.find("score") is not None or node.find("parts") is not None]
     for division in divisions:
         reader.division(division)
     return reader.finish()
+
+
+def _write_copies_out(root: Element) -> int:
+    """Give elements with ``@copyof`` the content of what they copy; return how many notes that adds."""
+    known = {node.get(_ID, ""): node for node in root.iter() if _ID in node.attrib}
+    added = n_nodes = 0
+    for node in [node for node in root.iter() if "copyof" in node.attrib]:
+        source = known.get(node.attrib.pop("copyof").lstrip("#"))
+        if source is None or source is node or len(node) or node in list(source.iter()):
+            continue
+        n_nodes += sum(True for _ in source.iter())
+        if n_nodes > MAX_COPIED_NODES:
+            raise FormatError(f"copies in the MEI document make more than {MAX_COPIED_NODES} elements.")
+        for child in source:
+            node.append(deepcopy(child))
+        for inside in node.iter():
+            if inside is not node:
+                inside.attrib.pop(_ID, None)
+                added += inside.tag == "note"
+        for name, value in source.attrib.items():
+            if name != _ID:
+                node.attrib.setdefault(name, value)
+    return added
 
 
 class _Reader:
@@ -134,6 +185,7 @@ class _Reader:
         notes = list(root.iter("note"))
         self.explicit = any("accid.ges" in accid.attrib for note in notes for accid in note.iter())
         self.accidentals: dict[tuple[int, str, int], int] = {}
+        self.spans: list[_Span] = []
 
     def division(self, node: Element) -> None:
         """Read one movement, as a score or part by part."""
@@ -155,7 +207,7 @@ class _Reader:
     def finish(self) -> tuple[Score, list[str]]:
         """Write repeated bars out, attach marks, and state what was left out."""
         if not self.score.bars:
-            raise FormatError("the MEI document has no measures.")
+            raise FormatError("the score holds no notes.")
         for bar, key, count in sorted(self.repeats):
             self._repeat(bar, key, count)
         self.left_out.update(self.marks.attach())
@@ -177,7 +229,7 @@ class _Reader:
                 self._score_def(child)
             elif tag == "staffDef":
                 self._staff_def(child, [])
-            elif tag == "measure" or tag == "section" and any(sub.tag == "staff" for sub in child):
+            elif tag == "measure" or (tag == "section" and any(sub.tag == "staff" for sub in child)):
                 self._measure(child)
             elif tag == "ending":
                 self.ending = marks.ending_number(child)
@@ -230,7 +282,7 @@ class _Reader:
     ) -> _Staff:  # fmt: skip
         key = self.scope + number.split()[0] if number.split() else self.scope
         if key not in self.staves:
-            staff = self.staves[key] = _Staff(len(self.staves))
+            staff = self.staves[key] = _Staff(len(self.staves), key.split()[-1] if key.split() else "")
             if shared is None:
                 shared = Part([], *(marks.label(node) if node is not None else ("", "")), groups or [])
             shared.staves.append(staff.index)
@@ -278,10 +330,9 @@ class _Reader:
         bar.backward = bar.backward or right in ("rptend", "rptboth")
         bar.style = {"dbl": "light-light", "end": "light-heavy"}.get(right or "", bar.style)
         self.accidentals.clear()
+        self.spans = [_span(child, self._unit()) for child in children(node) if child.tag == "tupletSpan"]
         layers: list[tuple[_Layer, int]] = []
         n_bars = 1
-        first = next(iter(self.staves.values()), None)
-        unit = first.now.metre[1] if first is not None and first.now.metre else 4
         for child in children(node):
             if child.tag == "staff":
                 staff = self._staff(child.get("n") or child.get("def", "#1")[-1:])
@@ -292,8 +343,8 @@ class _Reader:
                     layers.append((self._layer(layer, staff, bar, voice), voice))
             elif child.tag in ("scoreDef", "staffDef"):
                 self._content([child])
-            else:
-                self.marks.add(child, self.at, self.scope, unit, self.staves)
+            elif child.tag != "tupletSpan":
+                self.marks.add(child, self.at, self.scope, self._unit(), self.staves)
         self._fill(bar, layers)
         self.at += 1
         for _ in range(min(n_bars, MAX_REPEATED_BARS) - 1):
@@ -303,6 +354,11 @@ class _Reader:
         if n_bars > 1:
             last = self.score.bars[self.at - 1]
             last.backward, last.style, bar.backward, bar.style = bar.backward, bar.style, False, ""
+
+    def _unit(self) -> int:
+        """Return the unit of the metre, in which times are counted."""
+        first = next(iter(self.staves.values()), None)
+        return first.now.metre[1] if first is not None and first.now.metre else 4
 
     def _fill(self, bar: Bar, layers: list[tuple[_Layer, int]]) -> None:
         """Give the bar its length, and its whole-bar rests theirs."""
@@ -345,7 +401,7 @@ class _Reader:
         for child in children(node):
             tag = child.tag
             if tag in ("note", "chord", "rest", "space"):
-                self._event(child, layer, voice)
+                self._spanned(child, layer, voice)
             elif tag in ("mRest", "mSpace", "multiRest"):
                 layer.whole = True
             elif tag in ("mRpt", "mRpt2", "multiRpt"):
@@ -424,6 +480,23 @@ class _Reader:
 
     # ---- notes ---------------------------------------------------------------------------------------------------
 
+    def _spanned(self, node: Element, layer: _Layer, voice: int) -> None:
+        """Read a note that may belong to a tuplet encoded beside the notes, or in their attributes."""
+        if layer.ratio is not None and layer.span is None:
+            self._event(node, layer, voice)
+            return
+        own = {node.get(_ID), *(head.get(_ID) for head in node)} - {None}
+        if layer.span is None:
+            begun = [span for span in self.spans if span.begins(own, layer)]
+            if begun:
+                layer.span, layer.ratio, layer.tuplet = begun[0], begun[0].ratio, begun[0].node
+            elif (node.get("tuplet") or "").startswith("i"):
+                layer.span, layer.ratio, layer.tuplet = _Span(node, (3, 2), "", None, None), (3, 2), node
+        at = layer.at
+        self._event(node, layer, voice)
+        if layer.span is not None and (layer.span.ends(own, at) or (node.get("tuplet") or "").startswith("t")):
+            layer.span = layer.ratio = layer.tuplet = None
+
     def _event(self, node: Element, layer: _Layer, voice: int) -> None:
         heads = [sub for sub in children(node) if sub.tag == "note"] if node.tag == "chord" else []
         heads = [node] if node.tag == "note" else heads
@@ -489,6 +562,12 @@ class _Reader:
             source = self.score.bars[bar - count].voices.get(key, [])
             if source:
                 self.score.bars[bar].voices[key] = [self._copy(event, event.onset) for event in source]
+
+
+def _span(node: Element, unit: int) -> _Span:
+    ratio = max(1, _integer(node.get("num"), 3)), max(1, _integer(node.get("numbase"), 2))
+    last = (node.get("tstamp2") or "").replace(" ", "").removeprefix("0m+")
+    return _Span(node, ratio, node.get("staff", "1"), marks.onset(node.get("tstamp"), unit), marks.onset(last, unit))
 
 
 def _integer(text: str | None, default: int = 0) -> int:

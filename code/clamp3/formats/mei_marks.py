@@ -21,7 +21,27 @@ _ARTICULATIONS = {
 _WORDS = frozenset(("dir", "reh", "tempo", "dynam"))
 _ON_NOTES = frozenset(("fermata", "trill", "mordent", "turn", "arpeg", "breath"))
 # Of the engraving only.
-_SILENT = frozenset("mNum annot sb pb cb beamSpan lv curve line figure fig symbol bracketSpan phrase lg".split())
+_SILENT = frozenset((
+    ,
+))  # fmt: skip
+    [
+        "mNum",
+        "annot",
+        "sb",
+        "pb",
+        "cb",
+        "beamSpan",
+        "lv",
+        "curve",
+        "line",
+        "figure",
+        "fig",
+        "symbol",
+        "bracketSpan",
+        "phrase",
+        "lg",
+    ]
+)
 
 Place = tuple[int, int, int]
 """Bar, staff and voice."""
@@ -120,8 +140,8 @@ class Marks:
         found = self._by_id.get((mark.node.get("startid") or "").lstrip("#"))
         if found is not None:
             return found.place[0], found.place[1], found.event.onset
-        onset = _onset(mark.node.get("tstamp"), mark.unit)
-        return (mark.bar, mark.staff, onset) if onset is not None else None
+        time = onset(mark.node.get("tstamp"), mark.unit)
+        return (mark.bar, mark.staff, time) if time is not None else None
 
     def _end(self, mark: _Mark) -> tuple[int, int, Fraction] | None:
         found = self._by_id.get((mark.node.get("endid") or "").lstrip("#"))
@@ -131,21 +151,21 @@ class Marks:
         if stated is None:
             return None
         bar = mark.bar + int(stated.group(1) or 0)
-        onset = _onset(stated.group(2), mark.unit)
-        return (bar, mark.staff, onset or ZERO) if bar < len(self._score.bars) else None
+        time = onset(stated.group(2), mark.unit)
+        return (bar, mark.staff, time or ZERO) if bar < len(self._score.bars) else None
 
     def _event_at(self, place: tuple[int, int, Fraction] | None, *, last: bool = False) -> Event | None:
         """Return the first note of a staff at a time, or the last one not after it."""
         if place is None:
             return None
-        bar, staff, onset = place
+        bar, staff, time = place
         found: Event | None = None
         for (own, _), events in sorted(self._score.bars[bar].voices.items()):
             for event in events if own == staff else ():
                 if event.notes and not event.grace:
-                    if event.onset == onset:
+                    if event.onset == time:
                         return event
-                    if last and event.onset < onset and (found is None or event.onset > found.onset):
+                    if last and event.onset < time and (found is None or event.onset > found.onset):
                         found = event
         return found
 
@@ -175,8 +195,8 @@ class Marks:
         return True
 
     def _put(self, place: tuple[int, int, Fraction], node: Element) -> None:
-        bar, staff, onset = place
-        self._score.bars[bar].directions.setdefault(staff, []).append((onset, node))
+        bar, staff, time = place
+        self._score.bars[bar].directions.setdefault(staff, []).append((time, node))
 
     def _direct(self, mark: _Mark) -> bool:
         node, start = mark.node, self._start(mark)
@@ -331,7 +351,7 @@ def head(root: Element, score: Score) -> None:
                 score.lyricists.append(text)
 
 
-def _onset(stamp: str | None, unit: int) -> Fraction | None:
+def onset(stamp: str | None, unit: int) -> Fraction | None:
     """Return the time of a beat; the first one is 1, and 0 is the bar line before it."""
     if not re.fullmatch(r"\d{1,4}(?:\.\d{1,6})?", stamp or ""):
         return None

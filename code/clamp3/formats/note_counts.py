@@ -69,11 +69,11 @@ def in_musicxml(root: Element) -> int:
 
 
 def in_abc(text: str) -> int:
-    """Count the notes of an ABC text as xml2abc writes it.
+    r"""Count the notes of an ABC text as xml2abc writes it.
 
     Examples
     --------
-    >>> in_abc('X:1\\nK:C\\nV:1\\n "Am"[CE]2 !f!{d}c z [K:G]\\nw: Sing |')
+    >>> in_abc('X:1\nK:C\nV:1\n "Am"[CE]2 !f!{d}c z [K:G]\nw: Sing |')
     4
     """
     return len(re.findall(r"[A-Ga-g]", _ABC_SKIPPED.sub("", text)))
@@ -103,13 +103,13 @@ def _in_kern(text: str) -> int:
         first = tokens[0][:1]
         if first == "*":
             if not columns and tokens[0].startswith("**"):
-                columns = [token.strip() == "**kern" for token in tokens]
+                columns = [field.strip() == "**kern" for field in tokens]
             else:
                 columns = _moved(tokens, columns)
         elif first not in ("!", "=", ""):
-            for token, is_kern in zip(tokens, columns, strict=False):
-                if is_kern and token != ".":
-                    total += sum("r" not in one and re.search(r"[a-gA-GR]", one) is not None for one in token.split())
+            for field, is_kern in zip(tokens, columns, strict=False):
+                if is_kern and field != ".":
+                    total += sum("r" not in one and re.search(r"[a-gA-GR]", one) is not None for one in field.split())
     return total
 
 
@@ -117,14 +117,14 @@ def _moved(tokens: list[str], columns: list[bool]) -> list[bool]:
     """Return which columns are of kern after a line of interpretations."""
     after: list[bool] = []
     before = ""
-    for token, is_kern in zip(tokens, columns, strict=False):
-        if token.startswith("**"):
-            is_kern = token.strip() == "**kern"
-        if not (token == "*-" or token == before == "*v" and after and after[-1] == is_kern):
-            after.append(is_kern)
-        if token in ("*^", "*+"):
-            after.append(is_kern and token == "*^")
-        before = token
+    for field, is_kern in zip(tokens, columns, strict=False):
+        now = field.strip() == "**kern" if field.startswith("**") else is_kern
+        joins = field == before == "*v" and after[-1:] == [now]
+        if field != "*-" and not joins:
+            after.append(now)
+        if field in ("*^", "*+"):
+            after.append(now and field == "*^")
+        before = field
     return after + columns[len(tokens) :]
 
 
