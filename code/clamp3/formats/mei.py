@@ -253,13 +253,12 @@ class _Reader:
         sign = node.find("grpSym")
         symbol = node.get("symbol") or (sign.get("symbol", "") if sign is not None else "")
         own = [marks.label(child) for child in inside]
-        if symbol == "brace" and 2 <= len(inside) <= 3 and all(child.tag == "staffDef" for child in inside):
-            if sum(bool(name) for name, _ in own) <= 1:
-                name, abbreviation = max([marks.label(node), *own])
-                shared = Part([], name, abbreviation, groups)
-                for child in inside:
-                    self._staff_def(child, groups, shared)
-                return
+        unnamed = sum(bool(name) for name, _ in own) <= 1 and all(child.tag == "staffDef" for child in inside)
+        if symbol == "brace" and 2 <= len(inside) <= 3 and unnamed:
+            shared = Part([], *max([marks.label(node), *own]), groups)
+            for child in inside:
+                self._staff_def(child, groups, shared)
+            return
         if symbol in ("brace", "bracket", "bracketsq", "line"):
             self.n_groups += 1
             groups = [*groups, (self.n_groups, "brace" if symbol == "brace" else "bracket")]

@@ -22,26 +22,8 @@ _WORDS = frozenset(("dir", "reh", "tempo", "dynam"))
 _ON_NOTES = frozenset(("fermata", "trill", "mordent", "turn", "arpeg", "breath"))
 # Of the engraving only.
 _SILENT = frozenset((
-    ,
+    "mNum", "annot", "sb", "pb", "cb", "beamSpan", "lv", "curve", "line", "fig", "symbol", "bracketSpan", "lg",
 ))  # fmt: skip
-    [
-        "mNum",
-        "annot",
-        "sb",
-        "pb",
-        "cb",
-        "beamSpan",
-        "lv",
-        "curve",
-        "line",
-        "figure",
-        "fig",
-        "symbol",
-        "bracketSpan",
-        "phrase",
-        "lg",
-    ]
-)
 
 Place = tuple[int, int, int]
 """Bar, staff and voice."""

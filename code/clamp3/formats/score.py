@@ -6,7 +6,6 @@ quarter note, counted from the beginning of the bar.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -36,9 +35,9 @@ for _group, _marks in {
     "": "fermata arpeggiate",
 }.items():
     _GROUPS |= dict.fromkeys(_marks.split(), _group)
-DYNAMICS = frozenset(re.findall(r"\w+", "p pp ppp pppp f ff fff ffff mp mf sfz sf fp fz rf rfz n"))
-    ("p", "pp", "ppp", "pppp", "f", "ff", "fff", "ffff", "mp", "mf", "sfz", "sf", "fp", "fz", "rf", "rfz", "n")
-)
+DYNAMICS = frozenset((
+    "p", "pp", "ppp", "pppp", "f", "ff", "fff", "ffff", "mp", "mf", "sfz", "sf", "fp", "fz", "rf", "rfz", "n",
+))  # fmt: skip
 
 
 @dataclass
