@@ -11,36 +11,13 @@ import re
 from dataclasses import dataclass
 from dataclasses import field as new
 from fractions import Fraction
-from functools import lru_cache
 
 from clamp3.errors import FormatError
-from clamp3.formats.score import (
-    DYNAMICS,
-    ZERO,
-    Bar,
-    Event,
-    Note,
-    Part,
-    Score,
-    Sign,
-    direction,
-    mode_for,
-    value_of,
-)
+from clamp3.formats.kern_fields import divide, event_of, sign_of, syllable_of
+from clamp3.formats.score import DYNAMICS, ZERO, Bar, Event, Part, Score, direction
 
 MAX_STRANDS = 1000
-_PITCH = re.compile(r"(([a-g])\2*|([A-G])\3*)(#+|-+|n)?")
-_RECIP = re.compile(r"(\d{1,6})(?:%(\d{1,6}))?")
-_METRE = re.compile(r"\*M(\d{1,4}(?:\+\d{1,4})*)/(\d{1,4})$")
-_KEY = re.compile(r"\*([a-gA-G])([#-]?):(\w*)")
-_CLEF = re.compile(r"\*clef([GFCX])(v{1,2}|\^{1,2})?(\d?)")
 _LABEL = re.compile(r"\*>\s*(?!norep|\[)(.*?)(\d*)$")
-_MODES = {"dor": "dorian", "phr": "phrygian", "lyd": "lydian", "mix": "mixolydian", "loc": "locrian", "aeo": "minor"}
-_MARKS = {
-    "'": "staccato", "`": "staccatissimo", "~": "tenuto", ";": "fermata", ":": "arpeggiate", ",": "breath-mark",
-    "T": "trill-mark", "t": "trill-mark", "M": "inverted-mordent", "m": "inverted-mordent", "W": "mordent",
-    "w": "mordent", "S": "turn", "$": "inverted-turn", "v": "up-bow", "u": "down-bow", "o": "harmonic", "s": "spiccato",
-}  # fmt: skip
 _TEXTS = frozenset(("text", "lyrics", "silbe", "vox"))
 _KEYBOARDS = frozenset(("piano", "cemba", "clavi", "forte", "organ", "celst", "harp", "klav", "hpschd"))
 _EXPANSION = re.compile(r"\*>\s*\w*\[(.*)\]")
@@ -236,39 +213,17 @@ class _Reader:
             elif field in ("*ped", "*Xped"):
                 self._direct(spine.staff, direction("pedal", type="start" if field == "*ped" else "stop"))
             else:
-                self._sign(field, spine, strand)
+                self._sign(field, spine)
 
-    def _sign(self, field: str, spine: _Spine, strand: _Strand) -> None:
-        sign: Sign | None = None
+    def _sign(self, field: str, spine: _Spine) -> None:
+        """Take a key, a metre, a clef or a tempo."""
         if field.startswith("*k["):
             spine.fifths = max(-7, min(7, field.count("#") - field.count("-")))
-            sign = Sign(key=(spine.fifths, ""))
-        elif key := _KEY.match(field):
-            step, accidental, mode = key.groups()
-            usual = "minor" if step.islower() else "major"
-            alter = {"": 0, "#": 1, "-": -1}[accidental]
-            if spine.fifths is not None:
-                mode = mode_for(step.upper(), alter, spine.fifths, _MODES.get(mode[:3], usual))
-                sign = Sign(key=(spine.fifths, mode))
-        elif metre := _METRE.match(field):
-            beats, unit = metre.group(1), int(metre.group(2))
-            if not unit:  # breves
-                beats, unit = str(2 * sum(map(int, beats.split("+")))), 1
-            if unit & (unit - 1) == 0:
-                sign = Sign(metre=(str(sum(map(int, beats.split("+")))), unit))
-        elif clef := _CLEF.match(field):
-            shape, shift, line = clef.groups()
-            octaves = (1 if "^" in shift else -1) * len(shift) if shift else 0
-            shape = "percussion" if shape == "X" else shape
-            sign = Sign(clef=(shape, "" if shape == "percussion" else line or "2", octaves))
-        elif field.startswith("*MM"):
-            tempo = re.match(r"\*MM(\d{1,4}(?:\.\d{1,4})?)$", field)
-            if (
-                tempo
-                and float(tempo.group(1))
-                and not any(node.tag == "sound" for marks in self.bar.directions.values() for _, node in marks)
-            ):
-                self._direct(spine.staff, direction("tempo", tempo.group(1)))
+        sign = sign_of(field, spine.fifths)
+        tempo = re.match(r"\*MM(\d{1,4}(?:\.\d{1,4})?)$", field)
+        stated = [node.tag for marks in self.bar.directions.values() for _, node in marks]
+        if tempo and float(tempo.group(1)) and "sound" not in stated:
+            self._direct(spine.staff, direction("tempo", tempo.group(1)))
         if sign is not None:
             known = self.bar.signs.setdefault(spine.staff, [])
             sign.onset = self._reached(spine)
@@ -367,7 +322,7 @@ class _Reader:
         after = Bar(ending=self.bar.ending)
         for key, voice in self.bar.voices.items():
             if voice and voice[-1].onset < length < voice[-1].onset + voice[-1].duration:
-                after.voices[key] = [_divide(voice[-1], length)]
+                after.voices[key] = [divide(voice[-1], length)]
                 self.divided += len(voice[-1].notes)
         self.score.bars.append(self.bar)
         self.bar, self.now = after, ZERO
@@ -421,7 +376,7 @@ class _Reader:
             self.now = min((s.end for s in self.strands if s.end > self.now), default=self.now)
         events: dict[int, Event] = {}
         for field, strand in sounding:
-            event = _event(field, self.now)
+            event = event_of(field, self.now)
             self._connect(event, field, strand)
             self.bar.voices.setdefault((strand.spine.staff, strand.voice), []).append(event)
             strand.end, strand.fresh = self.now + event.duration, False
@@ -432,7 +387,7 @@ class _Reader:
             if field == "." or spine.kind == "kern":
                 continue
             if spine.verse and spine.staff in events:
-                syllable = _syllable(field)
+                syllable = syllable_of(field)
                 if syllable is not None:
                     events[spine.staff].lyrics[spine.verse] = syllable
             elif spine.kind == "dynam":
@@ -477,85 +432,3 @@ class _Reader:
                 event.beam = "continue"
             elif before:
                 event.beam = "end"
-
-
-def _event(field: str, onset: Fraction) -> Event:
-    """Return the note, chord or rest of a field."""
-    duration, written, dots, ratio, grace = _time(field)
-    event = Event(onset, duration, written=written, dots=dots, ratio=ratio, grace=grace)
-    for subtoken in field.split(" "):
-        head = _note(subtoken)
-        if head is not None:
-            step, octave, alter = head
-            event.notes.append(Note(step, octave, alter, _ties(subtoken)))
-    event.hidden = not event.notes and "yy" in field
-    marked = [mark for sign, mark in _MARKS.items() if sign in field]
-    if "^" in field:
-        marked.append("strong-accent" if "^^" in field else "accent")
-    event.marks = marked if event.notes else [mark for mark in marked if mark == "fermata"]
-    return event
-
-
-def _divide(event: Event, time: Fraction) -> Event:
-    """Shorten an event that sounds on at a bar line, and return its rest, tied to it, for the next bar."""
-    rest = event.onset + event.duration - time
-    event.duration = time - event.onset
-    event.written, event.dots, event.ratio = value_of(event.duration)
-    written, dots, ratio = value_of(rest)
-    notes = [Note(note.step, note.octave, note.alter, (note.ties & {"start"}) | {"stop"}) for note in event.notes]
-    for note in event.notes:
-        note.ties.add("start")
-    return Event(ZERO, rest, notes, written, dots, ratio, hidden=event.hidden)
-
-
-@lru_cache(maxsize=1 << 12)
-def _time(field: str) -> tuple[Fraction, Fraction, int, tuple[int, int] | None, str]:
-    """Return duration, written value, dots, tuplet ratio and kind of grace note."""
-    first = field.split(" ")[0]
-    recip = _RECIP.search(first)
-    grace = "plain" if "qq" in field else "slash" if "q" in field else ""
-    if recip is None:
-        base = Fraction(1, 2) if grace else Fraction(1)
-    elif not int(recip.group(1)):
-        base = Fraction(4 << min(3, len(recip.group(1))))
-    else:
-        base = Fraction(4 * int(recip.group(2) or 1), int(recip.group(1)))
-    base = base or Fraction(1)
-    written, more, ratio = value_of(base)
-    if grace:
-        return ZERO, written, 0, None, grace
-    dots = min(4, first.count("."))
-    duration = base * (2 - Fraction(1, 1 << dots))
-    return duration, written, dots + more, ratio, ""
-
-
-@lru_cache(maxsize=1 << 12)
-def _note(subtoken: str) -> tuple[str, int, int] | None:
-    """Return step, octave and alteration, an empty step for a note without pitch, None for a rest."""
-    if "r" in subtoken:
-        return None
-    pitch = _PITCH.search(subtoken)
-    if pitch is None:
-        return ("", 4, 0) if "R" in subtoken else None
-    letters, accidental = pitch.group(1), pitch.group(4) or ""
-    octave = 3 + len(letters) if letters.islower() else 4 - len(letters)
-    return letters[0].upper(), octave, max(-2, min(2, accidental.count("#") - accidental.count("-")))
-
-
-def _ties(subtoken: str) -> set[str]:
-    ties = set()
-    if "[" in subtoken or "_" in subtoken:
-        ties.add("start")
-    if "]" in subtoken or "_" in subtoken:
-        ties.add("stop")
-    return ties
-
-
-def _syllable(field: str) -> tuple[str, str] | None:
-    """Return a syllable's place in its word, and its text."""
-    text = field.strip()
-    if not text or text in ("_", "|", "-"):
-        return None
-    before, after = text.startswith("-"), text.endswith("-")
-    place = {(False, False): "single", (False, True): "begin", (True, True): "middle", (True, False): "end"}
-    return place[before, after], text.strip("-_") or text

@@ -129,6 +129,8 @@ def read_notation(data: bytes, *, suffix: str, name: str = "score") -> Notated:
 
 
 def _by_own_reader(content: str | Element, n_source: int | None) -> Notated:
+    from clamp3.formats.score_xml import to_musicxml
+
     if isinstance(content, str):
         from clamp3.formats.kern import read_kern
 
@@ -137,7 +139,7 @@ def _by_own_reader(content: str | Element, n_source: int | None) -> Notated:
         from clamp3.formats.mei import read_mei
 
         score, notes = read_mei(content)
-    return _counted(score.musicxml(), n_source, score.copied, tuple(notes))
+    return _counted(to_musicxml(score), n_source, score.copied, tuple(notes))
 
 
 def _counted(root: Element, n_source: int | None, n_copied: int, notes: tuple[str, ...]) -> Notated:
