@@ -227,12 +227,13 @@ def interleaved(source: str) -> str:
 def training_trace(golden: Path, trace: dict[str, Any]) -> dict[str, Any]:
     """Train eight steps with the real trainer on the eight golden pairs."""
     from clamp3.data.patch_pack import open_pack
+    from clamp3.data.records import Record
     from clamp3.models.clamp3 import Clamp3Model
     from clamp3.models.config import Clamp3Config, TowerConfig
     from clamp3.models.tokenizer import load_tokenizer
-    from clamp3.training.clamp3_task import Clamp3Task
+    from clamp3.training.alignment import AlignmentTask
     from clamp3.training.config import Clamp3Training
-    from clamp3.training.data import PairDataset, Record
+    from clamp3.training.data import PairDataset
     from clamp3.training.encoder import PairEncoder
     from clamp3.training.loop import Trainer, make_accelerator
 
@@ -249,10 +250,9 @@ def training_trace(golden: Path, trace: dict[str, Any]) -> dict[str, Any]:
         records = [Record(str(i), {"analysis": text}, (("abc", i),)) for i, text in enumerate(trace["texts"])]
         data = PairDataset(
             records,
-            open_pack(paths, folder / "pack"),
+            {"symbolic": open_pack(paths, folder / "pack")},
             load_tokenizer(tiny),
-            limit=512,
-            text_length=128,
+            limits={"symbolic": 512, "text": 128},
             seed=0,
             text_dropout=False,
             instrument_removal=0.0,
@@ -270,7 +270,7 @@ def training_trace(golden: Path, trace: dict[str, Any]) -> dict[str, Any]:
             save_every=0,
             mixed_precision="no",
         )
-        Trainer(Clamp3Task(config, PairEncoder(model), data, None), config, make_accelerator(config)).fit()
+        Trainer(AlignmentTask(config, PairEncoder(model), data, None), config, make_accelerator(config)).fit()
         rows = [json.loads(line) for line in (config.out / "metrics.jsonl").read_text().splitlines()]
     losses = [row["loss"] for row in rows if row["kind"] == "train"]
     return {f"training loss {i + 1}": near(ours, trace["losses"][i]) for i, ours in enumerate(losses[:8])}

@@ -113,7 +113,7 @@ def part_start(folder: Path, batches: int) -> dict[str, Any]:
     from clamp3.data.splits import split_hashes
     from clamp3.models.tokenizer import load_tokenizer
     from clamp3.training.batches import epoch_batches
-    from clamp3.training.data import CollatePairs, PairDataset
+    from clamp3.training.data import PairDataset
     from clamp3.training.loading import make_loader
 
     tokenizer = load_tokenizer(folder)
@@ -122,8 +122,8 @@ def part_start(folder: Path, batches: int) -> dict[str, Any]:
     store = _store(folder)
     chosen, _ = split_hashes(store.hashes.all(), 0.01)
     data = PairDataset(
-        Records(store, chosen), store.pack, tokenizer, features=store.features, pairs=(("text", "audio"),),
-        limit=512, audio_length=128, text_length=128, seed=0,
+        Records(store, chosen), store.music, tokenizer, pairs=(("text", "audio"),),
+        limits={"audio": 128, "text": 128}, seed=0,
     )  # fmt: skip
     order = epoch_batches(range(len(data)), BATCH, epoch=0, seed=0)
 
@@ -131,7 +131,7 @@ def part_start(folder: Path, batches: int) -> dict[str, Any]:
         """What a loader needs of a task."""
 
         train_data = data
-        collate = CollatePairs(tokenizer.pad_id, data.sides, WIDTH)
+        collate = data.collate
 
     def rate(workers: int, n: int) -> float:
         begin = time.perf_counter()

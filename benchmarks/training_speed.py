@@ -103,13 +103,13 @@ class Ours:
     """The Trainer's own steps on the loader's batches."""
 
     def __init__(self, config: Any) -> None:
-        from clamp3.training.clamp3_task import make_clamp3_task
+        from clamp3.training.alignment import make_alignment_task
         from clamp3.training.loading import make_loader
         from clamp3.training.loop import Trainer, make_accelerator, seed_everything
 
         self.accelerator = make_accelerator(config)
         seed_everything(config.seed)
-        self.task = make_clamp3_task(config, self.accelerator)
+        self.task = make_alignment_task(config, self.accelerator)
         self.trainer = Trainer(self.task, config, self.accelerator)
         self.task.train()
         pin = self.accelerator.device.type == "cuda"
@@ -128,8 +128,8 @@ class Ours:
     def __call__(self) -> None:
         """Do one step."""
         batch = next(self.batches)
-        for side in self.task.train_data.sides:
-            self.lengths.setdefault(side, []).extend(batch[f"{side}_mask"].sum(1).tolist())
+        for view in self.task.train_data.views:
+            self.lengths.setdefault(view, []).extend(batch[f"{view}_mask"].sum(1).tolist())
         self.trainer.step([{name: value.to(self.accelerator.device) for name, value in batch.items()}])
 
 
@@ -142,7 +142,7 @@ class Reference:
         import torch
 
         self.ours, self.device = ours, ours.accelerator.device
-        self.model = copy.deepcopy(ours.task.module.model).to(self.device)
+        self.model: Any = copy.deepcopy(ours.task.module.model).to(self.device)
         for layer in self.model.modules():
             if hasattr(layer, "dropout") and isinstance(layer.dropout, torch.nn.Dropout):
                 layer.dropout = torch.nn.Dropout(layer.dropout.p)
@@ -207,8 +207,8 @@ def main(argv: list[str] | None = None) -> int:
             compare = kind == "symbolic" and not args.full_size
             seconds, *other = timed([ours, Reference(ours)] if compare else [ours], args.steps, args.device)
             found = {"step_sec": round(seconds, 4), "pieces_per_sec": round(batch_size / seconds, 2)}
-            config = ours.task.module.model.config
-            spent = sum(flops(config.tower(side), lengths) for side, lengths in ours.lengths.items())
+            config: Any = ours.task.module.model.config
+            spent = sum(flops(config.tower(view), lengths) for view, lengths in ours.lengths.items())
             found["tflops"] = round(spent / (args.steps + 2) / seconds / 1e12, 3)
             if args.device == "cuda":
                 found["share_of_bf16_peak"] = round(found["tflops"] / args.peak_tflops, 4)

@@ -6,7 +6,7 @@
 
 Reads .abc (plain or interleaved) and .mtf, and also .xml .musicxml .mxl .krn .mei .mid .midi, with sub-folders. M3 has
 no joint space with text: compare these vectors with each other only. Running the command again does only what is
-missing; what failed is named in OUTPUT_DIR/ledger.jsonl, and the exit code is then 1.
+missing; failures are listed in OUTPUT_DIR/ledger.jsonl, and the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def main(argv: list[str] | None = None) -> int:
     from clamp3.embedding.clamp3 import M3
     from clamp3.embedding.extract import run_extract
 
-    return run_extract(M3.from_pretrained(args.model, epoch=args.epoch, dtype=args.dtype, device=args.device), args)
+    encoder = M3.from_pretrained(args.model, epoch=args.epoch, dtype=args.dtype, device=args.device, as_is=args.as_is)
+    return run_extract(encoder, args)
 
 
 if __name__ == "__main__":

@@ -19,14 +19,14 @@ from __future__ import annotations
 import argparse
 
 import config as released
-from clamp3.cli import run
-from clamp3.training.config import Clamp2Training
-from clamp3.training.launch import train, training_parser
+from clamp3.cli import parser_for, run
+from clamp3.training.config import Clamp2Training, add_flags
+from clamp3.training.launch import train
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser: one flag per field of ``Clamp2Training``."""
-    return training_parser(__doc__, Clamp2Training, released)
+    return add_flags(parser_for(__doc__), Clamp2Training, released)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-r"""Pre-train M3: hide 45 % of a piece's patches, rebuild their characters (arXiv 2410.13267).
+r"""Pre-train M3: mask 45 % of a piece's patches and predict their characters (arXiv 2410.13267).
 
 One process, CPU or one GPU:
     python code/train_m3.py --data abc/ mtf/ --out runs/m3
@@ -19,14 +19,14 @@ from __future__ import annotations
 import argparse
 
 import config as released
-from clamp3.cli import run
-from clamp3.training.config import M3Training
-from clamp3.training.launch import train, training_parser
+from clamp3.cli import parser_for, run
+from clamp3.training.config import M3Training, add_flags
+from clamp3.training.launch import train
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser: one flag per field of ``M3Training``."""
-    return training_parser(__doc__, M3Training, released)
+    return add_flags(parser_for(__doc__), M3Training, released)
 
 
 def main(argv: list[str] | None = None) -> int:

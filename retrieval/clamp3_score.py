@@ -5,7 +5,7 @@
     python retrieval/clamp3_score.py generated/ style/ --group
 
 Folders hold vectors (.npy from `extract_clamp3.py --get_global`), raw files of any kind, or both, as in eval_mrr.py,
-which also tells which files make a pair. --group needs no pairs and gives two values: the cosine of the two mean
+which also describes how files are paired. --group needs no pairs and gives two values: the cosine of the two mean
 vectors (what the released script prints) and the mean cosine over all pairs of a query and a reference.
 """
 
@@ -31,9 +31,9 @@ def build_parser() -> argparse.ArgumentParser:
     return add_model_flags(parser)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
     """Run the script; return its exit code."""
-    args = build_parser().parse_args(argv)
+    args = (parser or build_parser()).parse_args(argv)
     if args.group and args.pairs:
         raise ConfigError("--group compares no pairs; leave --pairs or --group away.")
     from clamp3.retrieval.evaluation import compare, group_scores, pair_scores, print_remarks, write_rows

@@ -33,9 +33,9 @@ def build_parser() -> argparse.ArgumentParser:
     return add_model_flags(parser)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
     """Run the script; return its exit code."""
-    args = build_parser().parse_args(argv)
+    args = (parser or build_parser()).parse_args(argv)
     from clamp3.retrieval.evaluation import as_report, compare, print_remarks, rank_queries, write_rows
 
     found = compare(args.query_dir, args.reference_dir, partial(open_model, args))

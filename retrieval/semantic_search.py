@@ -4,8 +4,8 @@
     python retrieval/semantic_search.py query.npy features/ --json
 
 Both come from `code/extract_clamp3.py IN OUT --get_global` with the same model. The folder is read with its
-sub-folders; a result's name is its path in the folder without suffix. Files that hold no global vector are
-named on stderr with the reason, and the exit code is then 1.
+sub-folders; a result's name is its path in the folder without suffix. Files that hold no global vector are listed on
+stderr with the reason, and the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
     """Run the script; return its exit code."""
-    args = build_parser().parse_args(argv)
+    args = (parser or build_parser()).parse_args(argv)
     from clamp3.errors import ConfigError
     from clamp3.index.ranking import search
     from clamp3.index.render import show

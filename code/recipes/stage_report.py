@@ -19,8 +19,8 @@ DIRECTIONS = {
 }
 
 
-def sides_of_records(jsonl: Path) -> list[dict[str, Any]]:
-    """Return what can be encoded of each record, by side: the first file of each kind, and the evaluation text.
+def views_of_records(jsonl: Path) -> list[dict[str, Any]]:
+    """Return what can be encoded of each record, by view: the first file of each kind, and the evaluation text.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def sides_of_records(jsonl: Path) -> list[dict[str, Any]]:
         If the file cannot be read or no line of it is an object.
     """
     from clamp3.data.text_sampling import evaluation_lines
-    from clamp3.data.views import KIND_OF
+    from clamp3.data.views import view_of
     from clamp3.errors import DataError
     from clamp3.formats import Kind
 
@@ -38,44 +38,43 @@ def sides_of_records(jsonl: Path) -> list[dict[str, Any]]:
         raise DataError(f"{jsonl} cannot be read: {error}.") from error
     found = []
     for record in (record for record in records if isinstance(record, dict)):
-        sides: dict[str, Any] = {}
+        views: dict[str, Any] = {}
         for name in record.get("filepaths") or []:
-            kind = KIND_OF.get(Path(name).suffix.lower())
-            if kind is not None:
-                sides.setdefault(kind, jsonl.parent / name)
+            if view := view_of(name):
+                views.setdefault(view, jsonl.parent / name)
         if lines := evaluation_lines(record):
-            sides["text"] = ("\n".join(lines).encode("utf-8"), Kind.TEXT)
-        found.append(sides)
+            views["text"] = ("\n".join(lines).encode("utf-8"), Kind.TEXT)
+        found.append(views)
     if not found:
         raise DataError(f"{jsonl} has no record.")
     return found
 
 
 def measure(model: Clamp3, jsonl: Path) -> dict[str, dict[str, float]]:
-    """Return all retrieval metrics per direction, over the records that have both sides.
+    """Return all retrieval metrics per direction, over the records that have both views.
 
     Directions of towers that the model has not, and those with fewer than two records, are absent. Ties count
     against the query.
     """
     import numpy as np
 
-    from clamp3.data.views import TOWER_OF
+    from clamp3.data.views import views
     from clamp3.retrieval.cosine import cosine_ranks
     from clamp3.retrieval.metrics import evaluate
 
-    records = sides_of_records(jsonl)
+    records = views_of_records(jsonl)
     vectors: dict[str, Mapping[int, Any]] = {}
-    for side in dict.fromkeys(side for pair in DIRECTIONS.values() for side in pair):
-        rows = [index for index, record in enumerate(records) if side in record]
-        if TOWER_OF[side] in model.config.towers and rows:
-            encoded = model.encode([records[index][side] for index in rows])
-            vectors[side] = {row: encoded.vectors[at] for at, row in enumerate(rows) if encoded.ok[at]}
+    for view in dict.fromkeys(view for pair in DIRECTIONS.values() for view in pair):
+        rows = [index for index, record in enumerate(records) if view in record]
+        if views()[view].tower in model.config.towers and rows:
+            encoded = model.encode([records[index][view] for index in rows])
+            vectors[view] = {row: encoded.vectors[at] for at, row in enumerate(rows) if encoded.ok[at]}
     found = {}
     for name, (query, reference) in DIRECTIONS.items():
         both = sorted(vectors.get(query, {}).keys() & vectors.get(reference, {}).keys())
         if len(both) < 2:
             continue
-        queries, references = (np.stack([vectors[side][row] for row in both]) for side in (query, reference))
+        queries, references = (np.stack([vectors[view][row] for row in both]) for view in (query, reference))
         ranks = cosine_ranks(queries, references, np.arange(len(both)))
         found[name] = {key: round(value, 4) for key, value in evaluate(ranks, len(both)).items()}
     return found

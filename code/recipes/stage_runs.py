@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from clamp3.cli import parser_for
 from clamp3.errors import ConfigError
 from clamp3.jobs.atomic import write_text
 from clamp3.jobs.steps import Step, call, run_steps
 from clamp3.models.checkpoint import open_checkpoint
 from clamp3.models.registry import resolve
-from clamp3.training.config import AudioTraining, Clamp3Training, from_flags
-from clamp3.training.launch import OUTCOME, training_parser
+from clamp3.training.config import AudioTraining, Clamp3Training, add_flags, from_flags
+from clamp3.training.launch import OUTCOME
 from clamp3.training.stages import ALL_PAIRS, Stage, check_frozen, plan
 from recipes.stage_report import as_markdown, measure
 
@@ -86,7 +87,7 @@ def _step(stage: Stage, stages: list[Stage], args: argparse.Namespace) -> Step:
 
     flags = trainer_flags(stage, stages, args)
     kind = AudioTraining if stage.music == "audio" else Clamp3Training
-    settings = from_flags(kind, training_parser(None, kind, released).parse_args(flags))
+    settings = from_flags(kind, add_flags(parser_for(None), kind, released).parse_args(flags))
     test = args.test_jsonl or args.eval_jsonl
 
     def run() -> dict[str, Any]:

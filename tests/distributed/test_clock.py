@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path[:0] = [{code!r}]
 import torch
 from clamp3.training import loop
-from clamp3.training.clamp3_task import make_clamp3_task
+from clamp3.training.alignment import make_alignment_task
 from clamp3.training.config import Clamp3Training
 
 rank = int(os.environ["RANK"])
@@ -33,7 +33,7 @@ config = Clamp3Training(
     learning_rate=1e-3, eval_split=0.2, schedule="cosine", max_minutes=0.25, save_every=0, save_minutes=0)
 accelerator = loop.make_accelerator(config)
 loop.seed_everything(config.seed)
-trainer = loop.Trainer(make_clamp3_task(config, accelerator), config, accelerator)
+trainer = loop.Trainer(make_alignment_task(config, accelerator), config, accelerator)
 outcome = trainer.fit()
 weights = torch.cat([parameter.detach().flatten() for parameter in trainer.parameters])
 found = [torch.empty_like(weights) for _ in range(2)]

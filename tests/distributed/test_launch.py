@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from clamp3.training.clamp3_task import make_clamp3_task
+from clamp3.training.alignment import make_alignment_task
 from clamp3.training.config import Clamp3Training
 from clamp3.training.loop import start_run
 
@@ -54,7 +54,7 @@ def alone(data, out, **changes):
     start_run(
         Clamp3Training(train_jsonl=data / "train.jsonl", text_model=str(data), text_from_scratch=True, out=out,
                        **{**SAME, "batch_size": 8, **changes}),
-        make_clamp3_task,
+        make_alignment_task,
     )  # fmt: skip
     return torch.load(out / "last.pt", weights_only=True)
 
@@ -96,14 +96,14 @@ def test_accumulated_batches_average_their_gradients(data, tmp_path):
     start_run(
         Clamp3Training(train_jsonl=data / "train.jsonl", text_model=str(data), text_from_scratch=True,
                        out=tmp_path / "a", **{**SAME, "batch_size": 4, "accumulate": 2, "max_steps": 1}),
-        make_clamp3_task,
+        make_alignment_task,
     )  # fmt: skip
     from clamp3.training.loop import Trainer, make_accelerator, seed_everything
 
     config = Clamp3Training(train_jsonl=data / "train.jsonl", text_model=str(data), text_from_scratch=True,
                             out=tmp_path / "b", **{**SAME, "batch_size": 4})  # fmt: skip
     seed_everything(config.seed)
-    task = make_clamp3_task(config, make_accelerator(config))
+    task = make_alignment_task(config, make_accelerator(config))
     Trainer(task, config, make_accelerator(config))  # seeds and wraps as a run does
     task.train()
     optimizer = torch.optim.AdamW(task.module.parameters(), lr=1e-3, weight_decay=0.01)

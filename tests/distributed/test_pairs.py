@@ -1,4 +1,4 @@
-"""Two gloo ranks whose pieces have different sides: loss and gradients are those of one process with the full batch."""
+"""Two gloo ranks whose pieces have different views: loss and gradients are those of one process with the full batch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch.nn.parallel import DistributedDataParallel
 from clamp3.data.views import parse_pairs
 from clamp3.models.clamp3 import Clamp3Model
 from clamp3.models.config import Clamp3Config, TowerConfig
-from clamp3.training.clamp3_task import Clamp3Task
+from clamp3.training.alignment import AlignmentTask
 from clamp3.training.encoder import PairEncoder
 
 WORLD, ROWS = 2, 4
 PAIRS = parse_pairs(["text-symbolic", "text-audio", "abc-mtf"])
-THERE = {"text": "11111111", "abc": "11010111", "mtf": "01110010", "audio": "10110000"}  # rank 1 hears nothing
+THERE = {"text": "11111111", "abc": "11010111", "mtf": "01110010", "audio": "10110000"}  # rank 1 has no audio
 
 
 def task(standardise):
@@ -34,10 +34,9 @@ def task(standardise):
             parameter.mul_(5)
     towers = ("text", "symbolic", "audio") if standardise else ()
     encoder = PairEncoder(model, standardise=towers, frozen=("text",)).train()
-    data = SimpleNamespace(pairs=PAIRS, sides=("text", "abc", "mtf", "audio"), features=None,
-                           tokenizer=SimpleNamespace(pad_id=1))  # fmt: skip
+    data = SimpleNamespace(pairs=PAIRS, views=("text", "abc", "mtf", "audio"), collate=None)
     settings = SimpleNamespace(grad_cache_chunk=0, logit_scale=1.0, max_bad=1.0)
-    return Clamp3Task(settings, encoder, data, None)
+    return AlignmentTask(settings, encoder, data, None)
 
 
 def batch(rank=None):
@@ -49,8 +48,8 @@ def batch(rank=None):
         "mtf": torch.randint(0, 128, (n, 4, 64), generator=rng, dtype=torch.uint8),
         "audio": torch.randn(n, 3, 16, generator=rng),
     }
-    for side, rows in THERE.items():
-        values[f"{side}_mask"] = torch.tensor([[row == "1"] for row in rows]).expand(-1, values[side].shape[1])
+    for view, rows in THERE.items():
+        values[f"{view}_mask"] = torch.tensor([[row == "1"] for row in rows]).expand(-1, values[view].shape[1])
     mine = slice(None) if rank is None else slice(rank * ROWS, (rank + 1) * ROWS)
     return {name: value[mine] for name, value in values.items()}
 

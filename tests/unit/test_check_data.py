@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clamp3.cli import run
-from clamp3.data.check_data import main, record_problems
+from clamp3.data.records import record_problems
 
 FINE = {
     "id": "a",
@@ -67,6 +67,12 @@ def test_validation_needs_no_torch():
 
 
 @pytest.fixture
+def main(script):
+    """Return the command."""
+    return script("code/check_data.py").main
+
+
+@pytest.fixture
 def folder(tmp_path):
     """Return a folder with two good files and four that are not."""
     (tmp_path / "a.abc").write_text("M:4/4\nK:C\nV:1\n[V:1]C4|]\n")
@@ -85,13 +91,13 @@ def write(path, *rows):
     return str(path)
 
 
-def test_good_data_pass(folder, capsys):
+def test_good_data_pass(main, folder, capsys):
     rows = [{"id": i, "title": "Air", "filepaths": ["a.abc", "a.npy"]} for i in range(3)]
     assert main([write(folder / "t.jsonl", *rows)]) == 0
     assert capsys.readouterr().out.endswith("t.jsonl: 3 records, 6 files read, 0 problems\n")
 
 
-def test_every_problem_has_its_line(folder, capsys):
+def test_every_problem_has_its_line(main, folder, capsys):
     files = ["a.abc", "empty.abc", "latin.abc", "torn.npy", "cut.npy", "absent.abc", "x.mid", "wide.npy", "a.npy"]
     rows = [{"id": "a", "title": "Air", "filepaths": files}, "{torn", "", "[1]",
             {"id": "b", "mood": 1, "filepaths": ["../a.abc"]},
@@ -113,21 +119,21 @@ def test_every_problem_has_its_line(folder, capsys):
         assert [s for s in said if s.startswith(place) and reason in s], (place, reason, said)
 
 
-def test_overlap_of_training_and_evaluation(folder, capsys):
+def test_overlap_of_training_and_evaluation(main, folder, capsys):
     train = write(folder / "t.jsonl", *({"id": i, "title": "x", "filepaths": "a.abc"} for i in "abc"))
     evaluation = write(folder / "e.jsonl", *({"id": i, "title": "x", "filepaths": "a.abc"} for i in "xb"))
     assert main([train, "--eval_jsonl", evaluation]) == 1
     assert "e.jsonl:2: the id of a record in t.jsonl" in capsys.readouterr().out
 
 
-def test_a_long_list_is_cut_and_counted(folder, capsys):
+def test_a_long_list_is_cut_and_counted(main, folder, capsys):
     assert main([write(folder / "t.jsonl", *["{"] * 30), "--show", "3"]) == 1
     assert capsys.readouterr().out.count("no JSON object") == 3
     assert main([write(folder / "t.jsonl", *["{"] * 30), "--show", "3", "--no_files"]) == 1
     assert "30 problems, 27 not listed" in capsys.readouterr().out
 
 
-def test_an_absent_or_empty_file(folder, capsys):
+def test_an_absent_or_empty_file(main, folder, capsys):
     assert run(lambda: main([str(folder / "absent.jsonl")])) == 1
     assert "absent.jsonl cannot be read" in capsys.readouterr().err
     assert main([write(folder / "t.jsonl")]) == 1

@@ -12,7 +12,7 @@ import pytest
 from fake_llm import ENGLISH, TEXTS, FakeLLM, Reply, language_of
 
 from clamp3.cli import run
-from clamp3.data.check_data import record_problems
+from clamp3.data.records import record_problems
 from clamp3.errors import ConfigError, DataError
 from clamp3.metadata.job import RefusedError
 from clamp3.metadata.records import query_of

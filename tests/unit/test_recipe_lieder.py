@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from clamp3.cli import run
-from clamp3.data.check_data import record_problems
+from clamp3.data.records import record_problems
 from recipes import lieder_metadata as recipe
 
 ROOT = Path(__file__).resolve().parents[2]

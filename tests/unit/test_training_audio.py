@@ -10,12 +10,12 @@ import torch
 from training_music import AUDIO_WIDTH, read_rows, write_music, write_rows, write_text_model
 
 from clamp3.data.audio_features import open_features
-from clamp3.data.shards import Place
+from clamp3.data.shards import Location
 from clamp3.embedding.clamp3 import Clamp3
 from clamp3.errors import ConfigError, DataError, FormatError
 from clamp3.models.weights import describe, load_model
-from clamp3.training.build import clamp3_model
-from clamp3.training.clamp3_task import make_clamp3_task
+from clamp3.training.alignment import make_alignment_task
+from clamp3.training.build import alignment_model
 from clamp3.training.config import AudioTraining, Clamp3Training
 from clamp3.training.loop import make_accelerator, start_run
 
@@ -40,7 +40,7 @@ def stage_1(music, text_model, tmp_path_factory):
     """Return the folder of a run of text and scores."""
     out = tmp_path_factory.mktemp("runs") / "s"
     start_run(Clamp3Training(**TINY, train_jsonl=music / "train.jsonl", out=out, text_model=str(text_model)),
-              make_clamp3_task)  # fmt: skip
+              make_alignment_task)  # fmt: skip
     return out
 
 
@@ -69,7 +69,7 @@ def test_what_is_not_trained_is_exported_bit_for_bit(music, text_model, stage_1,
     before = weights_of(stage_1 / "best.safetensors")
     config = audio(music, tmp_path / "run", text_model, init=(str(stage_1),), freeze_text=freeze_text, dropout=0.3,
                    standardise=standardise)  # fmt: skip
-    start_run(config, make_clamp3_task)
+    start_run(config, make_alignment_task)
     after = weights_of(tmp_path / "run")
     assert {name.split("_")[0] for name in after} == {"text", "symbolic", "audio"}
     for tower in ("symbolic", "text"):
@@ -79,9 +79,9 @@ def test_what_is_not_trained_is_exported_bit_for_bit(music, text_model, stage_1,
 
 def test_stage_3_follows_stage_2_without_editing_a_checkpoint(music, text_model, stage_1, tmp_path):
     """The released script restores the optimizer of stage 2, whose parameters are others, and its 100 epochs."""
-    start_run(audio(music, tmp_path / "sa", text_model, init=(str(stage_1),), freeze_text=True), make_clamp3_task)
+    start_run(audio(music, tmp_path / "sa", text_model, init=(str(stage_1),), freeze_text=True), make_alignment_task)
     before = weights_of(tmp_path / "sa")
-    outcome = start_run(audio(music, tmp_path / "saa", text_model, init=(str(tmp_path / "sa"),)), make_clamp3_task)
+    outcome = start_run(audio(music, tmp_path / "saa", text_model, init=(str(tmp_path / "sa"),)), make_alignment_task)
     assert (outcome.reason, outcome.progress.epoch) == ("done", 2)
     after = weights_of(tmp_path / "saa")
     assert not torch.equal(before["text_proj.weight"], after["text_proj.weight"])
@@ -89,21 +89,21 @@ def test_stage_3_follows_stage_2_without_editing_a_checkpoint(music, text_model,
 
 
 def test_an_audio_tower_of_init_keeps_its_window(music, text_model, tmp_path):
-    start_run(audio(music, tmp_path / "a", text_model, epochs=1), make_clamp3_task)
+    start_run(audio(music, tmp_path / "a", text_model, epochs=1), make_alignment_task)
     init = (str(tmp_path / "a"),)
     with pytest.raises(ConfigError, match="--audio_length is 5, but the audio tower of --init takes 8"):
-        clamp3_model(audio(music, tmp_path / "b", text_model, init=init, audio_length=5))
+        alignment_model(audio(music, tmp_path / "b", text_model, init=init, audio_length=5))
     for length in (8, AudioTraining().audio_length):
-        model, _ = clamp3_model(audio(music, tmp_path / "b", text_model, init=init, audio_length=length))
+        model, _ = alignment_model(audio(music, tmp_path / "b", text_model, init=init, audio_length=length))
         assert model.config.audio_length == 8
 
 
 def test_training_alone_on_audio_needs_no_symbolic_tower(music, text_model, tmp_path):
     """Order AS: the first stage is audio, and the scores come later with M3's weights."""
-    start_run(audio(music, tmp_path / "a", text_model), make_clamp3_task)
+    start_run(audio(music, tmp_path / "a", text_model), make_alignment_task)
     assert describe(tmp_path / "a").config.towers == ("text", "audio")
     changes = {**TINY, "train_jsonl": music / "train.jsonl", "text_model": str(text_model), "freeze_text": True}
-    start_run(Clamp3Training(**changes, out=tmp_path / "as", init=(str(tmp_path / "a"),)), make_clamp3_task)
+    start_run(Clamp3Training(**changes, out=tmp_path / "as", init=(str(tmp_path / "a"),)), make_alignment_task)
     assert describe(tmp_path / "as").config.towers == ("text", "symbolic", "audio")
     for tower in ("audio", "text"):
         assert same(weights_of(tmp_path / "a", tower), weights_of(tmp_path / "as", tower))
@@ -112,18 +112,18 @@ def test_training_alone_on_audio_needs_no_symbolic_tower(music, text_model, tmp_
 def test_it_learns_and_a_search_sees_the_same_vectors(music, text_model, tmp_path):
     config = audio(music, tmp_path / "run", text_model, epochs=15, learning_rate=5e-3, dropout=0.0,
                    attention_dropout=0.0, standardise=True, logit_scale=5.0)  # fmt: skip
-    start_run(config, make_clamp3_task)
+    start_run(config, make_alignment_task)
     losses = [row["loss"] for row in rows_of(tmp_path / "run")]
     assert sum(losses[-6:]) < 0.7 * sum(losses[:6])
     assert {"eval_mrr_text_to_audio", "eval_mrr_audio_to_text"} <= rows_of(tmp_path / "run", "epoch")[-1].keys()
-    task = make_clamp3_task(config, make_accelerator(config))
+    task = make_alignment_task(config, make_accelerator(config))
     task.module.load_state_dict(torch.load(tmp_path / "run/last.pt", weights_only=True)["model"])
     task.export(tmp_path / "last.safetensors", {})
     batch = task.collate([task.train_data[-1, index] for index in range(len(task.train_data))])
     task.module.eval()
     with torch.no_grad():
         vectors = task.module(batch)
-        compared = task.module.comparable(vectors, {side: torch.ones(len(v)).bool() for side, v in vectors.items()})
+        compared = task.module.comparable(vectors, {view: torch.ones(len(v)).bool() for view, v in vectors.items()})
     files = [music / f"p{int(record.item_id[1:]):02d}.npy" for record in task.train_data.records]
     encoded = Clamp3.from_pretrained(tmp_path / "last.safetensors", text_model=text_model).encode(files)
     assert encoded.ok.all()
@@ -137,9 +137,9 @@ def test_it_learns_and_a_search_sees_the_same_vectors(music, text_model, tmp_pat
 
 def test_resume_equals_an_uninterrupted_run_bit_for_bit(music, text_model, tmp_path):
     settings = {"dropout": 0.1, "epochs": 3, "audio_length": 5, "standardise": True}
-    start_run(audio(music, tmp_path / "whole", text_model, **settings), make_clamp3_task)
-    start_run(audio(music, tmp_path / "parts", text_model, max_steps=4, **settings), make_clamp3_task)
-    start_run(audio(music, tmp_path / "parts", text_model, resume="auto", **settings), make_clamp3_task)
+    start_run(audio(music, tmp_path / "whole", text_model, **settings), make_alignment_task)
+    start_run(audio(music, tmp_path / "parts", text_model, max_steps=4, **settings), make_alignment_task)
+    start_run(audio(music, tmp_path / "parts", text_model, resume="auto", **settings), make_alignment_task)
     whole, parts = (torch.load(tmp_path / name / "last.pt", weights_only=True)["model"] for name in ("whole", "parts"))
     assert same(whole, parts)
 
@@ -154,7 +154,7 @@ def test_a_mel_front_end_is_trained_and_exported(music, text_model, tmp_path):
         row["filepaths"] = [f"{i}.npy"]
     config = audio(music, tmp_path / "run", text_model, train_jsonl=write_rows(tmp_path / "mel.jsonl", rows),
                    front_end="mel", audio_channels=16, batch_size=4)  # fmt: skip
-    start_run(config, make_clamp3_task)
+    start_run(config, make_alignment_task)
     described = describe(tmp_path / "run")
     assert (described.config.front_end.kind, described.config.front_end.channels) == ("mel", 16)
     encoded = Clamp3.from_pretrained(tmp_path / "run", text_model=text_model).encode([tmp_path / "0.npy"])
@@ -162,7 +162,7 @@ def test_a_mel_front_end_is_trained_and_exported(music, text_model, tmp_path):
     # the front end belongs to the audio tower: frozen with it, carried along with it
     scores = Clamp3Training(**TINY, train_jsonl=music / "train.jsonl", out=tmp_path / "s", text_model=str(text_model),
                             init=(str(tmp_path / "run"),))  # fmt: skip
-    start_run(scores, make_clamp3_task)
+    start_run(scores, make_alignment_task)
     assert same(weights_of(tmp_path / "run", "audio_front"), weights_of(tmp_path / "s", "audio_front"))
 
 
@@ -183,9 +183,11 @@ def test_bad_feature_files_are_named_and_counted(music, text_model, tmp_path):
     rows = [{**row, "filepaths": [str(music / name) for name in row["filepaths"]]} for row in rows]
     path = write_rows(tmp_path / "bad.jsonl", rows)
     with pytest.raises(DataError, match=r"6 of 23 items cannot be used.*wide\.npy.*33\); the audio tower takes.*32"):
-        make_clamp3_task(audio(music, tmp_path / "a", text_model, train_jsonl=path), make_accelerator(AudioTraining()))
+        make_alignment_task(
+            audio(music, tmp_path / "a", text_model, train_jsonl=path), make_accelerator(AudioTraining())
+        )
     config = audio(music, tmp_path / "b", text_model, train_jsonl=path, max_bad=0.3, eval_split=0.0)
-    assert len(make_clamp3_task(config, make_accelerator(config)).train_data) == 17
+    assert len(make_alignment_task(config, make_accelerator(config)).train_data) == 17
 
 
 def test_a_file_that_goes_bad_later_is_left_out_of_its_batch(music, text_model, tmp_path, caplog):
@@ -194,7 +196,7 @@ def test_a_file_that_goes_bad_later_is_left_out_of_its_batch(music, text_model, 
     rows = [{**row, "filepaths": [f"p{i:02d}.npy"]} for i, row in enumerate(read_rows(music / "train.jsonl")[:3])]
     config = audio(music, tmp_path / "run", text_model, train_jsonl=write_rows(tmp_path / "t.jsonl", rows),
                    eval_split=0.0)  # fmt: skip
-    task = make_clamp3_task(config, make_accelerator(config))
+    task = make_alignment_task(config, make_accelerator(config))
     whole = task.loss(task.module.eval(), task.collate([task.train_data[-1, index] for index in (0, 2)]))[0]
     np.save(tmp_path / "p01.npy", np.full((4, AUDIO_WIDTH), np.nan))
     part = task.loss(task.module, task.collate([task.train_data[-1, index] for index in range(3)]))[0]
@@ -209,15 +211,15 @@ def test_a_file_that_goes_bad_later_is_left_out_of_its_batch(music, text_model, 
 def test_slices_of_features_have_zero_vectors_on_both_ends(tmp_path):
     stored = np.arange(1, 13, dtype=np.float16).reshape(2, 2, 3)  # leading axes are flattened
     np.save(tmp_path / "a.npy", stored)
-    features = open_features([Place(str(tmp_path / "a.npy"))], 3)
+    features = open_features([Location(str(tmp_path / "a.npy"))], 3)
     expected = np.concatenate([np.zeros((1, 3)), stored.reshape(4, 3), np.zeros((1, 3))]).astype(np.float32)
     assert features.length(0) == 6
     for start in range(6):
         for stop in range(start + 1, 7):
-            np.testing.assert_array_equal(features.vectors(0, slice(start, stop)), expected[start:stop])
+            np.testing.assert_array_equal(features.read(0, slice(start, stop)), expected[start:stop])
     np.save(tmp_path / "a.npy", stored[..., :2])
     with pytest.raises(FormatError, match=r"shape \(2, 2, 2\)"):
-        features.vectors(0, slice(0, 2))
+        features.read(0, slice(0, 2))
 
 
 def test_settings_of_the_audio_script(script, monkeypatch):

@@ -13,7 +13,7 @@ from clamp3.models.clamp3 import Clamp3Model
 from clamp3.models.config import Clamp3Config, TowerConfig
 from clamp3.models.registry import resolve
 from clamp3.models.weights import describe
-from clamp3.training.clamp3_task import make_clamp3_task
+from clamp3.training.alignment import make_alignment_task
 from clamp3.training.config import Clamp2Training, Clamp3Training
 from clamp3.training.loop import make_accelerator, start_run
 
@@ -38,11 +38,11 @@ def text_model(tmp_path_factory):
 
 def test_its_trainer_evaluates_on_summaries(music, text_model, tmp_path):
     config = Clamp2Training(**TINY, train_jsonl=music / "clamp2.jsonl", out=tmp_path / "c2", text_model=str(text_model))
-    task = make_clamp3_task(config, make_accelerator(config))
+    task = make_alignment_task(config, make_accelerator(config))
     ids = task.eval_data[-1, 0]["text"].tolist()
     number = task.eval_data.records[0].item_id[1:]
     assert ids == task.eval_data.tokenizer.encode_lines([f"key {KEYS[int(number) % 6]} number {number}"])
-    start_run(config, make_clamp3_task)
+    start_run(config, make_alignment_task)
     assert describe(tmp_path / "c2").config.towers == ("text", "symbolic")
 
 
@@ -69,11 +69,11 @@ def test_its_weights_start_clamp3(music, text_model, published, tmp_path):
     path, model = published
     config = Clamp3Training(**TINY, train_jsonl=music / "train.jsonl", out=tmp_path / "run", init=(str(path),),
                             text_model=str(text_model))  # fmt: skip
-    task = make_clamp3_task(config, make_accelerator(config))
+    task = make_alignment_task(config, make_accelerator(config))
     started = task.module.model.state_dict()
     assert started.keys() == model.state_dict().keys()
     assert all(torch.equal(started[name], tensor) for name, tensor in model.state_dict().items())
-    start_run(config, make_clamp3_task)
+    start_run(config, make_alignment_task)
 
 
 def test_it_is_known_by_name(tmp_path, monkeypatch):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -9,7 +12,10 @@ from training_music import AUDIO_WIDTH, read_rows, write_music, write_rows, writ
 
 from clamp3.errors import ConfigError, DataError, WeightsError
 from clamp3.models import registry
-from clamp3.training.clamp3_task import make_clamp3_task
+from clamp3.models.clamp3 import Clamp3Model
+from clamp3.models.config import Clamp3Config, TowerConfig
+from clamp3.models.weights import load_model
+from clamp3.training.alignment import make_alignment_task
 from clamp3.training.config import AudioTraining, Clamp3Training, M3Training
 from clamp3.training.loop import Trainer, make_accelerator, start_run
 from clamp3.training.m3_task import make_m3_task
@@ -35,14 +41,14 @@ def training(music, out, text_model, kind=Clamp3Training, **changes):
 
 
 def made(config):
-    return make_clamp3_task(config, make_accelerator(config))
+    return make_alignment_task(config, make_accelerator(config))
 
 
 def test_one_evaluation_piece_is_enough(music, text_model, tmp_path):
     """Released: fewer than a batch, and the first epoch ends in a division by zero."""
     rows = read_rows(music / "train.jsonl")
     config = training(music, tmp_path, text_model, eval_jsonl=write_rows(music / "one.jsonl", rows[:1]))
-    start_run(config, make_clamp3_task)
+    start_run(config, make_alignment_task)
     last = read_rows(tmp_path / "metrics.jsonl")[-1]
     assert last["eval_mrr_text_to_symbolic"] == 1.0 and last["eval_loss"] == 0.0  # alone among one
 
@@ -78,7 +84,7 @@ def test_m3_that_is_asked_for_and_absent_stops_the_run(music, text_model, tmp_pa
 def test_what_is_frozen_has_no_dropout_in_any_stage(music, text_model, tmp_path, kind):
     """Released: ``model.train()`` at every epoch turns the dropout of frozen towers on again."""
     first = training(music, tmp_path / "a", text_model, AudioTraining, pairs=("text-symbolic", "text-audio"))
-    start_run(first, make_clamp3_task)
+    start_run(first, make_alignment_task)
     task = made(training(music, tmp_path / "b", text_model, kind, init=(str(tmp_path / "a"),), freeze_text=True,
                          dropout=0.9))  # fmt: skip
     task.train()
@@ -109,7 +115,7 @@ def test_records_of_every_shape_train(music, text_model, tmp_path, kind):
     config = training(music, tmp_path, text_model, kind, train_jsonl=path, max_bad=0.0)
     task = made(config)
     assert len(task.train_data) + len(task.eval_data) == 24
-    start_run(config, make_clamp3_task)
+    start_run(config, make_alignment_task)
 
 
 @pytest.mark.parametrize("lost", ["weight", "loss"])
@@ -130,7 +136,7 @@ def test_weights_that_are_no_numbers_are_never_kept(music, text_model, tmp_path,
     config = training(music, tmp_path, text_model, epochs=2, save_every=1, **split)
     monkeypatch.setattr(Trainer, "step", spoilt)
     with pytest.raises(DataError, match=r"at step \d; lower --learning_rate or set --max_grad_norm 1, and go on with"):
-        start_run(config, make_clamp3_task)
+        start_run(config, make_alignment_task)
     kept = torch.load(tmp_path / "last.pt", weights_only=True)
     assert kept["progress"]["epoch"] == 1 and all(tensor.isfinite().all() for tensor in kept["model"].values())
     assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / "best.safetensors").values())
@@ -139,6 +145,36 @@ def test_weights_that_are_no_numbers_are_never_kept(music, text_model, tmp_path,
     gentle = {"resume": "auto", "learning_rate": 1e-5, "max_grad_norm": 1.0}
     with caplog.at_level("WARNING"):
         outcome = start_run(training(music, tmp_path, text_model, epochs=2, save_every=1, **split, **gentle),
-                            make_clamp3_task)  # fmt: skip
+                            make_alignment_task)  # fmt: skip
     assert outcome.reason == "done"
     assert "--learning_rate was 5e-05, is 1e-05, --max_grad_norm was 0.0, is 1.0" in caplog.text
+
+
+def narrow_heads(text_model, folder):
+    """Write a text model of width 128 with 4 heads, and a released checkpoint of it; return folder, file and model."""
+    folder.mkdir()
+    sizes = json.loads((text_model / "config.json").read_text())
+    sizes |= {"hidden_size": 128, "num_attention_heads": 4, "hidden_dropout_prob": 0.0}
+    (folder / "config.json").write_text(json.dumps(sizes))
+    shutil.copy(text_model / "tokenizer.json", folder)
+    tower = TowerConfig(width=64, n_layers=1, n_heads=1, feed_forward=64, max_length=32)
+    model = Clamp3Model(
+        Clamp3Config(text=TowerConfig.from_transformers(sizes), symbolic=tower, symbolic_length=32, text_length=16)
+    )
+    torch.save({"model": model.state_dict(), "epoch": 1, "optimizer": {}}, folder.parent / "old.pth")
+    return folder, str(folder.parent / "old.pth"), model
+
+
+@pytest.mark.parametrize("flag", ["init", "resume"])
+def test_heads_of_a_released_checkpoint_are_those_of_the_text_model(music, text_model, tmp_path, flag):
+    """Shapes do not show them, and 64 numbers a head is only a guess: it trained and exported another model."""
+    folder, old, model = narrow_heads(text_model, tmp_path / "heads")
+    start = {"init": (old,)} if flag == "init" else {"resume": old}
+    flags = {"width": 64, "n_heads": 1, "hidden_size": 768, "dropout": 0.0, "freeze_text": True, "epochs": 2}
+    config = training(music, tmp_path / "run", folder, **flags, **start)
+    start_run(config, make_alignment_task)
+    made = load_model(tmp_path / "run", ("text", "symbolic"))
+    assert (made.config.text.n_heads, made.config.symbolic.n_heads) == (4, 1)
+    tokens = torch.tensor([[0, 4, 5, 6, 2]])
+    ours, theirs = (m.eval().text_features(tokens) for m in (made.model, model))
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from clamp3.models.clamp3 import Clamp3Model
 from clamp3.models.config import Clamp3Config, TowerConfig
 from clamp3.models.weights import load_model
 from clamp3.training import checkpoint
-from clamp3.training.clamp3_task import make_clamp3_task
+from clamp3.training.alignment import make_alignment_task
 from clamp3.training.config import Clamp3Training
 from clamp3.training.loop import Trainer, make_accelerator, start_run
 
@@ -33,7 +34,7 @@ KILLED = """
 import io, os, signal, sys, torch
 sys.path[:0] = [{code!r}]
 from clamp3.training import checkpoint, loop
-from clamp3.training.clamp3_task import make_clamp3_task
+from clamp3.training.alignment import make_alignment_task
 from clamp3.training.config import Clamp3Training
 torch.set_num_threads({threads})
 step, save, saved = loop.Trainer.step, torch.save, []
@@ -53,7 +54,7 @@ def torn_save(state, path):
     save(state, path)
 
 loop.Trainer.step, torch.save = killed_step, torn_save
-loop.start_run(Clamp3Training(**eval({settings!r}, {{"Path": __import__("pathlib").PosixPath}})), make_clamp3_task)
+loop.start_run(Clamp3Training(**eval({settings!r}, {{"Path": __import__("pathlib").PosixPath}})), make_alignment_task)
 """
 
 
@@ -69,7 +70,7 @@ def settings(data, out, **changes):
 
 
 def train(data, out, **changes):
-    return start_run(Clamp3Training(**settings(data, out, **changes)), make_clamp3_task)
+    return start_run(Clamp3Training(**settings(data, out, **changes)), make_alignment_task)
 
 
 @pytest.fixture(scope="module")
@@ -191,18 +192,23 @@ def test_later_steps_of_an_abandoned_course_go_first(tmp_path):
 
 @pytest.fixture(scope="module")
 def wide(data, tmp_path_factory):
-    """Return settings of towers whose heads a released file need not tell: 64 wide."""
+    """Return settings of towers whose heads a released file need not state: 64 wide."""
     folder = write_text_model(tmp_path_factory.mktemp("wide"))
     sizes = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**sizes, "hidden_size": 64, "num_attention_heads": 1}))
     return {"text_model": str(folder), "width": 64, "n_heads": 1}
 
 
-def released(path, config, n_steps=3):
-    """Write a checkpoint as the released scripts do, of a model after some steps; return its optimizer."""
-    task = make_clamp3_task(config, make_accelerator(config))
+def released(path, config, n_steps=3, frozen=()):
+    """Write a checkpoint as the released scripts do, of a model after some steps; return its optimizer.
+
+    They give it the parameters that train, and no others.
+    """
+    task = make_alignment_task(config, make_accelerator(config))
     model = task.module.model
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.startswith(tuple(f"{tower}_" for tower in frozen)))
+    optimizer = torch.optim.AdamW(filter(lambda p: p.requires_grad, model.parameters()), lr=1e-3)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
     for _ in range(n_steps):
         loss, _ = task.loss(task.module, task.collate([task.train_data[0, i] for i in range(6)]))
@@ -210,7 +216,7 @@ def released(path, config, n_steps=3):
         optimizer.step()
         optimizer.zero_grad()
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "lr_sched": schedule.state_dict(),
-                "epoch": 2, "best_epoch": 1, "min_eval_loss": 0.01}, path)  # fmt: skip
+                "epoch": 2, "best_epoch": 1, "min_eval_loss": 0.01, "modality": "symbolic"}, path)  # fmt: skip
     return model, optimizer
 
 
@@ -243,6 +249,32 @@ def test_a_released_checkpoint_goes_on(data, wide, tmp_path, monkeypatch):
     train(data, out, resume="auto", freeze_text=True, epochs=5, **wide)
 
 
+@pytest.mark.parametrize("frozen", [("audio",), ("audio", "text")])
+def test_the_optimizer_of_a_released_checkpoint_holds_what_it_trained(data, wide, tmp_path, frozen, caplog):
+    """Every released CLaMP 3 has a frozen tower, whose parameters its optimizer never saw."""
+    tower = TowerConfig(width=64, n_layers=1, n_heads=1, feed_forward=128, max_length=16)
+    text = TowerConfig.from_transformers(json.loads((Path(wide["text_model"]) / "config.json").read_text()))
+    sizes = Clamp3Config(text=text, symbolic=tower, audio=tower, hidden_size=16, text_length=16, symbolic_length=16,
+                         audio_length=16)  # fmt: skip
+    torch.save({"model": Clamp3Model(sizes).state_dict()}, tmp_path / "start.pth")
+    flags = {**wide, "init": (str(tmp_path / "start.pth"),), "freeze_text": "text" in frozen}
+    config = Clamp3Training(**settings(data, tmp_path / "old", **flags))
+    model, optimizer = released(tmp_path / "old.pth", config, frozen=frozen)
+    n_held = sum(len(group["params"]) for group in optimizer.param_groups)
+    assert n_held < len(list(model.parameters()))
+    caplog.set_level("INFO")
+    start = Clamp3Training(**settings(data, tmp_path / "new", resume=str(tmp_path / "old.pth"), **flags))
+    accelerator = make_accelerator(start)
+    trainer = Trainer(make_alignment_task(replace(start, init=(start.resume,)), accelerator), start, accelerator)
+    names = {id(p): n for n, p in trainer.task.module.model.named_parameters()}
+    found = {names[id(p)]: state["exp_avg"] for p, state in trainer.optimizer.state.items()}
+    expected = {n: optimizer.state[p]["exp_avg"] for n, p in model.named_parameters() if p in optimizer.state}
+    assert found.keys() == expected.keys() and len(found) > 20
+    assert all(torch.equal(found[name], moment) for name, moment in expected.items())
+    assert f"optimizer state of {len(found)} of {n_held} parameters taken" in caplog.text
+    assert trainer.progress.step == 3
+
+
 def test_a_released_checkpoint_with_more_towers_goes_on_twice(data, wide, tmp_path):
     """The run trains text and scores; the audio tower is carried along, in every start."""
     text = TowerConfig.from_transformers(json.loads((Path(wide["text_model"]) / "config.json").read_text()))
@@ -262,7 +294,7 @@ def test_a_released_checkpoint_with_more_towers_goes_on_twice(data, wide, tmp_pa
 
 def test_a_checkpoint_of_other_parameters_gives_weights_and_epoch_only(data, wide, tmp_path):
     config = Clamp3Training(**settings(data, tmp_path / "old", **wide))
-    task = make_clamp3_task(config, make_accelerator(config))
+    task = make_alignment_task(config, make_accelerator(config))
     state = task.module.model.state_dict()
     torch.save({"model": state, "optimizer": {"state": {}, "param_groups": []}, "epoch": 3}, tmp_path / "old.pth")
     outcome = train(data, tmp_path / "new", resume=str(tmp_path / "old.pth"), **wide)
@@ -278,7 +310,7 @@ def test_the_grad_scaler_is_saved_and_restored(data, tmp_path):
         accelerator = make_accelerator(config)
         accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
         changed = Clamp3Training(**settings(data, tmp_path / "run", max_steps=5, **changes))
-        return Trainer(make_clamp3_task(changed, accelerator), changed, accelerator)
+        return Trainer(make_alignment_task(changed, accelerator), changed, accelerator)
 
     trainer().fit()
     assert checkpoint.load(tmp_path / "run/last.pt")["scaler"]["scale"] == 32.0  # doubled after steps 2 and 4

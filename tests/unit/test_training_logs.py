@@ -1,4 +1,4 @@
-"""What a run tells about itself, and faults of the released scripts that stopped a run or kept it from starting."""
+"""What a run logs, and faults of the released scripts that stopped a run or kept it from starting."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training_music import read_rows, write_music, write_rows, write_text_model
 
 from clamp3.errors import ConfigError, DataError
 from clamp3.training import logs
-from clamp3.training.clamp3_task import make_clamp3_task
+from clamp3.training.alignment import make_alignment_task
 from clamp3.training.config import Clamp3Training, add_flags, from_flags
 from clamp3.training.device import precision
 from clamp3.training.loop import make_accelerator, start_run
@@ -36,7 +36,7 @@ def train(data, out, **changes):
     config = Clamp3Training(
         **{**TINY, "train_jsonl": data / "train.jsonl", "text_model": str(data), "out": out, **changes}
     )
-    return start_run(config, make_clamp3_task)
+    return start_run(config, make_alignment_task)
 
 
 def rows_of(out, kind):
@@ -141,7 +141,7 @@ def test_each_piece_once_per_epoch_over_all_ranks(data, tmp_path):
     config = Clamp3Training(
         **{**TINY, "train_jsonl": data / "train.jsonl", "text_model": str(data), "out": tmp_path, "batch_size": 3}
     )
-    task = make_clamp3_task(config, make_accelerator(config))
+    task = make_alignment_task(config, make_accelerator(config))
     n_pieces = len(task.train_data)
     for epoch in range(3):
         ranks = [task.batches(epoch, rank, 2) for rank in range(2)]
@@ -158,10 +158,10 @@ def test_files_lost_during_a_run_are_counted_and_limited(data, tmp_path, monkeyp
     config = Clamp3Training(
         **{**TINY, **changes, "train_jsonl": folder / "train.jsonl", "text_model": str(data), "out": tmp_path / "run"}
     )
-    task = make_clamp3_task(config, make_accelerator(config))
+    task = make_alignment_task(config, make_accelerator(config))
     for name in ("p01.npy", "p05.npy"):
         (folder / name).unlink()
-    monkeypatch.setattr("clamp3.training.clamp3_task.MIN_COUNTED", 24)
+    monkeypatch.setattr("clamp3.training.alignment.MIN_COUNTED", 24)
 
     def losses():
         for batch in task.batches(0, 0, 1):
@@ -170,7 +170,7 @@ def test_files_lost_during_a_run_are_counted_and_limited(data, tmp_path, monkeyp
     with pytest.raises(DataError, match=r"2 of \d+ pieces had a file that could not be read any more.*--max_bad 0\.05"):
         list(losses())  # 2 of 24 are more than a twentieth
     assert "p01.npy: no readable" in caplog.text or "p05.npy: no readable" in caplog.text
-    monkeypatch.setattr("clamp3.training.clamp3_task.MIN_COUNTED", 1000)
+    monkeypatch.setattr("clamp3.training.alignment.MIN_COUNTED", 1000)
     task.n_seen = task.n_left_out = 0
     assert all(torch.isfinite(loss) for loss in losses())
     assert (task.n_seen, task.n_left_out) == (24, 2)

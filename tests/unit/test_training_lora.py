@@ -10,7 +10,7 @@ from training_music import AUDIO_WIDTH, read_rows, write_music, write_text_model
 
 from clamp3.errors import ConfigError
 from clamp3.models.weights import describe, load_model
-from clamp3.training.clamp3_task import make_clamp3_task
+from clamp3.training.alignment import make_alignment_task
 from clamp3.training.config import AudioTraining, Clamp3Training
 from clamp3.training.encoder import PairEncoder
 from clamp3.training.loop import Trainer, make_accelerator, start_run
@@ -39,7 +39,7 @@ def training(music, out, text_model, *, kind=Clamp3Training, **changes):
 @pytest.mark.parametrize("standardise", [False, True])
 def test_base_weights_stay_and_the_export_is_plain(music, text_model, tmp_path, standardise):
     config = training(music, tmp_path, text_model, standardise=standardise)
-    task = make_clamp3_task(config, make_accelerator(config))
+    task = make_alignment_task(config, make_accelerator(config))
     before = {name: tensor.clone() for name, tensor in task.module.model.state_dict().items()}
     learned = [name for name, p in task.module.model.named_parameters() if p.requires_grad]
     assert learned and all("lora_" in name for name in learned)
@@ -56,34 +56,34 @@ def test_base_weights_stay_and_the_export_is_plain(music, text_model, tmp_path, 
     task.module.eval()
     with torch.no_grad():
         ours = task.module(batch)
-        present = {side: torch.ones(6, dtype=torch.bool) for side in ours}
-        ours = {side: torch.nn.functional.normalize(v, dim=1) for side, v in
+        present = {view: torch.ones(6, dtype=torch.bool) for view in ours}
+        ours = {view: torch.nn.functional.normalize(v, dim=1) for view, v in
                 task.module.comparable(ours, present).items()}  # fmt: skip
         theirs = PairEncoder(exported).eval()(batch)
-        for side, vectors in ours.items():
-            plain = torch.nn.functional.normalize(theirs[side], dim=1)
+        for view, vectors in ours.items():
+            plain = torch.nn.functional.normalize(theirs[view], dim=1)
             torch.testing.assert_close(plain, vectors, atol=1e-5, rtol=0)
 
 
 def test_adapters_resume_exactly(music, text_model, tmp_path):
-    start_run(training(music, tmp_path / "whole", text_model), make_clamp3_task)
-    start_run(training(music, tmp_path / "parts", text_model, max_steps=4), make_clamp3_task)
-    start_run(training(music, tmp_path / "parts", text_model, resume="auto"), make_clamp3_task)
+    start_run(training(music, tmp_path / "whole", text_model), make_alignment_task)
+    start_run(training(music, tmp_path / "parts", text_model, max_steps=4), make_alignment_task)
+    start_run(training(music, tmp_path / "parts", text_model, resume="auto"), make_alignment_task)
     whole, parts = (torch.load(tmp_path / name / "last.pt", weights_only=True)["model"] for name in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
 def test_one_tower_by_adapters_and_one_in_full(music, text_model, tmp_path):
     """Adapters on an aligned text tower, and a new audio tower; scores are carried along."""
-    start_run(training(music, tmp_path / "s", text_model, lora_towers=()), make_clamp3_task)
+    start_run(training(music, tmp_path / "s", text_model, lora_towers=()), make_alignment_task)
     config = training(music, tmp_path / "run", text_model, kind=AudioTraining, init=(str(tmp_path / "s"),),
                       lora_towers=("text",), audio_width=AUDIO_WIDTH, audio_layers=1, audio_heads=2,
                       audio_length=8)  # fmt: skip
-    task = make_clamp3_task(config, make_accelerator(config))
+    task = make_alignment_task(config, make_accelerator(config))
     learned = {name.split("_")[0] for name, p in task.module.model.named_parameters() if p.requires_grad}
     full = [name for name, p in task.module.model.named_parameters() if p.requires_grad and "lora_" not in name]
     assert learned == {"text", "audio"} and all(name.startswith("audio_") for name in full) and full
-    start_run(config, make_clamp3_task)
+    start_run(config, make_alignment_task)
     before, after = (load_model(tmp_path / name, ("text", "symbolic")).model.state_dict() for name in ("s", "run"))
     same = {name for name in before if torch.equal(before[name], after[name])}
     assert {name for name in before if name.startswith("symbolic_")} <= same
@@ -100,4 +100,4 @@ def test_what_cannot_be_is_said(music, text_model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     config = training(music, tmp_path, text_model)
     with pytest.raises(ConfigError, match=r"needs peft: pip install 'clamp3\[lora\]'"):
-        make_clamp3_task(config, make_accelerator(config))
+        make_alignment_task(config, make_accelerator(config))

@@ -1,4 +1,4 @@
-"""Pairs of any two sides in one run: what is drawn, what is compared, and that music finds music."""
+"""Pairs of any two views in one run: what is drawn, what is compared, and that music finds music."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import pytest
 import torch
 from training_music import AUDIO_WIDTH, read_rows, write_music, write_rows, write_text_model
 
-from clamp3.data.views import music_choices, parse_pairs, sides_of, towers_of
+from clamp3.data.views import music_choices, parse_pairs, towers_of, views_of
 from clamp3.errors import ConfigError, DataError
 from clamp3.models.weights import describe
-from clamp3.training.clamp3_task import make_clamp3_task
+from clamp3.training.alignment import make_alignment_task
 from clamp3.training.config import AudioTraining, Clamp3Training
 from clamp3.training.loop import make_accelerator, start_run
 from clamp3.training.loss import contrastive_loss
@@ -39,7 +39,7 @@ def training(music, out, text_model, **changes):
 
 
 def made(config):
-    return make_clamp3_task(config, make_accelerator(config))
+    return make_alignment_task(config, make_accelerator(config))
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_pairs_that_are_none_are_refused(names, message):
 def test_pairs_are_parsed_and_say_what_a_batch_and_a_model_need():
     pairs = parse_pairs(["text-abc,abc-mtf", "symbolic-audio"])
     assert pairs == (("text", "abc"), ("abc", "mtf"), ("symbolic", "audio"))
-    assert sides_of(pairs) == ("text", "abc", "mtf", "audio")
-    assert sides_of(parse_pairs(["symbolic-audio"])) == ("symbolic", "audio")
+    assert views_of(pairs) == ("text", "abc", "mtf", "audio")
+    assert views_of(parse_pairs(["symbolic-audio"])) == ("symbolic", "audio")
     assert towers_of(parse_pairs(["abc-mtf"])) == ("symbolic",)
     assert Clamp3Training().compared == (("text", "symbolic"),)
     assert AudioTraining().compared == (("text", "audio"),)
@@ -91,7 +91,7 @@ def test_a_batch_holds_one_text_and_at_most_two_kinds_of_music(music, text_model
     for epoch in range(30):
         for index, record in enumerate(task.train_data.records):
             item = task.train_data[epoch, index]
-            assert "text" in item and set(item) - {"text"} <= record.sides
+            assert "text" in item and set(item) - {"text"} <= record.views
             seen.add((len(record.of("mtf")), *sorted(set(item) - {"text"})))
     assert seen == {(0, "abc", "audio"), (1, "abc", "audio"), (1, "abc", "mtf"), (1, "audio", "mtf")}
     batch = task.collate([task.train_data[0, index] for index in range(6)])
@@ -103,14 +103,14 @@ def test_a_batch_holds_one_text_and_at_most_two_kinds_of_music(music, text_model
 def test_the_loss_is_the_mean_over_pairs_of_the_rows_that_have_both_sides(music, text_model, tmp_path):
     task = made(training(music, tmp_path, text_model))
     rng = torch.Generator().manual_seed(0)
-    vectors = {side: torch.randn(6, 16, generator=rng) for side in ("text", "abc", "mtf", "audio")}
+    vectors = {view: torch.randn(6, 16, generator=rng) for view in ("text", "abc", "mtf", "audio")}
     there = {
         "text": [1, 1, 1, 1, 1, 1],
         "abc": [1, 1, 0, 1, 0, 1],
         "mtf": [0, 1, 1, 1, 0, 0],
         "audio": [1, 0, 1, 0, 1, 1],
     }
-    batch = {f"{side}_mask": torch.tensor(rows).bool()[:, None] for side, rows in there.items()}
+    batch = {f"{view}_mask": torch.tensor(rows).bool()[:, None] for view, rows in there.items()}
     rows = {("text", "abc"): [0, 1, 3, 5], ("text", "mtf"): [1, 2, 3], ("text", "audio"): [0, 2, 4, 5],
             ("abc", "mtf"): [1, 3]}  # fmt: skip
     losses = [contrastive_loss(vectors[a][at], vectors[b][at]) for (a, b), at in rows.items()]
@@ -119,8 +119,8 @@ def test_the_loss_is_the_mean_over_pairs_of_the_rows_that_have_both_sides(music,
     found, measures = task.compare(vectors, batch)
     assert found.item() == pytest.approx(torch.stack(losses).mean().item(), abs=1e-6)
     assert {f"batch_mrr_{'_'.join(pair)}" for pair in task.train_data.pairs} <= measures.keys()
-    for side in ("mtf", "audio"):  # a batch without a kind goes without its pairs
-        batch[f"{side}_mask"] = torch.zeros(6, 1, dtype=torch.bool)
+    for view in ("mtf", "audio"):  # a batch without a kind goes without its pairs
+        batch[f"{view}_mask"] = torch.zeros(6, 1, dtype=torch.bool)
     assert task.compare(vectors, batch)[0].item() == pytest.approx(losses[0].item(), abs=1e-6)
 
 
@@ -137,9 +137,9 @@ def test_one_pair_is_the_released_loss(music, text_model, tmp_path):
 
 def test_it_trains_all_towers_together_and_resumes_exactly(music, text_model, tmp_path):
     settings = {"epochs": 3, "dropout": 0.1, "standardise": True}
-    start_run(training(music, tmp_path / "whole", text_model, **settings), make_clamp3_task)
-    start_run(training(music, tmp_path / "parts", text_model, max_steps=4, **settings), make_clamp3_task)
-    start_run(training(music, tmp_path / "parts", text_model, resume="auto", **settings), make_clamp3_task)
+    start_run(training(music, tmp_path / "whole", text_model, **settings), make_alignment_task)
+    start_run(training(music, tmp_path / "parts", text_model, max_steps=4, **settings), make_alignment_task)
+    start_run(training(music, tmp_path / "parts", text_model, resume="auto", **settings), make_alignment_task)
     whole, parts = (torch.load(tmp_path / name / "last.pt", weights_only=True)["model"] for name in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     assert describe(tmp_path / "whole").config.towers == ("text", "symbolic", "audio")
@@ -152,7 +152,7 @@ def test_music_is_aligned_with_music_without_any_text(music, text_model, tmp_pat
     path = write_rows(music / "wordless.jsonl", rows)
     config = training(music, tmp_path, text_model, train_jsonl=path, pairs=("abc-audio",), epochs=12, dropout=0.0,
                       standardise=True, logit_scale=5.0, learning_rate=5e-3, save_every=0)  # fmt: skip
-    start_run(config, make_clamp3_task)
+    start_run(config, make_alignment_task)
     assert describe(tmp_path).config.towers == ("symbolic", "audio")
     losses = [row["loss"] for row in read_rows(tmp_path / "metrics.jsonl") if row["kind"] == "train"]
     assert sum(losses[-6:]) < 0.8 * sum(losses[:6])
@@ -176,4 +176,4 @@ def test_draws_do_not_depend_on_other_items(music, text_model, tmp_path):
     for index in range(24):
         again = task.train_data[7, index]
         assert again.keys() == first[index].keys()
-        assert all((again[side] == first[index][side]).all() for side in again)
+        assert all((again[view] == first[index][view]).all() for view in again)

@@ -22,7 +22,7 @@ from clamp3.cli import run as run_main
 from clamp3.embedding.clamp3 import Clamp3
 from clamp3.errors import ConfigError, DataError, WeightsError
 from clamp3.models.weights import describe
-from clamp3.training.clamp3_task import make_clamp3_task
+from clamp3.training.alignment import make_alignment_task
 from clamp3.training.config import Clamp3Training, M3Training
 from clamp3.training.loading import make_loader
 from clamp3.training.loop import Trainer, learning_rate_at, make_accelerator, start_run
@@ -101,12 +101,12 @@ def test_resume_equals_an_uninterrupted_run_bit_for_bit(music, tmp_path, text_mo
     whole = pairs(
         music, tmp_path / "whole", text_model, max_patches=8, dropout=0.1, epochs=3, batch_size=6, max_grad_norm=1.0
     )
-    start_run(whole, make_clamp3_task)
+    start_run(whole, make_alignment_task)
     parts = tmp_path / "parts"
     settings = {"max_patches": 8, "dropout": 0.1, "epochs": 3, "batch_size": 6, "max_grad_norm": 1.0}
-    first = start_run(pairs(music, parts, text_model, max_steps=stop_at, **settings), make_clamp3_task)
+    first = start_run(pairs(music, parts, text_model, max_steps=stop_at, **settings), make_alignment_task)
     assert (first.reason, first.progress.step) == ("steps", stop_at)
-    start_run(pairs(music, parts, text_model, resume="auto", **settings), make_clamp3_task)
+    start_run(pairs(music, parts, text_model, resume="auto", **settings), make_alignment_task)
     expected, got = weights_of(tmp_path / "whole"), weights_of(parts)
     assert expected.keys() == got.keys()
     assert all(torch.equal(expected[name], got[name]) for name in expected)
@@ -140,9 +140,9 @@ def test_clamp3_learns_from_m3_weights(music, tmp_path, text_model):
         music, tmp_path / "run", text_model, init=(str(tmp_path / "m3/best.safetensors"),), epochs=30, dropout=0.0,
         learning_rate=3e-3, width=64,
     )  # fmt: skip
-    task = make_clamp3_task(config, make_accelerator(config))
+    task = make_alignment_task(config, make_accelerator(config))
     assert torch.equal(task.module.model.symbolic_model.patch_embedding.weight, encoder)
-    start_run(config, make_clamp3_task)
+    start_run(config, make_alignment_task)
     losses = [row["loss"] for row in rows_of(tmp_path / "run")]
     assert sum(losses[-4:]) < 0.9 * sum(losses[:4])
     assert {"eval_mrr_text_to_symbolic", "eval_symbolic_dimensions"} <= rows_of(tmp_path / "run", "epoch")[-1].keys()
@@ -150,7 +150,7 @@ def test_clamp3_learns_from_m3_weights(music, tmp_path, text_model):
 
 def test_frozen_text_keeps_its_weights_and_its_dropout_off(music, tmp_path, text_model):
     config = pairs(music, tmp_path / "run", text_model, freeze_text=True, dropout=0.5)
-    task = make_clamp3_task(config, make_accelerator(config))
+    task = make_alignment_task(config, make_accelerator(config))
     before = {name: t.clone() for name, t in task.module.model.state_dict().items()}
     task.train()
     assert not task.module.model.text_model.training
@@ -164,7 +164,7 @@ def test_frozen_text_keeps_its_weights_and_its_dropout_off(music, tmp_path, text
 def test_exported_models_name_their_tokenizer(music, tmp_path, text_model, monkeypatch):
     folder = shutil.copytree(text_model, tmp_path / "text")
     monkeypatch.chdir(tmp_path)
-    start_run(pairs(music, tmp_path / "run", "text", epochs=1), make_clamp3_task)
+    start_run(pairs(music, tmp_path / "run", "text", epochs=1), make_alignment_task)
     monkeypatch.chdir("/")  # documented commands work from anywhere
     assert Clamp3.from_pretrained(tmp_path / "run/best.safetensors").encode(["Piece key C"]).ok.all()
     folder.rename(tmp_path / "elsewhere")
@@ -174,9 +174,9 @@ def test_exported_models_name_their_tokenizer(music, tmp_path, text_model, monke
 
 
 def test_the_tokenizer_fits_the_text_tower_of_init(music, tmp_path, text_model, caplog):
-    start_run(pairs(music, tmp_path / "first", text_model, epochs=1), make_clamp3_task)
+    start_run(pairs(music, tmp_path / "first", text_model, epochs=1), make_alignment_task)
     init, default = (str(tmp_path / "first"),), Clamp3Training().text_model
-    start_run(pairs(music, tmp_path / "second", default, init=init, epochs=1), make_clamp3_task)
+    start_run(pairs(music, tmp_path / "second", default, init=init, epochs=1), make_alignment_task)
     assert describe(tmp_path / "second").tokenizer_dir == text_model
     assert not caplog.messages
     other = shutil.copytree(text_model, tmp_path / "other") / "tokenizer.json"
@@ -186,19 +186,22 @@ def test_the_tokenizer_fits_the_text_tower_of_init(music, tmp_path, text_model, 
     other.write_text(json.dumps(content))
     (other.parent / "tokenizer_config.json").write_text('{"pad_token": "<unk>"}')
     config = pairs(music, tmp_path / "third", other.parent, init=init)
-    make_clamp3_task(config, make_accelerator(config))
+    make_alignment_task(config, make_accelerator(config))
     assert "other pads with token 3, the text tower with 1" in caplog.text
     assert f"other is not that of --init, {text_model}" in caplog.text
     words["more"] = len(words)
     other.write_text(json.dumps(content))
     with pytest.raises(WeightsError, match=r"other has 38 tokens, but the text tower knows 37; .* by --text_model"):
-        make_clamp3_task(config, make_accelerator(config))
+        make_alignment_task(config, make_accelerator(config))
 
 
 def test_workers_may_be_spawned(music, tmp_path, text_model):
     """As on macOS, Windows and from Python 3.14 on: what they need pickles, and the model stays here."""
     config, m3_config = pairs(music, tmp_path, text_model, width=256), m3(music, tmp_path, width=256)
-    for task in (make_clamp3_task(config, make_accelerator(config)), make_m3_task(m3_config, make_accelerator(config))):
+    for task in (
+        make_alignment_task(config, make_accelerator(config)),
+        make_m3_task(m3_config, make_accelerator(config)),
+    ):
         sent = pickle.dumps((task.train_data, task.collate))
         assert len(sent) < 20_000
         data, collate = pickle.loads(sent)
@@ -213,7 +216,7 @@ def test_workers_may_be_spawned(music, tmp_path, text_model):
 
 def test_sub_batches_do_not_change_the_vectors(music, tmp_path, text_model):
     config = pairs(music, tmp_path, text_model)
-    task = make_clamp3_task(config, make_accelerator(config))
+    task = make_alignment_task(config, make_accelerator(config))
     batch = task.collate([task.train_data[0, i] for i in range(8)])
     task.module.eval()
     with torch.no_grad():
@@ -221,7 +224,7 @@ def test_sub_batches_do_not_change_the_vectors(music, tmp_path, text_model):
         task.module.sub_batches = 1
         whole = task.module(batch)
     assert split.keys() == {"text", "symbolic"}
-    assert all(torch.allclose(split[side], whole[side], atol=1e-6) for side in split)
+    assert all(torch.allclose(split[view], whole[view], atol=1e-6) for view in split)
 
 
 def test_missing_fields_only_mtf_and_bad_rows(music, tmp_path, text_model):
@@ -234,21 +237,21 @@ def test_missing_fields_only_mtf_and_bad_rows(music, tmp_path, text_model):
     path = music / "odd.jsonl"
     path.write_text("\n".join([*lines, "{torn"]))
     config = pairs(music, tmp_path / "run", text_model, train_jsonl=path, max_bad=0.1, epochs=1)
-    task = make_clamp3_task(config, make_accelerator(config))
+    task = make_alignment_task(config, make_accelerator(config))
     assert len(task.train_data) + len(task.eval_data) == 23
-    start_run(config, make_clamp3_task)
+    start_run(config, make_alignment_task)
     assert rows_of(tmp_path / "run", "epoch")[-1]["eval_loss"] > 0
     with pytest.raises(DataError, match=r"2 of 25 items cannot be used, more than --max_bad 0\.05"):
-        start_run(pairs(music, tmp_path / "strict", text_model, train_jsonl=path), make_clamp3_task)
+        start_run(pairs(music, tmp_path / "strict", text_model, train_jsonl=path), make_alignment_task)
 
 
 def test_what_is_missing_is_said(music, tmp_path, text_model):
     with pytest.raises(ConfigError, match="--train_jsonl"):
-        start_run(pairs(music, tmp_path / "a", text_model, train_jsonl=None), make_clamp3_task)
+        start_run(pairs(music, tmp_path / "a", text_model, train_jsonl=None), make_alignment_task)
     with pytest.raises(DataError, match="cannot be read"):
-        start_run(pairs(music, tmp_path / "b", text_model, train_jsonl=tmp_path / "no.jsonl"), make_clamp3_task)
+        start_run(pairs(music, tmp_path / "b", text_model, train_jsonl=tmp_path / "no.jsonl"), make_alignment_task)
     with pytest.raises(WeightsError, match="--text_from_scratch"):
-        start_run(pairs(music, tmp_path / "c", text_model, text_from_scratch=False), make_clamp3_task)
+        start_run(pairs(music, tmp_path / "c", text_model, text_from_scratch=False), make_alignment_task)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="None of the 0 training items"):
         start_run(m3(tmp_path / "empty", tmp_path / "d"), make_m3_task)

@@ -30,7 +30,7 @@ def batch(n=6):
 
 
 def everywhere(vectors):
-    return {side: torch.ones(len(rows), dtype=torch.bool) for side, rows in vectors.items()}
+    return {view: torch.ones(len(rows), dtype=torch.bool) for view, rows in vectors.items()}
 
 
 def unit(rows):
@@ -80,10 +80,10 @@ def test_the_exported_model_gives_the_compared_vectors(frozen):
         expected = encoder.comparable(plain, everywhere(plain))
         exported = encoder.exported()
         found = PairEncoder(exported).eval()(batch())
-    for side, want in expected.items():
-        if side not in frozen:
-            assert (unit(plain[side]) - want).abs().max() > 0.1  # the statistics do something
-        torch.testing.assert_close(unit(found[side]), want, atol=1e-5, rtol=0)
+    for view, want in expected.items():
+        if view not in frozen:
+            assert (unit(plain[view]) - want).abs().max() > 0.1  # the statistics do something
+        torch.testing.assert_close(unit(found[view]), want, atol=1e-5, rtol=0)
     assert exported.state_dict().keys() == before.keys()
     for name, tensor in encoder.model.state_dict().items():
         assert torch.equal(tensor, before[name]), f"export changed {name} of the model in training"

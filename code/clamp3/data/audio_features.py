@@ -14,8 +14,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from clamp3.data.disk_array import Rows
-from clamp3.data.shards import WHOLE, Place
+from clamp3.data.disk_array import DiskArray
+from clamp3.data.shards import WHOLE, Location
 from clamp3.errors import FormatError
 
 THREADS = 16  # headers read at a time: on a network disk each one is a wait
@@ -36,7 +36,7 @@ class _Stored:
 
     def rows(self, first: int, last: int) -> np.ndarray:
         """Return vectors ``first`` to ``last`` (not included), (T, D)."""
-        if self.by_columns:  # Fortran's order: a row is spread over the whole file
+        if self.by_columns:  # Fortran's order: a vector is spread over the whole file
             self.file.seek(self.start)
             values = np.fromfile(self.file, self.dtype, self.length * self.width)
             return values.reshape(self.width, self.length).T[first:last]
@@ -53,7 +53,7 @@ def _parsed(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
 
 
 @contextmanager
-def _opened(place: Place, width: int) -> Iterator[_Stored]:
+def _opened(location: Location, width: int) -> Iterator[_Stored]:
     """Open a file by its header; ``width`` 0 accepts any.
 
     Raises
@@ -62,24 +62,24 @@ def _opened(place: Place, width: int) -> Iterator[_Stored]:
         If it is no plain numeric ``.npy`` of shape (…, D), or is empty or cut short.
     """
     try:
-        with open(place.path, "rb") as file:
-            file.seek(place.offset)
+        with open(location.path, "rb") as file:
+            file.seek(location.offset)
             shape, by_columns, dtype, header = _parsed(file.read(HEADER))
             width = width or (shape[-1] if shape else 0)
             if dtype.kind not in "fiu" or not shape or shape[-1] != width or not np.prod(shape):
                 raise FormatError(
-                    f"{place}: {dtype} of shape {shape}; the audio tower takes numbers of shape (…, {width})."
+                    f"{location}: {dtype} of shape {shape}; the audio tower takes numbers of shape (…, {width})."
                 )
-            length, start = int(np.prod(shape[:-1])), place.offset + header
+            length, start = int(np.prod(shape[:-1])), location.offset + header
             if by_columns and len([n for n in shape[:-1] if n > 1]) > 1:
-                raise FormatError(f"{place}: {shape} in Fortran's order; save it with np.ascontiguousarray.")
-            there = place.size if place.size != WHOLE else os.fstat(file.fileno()).st_size
-            if start - place.offset + length * width * dtype.itemsize > there:
-                raise FormatError(f"{place}: cut short: no readable .npy file of shape {shape}.")
+                raise FormatError(f"{location}: {shape} in Fortran's order; save it with np.ascontiguousarray.")
+            there = location.size if location.size != WHOLE else os.fstat(file.fileno()).st_size
+            if start - location.offset + length * width * dtype.itemsize > there:
+                raise FormatError(f"{location}: cut short: no readable .npy file of shape {shape}.")
             yield _Stored(file, dtype, length, width, start, by_columns and length > 1)
     except (ValueError, EOFError, OSError, SyntaxError, TypeError) as error:
         reason = str(getattr(error, "strerror", None) or error)
-        raise FormatError(f"{place}: no readable .npy file ({reason}).") from None
+        raise FormatError(f"{location}: no readable .npy file ({reason}).") from None
 
 
 @dataclass(frozen=True)
@@ -88,62 +88,92 @@ class FeatureFiles:
 
     Attributes
     ----------
-    places : sequence of Place
+    locations : sequence of Location
     width : int
         D, numbers of a vector.
-    lengths : int32 array or rows, shape (n files,)
+    lengths : int32 array, shape (n files,)
         Vectors of each file, both zero vectors included; -1 where it cannot be used.
     problems : mapping
         File index → reason.
     """
 
-    places: Sequence[Place]
+    locations: Sequence[Location]
     width: int
-    lengths: np.ndarray | Rows
+    lengths: np.ndarray | DiskArray
     problems: Mapping[int, str]
 
-    def length(self, index: int) -> int:
-        """Return the number of vectors, both zero vectors included."""
+    n_variants: int = 1
+
+    @property
+    def blank(self) -> np.ndarray:
+        """No vectors, float32 (0, D)."""
+        return np.zeros((0, self.width), np.float32)
+
+    def length(self, index: int, variant: int = 0) -> int:
+        """Return the number of vectors, both zero vectors included; see `MusicFiles`."""
         return int(self.lengths[index])
 
-    def vectors(self, index: int, part: slice) -> np.ndarray:
-        """Return a slice of a file's vectors, float32 (T, D).
+    def read(self, index: int, part: slice, variant: int = 0) -> np.ndarray:
+        """Return a slice of a file's vectors, float32 (T, D); see `clamp3.data.music_files.MusicFiles.read`.
 
         Raises
         ------
         FormatError
             If the file has changed since the start, or holds NaN or infinity there.
         """
-        place = self.places[index]
-        with _opened(place, self.width) as stored:
+        location = self.locations[index]
+        with _opened(location, self.width) as stored:
             first, last, _ = part.indices(stored.length + 2)
             values = np.zeros((last - first, self.width), np.float32)
             inside = slice(max(first, 1), min(last, stored.length + 1))  # what is not one of the zero vectors
             values[inside.start - first : inside.stop - first] = stored.rows(inside.start - 1, inside.stop - 1)
         if not np.isfinite(values).all():
-            raise FormatError(f"{place}: NaN or infinite values.")
+            raise FormatError(f"{location}: NaN or infinite values.")
         return values
 
 
-def read_header(place: Place, width: int = 0) -> tuple[int, int]:
-    """Return (T, D) of a file; raises as `FeatureFiles.vectors` does if it cannot be used."""
-    with _opened(place, width) as stored:
+def read_header(location: Location, width: int = 0) -> tuple[int, int]:
+    """Return the shape of a file's vectors.
+
+    Parameters
+    ----------
+    location : Location
+    width : int
+        D that they must have; 0 accepts any.
+
+    Returns
+    -------
+    length, width : int
+
+    Raises
+    ------
+    FormatError
+        If it is no plain numeric ``.npy`` of shape (…, D), or is empty or cut short.
+    """
+    with _opened(location, width) as stored:
         return stored.length, stored.width
 
 
-def open_features(places: Sequence[Place], width: int) -> FeatureFiles:
-    """Read the headers of ``.npy`` files; a reason is kept for each that cannot be used."""
-    lengths = np.full(len(places), -1, dtype=np.int32)
+def open_features(locations: Sequence[Location], width: int) -> FeatureFiles:
+    """Read the headers of ``.npy`` files; a reason is kept for each that cannot be used.
+
+    Parameters
+    ----------
+    locations : sequence of Location
+    width : int
+        D that their vectors must have.
+    """
+    lengths = np.full(len(locations), -1, dtype=np.int32)
     problems: dict[int, str] = {}
 
     def measure(start: int) -> None:
-        for index in range(start, min(start + BLOCK, len(places))):
+        for index in range(start, min(start + BLOCK, len(locations))):
             try:
-                lengths[index] = read_header(places[index], width)[0] + 2
+                lengths[index] = read_header(locations[index], width)[0] + 2
             except FormatError as error:
                 problems[index] = str(error)
 
     with ThreadPoolExecutor(THREADS) as pool:
-        for _ in pool.map(measure, range(0, len(places), BLOCK)):
+        for _ in pool.map(measure, range(0, len(locations), BLOCK)):
             pass
-    return FeatureFiles(places, width, lengths, problems)
+    return FeatureFiles(locations, width, lengths, problems)

@@ -16,7 +16,7 @@ from clamp3.errors import DataError
 from clamp3.jobs.atomic import replacing
 
 
-class Rows:
+class DiskArray:
     """An array in a file, by index or slice of its first axis; safe to fork and to pickle.
 
     Parameters
@@ -87,6 +87,12 @@ class Rows:
 
 
 def save_array(path: Path, values: np.ndarray) -> None:
-    """Write an ``.npy``, whole or not at all."""
+    """Write an ``.npy``, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    values : array
+    """
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.save(file, values, allow_pickle=False)

@@ -23,7 +23,7 @@ def without_instruments(text: str) -> str:
     Parameters
     ----------
     text : str
-        Interleaved ABC, or MTF (told by its first word, ``ticks_per_beat``).
+        Interleaved ABC, or MTF (recognised by its first word, ``ticks_per_beat``).
 
     Returns
     -------

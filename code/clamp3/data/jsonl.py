@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from clamp3.data.disk_array import Rows
+from clamp3.data.disk_array import DiskArray
 from clamp3.errors import ConfigError, DataError, FormatError, printable
 from clamp3.formats.tables import lines_in, parse_json, reading
 
@@ -49,7 +49,7 @@ class JsonLines:
         Offsets of their lines, ascending.
     """
 
-    def __init__(self, path: Path, starts: np.ndarray | Rows) -> None:
+    def __init__(self, path: Path, starts: np.ndarray | DiskArray) -> None:
         self.path, self.starts = path, starts
 
     def __len__(self) -> int:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from clamp3.data.disk_array import Rows, save_array
+from clamp3.data.disk_array import DiskArray, save_array
 from clamp3.data.instruments import without_instruments
-from clamp3.data.shards import Place
+from clamp3.data.shards import Location
 from clamp3.errors import DataError, FormatError
 from clamp3.formats import Kind
 from clamp3.jobs.atomic import replacing, write_text
@@ -27,14 +28,16 @@ from clamp3.modalities.patches import PATCH_SIZE, encode
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2
+_Found = TypeVar("_Found")
+
+VERSION = 3
 FULL, PLAIN = 0, 1  # with instruments as written; without
 SUFFIXES = (".abc", ".mtf")
 PARALLEL_FROM = 200  # files; below, starting processes takes longer than the work
 BLOCK = 20_000  # files handed to the processes at a time
 
 
-def read_symbolic(place: Place) -> str:
+def read_symbolic(location: Location) -> str:
     """Return the text of an ``.abc`` or ``.mtf`` file with line feeds only.
 
     Raises
@@ -42,14 +45,14 @@ def read_symbolic(place: Place) -> str:
     FormatError
         If it cannot be read, is empty, no UTF-8, or of another type.
     """
-    if not str(place).lower().endswith(SUFFIXES):
-        raise FormatError(f"{place}: training reads .abc (interleaved) and .mtf files; convert it first.")
+    if not str(location).lower().endswith(SUFFIXES):
+        raise FormatError(f"{location}: training reads .abc (interleaved) and .mtf files; convert it first.")
     try:
-        text = place.read().decode("utf-8-sig")
+        text = location.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise FormatError(f"{place}: no UTF-8 text (byte {error.start}).") from error
+        raise FormatError(f"{location}: no UTF-8 text (byte {error.start}).") from error
     if not text.strip():
-        raise FormatError(f"{place}: empty file.")
+        raise FormatError(f"{location}: empty file.")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -64,10 +67,10 @@ def list_symbolic(roots: Iterable[Path]) -> list[Path]:
     return sorted({found.path for root in roots for found in walk(root, {Kind.ABC, Kind.MTF}).files})
 
 
-def _encode_file(place: Place) -> tuple[np.ndarray, np.ndarray | None] | str:
+def _encode_file(location: Location) -> tuple[np.ndarray, np.ndarray | None] | str:
     """Return (full, without instruments or None if equal), or the reason why there is nothing."""
     try:
-        text = read_symbolic(place)
+        text = read_symbolic(location)
         plain = without_instruments(text)
         return encode(text), (encode(plain) if plain != text else None)
     except FormatError as error:
@@ -80,30 +83,44 @@ class PatchPack:
 
     Attributes
     ----------
-    data : uint8 rows, shape (all patches, 64)
-    spans : int64 rows, shape (n files, 2, 2)
+    data : uint8 array, shape (all patches, 64)
+    spans : int64 array, shape (n files, 2, 2)
         Start and number of patches, of the full text and of the text without instruments; -1 where
         the file could not be read.
     problems : dict
         File index → reason.
     """
 
-    data: Rows
-    spans: Rows
+    data: DiskArray
+    spans: DiskArray
     problems: dict[int, str]
 
+    n_variants: int = 2
+
+    @property
+    def blank(self) -> np.ndarray:
+        """No patches, uint8 (0, 64)."""
+        return np.zeros((0, PATCH_SIZE), np.uint8)
+
     def length(self, index: int, variant: int = FULL) -> int:
-        """Return the number of patches, both wrapping patches included."""
+        """Return the number of patches, both wrapping patches included.
+
+        Parameters
+        ----------
+        index : int
+        variant : {FULL, PLAIN}
+            With instruments as written, or without.
+        """
         return int(self.spans[index][variant, 1])
 
     def lengths(self) -> np.ndarray:
         """Return the number of patches of every file, int64."""
         return self.spans.all()[:, FULL, 1]
 
-    def patches(self, index: int, variant: int = FULL, part: slice | None = None) -> np.ndarray:
-        """Return a copy of a file's patches, uint8 (L, 64), or of a slice of them."""
+    def read(self, index: int, part: slice, variant: int = FULL) -> np.ndarray:
+        """Return a copy of a slice of a file's patches, uint8 (L, 64); arguments as of `length`."""
         start, length = self.spans[index][variant].tolist()
-        first, last, _ = (part or slice(None)).indices(length)
+        first, last, _ = part.indices(length)
         return self.data[start + first : start + last]
 
 
@@ -119,16 +136,34 @@ def _key(paths: Sequence[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _encoded(
-    places: Sequence[Place], n_workers: int | None
-) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray | None] | str]]:
-    """Yield (file index, patches or reason), in any order."""
-    if len(places) < PARALLEL_FROM:
-        yield from ((index, _encode_file(places[index])) for index in range(len(places)))
+def each_file(
+    function: Callable[[Location], _Found | str], locations: Sequence[Location], n_workers: int | None, *, doing: str
+) -> Iterator[tuple[int, _Found | str]]:
+    """Apply a function to every file, in several processes where they are many.
+
+    Parameters
+    ----------
+    function : callable
+        Returns what it finds in a file, or the reason why there is nothing; it pickles.
+    locations : sequence of Location
+    n_workers : int or None
+        Processes; None takes all cores.
+    doing : str
+        What the progress bar says.
+
+    Yields
+    ------
+    index : int
+        Of the file, in any order.
+    found : object or str
+        What the function returned.
+    """
+    if len(locations) < PARALLEL_FROM:
+        yield from ((index, function(locations[index])) for index in range(len(locations)))
         return
-    for start in range(0, len(places), BLOCK):
-        block = [places[index] for index in range(start, min(start + BLOCK, len(places)))]
-        for outcome in process_map(_encode_file, block, n_workers=n_workers, desc=f"packing from file {start + 1}"):
+    for start in range(0, len(locations), BLOCK):
+        block = [locations[index] for index in range(start, min(start + BLOCK, len(locations)))]
+        for outcome in process_map(function, block, n_workers=n_workers, desc=f"{doing} from file {start + 1}"):
             found = outcome.value if outcome.value is not None else f"{block[outcome.index]}: {outcome.error}."
             yield start + outcome.index, found
 
@@ -153,24 +188,33 @@ def open_pack(paths: Sequence[Path], folder: Path, *, n_workers: int | None = No
     folder.mkdir(parents=True, exist_ok=True)
     stem = folder / _key(paths)
     if not stem.with_suffix(".json").exists():
-        write_pack([Place(str(path)) for path in paths], stem, n_workers=n_workers)
+        write_pack([Location(str(path)) for path in paths], stem, n_workers=n_workers)
     return load_pack(stem)
 
 
 def load_pack(stem: Path) -> PatchPack:
     """Return the pack ``STEM.u8``, ``STEM.npy``, ``STEM.json``."""
     problems = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
-    data, spans = Rows(stem.with_suffix(".u8"), np.uint8, (PATCH_SIZE,)), Rows(stem.with_suffix(".npy"))
+    data, spans = DiskArray(stem.with_suffix(".u8"), np.uint8, (PATCH_SIZE,)), DiskArray(stem.with_suffix(".npy"))
     return PatchPack(data, spans, {int(key): reason for key, reason in problems.items()})
 
 
-def write_pack(places: Sequence[Place], stem: Path, *, n_workers: int | None = None) -> None:
-    """Write the pack of these files for `load_pack`."""
-    spans = np.full((len(places), 2, 2), -1, dtype=np.int64)
+def write_pack(locations: Sequence[Location], stem: Path, *, n_workers: int | None = None) -> None:
+    """Write the pack of these files for `load_pack`.
+
+    Parameters
+    ----------
+    locations : sequence of Location
+    stem : Path
+        ``STEM.u8``, ``STEM.npy`` and ``STEM.json`` are written.
+    n_workers : int, optional
+        Processes that encode; all cores by default.
+    """
+    spans = np.full((len(locations), 2, 2), -1, dtype=np.int64)
     problems: dict[int, str] = {}
     at = 0
     with replacing(stem.with_suffix(".u8")) as temporary, temporary.open("wb") as file:
-        for index, found in _encoded(places, n_workers):
+        for index, found in each_file(_encode_file, locations, n_workers, doing="packing"):
             if isinstance(found, str):
                 problems[index] = found
                 continue
@@ -184,8 +228,8 @@ def write_pack(places: Sequence[Place], stem: Path, *, n_workers: int | None = N
     save_array(stem.with_suffix(".npy"), spans)
     # The list of problems is written last: a pack without it does not exist.
     write_text(stem.with_suffix(".json"), json.dumps(problems))
-    if len(places):
-        logger.info("packed %d files, %d patches, %.0f MB", len(places) - len(problems), at, at * PATCH_SIZE / 1e6)
+    if len(locations):
+        logger.info("packed %d files, %d patches, %.0f MB", len(locations) - len(problems), at, at * PATCH_SIZE / 1e6)
 
 
 def check_problems(problems: Sequence[str], n_items: int, max_bad: float, *, n_problems: int | None = None) -> None:

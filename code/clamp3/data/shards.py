@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clamp3.data.disk_array import Rows, save_array
+from clamp3.data.disk_array import DiskArray, save_array
 from clamp3.data.splits import hash_of
 from clamp3.errors import ConfigError, DataError, FormatError
 
@@ -26,7 +26,7 @@ WHOLE = -1
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Bytes of a file: all of them (``size`` -1), or ``size`` from ``offset`` on. ``name`` is what messages say."""
 
     path: str
@@ -56,31 +56,31 @@ class Place:
         return self.name or self.path
 
 
-class Places(Sequence[Place]):
-    """Places of millions of files, on the disk: names as one blob, the rest as arrays.
+class Locations(Sequence[Location]):
+    """Locations of millions of files, on the disk: names as one blob, the rest as arrays.
 
     Parameters
     ----------
     stem : Path
-        ``STEM.names`` and ``STEM.npy``, as `PlaceWriter` made them.
+        ``STEM.names`` and ``STEM.npy``, as `LocationWriter` made them.
     folder : Path
         What relative names are relative to.
     """
 
     def __init__(self, stem: Path, folder: Path) -> None:
         self.folder, self.names = str(folder), str(stem.with_suffix(".names"))
-        self.table = Rows(stem.with_suffix(".npy"))  # (n, 4): end of name, offset, size, print
+        self.table = DiskArray(stem.with_suffix(".npy"))  # (n, 4): end of name, offset, size, print
 
     def __len__(self) -> int:
         return len(self.table)
 
-    def __getitem__(self, index: int) -> Place:  # type: ignore[override]
+    def __getitem__(self, index: int) -> Location:  # type: ignore[override]
         start = int(self.table[index - 1][0]) if index else 0
         end, offset, size, _ = self.table[index].tolist()
         with open(self.names, "rb", buffering=0) as file:
             file.seek(start)
             name = os.path.join(self.folder, os.fsdecode(file.read(end - start)))
-        return Place(name.partition(SEPARATOR)[0], offset, size, name)
+        return Location(name.partition(SEPARATOR)[0], offset, size, name)
 
     def changed(self, n_checked: int = 20_000) -> bool:
         """Return whether files are no longer those that were listed: their size, time, or being there.
@@ -92,20 +92,26 @@ class Places(Sequence[Place]):
         return any(fingerprint(path) != known for path, known in listed)
 
 
-class PlaceWriter:
-    """Writes what `Places` reads; the files exist when the block has ended well."""
+class LocationWriter:
+    """Writes what `Locations` reads; the files exist when the block has ended well."""
 
     def __init__(self, stem: Path) -> None:
         self.stem = stem
         self.columns = [array("q") for _ in range(4)]
         self.end, self.last, self.mark = 0, "", 0
 
-    def __enter__(self) -> PlaceWriter:
+    def __enter__(self) -> LocationWriter:
         self.file = self.stem.with_suffix(".names").open("wb")
         return self
 
-    def add(self, name: str, place: Place) -> int:
+    def add(self, name: str, location: Location) -> int:
         """Add a file under its name in the JSONL; return its number.
+
+        Parameters
+        ----------
+        name : str
+        location : Location
+            Where `Resolver` has found it.
 
         Raises
         ------
@@ -113,13 +119,13 @@ class PlaceWriter:
             If no file can have that name.
         """
         try:
-            encoded = os.fsencode(name if place.size == WHOLE else place.name)
+            encoded = os.fsencode(name if location.size == WHOLE else location.name)
         except UnicodeEncodeError as error:  # half of a surrogate pair
-            raise FormatError(f"{place}: {error}.") from None
+            raise FormatError(f"{location}: {error}.") from None
         self.end += self.file.write(encoded)
-        if place.path != self.last:  # members of one shard follow one another
-            self.last, self.mark = place.path, fingerprint(place.path)
-        for column, value in zip(self.columns, (self.end, place.offset, place.size, self.mark), strict=True):
+        if location.path != self.last:  # members of one shard follow one another
+            self.last, self.mark = location.path, fingerprint(location.path)
+        for column, value in zip(self.columns, (self.end, location.offset, location.size, self.mark), strict=True):
             column.append(value)
         return len(self.columns[0]) - 1
 
@@ -156,14 +162,14 @@ class TarIndex:
     hashes: np.ndarray
     table: np.ndarray
 
-    def find(self, name: str) -> Place | None:
-        """Return the place of a member, the last of that name as tar has it; None if there is none."""
+    def find(self, name: str) -> Location | None:
+        """Return where a member lies, the last of that name as tar has it; None if there is none."""
         wanted = np.uint64(hash_of(_plain(name)))
         at = int(np.searchsorted(self.hashes, wanted, side="right")) - 1
         if at < 0 or self.hashes[at] != wanted:
             return None
         tar, offset, size = (int(value) for value in self.table[:, at])
-        return Place(self.paths[tar], offset, size, f"{self.paths[tar]}{SEPARATOR}{name}")
+        return Location(self.paths[tar], offset, size, f"{self.paths[tar]}{SEPARATOR}{name}")
 
 
 def _plain(member: str) -> str:
@@ -196,7 +202,7 @@ def index_tars(paths: Sequence[str]) -> TarIndex:
 
 
 class Resolver:
-    """From names in ``filepaths`` to places.
+    """From names in ``filepaths`` to locations.
 
     Parameters
     ----------
@@ -212,7 +218,7 @@ class Resolver:
         # Members are stored by the path of their tar and read relative to the JSONL, which leaves absolute paths alone.
         self.shards = index_tars([str(path.absolute()) for path in tars_in(shards)]) if shards else None
 
-    def place(self, name: str) -> Place:
+    def locate(self, name: str) -> Location:
         """Return where a file's bytes lie; whether they are there is found when they are read.
 
         Raises
@@ -225,7 +231,7 @@ class Resolver:
         tar, separator, member = name.partition(SEPARATOR)
         path = os.path.join(self.folder, tar)
         if not separator:
-            return Place(path)
+            return Location(path)
         if path not in self.tars:
             self.tars[path] = index_tars([str(Path(path).absolute())])
         found = self.tars[path].find(member)

@@ -1,7 +1,7 @@
 """Which items are held out for evaluation: a function of the item's id alone.
 
-Every rank, every run and every machine gets the same answer, and adding items never moves one from
-one side to the other.
+Every rank, every run and every computer gets the same answer, and adding items never moves one from
+one part to the other.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ def split_hashes(hashes: np.ndarray, fraction: float) -> tuple[np.ndarray, np.nd
     Parameters
     ----------
     hashes : uint64 array, shape (N,)
-        `hash_of` every item's id; equal ones stay on the same side.
+        `hash_of` every item's id; equal ones stay together.
     fraction : float
         Expected share of evaluation items, in [0, 1).
 
     Returns
     -------
     train, evaluation : int32 array
-        Indices, ascending. With ``fraction > 0`` and at least two distinct ids neither side is empty: the id
+        Indices, ascending. With ``fraction > 0`` and at least two distinct ids neither is empty: the id
         with the smallest (largest) hash moves over if need be.
 
     Raises

@@ -93,7 +93,7 @@ def evaluation_lines(item: Mapping[str, Any]) -> list[str]:
 
 
 def clamp2_training_lines(item: Mapping[str, Any], rng: random.Random, *, keep: float = 0.5) -> list[str]:
-    """Draw the lines one training step of CLaMP 2 sees; parameters as of `training_lines`.
+    """Draw the lines one training step of CLaMP 2 sees; arguments as of `training_lines`.
 
     Returns
     -------

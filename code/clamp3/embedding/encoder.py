@@ -1,8 +1,8 @@
-"""From inputs to results, whatever the encoder: read, look up, convert, batch, run, keep.
+"""From inputs to results, for any encoder: read, look up in the cache, convert, batch, run, keep.
 
 `Encoder` is what `Clamp3` and `M3` of `clamp3.embedding.clamp3` share. It works in rounds of a few hundred inputs,
-so that windows of many files can be sorted by length while memory stays bounded, and an input that fails ends as a
-reason.
+so that windows of many files can be sorted by length while memory stays bounded; an input that fails becomes a result
+with a reason.
 """
 
 from __future__ import annotations
@@ -46,17 +46,19 @@ class Result:
     Attributes
     ----------
     index : int
-        Place among the inputs, from 0.
+        Position among the inputs, from 0.
+    name : str
+        Name of the input in messages.
     value : float32 array or None
         (D,) global vector, or (1, T, D) hidden states; None if there is an error.
     error : str or None
-        One sentence.
+        One sentence on why there is no vector.
     notes : tuple of str
-        What a user should know about the conversion.
+        Remarks on the conversion.
     sha256 : str or None
         Of the input's bytes; None if they could not be read.
     cached : bool
-        The vector was known from an earlier run.
+        Whether the vector comes from the cache.
     passages : tuple of Passage
         Where each row of ``value`` lies, if passages were asked for; ``value`` is (W, D) then.
     """
@@ -72,7 +74,7 @@ class Result:
 
 
 class Encoder(ABC):
-    """Inputs to vectors; a subclass says which towers there are and loads them.
+    """Inputs to vectors; a subclass defines which towers there are and loads them.
 
     Parameters
     ----------
@@ -82,42 +84,49 @@ class Encoder(ABC):
         As torch names it; None takes the GPU if there is one.
     cache : VectorCache, optional
         Where global vectors are kept between runs.
-
+    as_is : bool
+        Encode ABC as it is written: standard ABC is not interleaved first. The released scripts do so.
     """
 
-    def __init__(self, *, dtype: Dtype, device: str | None, cache: VectorCache | None) -> None:
+    def __init__(self, *, dtype: Dtype, device: str | None, cache: VectorCache | None, as_is: bool = False) -> None:
         if dtype not in ("auto", "float32", "bfloat16"):
             raise ConfigError(f"dtype is {dtype!r}; choose auto, float32 or bfloat16.")
         self.dtype: Literal["float32", "bfloat16"] = "bfloat16" if dtype == "bfloat16" else "float32"
         self._device = device
-        self._cache = cache
+        self._cache, self._as_is = cache, as_is
         self._towers: dict[str, Tower] = {}
         self._front_ends: dict[str, Any] = {}
 
     @cached_property
     def identity(self) -> str:
-        """Names weights, tokenizer and arithmetic: equal identities give comparable vectors."""
+        """Text of the `Identity` of weights, tokenizer and arithmetic: equal ones give comparable vectors."""
         return str(self._own_identity())
+
+    @property
+    def preprocessing(self) -> str:
+        """Version and options of everything between the bytes of an input and what its tower reads."""
+        return f"{preprocessing()}+as_is" if self._as_is else preprocessing()
 
     @abstractmethod
     def _own_identity(self) -> Identity:
-        """Name weights and tokenizer by their content, which the first time means reading all of it."""
+        """Return the identity of weights and tokenizer; the first time their files are read for it."""
 
     @abstractmethod
     def lacks(self, modality: str) -> str | None:
         """Return why inputs of a modality cannot be encoded, None if they can."""
 
     def identity_of(self, kind: Kind) -> str:
-        """Return the identity of all that makes vectors of inputs of a kind; for most kinds the encoder's own."""
+        """Return the text of the `Identity` of vectors of inputs of a kind; for most kinds the encoder's own."""
         modality = of_kind(kind)
-        version = modality.version(kind)
+        front_end = self.front_end(modality.name)
+        version = modality.version(kind, front_end)
         if not version:
             return self.identity
-        front_end = getattr(self.front_end(modality.name), "identity", "")
-        return str(replace(Identity.parse(self.identity), front_end=front_end, preprocessing=version))
+        name = getattr(front_end, "identity", "")
+        return str(replace(Identity.parse(self.identity), front_end=name, preprocessing=version))
 
     def front_end(self, modality: str) -> Any:
-        """Return what comes before a tower (see `clamp3.modalities.Modality.prepare`); None if nothing does."""
+        """Return the front end of a tower (see `clamp3.modalities.Modality.prepare`), None if it has none."""
         if modality not in self._front_ends:
             absent = self.lacks(modality) is not None
             self._front_ends[modality] = None if absent else self._open_front_end(modality)
@@ -199,11 +208,10 @@ class Encoder(ABC):
                     cache.put_many(fresh)
 
     def _recall(self, work: _Round, cache: VectorCache, plan: PassagePlan | None) -> Iterator[Result]:
-        """Take out of a round what the cache knows."""
+        """Yield the results of a round that are in the cache, and take their inputs out of the round."""
         from clamp3.jobs.cache import content_key
 
         way = preprocessing() if plan is None else f"{preprocessing()} passages {plan.identity}"
-
         for index, data in work.data.items():
             source = work.sources[index]
             content = work.sha256[index].encode() if source.streamed else data
@@ -234,9 +242,9 @@ class Encoder(ABC):
                 continue
             try:
                 work.sequences[index] = modality.prepare(payload, front_end, marked=marked)
-            except WeightsError:  # an absent tokenizer is no fault of the input
+            except WeightsError:  # an absent tokenizer is not an error of the input
                 raise
-            except Exception as error:  # whatever is in the file, it costs only itself
+            except Exception as error:  # whatever is in the file, only this input fails
                 work.errors[index] = describe(error)
         for index, value, failure in _prepare_elsewhere(elsewhere, n_workers, marked=marked):
             if value is None:
@@ -323,7 +331,7 @@ def _prepare_elsewhere(
 
 
 class _Round:
-    """Inputs that are read, converted and encoded together; everything is keyed by their place in the round."""
+    """Inputs that are read, converted and encoded together; everything is keyed by their position in the round."""
 
     def __init__(self, start: int) -> None:
         self.start = start

@@ -100,10 +100,31 @@ def convert_folder(
     return folder.summary
 
 
-def add_batch_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add what all folder conversions share: the two folders and the flags of the job."""
-    parser.add_argument("input_dir", type=Path, help="folder to read, recursively, or a single file")
-    parser.add_argument("output_dir", type=Path, help="folder to write the same tree to; the ledger lies in it")
+def add_batch_flags(
+    parser: argparse.ArgumentParser, input_dir: str = "", *, ending: str = ""
+) -> argparse.ArgumentParser:
+    """Add what all folder conversions share: the two folders and the flags of the job.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Of the script.
+    input_dir : str
+        What the script has as its ``input_dir``: with it the script runs without arguments, as the first released
+        ones did.
+    ending : str
+        What the name of the output folder then has behind that of the input folder.
+    """
+    here, to = (
+        (Path(input_dir), Path(input_dir).with_name(Path(input_dir).name + ending)) if input_dir else (None, None)
+    )
+    nargs = "?" if input_dir else None
+    parser.add_argument(
+        "input_dir", type=Path, nargs=nargs, default=here, help="folder to read, recursively, or a file"
+    )
+    parser.add_argument(
+        "output_dir", type=Path, nargs=nargs, default=to, help="folder to write the same tree to; the ledger lies in it"
+    )
     parser.add_argument("--n_workers", type=_positive(int), help="processes (default: one per usable core)")
     parser.add_argument(
         "--timeout_sec", type=_positive(float), default=120.0, help="longest time for one file (default: %(default)s)"

@@ -10,7 +10,6 @@ from clamp3.errors import ConfigError, printable
 from clamp3.formats import Kind
 from clamp3.jobs.atomic import write_text
 from clamp3.jobs.identity import NO_FRONT_END, Identity
-from clamp3.modalities import preprocessing
 
 META_NAME = "features.json"
 
@@ -21,6 +20,10 @@ class Maker(Protocol):
     @property
     def identity(self) -> str:
         """Text of the `Identity` of most arrays."""
+
+    @property
+    def preprocessing(self) -> str:
+        """Version and options of everything between the bytes of an input and the model."""
 
     def identity_of(self, kind: Kind) -> str:
         """Return the text of the `Identity` of arrays of inputs of a kind."""
@@ -50,7 +53,7 @@ def claim_folder(output_dir: Path, maker: Maker, mode: str, *, recordings: bool 
         "arrays": mode,
         "weights": identity.space,
         "dtype": identity.dtype,
-        "preprocessing": preprocessing(),
+        "preprocessing": maker.preprocessing,
     }
     if recordings:
         wanted["recordings"] = maker.identity_of(Kind.AUDIO)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from clamp3.data.check_data import LONG_TEXTS
+from clamp3.data.records import LONG_TEXTS
 from clamp3.metadata.detect import language_problem
 from clamp3.metadata.languages import ENGLISH, country_name, language_name
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clamp3.data.check_data import FIELDS, LONG_TEXTS, NESTED, Check
+from clamp3.data.check_data import Check
 from clamp3.data.jsonl import read_objects
+from clamp3.data.records import FIELDS, LONG_TEXTS, NESTED
 from clamp3.data.shards import Resolver
 from clamp3.metadata.detect import language_problem, unchecked
 from clamp3.metadata.languages import country_name, language_code

@@ -70,6 +70,12 @@ def length_parts(lengths: Sequence[int], n_parts: int) -> list[list[int]]:
 
     Used inside a step to encode a batch in length-sorted sub-batches; every position occurs once.
     The cut points minimise the number of padded cells (items x longest) over all contiguous cuts.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Of the items.
+    n_parts : int
     """
     order = np.argsort(np.asarray(lengths), kind="stable")
     n = len(order)

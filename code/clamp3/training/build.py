@@ -1,8 +1,10 @@
-"""The model of a run: its sizes, the weights it starts from, and what of it is frozen."""
+"""The model of a run: its family and sizes, the weights it starts from, and what of it is frozen."""
 
 from __future__ import annotations
 
+import copy
 import logging
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,18 +16,20 @@ from clamp3.errors import ConfigError, WeightsError
 from clamp3.models.clamp3 import Clamp3Model
 from clamp3.models.config import TOWERS, Clamp3Config, DecoderConfig, FrontEndConfig, M3Config, TowerConfig
 from clamp3.models.m3 import M3Model
-from clamp3.training.config import Clamp3Training, M3Training, RunConfig
+from clamp3.models.registry import WEIGHT_FILES, folder_or_hub
+from clamp3.models.weights import RELEASED_TEXT_MODEL
+from clamp3.training.config import Clamp3Training, M3Training, SymbolicTraining
 from clamp3.training.lora import add_adapters
 
 if TYPE_CHECKING:
     from clamp3.models.tokenizer import TextTokenizer
+    from clamp3.models.towers import TowerModel
+    from clamp3.models.weights import Described
 
 logger = logging.getLogger(__name__)
 
-_TEXT_FILES = ("model.safetensors", "pytorch_model.bin")
 
-
-def _tower_of(config: RunConfig) -> TowerConfig:
+def _tower_of(config: SymbolicTraining) -> TowerConfig:
     return TowerConfig(
         width=config.width,
         n_layers=config.n_layers,
@@ -73,7 +77,13 @@ def m3_model(config: M3Training) -> M3Model:
 
 
 def set_attention_dropout(model: nn.Module, probability: float) -> None:
-    """Give the attention weights of every encoder a dropout of their own; what decodes characters keeps its own."""
+    """Give the attention weights of every encoder a dropout of their own; what decodes characters keeps its own.
+
+    Parameters
+    ----------
+    model : Module
+    probability : float
+    """
     from clamp3.models.bert import Bert
 
     for encoder in model.modules():
@@ -83,26 +93,28 @@ def set_attention_dropout(model: nn.Module, probability: float) -> None:
                     part.dropout = probability
 
 
-def _check_crop(config: RunConfig, encoder: TowerConfig) -> None:
+def _check_crop(config: SymbolicTraining, encoder: TowerConfig) -> None:
     if config.crop_length > encoder.max_length:
         length = config.crop_length
         raise ConfigError(f"--patch_length is {length}, but the encoder has only {encoder.max_length} positions.")
 
 
-def text_tokenizer(config: Clamp3Training, tower: TowerConfig | None) -> tuple[str, TextTokenizer]:
+def text_tokenizer(config: Clamp3Training, model: TowerModel, *, needed: bool) -> tuple[str, TextTokenizer | None]:
     """Return the run's tokenizer: that of ``--text_model``, or if that is left as it is, the one ``--init`` names.
 
     Parameters
     ----------
     config : Clamp3Training
-    tower : TowerConfig or None
-        The text tower that has to know its tokens, if the run compares texts.
+    model : TowerModel
+        Whose text tower has to know its tokens.
+    needed : bool
+        Whether the run compares texts; else only the name is looked for.
 
     Returns
     -------
     name : str
         What names it from anywhere: a folder as an absolute path, a Hugging Face name as it is.
-    tokenizer : TextTokenizer
+    tokenizer : TextTokenizer or None
 
     Raises
     ------
@@ -110,14 +122,16 @@ def text_tokenizer(config: Clamp3Training, tower: TowerConfig | None) -> tuple[s
         If it is absent or has more tokens than the tower.
     """
     from clamp3.models.tokenizer import load_tokenizer
-    from clamp3.models.weights import RELEASED_TEXT_MODEL
 
     own, name = _named_by_init(config), config.text_model
     if own and name == RELEASED_TEXT_MODEL:
         name = own
     if Path(name).expanduser().is_dir():
         name = str(Path(name).expanduser().absolute())
+    if not needed:
+        return name, None
     tokenizer = load_tokenizer(name)
+    tower: TowerConfig | None = getattr(model.config, "text", None)  # not every family says how many tokens it knows
     if tower is None:
         return name, tokenizer
     if tokenizer.n_tokens > tower.vocab_size:
@@ -134,12 +148,11 @@ def text_tokenizer(config: Clamp3Training, tower: TowerConfig | None) -> tuple[s
 
 def _named_by_init(config: Clamp3Training) -> str | None:
     """Return what names the tokenizer of the text tower that ``--init`` brings; None if nothing does."""
-    from clamp3.models.checkpoint import open_checkpoint
-    from clamp3.models.weights import describe, resolve
+    from clamp3.models.weights import describe
 
     named: str | None = None
     for name in config.init:
-        if open_checkpoint(resolve(name)).kind != "m3" and (described := describe(name)).config.text is not None:
+        if "text" in (described := describe(name)).config.towers:
             named = None if described.tokenizer_dir is None else str(described.tokenizer_dir)
     return named
 
@@ -168,64 +181,100 @@ def _text_tower(config: Clamp3Training) -> tuple[TowerConfig, dict[str, Tensor] 
     from clamp3.models.weights import init_text_tower
 
     folder = Path(config.text_model)
-    if not folder.is_dir() or any((folder / name).is_file() for name in _TEXT_FILES):
+    if not folder.is_dir() or any((folder / name).is_file() for name in WEIGHT_FILES):
         return init_text_tower(config.text_model)
     sizes = text_tower_of(folder)
     if sizes is None:
         raise WeightsError(f"{folder} has no config.json with the sizes of the text tower.")
     if not config.text_from_scratch:
         raise WeightsError(
-            f"{folder} has no {' or '.join(_TEXT_FILES)}; --text_from_scratch starts the text tower at random."
+            f"{folder} has no {' or '.join(WEIGHT_FILES)}; --text_from_scratch starts the text tower at random."
         )
     return sizes, None
 
 
-def clamp3_model(config: Clamp3Training) -> tuple[Clamp3Model, tuple[str, ...]]:
-    """Build the CLaMP 3 model of a run with its starting weights.
+def alignment_model(config: Clamp3Training) -> tuple[TowerModel, tuple[str, ...]]:
+    """Build the model of an alignment run with its starting weights.
 
-    Sizes come from the ``--init`` files where they have the tower, else from the flags and the text
-    model's ``config.json``. A CLaMP file brings all its towers and projections; a later M3 file
-    replaces the symbolic encoder. Towers that nothing compares stay as they are, so that the exported
-    model has them; they are not built if no file brings them.
+    The files of ``--init`` decide its family; without them, and from an M3 alone, it is a CLaMP 3.
 
     Returns
     -------
-    model : Clamp3Model
-        Dropout as configured.
+    model : TowerModel
     frozen : tuple of str
         Towers that are not trained.
 
     Raises
     ------
     ConfigError
-        If a crop is longer than the positions of its tower, or is not that of an audio tower of ``--init``.
+        If a crop is longer than the positions of its tower, or is not that of an audio tower of ``--init``, or the
+        pairs need a tower that the model has not.
     WeightsError
         If weights are absent or do not fit, or the text tower would start at random unasked.
     """
-    from clamp3.models.checkpoint import open_checkpoint
-    from clamp3.models.weights import describe, init_symbolic_tower, load_model, resolve
+    from clamp3.models.weights import describe
+
+    starts = [describe(name, text_model=_like(config)) for name in config.init]
+    if all(isinstance(start.config, Clamp3Config) for start in starts if start.family.joint):
+        model: TowerModel = _clamp3_model(config, starts)
+    elif len(starts) == 1:
+        model = _model_of(starts[0], towers_of(config.compared))
+    else:
+        raise ConfigError(f"--init takes one file of a model that is no CLaMP, got {len(starts)}.")
+    set_attention_dropout(model, config.attention_dropout)
+    if config.lora_towers:
+        add_adapters(model, config.lora_towers, rank=config.lora_rank, alpha=config.lora_alpha)
+    return model, tuple(name for name in model.config.towers if name in config.frozen)
+
+
+def _like(config: Clamp3Training) -> str | None:
+    """Return ``--text_model``, whose config.json has the heads of files that do not state them; None as released."""
+    name = config.text_model
+    return None if name == RELEASED_TEXT_MODEL or folder_or_hub(name) is None else name
+
+
+def _model_of(start: Described, towers: Collection[str]) -> TowerModel:
+    """Return the whole model of a file, sizes and dropout as they are there, if it has these towers."""
+    from clamp3.models.weights import load_model
+
+    start.config.restrict(towers)
+    loaded = load_model(start.path, start.config.towers)
+    logger.info("starting from %s", start.path)
+    return copy.deepcopy(loaded.model)  # its tensors lie in the file
+
+
+def _clamp3_model(config: Clamp3Training, starts: Sequence[Described]) -> Clamp3Model:
+    """Build a CLaMP 3.
+
+    Sizes come from ``starts``, the ``--init`` files, where they have the tower, else from the flags and the text
+    model's ``config.json``. A CLaMP file brings all its towers and projections; a later M3 file
+    replaces the symbolic encoder. Towers that nothing compares stay as they are, so that the exported
+    model has them; they are not built if no file brings them.
+    """
+    from clamp3.models.weights import init_symbolic_tower, load_model
 
     sizes = Clamp3Config(hidden_size=config.hidden_size, text_length=config.text_length)
     towers: dict[str, TowerConfig] = {}
     states: dict[str, dict[str, Tensor]] = {}
-    for name in config.init:
-        if open_checkpoint(resolve(name)).kind == "m3":
-            towers["symbolic"], states["symbolic_model"] = init_symbolic_tower(name)
+    for start in starts:
+        if not start.family.joint:
+            towers["symbolic"], states["symbolic_model"] = init_symbolic_tower(start.path)
         else:
-            described = describe(name)
-            loaded = load_model(name, described.config.towers)
-            ears = described.config if described.config.audio else sizes
-            if towers and described.config.hidden_size != sizes.hidden_size:
+            loaded = load_model(start.path, start.config.towers, text_model=_like(config))
+            front = start.config if start.config.audio else sizes
+            if towers and start.config.hidden_size != sizes.hidden_size:
                 width = sizes.hidden_size
-                raise WeightsError(f"{name} has a joint space of width {described.config.hidden_size}, not {width}.")
+                raise WeightsError(f"{start.path} has a joint space of width {start.config.hidden_size}, not {width}.")
             sizes = replace(
-                described.config, text=None, symbolic=None, audio=None,
-                text_length=config.text_length, audio_length=ears.audio_length, front_end=ears.front_end,
+                start.config, text=None, symbolic=None, audio=None,
+                text_length=config.text_length, audio_length=front.audio_length, front_end=front.front_end,
             )  # fmt: skip
-            towers |= {tower: described.config.tower(tower) for tower in described.config.towers}
+            towers |= {tower: start.config.tower(tower) for tower in start.config.towers}
             states |= {part: module.state_dict() for part, module in loaded.model.named_children()}
-        logger.info("starting from %s", resolve(name))
+        logger.info("starting from %s", start.path)
     used = towers_of(config.compared)
+    if unknown := [tower for tower in used if tower not in TOWERS]:
+        raise ConfigError(f"CLaMP 3 has no tower of {unknown[0]}; name weights of a model that has one by --init.")
     if "text" in used and "text" not in towers:
         towers["text"], weights = _text_tower(config)
         if weights is not None:
@@ -248,10 +297,7 @@ def clamp3_model(config: Clamp3Training) -> tuple[Clamp3Model, tuple[str, ...]]:
     model = Clamp3Model(replace(sizes, text=text, symbolic=symbolic, audio=audio))
     for part, state in states.items():
         model.get_submodule(part).load_state_dict(state)
-    set_attention_dropout(model, config.attention_dropout)
-    if config.lora_towers:
-        add_adapters(model, config.lora_towers, rank=config.lora_rank, alpha=config.lora_alpha)
-    return model, tuple(name for name in model.config.towers if name in config.frozen)
+    return model
 
 
 def _check_audio_length(config: Clamp3Training, length: int) -> None:

@@ -176,6 +176,13 @@ def load(path: Path) -> dict[str, Any]:
 def find_resume(resume: str, out: Path) -> Path | None:
     """Return the checkpoint to go on from, or None to start anew.
 
+    Parameters
+    ----------
+    resume : str
+        ``--resume``: "no", "auto" or a file.
+    out : Path
+        Folder of the run.
+
     Raises
     ------
     ConfigError
@@ -206,6 +213,11 @@ STEERING = frozenset({"learning_rate", "max_grad_norm"})  # may change too, so t
 def check_same_run(saved: dict[str, Any], now: dict[str, Any]) -> str:
     """Refuse to resume under settings that would make it another run.
 
+    Parameters
+    ----------
+    saved, now : dict
+        Configurations as `clamp3.training.config.to_plain` returns them.
+
     Returns
     -------
     str
@@ -225,7 +237,14 @@ def check_same_run(saved: dict[str, Any], now: dict[str, Any]) -> str:
 
 
 def not_finite(what: str, step: int) -> DataError:
-    """Return the error of a run that has no numbers any more."""
+    """Return the error of a run that has no numbers any more.
+
+    Parameters
+    ----------
+    what : str
+        Beginning of its sentence.
+    step : int
+    """
     return DataError(
         f"{what} at step {step}; lower --learning_rate or set --max_grad_norm 1, and go on with --resume auto."
     )

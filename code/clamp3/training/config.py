@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from clamp3.data.views import Pair, parse_pairs, towers_of
+from clamp3.data.views import Pair, parse_pairs, towers_of, views
 from clamp3.errors import ConfigError
 from clamp3.models.config import FRONT_ENDS
 
@@ -34,7 +35,12 @@ def _setting(default: Any, text: str, *, name: str | None = None, choices: tuple
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What both trainings share. The fields' help texts are their documentation."""
+    """What every run has. The fields' help texts are their documentation.
+
+    A subclass says in ``task`` what makes its task, as ``module:function``; it is imported when the run starts.
+    """
+
+    task: ClassVar[str]
 
     out: Path = _setting(Path("runs/run"), "folder of the run: checkpoints, metrics.jsonl, best.safetensors")
     epochs: int = _setting(100, "passes over the data")
@@ -75,6 +81,36 @@ class RunConfig:
     )
     tensorboard: bool = _setting(False, "also log to OUT/tensorboard")
     wandb: bool = _setting(False, "also log to Weights & Biases (key only from WANDB_API_KEY)")
+    init: tuple[str, ...] = _setting([], "weights to start from")
+
+    def __post_init__(self) -> None:
+        """Check every value once, naming the flag at fault.
+
+        Raises
+        ------
+        ConfigError
+            If a value is out of range or not one of the choices.
+        """
+        for name in ("epochs", "batch_size", "accumulate", "log_every", "keep_last"):
+            self._need(getattr(self, name) >= 1, name, "at least 1")
+        for name in ("warmup_steps", "max_steps", "max_minutes", "save_every", "save_minutes", "workers"):
+            self._need(getattr(self, name) >= 0, name, "0 or more")
+        for name in ("max_grad_norm", "weight_decay"):
+            self._need(getattr(self, name) >= 0, name, "0 or more")
+        self._need(self.learning_rate > 0, "learning_rate", "above 0")
+        self._need(0 <= self.eval_split < 1, "eval_split", "in [0, 1)")
+        self._need(0 <= self.max_bad <= 1, "max_bad", "in [0, 1]")
+        self._need(self.schedule in SCHEDULES, "schedule", f"one of {', '.join(SCHEDULES)}")
+        self._need(self.mixed_precision in PRECISIONS, "mixed_precision", f"one of {', '.join(PRECISIONS)}")
+
+    def _need(self, fine: bool, name: str, rule: str) -> None:
+        if not fine:
+            raise ConfigError(f"--{name} must be {rule}, got {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class SymbolicTraining(RunConfig):
+    """What runs with a symbolic tower have besides: its sizes."""
 
     width: int = _setting(768, "width of the symbolic encoder", name="M3_HIDDEN_SIZE")
     n_layers: int = _setting(12, "its layers", name="PATCH_NUM_LAYERS")
@@ -88,43 +124,18 @@ class RunConfig:
     patch_length: int = _setting(0, "crop of training and evaluation in patches; 0 = max_patches")
 
     def __post_init__(self) -> None:
-        """Check every value once, naming the flag at fault.
-
-        Raises
-        ------
-        ConfigError
-            If a value is out of range or not one of the choices.
-        """
-        for name in (
-            "epochs",
-            "batch_size",
-            "accumulate",
-            "width",
-            "n_layers",
-            "max_patches",
-            "log_every",
-            "keep_last",
-        ):
+        """Check the sizes too."""
+        super().__post_init__()
+        for name in ("width", "n_layers", "max_patches"):
             self._need(getattr(self, name) >= 1, name, "at least 1")
-        for name in ("warmup_steps", "max_steps", "max_minutes", "save_every", "save_minutes", "workers"):
+        for name in ("n_heads", "feed_forward", "patch_length"):
             self._need(getattr(self, name) >= 0, name, "0 or more")
-        for name in ("max_grad_norm", "weight_decay", "n_heads", "feed_forward", "patch_length"):
-            self._need(getattr(self, name) >= 0, name, "0 or more")
-        self._need(self.learning_rate > 0, "learning_rate", "above 0")
-        self._need(0 <= self.eval_split < 1, "eval_split", "in [0, 1)")
-        self._need(0 <= self.max_bad <= 1, "max_bad", "in [0, 1]")
         self._need(0 <= self.dropout < 1, "dropout", "in [0, 1)")
         self._need(0 <= self.attention_dropout < 1, "attention_dropout", "in [0, 1)")
-        self._need(self.schedule in SCHEDULES, "schedule", f"one of {', '.join(SCHEDULES)}")
-        self._need(self.mixed_precision in PRECISIONS, "mixed_precision", f"one of {', '.join(PRECISIONS)}")
         self._need(self.width % self.heads == 0, "n_heads", f"a divisor of width {self.width}")
         self._need(
             3 <= self.crop_length <= self.max_patches, "patch_length", f"from 3 to max_patches {self.max_patches}"
         )
-
-    def _need(self, fine: bool, name: str, rule: str) -> None:
-        if not fine:
-            raise ConfigError(f"--{name} must be {rule}, got {getattr(self, name)}.")
 
     @property
     def heads(self) -> int:
@@ -143,8 +154,10 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
-class M3Training(RunConfig):
+class M3Training(SymbolicTraining):
     """M3 pre-training: rebuild hidden patches (arXiv 2410.13267)."""
+
+    task: ClassVar[str] = "clamp3.training.m3_task:make_m3_task"
 
     out: Path = _setting(Path("runs/m3"), "folder of the run: checkpoints, metrics.jsonl, best.safetensors")
     data: tuple[Path, ...] = _setting([], "folders or files of interleaved .abc and .mtf", name="M3_TRAIN_FOLDERS")
@@ -171,9 +184,13 @@ class M3Training(RunConfig):
 
 
 @dataclass(frozen=True)
-class Clamp3Training(RunConfig):
-    """Alignment of text and music (arXiv 2502.10362); by default music is scores and performances."""
+class Clamp3Training(SymbolicTraining):
+    """Alignment of text and music (arXiv 2502.10362); by default music is scores and performances.
 
+    The files of ``init`` decide the family of the model; CLaMP 3 without them.
+    """
+
+    task: ClassVar[str] = "clamp3.training.alignment:make_alignment_task"
     modality: ClassVar[str] = "symbolic"
 
     out: Path = _setting(
@@ -261,24 +278,24 @@ class Clamp3Training(RunConfig):
         self._need(self.grad_cache_chunk >= 0, "grad_cache_chunk", "0 or more")
         for name in ("lora_rank", "lora_alpha"):
             self._need(getattr(self, name) >= 1, name, "at least 1")
-        trained = [tower for tower in towers_of(self.compared) if tower not in self.frozen]
+        used = towers_of(self.compared)
+        trained = [tower for tower in used if tower not in self.frozen]
         for tower in self.lora_towers:
             if tower not in trained:
                 raise ConfigError(f"--lora_towers {tower}: the towers that train are {', '.join(trained)}.")
-        used = towers_of(self.compared)
-        if all(getattr(self, f"freeze_{tower}") for tower in used):
+        if not trained:
             raise ConfigError(f"--freeze_{used[-1]} must be off: every tower of the run would be frozen.")
 
     @property
     def compared(self) -> tuple[Pair, ...]:
-        """The pairs of sides in the loss: ``--pairs``, or text and this script's music."""
+        """The pairs of views in the loss: ``--pairs``, or text and this script's music."""
         return parse_pairs(self.pairs) or (("text", self.modality),)
 
     @property
     def frozen(self) -> tuple[str, ...]:
         """Towers that are not trained: by flag, or because nothing compares them."""
-        used = towers_of(self.compared)
-        return tuple(t for t in ("text", "symbolic", "audio") if t not in used or getattr(self, f"freeze_{t}"))
+        used, known = towers_of(self.compared), dict.fromkeys(view.tower for view in views().values())
+        return tuple(t for t in known if t not in used or getattr(self, f"freeze_{t}", False))
 
 
 @dataclass(frozen=True)
@@ -321,7 +338,19 @@ def _base_type(annotation: Any) -> tuple[Any, bool]:
     return annotation, False
 
 
-def add_flags(parser: argparse.ArgumentParser, config: type[Config], file: Any = None) -> None:
+def _in_help_order(config: type[RunConfig]) -> list[dataclasses.Field[Any]]:
+    """Return the fields in the order of their classes; ``init`` stands among those of the class that describes it."""
+    names: dict[str, None] = {}
+    for kind in reversed(config.__mro__[:-1]):
+        for name in inspect.get_annotations(kind):
+            if name == "init":
+                names.pop(name, None)
+            names.setdefault(name)
+    fields = {item.name: item for item in dataclasses.fields(config)}
+    return [fields[name] for name in names if name in fields]
+
+
+def add_flags(parser: argparse.ArgumentParser, config: type[RunConfig], file: Any = None) -> argparse.ArgumentParser:
     """Give the parser one flag per field; defaults come from ``file`` where it has the released name.
 
     Parameters
@@ -331,9 +360,14 @@ def add_flags(parser: argparse.ArgumentParser, config: type[Config], file: Any =
         ``M3Training`` or ``Clamp3Training``.
     file : module, optional
         ``code/config.py``.
+
+    Returns
+    -------
+    argparse.ArgumentParser
+        The same parser.
     """
     hints = typing.get_type_hints(config)
-    for item in dataclasses.fields(config):
+    for item in _in_help_order(config):
         kind, several = _base_type(hints[item.name])
         default = item.default_factory() if item.default_factory is not dataclasses.MISSING else item.default
         name = item.metadata["name"]
@@ -348,10 +382,18 @@ def add_flags(parser: argparse.ArgumentParser, config: type[Config], file: Any =
         else:
             choices = item.metadata["choices"]
             parser.add_argument(f"--{item.name}", type=kind, default=default, choices=choices, help=about)
+    return parser
 
 
 def from_flags(config: type[Config], args: argparse.Namespace) -> Config:
     """Build the validated configuration from parsed flags.
+
+    Parameters
+    ----------
+    config : type
+        ``M3Training`` or ``Clamp3Training``.
+    args : argparse.Namespace
+        With the flags of `add_flags`.
 
     Raises
     ------

@@ -6,7 +6,12 @@ import random
 
 
 def head(n: int, limit: int) -> slice:
-    """Return the slice of the first ``limit`` of ``n`` items (evaluation)."""
+    """Return the slice of the first ``limit`` of ``n`` items (evaluation).
+
+    Parameters
+    ----------
+    n, limit : int
+    """
     return slice(0, min(n, limit))
 
 
@@ -15,6 +20,11 @@ def random_crop(n: int, limit: int, rng: random.Random) -> slice:
 
     Sequences that fit are kept whole and draw nothing from ``rng``. A middle starts at item 1 at
     the earliest and may end with the last item.
+
+    Parameters
+    ----------
+    n, limit : int
+    rng : random.Random
     """
     if n <= limit:
         return slice(0, n)

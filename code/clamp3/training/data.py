@@ -1,4 +1,4 @@
-"""Items → arrays → batches. Every random draw of an item is a function of (seed, epoch, item).
+"""Items to arrays to batches. Every random draw of an item is a function of (seed, epoch, item).
 
 So items can be prepared in any order, by any number of workers, or again after a resume, and stay
 the same. Shapes: B batch, L patches, P = 64 codes, T tokens.
@@ -11,19 +11,21 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from clamp3.data.audio_features import FeatureFiles
+from clamp3.data.music_files import MusicFiles
 from clamp3.data.patch_pack import FULL, PLAIN, PatchPack
+from clamp3.data.records import Record
 from clamp3.data.text_sampling import SAMPLINGS
-from clamp3.data.views import SYMBOLIC, Pair, music_choices, sides_of
+from clamp3.data.views import Pair, music_choices, views, views_of, views_with
 from clamp3.errors import FormatError
-from clamp3.modalities.patches import PAD, PATCH_SIZE
+from clamp3.modalities import MODALITIES
+from clamp3.modalities.patches import PAD
 from clamp3.training.crop import head, random_crop
 from clamp3.training.masking import corrupt, draw_treatment, select
 
@@ -38,27 +40,40 @@ class Tokenizer(Protocol):
 
     @property
     def pad_id(self) -> int:
-        """Id that fills short rows."""
-        ...
+        """Id that fills up short texts."""
 
     def encode_lines(self, lines: list[str]) -> list[int]:
         """Return the ids of lines joined by the separator token."""
-        ...
 
 
 def item_rng(seed: int, epoch: int, index: int) -> random.Random:
-    """Return the generator of one item in one epoch."""
+    """Return the generator of one item in one epoch.
+
+    Parameters
+    ----------
+    seed : int
+        Of the run.
+    epoch, index : int
+        Which epoch and item.
+    """
     return random.Random(f"item/{seed}/{epoch}/{index}")
 
 
 def pad(rows: Sequence[np.ndarray], fill: int) -> tuple[np.ndarray, np.ndarray]:
-    """Stack rows of different length.
+    """Stack sequences of different length.
+
+    Parameters
+    ----------
+    rows : sequence of array, shape (T, ...)
+        Alike but for their length.
+    fill : int
+        What short ones are filled up with.
 
     Returns
     -------
     values : array, shape (B, longest, ...)
     mask : bool array, shape (B, longest)
-        True where a row has an item.
+        True where a sequence has an item.
     """
     longest = max(len(row) for row in rows)
     values = np.full((len(rows), longest, *rows[0].shape[1:]), fill, dtype=rows[0].dtype)
@@ -104,7 +119,7 @@ class M3Dataset(Dataset[tuple[np.ndarray, np.ndarray, np.ndarray]]):
         file = int(self.files[index])
         n = self.pack.length(file)
         part = head(n, self.limit) if epoch == EVALUATION else random_crop(n, self.limit, rng)
-        patches = self.pack.patches(file, FULL, part)
+        patches = self.pack.read(file, part)
         selected = select(len(patches), self.mask_ratio, rng)
         treatment = "keep" if epoch == EVALUATION else draw_treatment(rng)
         corrupted = corrupt(patches, selected, treatment, rng)
@@ -124,46 +139,21 @@ def collate_m3(items: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> di
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-@dataclass(frozen=True)
-class Record:
-    """One JSONL object: its fields, and its files as (kind, index) in the order they are named.
-
-    Kinds are ``abc`` and ``mtf``, with indices into the pack, and ``audio``, with indices into the feature files.
-    """
-
-    item_id: str
-    fields: Mapping[str, Any]
-    files: tuple[tuple[str, int], ...]
-
-    def of(self, side: str) -> list[tuple[str, int]]:
-        """Return the files of a side, in the order they are named."""
-        kinds = SYMBOLIC if side == "symbolic" else (side,)
-        return [file for file in self.files if file[0] in kinds]
-
-    @property
-    def sides(self) -> set[str]:
-        """Every side the record has: kinds of its files, ``symbolic`` for scores and performances, and text."""
-        kinds = {kind for kind, _ in self.files}
-        return {"text"} | kinds | ({"symbolic"} if kinds & set(SYMBOLIC) else set())
-
-
 class PairDataset(Dataset[dict[str, np.ndarray]]):
     """Texts and music of the same pieces.
 
     Parameters
     ----------
     records : sequence of Record
-    pack : PatchPack
-        Scores and performances.
-    tokenizer : Tokenizer
-    features : FeatureFiles, optional
-        Audio, where a pair has it.
+    music : mapping of str to MusicFiles
+        What reads the files of each tower.
+    tokenizer : Tokenizer or None
+        None where no pair has text.
+    limits : mapping of str to int
+        Crop length of each tower: tokens, patches, audio vectors.
     pairs : sequence of (str, str)
         What the loss compares; see ``clamp3.data.views``.
-    limit, audio_length : int
-        Crop length in patches, and in audio vectors.
-    text_length : int
-        Crop length in tokens.
+    seed : int
     texts : {"clamp3", "clamp2"}
         Which texts of a record are drawn, and how.
     text_dropout : bool
@@ -174,131 +164,129 @@ class PairDataset(Dataset[dict[str, np.ndarray]]):
         Probability that a training score or performance loses its instruments.
     random_crops : bool
         Crop training sequences at random; otherwise at the head.
-    seed : int
     """
 
     def __init__(
         self,
         records: Sequence[Record],
-        pack: PatchPack,
-        tokenizer: Tokenizer,
+        music: Mapping[str, MusicFiles],
+        tokenizer: Tokenizer | None,
         *,
-        limit: int,
-        text_length: int,
+        limits: Mapping[str, int],
         seed: int,
-        features: FeatureFiles | None = None,
         pairs: Sequence[Pair] = (("text", "symbolic"),),
-        audio_length: int = 128,
         texts: str = "clamp3",
         text_dropout: bool = True,
         line_keep: float = 0.5,
         instrument_removal: float = 0.9,
         random_crops: bool = True,
     ) -> None:
-        self.records, self.pack, self.tokenizer, self.features = records, pack, tokenizer, features
-        self.pairs, self.sides = tuple(pairs), sides_of(pairs)
-        self.limit, self.text_length, self.audio_length, self.seed = limit, text_length, audio_length, seed
+        self.records, self.music, self.tokenizer, self.limits = records, music, tokenizer, limits
+        self.pairs, self.views, self.seed = tuple(pairs), views_of(pairs), seed
         self.text_dropout, self.line_keep, self.instrument_removal = text_dropout, line_keep, instrument_removal
         self.random_crops, self.sampling = random_crops, SAMPLINGS[texts]
+        self._choices: dict[frozenset[str], list[tuple[str, ...]]] = {}  # by the views of a piece's files
 
     def __len__(self) -> int:
         return len(self.records)
 
+    @property
+    def collate(self) -> CollatePairs:
+        """What makes batches of these items."""
+        blank: dict[str, tuple[np.ndarray, int]] = {}
+        for view in self.views:
+            tower = views()[view].tower
+            if view == "text":
+                assert self.tokenizer is not None
+                blank[view] = np.zeros(0, np.int64), self.tokenizer.pad_id
+            else:
+                blank[view] = self.music[tower].blank, MODALITIES[tower].pad
+        return CollatePairs(blank)
+
     @cached_property
     def lengths(self) -> list[int]:
         """Positions of every item's evaluation music, cropped."""
-        return [max(self._length(record, side) for side in self._music(record)) for record in self.records]
+        return [max(self._length(record, view) for view in self._music_of(record)) for record in self.records]
 
-    def _music(self, record: Record) -> list[str]:
-        return [side for side in self.sides if side != "text" and side in record.sides]
+    def _music_of(self, record: Record) -> list[str]:
+        there = record.views
+        return [view for view in self.views if view != "text" and view in there]
 
-    def _length(self, record: Record, side: str) -> int:
-        kind, index = self._evaluation_file(record, side)
-        if kind == "audio":
-            assert self.features is not None
-            return min(self.features.length(index), self.audio_length)
-        return min(self.pack.length(index), self.limit)
+    def _length(self, record: Record, view: str) -> int:
+        tower = views()[view].tower
+        return min(self.music[tower].length(self._evaluation_file(record, view)), self.limits[tower])
 
     @staticmethod
-    def _evaluation_file(record: Record, side: str) -> tuple[str, int]:
-        """Return the first file of a side; of both symbolic kinds, the score."""
-        return min(record.of(side), key=lambda file: SYMBOLIC.index(file[0]) if file[0] in SYMBOLIC else 0)
+    def _evaluation_file(record: Record, view: str) -> int:
+        """Return the number of the first file of a view; where it stands for several, of the first of them."""
+        parts = views()[view].parts
+        return min(record.of(view), key=lambda file: parts.index(file[0]))[1]
 
-    def _crop(self, n: int, limit: int, rng: random.Random, training: bool) -> slice:
+    def _crop(self, n: int, tower: str, rng: random.Random, training: bool) -> slice:
+        limit = self.limits[tower]
         return random_crop(n, limit, rng) if training and self.random_crops else head(n, limit)
 
     def __getitem__(self, key: Key) -> dict[str, np.ndarray]:
-        """Return arrays by side: token ids int64 (T,), patches uint8 (L, P), audio vectors float32 (T, D).
+        """Return arrays by view: token ids int64 (T,), patches uint8 (L, P), audio vectors float32 (T, D).
 
-        In evaluation every side the record has; in training the text and what is drawn of the music. A file that
-        cannot be read any more is named in the log, and its side left out.
+        In evaluation every view the record has; in training the text and what is drawn of the music. A file that
+        cannot be read any more is named in the log, and its view left out.
         """
         epoch, index = key
         record, training = self.records[index], epoch != EVALUATION
         rng = item_rng(self.seed, epoch, index)
-        found = {"text": self._text(record, rng, training)} if "text" in self.sides else {}
-        shown: Sequence[str] = self._music(record)
+        found = {"text": self._text(record, rng, training)} if "text" in self.views else {}
         if training:
-            choices = music_choices(self.pairs, record.sides)
-            shown = rng.choice(choices) if len(choices) > 1 else choices[0]
-        for side in shown:
-            file = rng.choice(record.of(side)) if training else self._evaluation_file(record, side)
+            there = frozenset(view for view, _ in record.files)
+            if there not in self._choices:
+                self._choices[there] = music_choices(self.pairs, views_with(there))
+            choices = self._choices[there]
+            shown: Sequence[str] = rng.choice(choices) if len(choices) > 1 else choices[0]
+        else:
+            shown = self._music_of(record)
+        for view in shown:
+            file = rng.choice(record.of(view))[1] if training else self._evaluation_file(record, view)
             try:
-                found[side] = (
-                    self._audio(file[1], rng, training) if file[0] == "audio" else self._patches(file[1], rng, training)
-                )
+                found[view] = self._read(views()[view].tower, file, rng, training)
             except FormatError as error:
                 logger.warning("left out of this batch: %s", error)
         return found
 
     def _text(self, record: Record, rng: random.Random, training: bool) -> np.ndarray:
+        assert self.tokenizer is not None
         if training and self.text_dropout:
             lines = self.sampling.training(record.fields, rng, keep=self.line_keep)
         else:
             lines = self.sampling.evaluation(record.fields)
         ids = np.array(self.tokenizer.encode_lines(lines), dtype=np.int64)
-        return ids[self._crop(len(ids), self.text_length, rng, training)]
+        return ids[self._crop(len(ids), "text", rng, training)]
 
-    def _patches(self, file: int, rng: random.Random, training: bool) -> np.ndarray:
-        variant = PLAIN if training and rng.random() < self.instrument_removal else FULL
-        return self.pack.patches(file, variant, self._crop(self.pack.length(file, variant), self.limit, rng, training))
-
-    def _audio(self, file: int, rng: random.Random, training: bool) -> np.ndarray:
-        assert self.features is not None
-        part = self._crop(self.features.length(file), self.audio_length, rng, training)
-        return self.features.vectors(file, part)
+    def _read(self, tower: str, file: int, rng: random.Random, training: bool) -> np.ndarray:
+        files = self.music[tower]
+        plain = training and files.n_variants > 1 and rng.random() < self.instrument_removal
+        variant = PLAIN if plain else FULL
+        return files.read(file, self._crop(files.length(file, variant), tower, rng, training), variant)
 
 
 @dataclass(frozen=True)
 class CollatePairs:
-    """Pad each side to the longest of the batch; a class so that it pickles.
+    """Pad each view to the longest of the batch; a class so that it pickles.
 
     Parameters
     ----------
-    pad_id : int
-        Fills short texts.
-    sides : sequence of str
-        What every batch has, also where no piece of it does.
-    audio_width : int
-        D of audio vectors.
+    blank : mapping of str to (array, int)
+        What every batch has, also where no piece of it does: of each view a sequence without any item, and what fills
+        up short ones.
     """
 
-    pad_id: int
-    sides: tuple[str, ...] = ("text", "symbolic")
-    audio_width: int = 0
+    blank: Mapping[str, tuple[np.ndarray, int]]
 
     def __call__(self, items: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Tensor]:
-        """Return ``SIDE`` (B, T, ...) and ``SIDE_mask`` (B, T) for every side.
+        """Return ``VIEW`` (B, T, ...) and ``VIEW_mask`` (B, T) for every view.
 
-        A row without any True in the mask is a piece that has not this side.
+        A row without any True in the mask is a piece that lacks this view.
         """
         arrays: dict[str, np.ndarray] = {}
-        for side in self.sides:
-            rows = [item.get(side, self._nothing(side)) for item in items]
-            arrays[side], arrays[f"{side}_mask"] = pad(rows, self.pad_id if side == "text" else PAD)
+        for view, (blank, fill) in self.blank.items():
+            arrays[view], arrays[f"{view}_mask"] = pad([item.get(view, blank) for item in items], fill)
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-    def _nothing(self, side: str) -> np.ndarray:
-        if side == "text":
-            return np.zeros(0, np.int64)
-        return np.zeros((0, self.audio_width), np.float32) if side == "audio" else np.zeros((0, PATCH_SIZE), np.uint8)

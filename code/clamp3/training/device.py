@@ -50,7 +50,14 @@ def precision(config: RunConfig) -> str:
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], config: RunConfig) -> torch.optim.AdamW:
-    """Return AdamW, as one fused kernel where torch has it (CPU, CUDA and MPS)."""
+    """Return AdamW, as one fused kernel where torch has it (CPU, CUDA and MPS).
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+    config : RunConfig
+        ``learning_rate`` and ``weight_decay`` are used.
+    """
     trainable = list(parameters)
     fused = all(p.device.type in ("cpu", "cuda", "mps") for p in trainable)
     return torch.optim.AdamW(trainable, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)

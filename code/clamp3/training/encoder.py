@@ -9,8 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from clamp3.data.views import TOWER_OF
-from clamp3.models.clamp3 import Clamp3Model
+from clamp3.data.views import views
+from clamp3.errors import ConfigError
+from clamp3.models.towers import TowerModel
 from clamp3.training.batches import length_parts
 from clamp3.training.lora import merged
 from clamp3.training.loss import Objective
@@ -21,9 +22,10 @@ class PairEncoder(nn.Module):
 
     Parameters
     ----------
-    model : Clamp3Model
+    model : TowerModel
+        Of any family whose towers share one space.
     frozen : sequence of str
-        Towers ("text", "symbolic", "audio") that are not trained: no gradient, no dropout.
+        Towers that are not trained: no gradient, no dropout.
     sub_batches : int
         Length-sorted parts a batch is encoded in. Vectors do not depend on it; padding is saved.
     standardise : collection of str
@@ -35,7 +37,7 @@ class PairEncoder(nn.Module):
 
     def __init__(
         self,
-        model: Clamp3Model,
+        model: TowerModel,
         *,
         frozen: Sequence[str] = (),
         sub_batches: int = 1,
@@ -48,6 +50,9 @@ class PairEncoder(nn.Module):
         self.objective = objective or Objective()
         width = model.config.hidden_size
         trained = [name for name in model.config.towers if name in standardise and name not in frozen]
+        for name in trained:
+            if model.config.projection(name) is None:  # nothing could take up the statistics at the end
+                raise ConfigError(f"--standardise needs a projection at the end of a tower; {name} has none.")
         self.norms = nn.ModuleDict({name: nn.BatchNorm1d(width, affine=False) for name in trained})
         for name in self.frozen:
             for part in tower_parts(model, name):
@@ -62,19 +67,19 @@ class PairEncoder(nn.Module):
         return self
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return vectors (B, E) by side of a batch of ``CollatePairs``; zero where a piece has not the side."""
-        found = {side: self._features(side, batch[side], batch[f"{side}_mask"]) for side in TOWER_OF if side in batch}
+        """Return vectors (B, E) by view of a batch of ``CollatePairs``; zero where a piece lacks the view."""
+        found = {view.name: self._features(view.tower, batch[view.name], batch[f"{view.name}_mask"])
+                 for view in views().values() if view.name in batch}  # fmt: skip
         # DistributedDataParallel waits for the gradients of what it sees in the output, so the loss's own are in it.
         unseen = sum((parameter * 0 for parameter in self.objective.parameters()), start=torch.zeros(()))
-        return {side: vectors + unseen for side, vectors in found.items()} if unseen.requires_grad else found
+        return {view: vectors + unseen for view, vectors in found.items()} if unseen.requires_grad else found
 
-    def _features(self, side: str, values: Tensor, mask: Tensor) -> Tensor:
-        tower = TOWER_OF[side]
+    def _features(self, tower: str, values: Tensor, mask: Tensor) -> Tensor:
         lengths = mask.sum(1).tolist()
         there = [row for row, length in enumerate(lengths) if length]
         zero = torch.zeros(len(lengths), self.model.config.hidden_size, device=values.device)
         if not there:
-            # Also then part of the graph: the ranks that have the side wait for this one in the backward pass.
+            # Also then part of the graph: the ranks that have the view wait for this one in the backward pass.
             return zero.requires_grad_(tower not in self.frozen and torch.is_grad_enabled())
         parts = [[there[at] for at in part] for part in length_parts([lengths[row] for row in there], self.sub_batches)]
         with torch.no_grad() if tower in self.frozen else contextlib.nullcontext():
@@ -90,23 +95,30 @@ class PairEncoder(nn.Module):
             return zero.to(vectors.dtype).index_copy(0, order, vectors)
 
     def comparable(self, vectors: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return vectors (B, E) of the global batch, by side, as the loss compares them.
+        """Return the vectors of the global batch as the loss compares them.
 
         As they are (released); or of length 1, those of trained towers standardised per dimension before. The latter
         keeps small towers that start at random from mapping everything to one point, where the gradient of the
-        released loss vanishes. ``present`` (B,) says per side which rows there are; a tower's statistics are those of
-        all its rows, whatever their side.
+        released loss vanishes. A tower's statistics are those of all its rows, whatever their view.
+
+        Parameters
+        ----------
+        vectors : mapping of str to Tensor, shape (B, E)
+            By view.
+        present : mapping of str to Tensor, shape (B,), bool
+            Which rows have the view.
         """
         if not self.cosine:
             return dict(vectors)
         found: dict[str, Tensor] = {}
-        for tower in dict.fromkeys(TOWER_OF[side] for side in vectors):
-            sides = [side for side in vectors if TOWER_OF[side] == tower]
-            rows = torch.cat([vectors[side][present[side]] for side in sides]).float()
+        towers = {view: views()[view].tower for view in vectors}
+        for tower in dict.fromkeys(towers.values()):
+            seen = [view for view in vectors if towers[view] == tower]
+            rows = torch.cat([vectors[view][present[view]] for view in seen]).float()
             rows = nn.functional.normalize(self._standardised(tower, rows), dim=1)
-            for side, part in zip(sides, rows.split([int(present[side].sum()) for side in sides]), strict=True):
-                blank = torch.zeros_like(vectors[side], dtype=rows.dtype)
-                found[side] = blank.index_copy(0, present[side].nonzero().flatten(), part)
+            for view, part in zip(seen, rows.split([int(present[view].sum()) for view in seen]), strict=True):
+                blank = torch.zeros_like(vectors[view], dtype=rows.dtype)
+                found[view] = blank.index_copy(0, present[view].nonzero().flatten(), part)
         return found
 
     def _standardised(self, tower: str, rows: Tensor) -> Tensor:
@@ -119,22 +131,28 @@ class PairEncoder(nn.Module):
         return nn.functional.batch_norm(rows, norm.running_mean, norm.running_var, eps=norm.eps)
 
     @torch.no_grad()
-    def exported(self) -> Clamp3Model:
-        """Return the model as a plain CLaMP 3: adapters and standardisation become part of copied weights."""
+    def exported(self) -> TowerModel:
+        """Return the model as its family has it: adapters and standardisation become part of copied weights."""
         model = merged(self.model)
         if not self.norms:
             return model
         model = copy.deepcopy(model) if model is self.model else model
         for tower, norm in self.norms.items():
             assert isinstance(norm, nn.BatchNorm1d) and norm.running_mean is not None and norm.running_var is not None
-            scale, projection = (norm.running_var + norm.eps).rsqrt(), model.get_submodule(f"{tower}_proj")
+            scale = (norm.running_var + norm.eps).rsqrt()
+            projection = model.get_submodule(model.config.projection(tower) or "")
             assert isinstance(projection, nn.Linear)
             projection.weight.mul_(scale[:, None])
             projection.bias.sub_(norm.running_mean).mul_(scale)
         return model
 
 
-def tower_parts(model: Clamp3Model, tower: str) -> list[nn.Module]:
-    """Return everything that belongs to a tower: its front end if it has one, its encoder, its projection."""
-    names = [f"{tower}_{part}" for part in ("front", "model", "proj")]
-    return [module for name, module in model.named_children() if name in names]
+def tower_parts(model: TowerModel, tower: str) -> list[nn.Module]:
+    """Return everything that belongs to a tower: its front end if it has one, its encoder, its projection.
+
+    Parameters
+    ----------
+    model : TowerModel
+    tower : str
+    """
+    return [module for name, module in model.named_children() if name in model.config.parts(tower)]

@@ -19,7 +19,13 @@ Vectors = dict[str, Tensor]
 
 
 def chunks(batch: dict[str, Tensor], size: int) -> list[dict[str, Tensor]]:
-    """Cut every tensor of a batch into parts of ``size`` rows."""
+    """Cut every tensor of a batch into parts of ``size`` rows.
+
+    Parameters
+    ----------
+    batch : dict of str to Tensor
+    size : int
+    """
     n_rows = len(next(iter(batch.values())))
     return [{name: value[at : at + size] for name, value in batch.items()} for at in range(0, n_rows, size)]
 

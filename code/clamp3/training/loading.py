@@ -62,14 +62,28 @@ def make_loader(task: Task, batches: Sequence[np.ndarray], epoch: int, *, worker
 
 
 def shares(parts: Sequence[Any], accelerator: Accelerator, poll: Callable[[], None]) -> Iterator[Any]:
-    """Yield every W-th of some parts, those of this rank of W; ``poll`` is called equally often on every rank."""
+    """Yield every W-th of some parts, those of this rank of W; ``poll`` is called equally often on every rank.
+
+    Parameters
+    ----------
+    parts : sequence
+    accelerator : Accelerator
+        Knows the rank and W.
+    poll : callable
+    """
     for at in range(0, len(parts), accelerator.num_processes):
         poll()
         yield from parts[at : at + accelerator.num_processes][accelerator.process_index :][:1]
 
 
 def groups(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """Yield lists of ``size`` items; the last may be shorter."""
+    """Yield lists of ``size`` items; the last may be shorter.
+
+    Parameters
+    ----------
+    items : iterable
+    size : int
+    """
     source = iter(items)
     while group := list(itertools.islice(source, size)):
         yield group

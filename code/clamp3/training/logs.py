@@ -1,4 +1,4 @@
-"""What a run tells about itself: metrics.jsonl always; TensorBoard, Weights & Biases and a plot where asked for."""
+"""What a run logs: metrics.jsonl always; TensorBoard, Weights & Biases and a plot where asked for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,16 @@ GET_LOGS = "pip install 'clamp3[logs]'"
 
 
 class Metrics:
-    """Rows to metrics.jsonl, and wherever else the configuration asks; silent on all ranks but the first."""
+    """Rows to metrics.jsonl, and wherever else the configuration asks; silent on all ranks but the first.
+
+    Parameters
+    ----------
+    config : RunConfig
+    main : bool
+        Whether this is the first rank.
+    step : int
+        Last step that is done.
+    """
 
     def __init__(self, config: RunConfig, main: bool, *, step: int = 0) -> None:
         self.path = config.out / METRICS if main else None
@@ -67,7 +76,14 @@ class Metrics:
 
 
 def truncate(path: Path, step: int, epoch: int) -> None:
-    """Drop rows of steps, and of ends of epochs, that will be done again, and a torn last line."""
+    """Drop rows of steps, and of ends of epochs, that will be done again, and a torn last line.
+
+    Parameters
+    ----------
+    path : Path
+    step, epoch : int
+        The last ones that are done.
+    """
     if not path.exists():
         return
     kept = []
@@ -84,7 +100,13 @@ def truncate(path: Path, step: int, epoch: int) -> None:
 
 
 def plot_losses(metrics: Path, picture: Path) -> None:
-    """Draw training and evaluation loss over steps; one line in the log where matplotlib is absent."""
+    """Draw training and evaluation loss over steps; one line in the log where matplotlib is absent.
+
+    Parameters
+    ----------
+    metrics, picture : Path
+        What is read, and written.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:

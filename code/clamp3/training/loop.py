@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,9 +27,8 @@ from clamp3.training.checkpoint import Progress
 from clamp3.training.config import RunConfig, to_plain
 from clamp3.training.device import compile_layers, make_accelerator, make_optimizer, quick_dropout
 from clamp3.training.gradcache import average_gradients, cached_backward, chunks
-from clamp3.training.interrupt import stop_on_signal
 from clamp3.training.loading import groups, make_loader
-from clamp3.training.task import Stopped, Task
+from clamp3.training.task import ChunkedTask, Stopped, Task
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -48,7 +48,7 @@ class Outcome:
     main: bool = True
 
     def summary(self, out: Path) -> str:
-        """Return what to tell the user, in one line."""
+        """Return the end of the run in one line, for the user."""
         why = {"done": "finished", "time": "stopped at the time limit", "steps": "stopped at the step limit",
                "stopped": "stopped on request; --resume auto goes on"}[self.reason]  # fmt: skip
         progress = self.progress
@@ -92,11 +92,46 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+@contextmanager
+def stop_on_signal() -> Iterator[list[int]]:
+    """Yield a list that becomes non-empty when the process is asked to end.
+
+    SIGTERM comes from a scheduler, Ctrl-C from a person; a second Ctrl-C ends the process at once.
+    """
+    asked: list[int] = []
+
+    def remember(number: int, _frame: object) -> None:
+        if number == signal.SIGINT and asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    previous = {}
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            previous[number] = signal.signal(number, remember)
+    except ValueError:  # not in the main thread: nothing to catch there
+        yield asked
+        return
+    try:
+        yield asked
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
 class Trainer:
-    """One run: see `fit`."""
+    """One run: see `fit`.
+
+    Parameters
+    ----------
+    task : Task
+    config : RunConfig
+    accelerator : Accelerator
+    """
 
     def __init__(self, task: Task, config: RunConfig, accelerator: Accelerator) -> None:
         self.task, self.config, self.accelerator = task, config, accelerator
+        self.chunked = task if isinstance(task, ChunkedTask) and task.chunk else None
         self.rank, self.world_size = accelerator.process_index, accelerator.num_processes
         self.main = accelerator.is_main_process
         self.progress = Progress()
@@ -197,7 +232,7 @@ class Trainer:
         """Do one optimizer step on batches that lie on the device; return the mean loss and the last measures."""
         scaler = self.accelerator.scaler
         # Where one backward pass is not the whole gradient, ranks exchange it once, when it is.
-        whole = len(batches) == 1 and not self.task.chunk
+        whole = len(batches) == 1 and self.chunked is None
         losses = []
         for batch in batches:
             with nullcontext() if whole else self.accelerator.no_sync(self.wrapped):
@@ -231,9 +266,9 @@ class Trainer:
         def backward(loss: Tensor) -> None:
             (loss * share if scaler is None else scaler.scale(loss * share)).backward()
 
-        if self.task.chunk:
-            parts = chunks(batch, self.task.chunk)
-            return cached_backward(self.task.module, lambda found: self.task.compare(found, batch), parts, backward)
+        if (task := self.chunked) is not None:
+            parts = chunks(batch, task.chunk)
+            return cached_backward(task.module, lambda found: task.compare(found, batch), parts, backward)
         loss, measures = self.task.loss(self.wrapped, batch)
         backward(loss)
         return loss.detach(), measures
@@ -399,10 +434,9 @@ def start_run(config: Settings, make_task: Callable[[Settings, Accelerator], Tas
     resume = checkpoint.find_resume(config.resume, config.out)  # fails before the data are read
     accelerator = make_accelerator(config)
     seed_everything(config.seed)
-    weights: Any = config
+    started = config
     if resume is not None and (adopted := released.adopted_by(resume)):
         if (config.out / checkpoint.LAST).exists() and adopted == str(resume.resolve()):
             raise ConfigError(f"{config.out} already holds a run; go on with it by --resume auto.")
-        weights = replace(weights, init=(adopted,))  # sizes and weights of every tower are in it, at every start
-    task = make_task(weights, accelerator)
-    return Trainer(task, config, accelerator).fit()
+        started = replace(config, init=(adopted,))  # sizes and weights of every tower are in it, at every start
+    return Trainer(make_task(started, accelerator), config, accelerator).fit()

@@ -11,18 +11,18 @@ from collections.abc import Collection
 from torch import nn
 
 from clamp3.errors import ConfigError
-from clamp3.models.clamp3 import Clamp3Model
+from clamp3.models.towers import TowerModel
 
 # Every matrix of a layer, and the projection; not the patch embedding (it is no product) nor the unused pooler.
-_LAYERS = r"({towers})_(proj|model\..*layer\.\d+\..*(query|key|value|dense))"
+_LAYERS = r"{projections}|({parts})\..*layer\.\d+\..*(query|key|value|dense)"
 
 
-def add_adapters(model: Clamp3Model, towers: Collection[str], *, rank: int, alpha: float) -> None:
+def add_adapters(model: TowerModel, towers: Collection[str], *, rank: int, alpha: float) -> None:
     """Put adapters on the matrices of towers, in place. Nothing but they stays trainable in these towers.
 
     Parameters
     ----------
-    model : Clamp3Model
+    model : TowerModel
         With the weights to start from; the adapters change nothing at first.
     towers : collection of str
     rank : int
@@ -39,14 +39,16 @@ def add_adapters(model: Clamp3Model, towers: Collection[str], *, rank: int, alph
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
         raise ConfigError("--lora_towers needs peft: pip install 'clamp3[lora]'.") from None
-    elsewhere = [p for name, p in model.named_parameters() if p.requires_grad and name.split("_")[0] not in towers]
-    names = _LAYERS.format(towers="|".join(towers))
+    parts = [part for tower in towers for part in model.config.parts(tower)]
+    elsewhere = [p for name, p in model.named_parameters() if p.requires_grad and name.split(".")[0] not in parts]
+    projections = [name for tower in towers if (name := model.config.projection(tower))]
+    names = _LAYERS.format(projections="|".join(projections), parts="|".join(parts))
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=names), model)  # type: ignore[arg-type]
     for parameter in elsewhere:  # peft has frozen everything but its adapters
         parameter.requires_grad_(True)
 
 
-def merged(model: Clamp3Model) -> Clamp3Model:
+def merged(model: TowerModel) -> TowerModel:
     """Return the model with adapters as part of plain weights: a copy if there are any, else itself."""
     if not any(map(_adapted, model.modules())):
         return model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,6 @@ from clamp3.training.batches import epoch_batches
 from clamp3.training.build import m3_model
 from clamp3.training.config import M3Training
 from clamp3.training.data import EVALUATION, M3Dataset, collate_m3
-from clamp3.training.gradcache import Vectors
 from clamp3.training.loading import shares
 from clamp3.training.measures import dimensions
 
@@ -31,21 +30,37 @@ logger = logging.getLogger(__name__)
 
 
 def n_characters(patches: Tensor, selected: Tensor) -> Tensor:
-    """Return how many characters the decoder is asked for: all but the first of a patch, pads left out."""
+    """Return how many characters the decoder is asked for: all but the first of a patch, pads left out.
+
+    Parameters
+    ----------
+    patches : int tensor, shape (B, L, P)
+    selected : bool tensor, shape (B, L)
+        Which patches are decoded.
+    """
     return (patches[selected][:, 1:] != 0).sum()
 
 
 class M3Task:
-    """Model, data and loss of a run; see ``clamp3.training.loop.Task``."""
+    """Model, data and loss of a run; see `clamp3.training.task.Task`.
+
+    It needs no gradient caching: nothing couples the pieces, so ``--accumulate`` does what that would.
+
+    Parameters
+    ----------
+    config : M3Training
+    model : M3Model
+    train, evaluation : M3Dataset
+        ``evaluation`` may be None.
+    """
 
     def __init__(self, config: M3Training, model: M3Model, train: M3Dataset, evaluation: M3Dataset | None) -> None:
         self.config, self.module = config, model
         self.train_data, self.eval_data = train, evaluation
-        self.chunk = 0  # nothing couples the pieces: --accumulate does what gradient caching would
         self.collate = collate_m3
 
     def batches(self, epoch: int, rank: int, world_size: int) -> Sequence[np.ndarray]:
-        """Return batches of pieces of like length."""
+        """Return batches of pieces of like length; arguments as of `Task.batches`."""
         return epoch_batches(
             self.train_data.lengths, self.config.batch_size, epoch=epoch, seed=self.config.seed, rank=rank,
             world_size=world_size, bucket=True,
@@ -56,7 +71,7 @@ class M3Task:
         self.module.train()
 
     def loss(self, wrapped: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the mean loss per character of the global batch (its share of it with several ranks)."""
+        """Return the mean loss per character of the global batch (its share with several ranks); see `Task.loss`."""
         loss = wrapped(batch["patches"], batch["mask"], batch["selected"], batch["corrupted"])
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             world_size = torch.distributed.get_world_size()
@@ -66,15 +81,11 @@ class M3Task:
             loss = loss * (mine * world_size / total.clamp(min=1))
         return loss, {"patches": batch["mask"].sum()}
 
-    def compare(self, vectors: Vectors, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Never asked for."""
-        raise NotImplementedError
-
     @torch.no_grad()
     def evaluate(self, accelerator: Accelerator, poll: Callable[[], None]) -> dict[str, float]:
-        """Return the mean loss per character with nothing corrupted, as the released evaluation has it.
+        """Return the mean loss per character with nothing corrupted, as released; see `Task`.
 
-        ``dimensions`` tells how many directions the pieces' mean vectors spread over: near 1 the encoder has
+        ``dimensions`` says over how many directions the pieces' mean vectors spread: near 1 the encoder has
         collapsed, and what the loss shows is the decoder alone.
         """
         from accelerate.utils import gather_object
@@ -102,7 +113,7 @@ class M3Task:
         return {"loss": mean, "dimensions": dimensions(torch.cat(gather_object(vectors)))}
 
     def export(self, path: Path, info: dict[str, Any]) -> None:
-        """Write the model as safetensors."""
+        """Write the model as safetensors; arguments as of `Task.export`."""
         from clamp3.models.weights import save_safetensors
 
         save_safetensors(self.module, self.module.config, path, info=info)
@@ -114,6 +125,12 @@ def _usable(pack: PatchPack, indices: Sequence[int]) -> list[int]:
 
 def make_m3_task(config: M3Training, accelerator: Accelerator) -> M3Task:
     """Read the data and build the model of an M3 run.
+
+    Parameters
+    ----------
+    config : M3Training
+    accelerator : Accelerator
+        One rank packs the data, the others wait.
 
     Raises
     ------
@@ -137,7 +154,7 @@ def make_m3_task(config: M3Training, accelerator: Accelerator) -> M3Task:
             [i for i, p in enumerate(paths) if p in named],
         )
     else:
-        # Renderings of one piece share a stem and stay on one side.
+        # Renderings of one piece share a stem and stay in one part.
         train, evaluation = split([path.stem for path in paths], config.eval_split)
     train, evaluation = _usable(pack, train), _usable(pack, evaluation)
     check_problems([], len(train), config.max_bad)

@@ -15,6 +15,12 @@ TREATMENTS, WEIGHTS = ("mask", "shuffle", "keep"), (0.8, 0.1, 0.1)
 def select(n_patches: int, ratio: float, rng: random.Random) -> np.ndarray:
     """Choose ``ceil(ratio * n_patches)`` patches at random.
 
+    Parameters
+    ----------
+    n_patches : int
+    ratio : float
+    rng : random.Random
+
     Returns
     -------
     bool array, shape (L,)

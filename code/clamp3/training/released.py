@@ -7,6 +7,7 @@ were never saved, and its best loss came from another evaluation set on every ra
 
 from __future__ import annotations
 
+import itertools
 import logging
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -51,7 +52,7 @@ def adopt(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> Pr
     Parameters
     ----------
     path : Path
-        A checkpoint of the released scripts, told by `adopted_by`.
+        A checkpoint of the released scripts, as `adopted_by` recognises it.
     module : Module
         Built from it; the names of its parameters end as the file's do.
     optimizer : Optimizer
@@ -67,9 +68,9 @@ def adopt(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> Pr
     ours = {name.removeprefix("model."): parameter for name, parameter in module.named_parameters()}
     # torch numbers an optimizer's parameters in the order of the model's, as the file lists them.
     names = [name for name in open_checkpoint(path).shapes if name in ours]
-    states = _states(content.get("optimizer"), len(names))
+    states = _states(content.get("optimizer"))
     adopted = 0
-    for name, state in zip(names, states, strict=False):
+    for name, state in zip(_trained(names, states, ours), states, strict=False):
         if ours[name].requires_grad and _fits(state, ours[name]):
             optimizer.state[ours[name]] = _like(state, ours[name])
             progress.step = max(progress.step, int(state["step"]))
@@ -79,14 +80,34 @@ def adopt(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> Pr
     return progress
 
 
-def _states(optimizer: Any, n_parameters: int) -> list[Mapping[str, Any]]:
-    """Return the state of every parameter in order; nothing if there are not as many."""
+def _states(optimizer: Any) -> list[Mapping[str, Any]]:
+    """Return the state of every parameter of an optimizer in order; empty for one that never had a gradient."""
     try:
         order = [index for group in optimizer["param_groups"] for index in group["params"]]
-        found = [optimizer["state"].get(index, {}) for index in order]
+        return [optimizer["state"].get(index, {}) for index in order]
     except (KeyError, TypeError, AttributeError):
         return []
-    return found if len(found) == n_parameters else []
+
+
+def _trained(names: list[str], states: list[Mapping[str, Any]], parameters: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of the parameters that ``states`` belong to, nothing if there is no telling.
+
+    The released trainers give their optimizer the towers that train, and do not write down which these were: they are
+    those, of all towers of the file, whose parameters are as many and of the same shapes.
+    """
+    towers = list(dict.fromkeys(map(_tower, names)))
+    for n_trained in range(len(towers), 0, -1):
+        for trained in itertools.combinations(towers, n_trained):
+            kept = [name for name in names if _tower(name) in trained]
+            if len(kept) == len(states) and all(
+                not state or _fits(state, parameters[name]) for name, state in zip(kept, states, strict=True)
+            ):
+                return kept
+    return []
+
+
+def _tower(name: str) -> str:
+    return name.split(".")[0].removesuffix("_model").removesuffix("_proj")
 
 
 def _fits(state: Mapping[str, Any], parameter: Tensor) -> bool:

@@ -56,7 +56,13 @@ class Stage:
 def plan(order: str, pairs: Sequence[str] = ()) -> list[Stage]:
     """Return the stages of an order; with ``pairs`` two more, both from the last of them, of which only one has them.
 
-    The other one, ``text_pairs``, compares text with both kinds of music, so that what the pairs add can be told.
+    The other one, ``text_pairs``, compares text with both kinds of music, so that what the pairs add can be measured.
+
+    Parameters
+    ----------
+    order : str
+        A key of `ORDERS`.
+    pairs : sequence of str
     """
     stages: list[Stage] = []
     for number, (music, text) in enumerate(ORDERS[order], 1):
@@ -70,6 +76,13 @@ def plan(order: str, pairs: Sequence[str] = ()) -> list[Stage]:
 
 def check_frozen(before: Path, after: Path, trained: Collection[str]) -> list[str]:
     """Return the towers that are in both files and were not trained, having checked that every bit of them is the same.
+
+    Parameters
+    ----------
+    before, after : Path
+        Checkpoints.
+    trained : collection of str
+        Towers.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Alignment of text, symbolic music and audio as a task of the loop."""
+"""Alignment of text and music, or of music with music, as a task of the loop; of any family with a joint space."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from clamp3.data.patch_pack import check_problems
-from clamp3.data.record_store import Records, Wanted, open_store
+from clamp3.data.record_store import Records, Store, Wanted, open_store
 from clamp3.data.splits import split_hashes
-from clamp3.data.views import Pair, towers_of
+from clamp3.data.views import Pair, towers_of, views
 from clamp3.errors import ConfigError, DataError
 from clamp3.training.batches import epoch_batches
-from clamp3.training.build import clamp3_model, text_tokenizer
+from clamp3.training.build import alignment_model, text_tokenizer
 from clamp3.training.config import Clamp3Training
-from clamp3.training.data import EVALUATION, CollatePairs, PairDataset
+from clamp3.training.data import EVALUATION, PairDataset
 from clamp3.training.encoder import PairEncoder
 from clamp3.training.loading import shares
 from clamp3.training.loss import Objective, gather_with_gradient, own_rows, world
@@ -34,8 +34,19 @@ logger = logging.getLogger(__name__)
 MIN_COUNTED = 1000  # pieces; of fewer, a share says little
 
 
-class Clamp3Task:
-    """Model, data and loss of a run; see ``clamp3.training.loop.Task``. ``text_model`` names the tokenizer."""
+class AlignmentTask:
+    """Model, data and loss of a run; see `clamp3.training.task.ChunkedTask`.
+
+    Parameters
+    ----------
+    config : Clamp3Training
+    encoder : PairEncoder
+        The model.
+    train, evaluation : PairDataset
+        ``evaluation`` may be None.
+    text_model : str, optional
+        Name of the tokenizer, for the exported file.
+    """
 
     def __init__(
         self,
@@ -49,10 +60,10 @@ class Clamp3Task:
         self.train_data, self.eval_data = train, evaluation
         self.chunk = config.grad_cache_chunk
         self.n_seen = self.n_left_out = 0
-        self.collate = CollatePairs(train.tokenizer.pad_id, train.sides, train.features.width if train.features else 0)
+        self.collate = train.collate
 
     def batches(self, epoch: int, rank: int, world_size: int) -> list[np.ndarray]:
-        """Return batches of pieces at random; incomplete ones are left out, as negatives would be missing."""
+        """Return batches of pieces at random, without incomplete ones, as negatives would be missing; see `Task`."""
         return epoch_batches(
             range(len(self.train_data)),
             self.config.batch_size,
@@ -67,7 +78,7 @@ class Clamp3Task:
         self.module.train()
 
     def loss(self, wrapped: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the contrastive loss of the global batch, the mean over the pairs of sides that are in it.
+        """Return the contrastive loss of the global batch, the mean over its pairs of views; see `Task.loss`.
 
         Raises
         ------
@@ -77,11 +88,19 @@ class Clamp3Task:
         return self.compare(wrapped(batch), batch)
 
     def compare(self, vectors: dict[str, Tensor], batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return loss and measures from this rank's vectors (B, E) by side; ``batch`` says which pieces have a side."""
-        here = torch.stack([batch[f"{side}_mask"].any(1) for side in vectors], dim=1)  # (B, sides)
-        present = gather_with_gradient(here.float()).detach() > 0  # (W * B, sides)
+        """Return loss and measures.
+
+        Parameters
+        ----------
+        vectors : dict of str to Tensor, shape (B, E)
+            This rank's, by view.
+        batch : mapping of str to Tensor
+            Its masks say which pieces have a view.
+        """
+        here = torch.stack([batch[f"{view}_mask"].any(1) for view in vectors], dim=1)  # (B, views)
+        present = gather_with_gradient(here.float()).detach() > 0  # (W * B, views)
         known = dict(zip(vectors, present.T, strict=True))
-        vectors = {side: gather_with_gradient(rows) for side, rows in vectors.items()}
+        vectors = {view: gather_with_gradient(rows) for view, rows in vectors.items()}
         vectors = self.module.comparable(vectors, known)
         rows = [(pair, *paired(vectors, known, pair)) for pair in self.train_data.pairs]
         self._count(torch.stack([both for *_, both in rows]).any(0), len(here))
@@ -111,7 +130,7 @@ class Clamp3Task:
 
     @torch.no_grad()
     def evaluate(self, accelerator: Accelerator, poll: Callable[[], None]) -> dict[str, float]:
-        """Return loss and accuracy within batches and, per pair, the MRR both ways over the whole evaluation set."""
+        """Return loss and accuracy within batches and, per pair, the MRR both ways over the whole set; see `Task`."""
         from accelerate.utils import gather_object
 
         data = self.eval_data
@@ -125,13 +144,13 @@ class Clamp3Task:
             batch = self.collate([data[EVALUATION, index] for index in group])
             batch = {name: value.to(accelerator.device) for name, value in batch.items()}
             vectors = self.module(batch)
-            present = {side: batch[f"{side}_mask"].any(1) for side in vectors}
+            present = {view: batch[f"{view}_mask"].any(1) for view in vectors}
             vectors = self.module.comparable(vectors, present)
             found.append((group, _on_cpu(vectors), _on_cpu(present)))
         found = gather_object(found)
         back = torch.tensor([index for group, _, _ in found for index in group]).argsort()
-        vectors = {side: torch.cat([part[1][side] for part in found])[back] for side in data.sides}
-        present = {side: torch.cat([part[2][side] for part in found])[back] for side in data.sides}
+        vectors = {view: torch.cat([part[1][view] for part in found])[back] for view in data.views}
+        present = {view: torch.cat([part[2][view] for part in found])[back] for view in data.views}
         measures: dict[str, float] = {}
         losses = []
         for pair in data.pairs:
@@ -146,7 +165,7 @@ class Clamp3Task:
         if not losses:
             return {}
         measures["loss"] = sum(losses) / len(losses)
-        return {**measures, **{f"{side}_dimensions": dimensions(vectors[side][present[side]]) for side in data.sides}}
+        return {**measures, **{f"{view}_dimensions": dimensions(vectors[view][present[view]]) for view in data.views}}
 
     def _batched(self, one: Tensor, other: Tensor, size: int) -> tuple[float, float]:
         """Return loss, and share of rows whose partner comes first, both ways, within batches.
@@ -163,38 +182,60 @@ class Clamp3Task:
         return loss / len(mixed), n_first / (2 * len(mixed))
 
     def export(self, path: Path, info: dict[str, Any]) -> None:
-        """Write the model as safetensors, with the name of its tokenizer."""
+        """Write the model as safetensors, with the name of its tokenizer; arguments as of `Task.export`."""
         from clamp3.models.weights import save_safetensors
 
         model = self.module.exported()
-        if self.text_model and model.config.text is not None:
+        if self.text_model and "text" in model.config.towers:
             info = {**info, "text_model": self.text_model}
         save_safetensors(model, model.config, path, info=info)
 
 
 def _on_cpu(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {side: values.cpu() for side, values in rows.items()}
+    return {view: values.cpu() for view, values in rows.items()}
 
 
 def paired(vectors: Mapping[str, Tensor], present: Mapping[str, Tensor], pair: Pair) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the rows (n, E) of both sides that have both, and which (N,) they are.
+    """Return the rows of both views of a pair that have both.
 
-    ``symbolic`` is the score or the performance.
+    Parameters
+    ----------
+    vectors : mapping of str to Tensor, shape (N, E)
+        By view. A view that stands for others, as ``symbolic`` does, may be absent: it is the first of them that a
+        row has.
+    present : mapping of str to Tensor, shape (N,), bool
+        Which rows have the view.
+    pair : (str, str)
+
+    Returns
+    -------
+    one, other : Tensor, shape (n, E)
+    both : Tensor, shape (N,), bool
+        Which rows they are.
     """
 
-    def side(name: str) -> tuple[Tensor, Tensor]:
-        if name in vectors:
-            return vectors[name], present[name]
-        score = present["abc"]
-        return torch.where(score[:, None], vectors["abc"], vectors["mtf"]), score | present["mtf"]
+    def rows_of(view: str) -> tuple[Tensor, Tensor]:
+        if view in vectors:
+            return vectors[view], present[view]
+        first, *others = views()[view].parts
+        rows, here = vectors[first], present[first]
+        for part in others:
+            rows, here = torch.where(here[:, None], rows, vectors[part]), here | present[part]
+        return rows, here
 
-    (one, here), (other, there) = side(pair[0]), side(pair[1])
+    (one, here), (other, there) = rows_of(pair[0]), rows_of(pair[1])
     both = here & there
     return one[both], other[both], both
 
 
-def make_clamp3_task(config: Clamp3Training, accelerator: Accelerator) -> Clamp3Task:
+def make_alignment_task(config: Clamp3Training, accelerator: Accelerator) -> AlignmentTask:
     """Read the data and build the model of an alignment run.
+
+    Parameters
+    ----------
+    config : Clamp3Training
+    accelerator : Accelerator
+        One rank indexes the data, the others wait.
 
     Raises
     ------
@@ -210,22 +251,12 @@ def make_clamp3_task(config: Clamp3Training, accelerator: Accelerator) -> Clamp3
     for path in (config.train_jsonl, config.eval_jsonl):  # before weights are downloaded
         if path is not None and not path.is_file():
             raise DataError(f"{path} cannot be read: no such file.")
-    model, frozen = clamp3_model(config)
-    pairs = config.compared
-    text_model, tokenizer = text_tokenizer(config, model.config.text if "text" in towers_of(pairs) else None)
-    width = model.config.feature_width if "audio" in towers_of(pairs) else 0
+    model, frozen = alignment_model(config)
+    pairs, towers = config.compared, towers_of(config.compared)
+    text_model, tokenizer = text_tokenizer(config, model, needed="text" in towers)
+    width: int = getattr(model.config, "feature_width", 0) if "audio" in towers else 0
     wanted = Wanted(pairs, width, config.texts, config.shards)
-    stores = []
-    for path in (config.train_jsonl, config.eval_jsonl):
-        if path is not None:
-            with accelerator.main_process_first():
-                store = open_store(path, config.pack or config.out / "pack", wanted)
-            if store.n_other:
-                logger.warning("%s: %d records name no %s", path.name, store.n_other, wanted.files)
-            if not len(store) + store.n_problems:
-                raise DataError(f"{path.name}: none of its {store.n_other} records names a {wanted.files}.")
-            check_problems(store.problems, len(store) + store.n_problems, config.max_bad, n_problems=store.n_problems)
-            stores.append(store)
+    stores = [_open(path, config, wanted, accelerator) for path in (config.train_jsonl, config.eval_jsonl) if path]
     if config.eval_jsonl:
         train, evaluation = (Records(store, np.arange(len(store), dtype=np.int32)) for store in stores)
     else:
@@ -233,26 +264,28 @@ def make_clamp3_task(config: Clamp3Training, accelerator: Accelerator) -> Clamp3
             Records(stores[0], part) for part in split_hashes(stores[0].hashes.all(), config.eval_split)
         )
     if accelerator.is_main_process:
-        logger.info("CLaMP 3: %d training pieces, %d evaluation pieces", len(train), len(evaluation))
+        logger.info("%d training pieces, %d evaluation pieces", len(train), len(evaluation))
     encoder = PairEncoder(
         model,
         frozen=frozen,
         sub_batches=config.sub_batches,
-        standardise=towers_of(pairs) if config.standardise else (),
+        standardise=towers if config.standardise else (),
         objective=Objective(config.loss, config.logit_scale),
     )
+
+    limits = {tower: model.config.length(tower) for tower in towers}
+    for tower, length in (("text", config.text_length), ("symbolic", config.crop_length)):
+        if tower in limits:
+            limits[tower] = min(limits[tower], length)
 
     def dataset(records: Records) -> PairDataset:
         return PairDataset(
             records,
-            records.store.pack,
+            records.store.music,
             tokenizer,
-            features=records.store.features,
-            pairs=pairs,
-            limit=config.crop_length,
-            text_length=config.text_length,
-            audio_length=model.config.audio_length,
+            limits=limits,
             seed=config.seed,
+            pairs=pairs,
             texts=config.texts,
             text_dropout=config.text_dropout,
             line_keep=config.line_keep,
@@ -260,4 +293,16 @@ def make_clamp3_task(config: Clamp3Training, accelerator: Accelerator) -> Clamp3
         )
 
     held_out = dataset(evaluation) if evaluation else None
-    return Clamp3Task(config, encoder, dataset(train), held_out, text_model)
+    return AlignmentTask(config, encoder, dataset(train), held_out, text_model)
+
+
+def _open(path: Path, config: Clamp3Training, wanted: Wanted, accelerator: Accelerator) -> Store:
+    """Return the indexed records of a JSONL, having said what of it cannot be used."""
+    with accelerator.main_process_first():
+        store = open_store(path, config.pack or config.out / "pack", wanted)
+    if store.n_other:
+        logger.warning("%s: %d records name no %s", path.name, store.n_other, wanted.in_words)
+    if not len(store) + store.n_problems:
+        raise DataError(f"{path.name}: none of its {store.n_other} records names a {wanted.in_words}.")
+    check_problems(store.problems, len(store) + store.n_problems, config.max_bad, n_problems=store.n_problems)
+    return store

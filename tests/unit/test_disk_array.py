@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 
-from clamp3.data.disk_array import Rows, save_array
+from clamp3.data.disk_array import DiskArray, save_array
 from clamp3.errors import DataError
 
 
@@ -19,7 +19,7 @@ def test_rows_and_slices(tmp_path, monkeypatch, pread):
     values = np.arange(60, dtype=np.int32).reshape(10, 3, 2)
     save_array(tmp_path / "a.npy", values)
     (tmp_path / "a.raw").write_bytes(values.tobytes())
-    for rows in (Rows(tmp_path / "a.npy"), Rows(tmp_path / "a.raw", np.int32, (3, 2))):
+    for rows in (DiskArray(tmp_path / "a.npy"), DiskArray(tmp_path / "a.raw", np.int32, (3, 2))):
         for found in (rows, pickle.loads(pickle.dumps(rows))):
             assert len(found) == 10
             assert found.shape == values.shape
@@ -34,9 +34,9 @@ def test_rows_and_slices(tmp_path, monkeypatch, pread):
 
 def test_no_rows_and_a_file_that_lost_some(tmp_path):
     save_array(tmp_path / "none.npy", np.zeros((0, 4)))
-    assert Rows(tmp_path / "none.npy")[:].shape == (0, 4)
+    assert DiskArray(tmp_path / "none.npy")[:].shape == (0, 4)
     save_array(tmp_path / "a.npy", np.arange(1000))
-    rows = Rows(tmp_path / "a.npy")
+    rows = DiskArray(tmp_path / "a.npy")
     os.truncate(tmp_path / "a.npy", 500)
     assert rows[3] == 3
     with pytest.raises(DataError, match="has become shorter"):

@@ -16,7 +16,7 @@ import pytest
 from clamp3.data.check_data import Check
 from clamp3.data.jsonl import JsonLines, read_objects
 from clamp3.data.record_store import Records, Wanted, open_store
-from clamp3.data.shards import Place, Resolver, index_tars
+from clamp3.data.shards import Location, Resolver, index_tars
 from clamp3.data.splits import hash_of
 from clamp3.errors import ConfigError, DataError, FormatError
 
@@ -70,8 +70,9 @@ def test_records_are_those_of_the_file(music, tmp_path):
     for record in records:
         ((kind, number),) = record.files
         assert kind == "abc"
-        assert store.pack.length(number) >= 3
-    assert store.pack.length(records[7].files[0][1]) > store.pack.length(records[0].files[0][1])
+        assert store.music["symbolic"].length(number) >= 3
+    pack = store.music["symbolic"]
+    assert pack.length(records[7].files[0][1]) > pack.length(records[0].files[0][1])
     assert (store.n_problems, len(store.problems)) == (3, 3)
     assert store.problems[0] == "train.jsonl:3: no JSON object."
     assert "absent.abc: No such file" in store.problems[1]
@@ -106,7 +107,7 @@ def test_whatever_changes_is_indexed_anew(music, tmp_path, what):
     store = open_store(music, tmp_path / "pack", wanted)
     assert len(store) == expected
     if what == "score":
-        assert store.pack.length(store.record(7).files[0][1]) == 2 + 30 * 3 + 30
+        assert store.music["symbolic"].length(store.record(7).files[0][1]) == 2 + 30 * 3 + 30
 
 
 def test_vectors_come_from_files_members_and_shards_alike(music, tmp_path):
@@ -126,8 +127,8 @@ def test_vectors_come_from_files_members_and_shards_alike(music, tmp_path):
         for index in range(8):
             number = int(store.record(index).item_id[1:])
             file = store.record(index).files[0][1]
-            assert store.features.length(file) == number + 4
-            found = store.features.vectors(file, slice(0, number + 4))
+            assert store.music["audio"].length(file) == number + 4
+            found = store.music["audio"].read(file, slice(0, number + 4))
             np.testing.assert_array_equal(found[1:-1], vectors(number + 2)[0])
             assert not found[[0, -1]].any()
 
@@ -145,7 +146,7 @@ def test_tars_named_by_a_relative_path(music, tmp_path, monkeypatch):
         store = open_store(here / jsonl.name, here / "pack", wanted)
         assert len(store) == 8
         file = store.record(0).files[0][1]
-        np.testing.assert_array_equal(store.features.vectors(file, slice(1, 3)), vectors(2)[0])
+        np.testing.assert_array_equal(store.music["audio"].read(file, slice(1, 3)), vectors(2)[0])
 
 
 NAMES = {"nul": "a\0", "nul_tar": "t\0.tar::a", "half": "a\ud800", "half_tar": "t\ud800.tar::a"}
@@ -179,20 +180,20 @@ def test_an_index_of_tars(tmp_path):
     assert found.find("./2.txt").read() == b"two"
     assert found.find("3.txt") is None
     resolver = Resolver(tmp_path)
-    assert resolver.place("a.tar::2.txt").read() == b"two"
+    assert resolver.locate("a.tar::2.txt").read() == b"two"
     with pytest.raises(FormatError, match="no member 3"):
-        resolver.place("a.tar::3.txt")
+        resolver.locate("a.tar::3.txt")
     data = (tmp_path / "a.tar").read_bytes()
     (tmp_path / "a.tar").write_bytes(data[: found.find("x/1.txt").offset + 2])
     with pytest.raises(FormatError, match="the shard ends before it"):
         found.find("x/1.txt").read()
     (tmp_path / "b.tar").write_bytes(b"no tar at all" * 100)
     with pytest.raises(FormatError, match="no readable, uncompressed tar"):
-        Resolver(tmp_path).place("b.tar::1")
+        Resolver(tmp_path).locate("b.tar::1")
     with pytest.raises(ConfigError, match=r"no folder with \.tar files"):
         Resolver(tmp_path, tmp_path / "absent")
     with pytest.raises(FormatError, match="No such file"):
-        Place(str(tmp_path / "absent")).read()
+        Location(str(tmp_path / "absent")).read()
 
 
 def test_lines_longer_than_a_read_and_a_file_that_changed(tmp_path):
