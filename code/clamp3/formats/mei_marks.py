@@ -337,7 +337,7 @@ def onset(stamp: str | None, unit: int) -> Fraction | None:
     """Return the time of a beat; the first one is 1, and 0 is the bar line before it."""
     if not re.fullmatch(r"\d{1,4}(?:\.\d{1,6})?", stamp or ""):
         return None
-    return max(ZERO, (Fraction(stamp or 0).limit_denominator(960) - 1) * 4 / unit)
+    return max(ZERO, (Fraction(stamp or 0).limit_denominator(96) - 1) * 4 / unit)
 
 
 def _quarters_per_minute(node: Element) -> str:
