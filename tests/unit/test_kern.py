@@ -36,8 +36,7 @@ def test_a_split_spine_that_splits_again_keeps_all_notes_in_their_bars():
 
 @pytest.mark.parametrize("join", ["* *v *v", "*v *v * *"])
 def test_joins_with_missing_fields_or_of_the_wrong_spines_are_moved(join):
-    lines = ["**kern **kern", "=1 =1", "* *^", "* * *^", "4C 4c 4d 4e", join]
-    lines += ["* *v *v"] if join.startswith("*v") is False else ["* *v *v"]
+    lines = ["**kern **kern", "=1 =1", "* *^", "* * *^", "4C 4c 4d 4e", join, "* *v *v"]
     bars, _ = music(*lines, "4D 4d", "*- *-")
     assert sorted(bars) == sorted(["C2 D2 |", "D2 x2 |", "E2 x2 |", "C,2 D,2 |"])
 
@@ -79,7 +78,8 @@ def test_a_key_inside_a_bar_waits_for_the_next_one_and_the_notes_stay():
 
 def test_words_dynamics_and_names():
     bars, made = music(
-        "!!!OTL:~A~song", "!!!COM:~Fauré", "**kern **text **dynam **harm", '*I"Voice * * *', "*M2/4 * * *", "=1 =1 =1 =1",
+        "!!!OTL:~A~song", "!!!COM:~Fauré",
+        "**kern **text **dynam **harm", '*I"Voice * * *', "*M2/4 * * *", "=1 =1 =1 =1",
         "4c A- p I", "4d -men . .", "== == == ==", "*- *- *- *-",
     )  # fmt: skip
     assert "T:A song\nC:Fauré\n" in made.text and 'nm="Voice"' in made.text

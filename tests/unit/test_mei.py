@@ -54,7 +54,7 @@ def bars(inside, definition=PLAIN):
         f'<staffDef {STAFF} key.sig="2s" meter.count="3" meter.unit="4"/>',
         f'<staffDef {STAFF} keysig="2s" meter.count="3" meter.unit="4"/>',
         f'<staffDef {STAFF}><keySig sig="2s"/><meterSig count="3" unit="4"/></staffDef>',
-        f'<staffDef n="1"><clef shape="G" line="2"/><keySig sig="2s"/><meterSig count="2+1" unit="4"/></staffDef>',
+        '<staffDef n="1"><clef shape="G" line="2"/><keySig sig="2s"/><meterSig count="2+1" unit="4"/></staffDef>',
     ],
 )
 @pytest.mark.parametrize("accid", ['<accid accid.ges="s"/>', ""])
@@ -69,31 +69,58 @@ def test_keys_and_metres_of_all_versions(definition, accid):
     ("inside", "expected"),
     [
         (measure("<mRest/>") + measure(notes("cdef")), "z8 | C2 D2 E2 F2 |]"),
-        (measure(notes("cdef")) + measure("<mRpt/>") + measure(notes("gabc")), "C2 D2 E2 F2 | C2 D2 E2 F2 | G2 A2 B2 C2 |]"),
-        (measure(notes("cdef")) + measure('<multiRest num="3"/>') + measure(notes("gabc")),
-         "C2 D2 E2 F2 | z8 | z8 | z8 | G2 A2 B2 C2 |]"),
-        (measure(notes("c", 1)) + measure(notes("d", 1)) + measure("<mRpt2/>") + measure("<mSpace/>"),
-         "C8 | D8 | C8 | D8 |]"),
+        (
+            measure(notes("cdef")) + measure("<mRpt/>") + measure(notes("gabc")),
+            "C2 D2 E2 F2 | C2 D2 E2 F2 | G2 A2 B2 C2 |]",
+        ),
+        (
+            measure(notes("cdef")) + measure('<multiRest num="3"/>') + measure(notes("gabc")),
+            "C2 D2 E2 F2 | z8 | z8 | z8 | G2 A2 B2 C2 |]",
+        ),
+        (
+            measure(notes("c", 1)) + measure(notes("d", 1)) + measure("<mRpt2/>") + measure("<mSpace/>"),
+            "C8 | D8 | C8 | D8 |]",
+        ),
         (measure(note("c") + "<beatRpt/>" * 3), "C2 C2 C2 C2 |]"),
         (measure(notes("cd") + "<halfmRpt/>"), "C2 D2 C2 D2 |]"),
         (measure(note("c") + f'<bTrem unitdur="16">{note("d")}</bTrem>' + notes("ef")), "C2 !//!D2 E2 F2 |]"),
         (measure(note("c", 2) + f'<fTrem unitdur="16">{notes("dg")}</fTrem>'), "C4 !//-!D2 G2 |]"),
         (measure(note("c", 2) + f'<fTrem unitdur="16">{notes("dg", 2)}</fTrem>'), "C4 !//-!D2 G2 |]"),
-        (measure(note("c") + f'<app><lem>{note("d")}</lem><rdg>{note("a")}</rdg></app>' + notes("ef")), "C2 D2 E2 F2 |]"),
-        (measure(note("c") + f'<app><rdg>{note("d")}</rdg><rdg>{note("a")}</rdg></app>' + notes("ef")), "C2 D2 E2 F2 |]"),
-        (measure(note("c") + f'<choice><sic>{note("a")}</sic><corr>{note("d")}</corr></choice>' + notes("ef")),
-         "C2 D2 E2 F2 |]"),
-        (measure(note("c") + f'<supplied>{note("d")}</supplied><del>{note("a")}</del>' + notes("ef")), "C2 D2 E2 F2 |]"),
+        (
+            measure(note("c") + f"<app><lem>{note('d')}</lem><rdg>{note('a')}</rdg></app>" + notes("ef")),
+            "C2 D2 E2 F2 |]",
+        ),
+        (
+            measure(note("c") + f"<app><rdg>{note('d')}</rdg><rdg>{note('a')}</rdg></app>" + notes("ef")),
+            "C2 D2 E2 F2 |]",
+        ),
+        (
+            measure(note("c") + f"<choice><sic>{note('a')}</sic><corr>{note('d')}</corr></choice>" + notes("ef")),
+            "C2 D2 E2 F2 |]",
+        ),
+        (
+            measure(note("c") + f"<supplied>{note('d')}</supplied><del>{note('a')}</del>" + notes("ef")),
+            "C2 D2 E2 F2 |]",
+        ),
         (measure(notes("cdef"), 'n="1a"'), "C2 D2 E2 F2 |]"),
-        (measure(notes("cdef"), 'left="rptstart"') + ending(1, "gggg", 'right="rptend"') + ending(2, "cccc", ""),
-         "|: C2 D2 E2 F2 |1 G2 G2 G2 G2 :|2 C2 C2 C2 C2 |]"),
-        (measure(f'<tuplet num="3" numbase="2">{notes("cde", 8)}</tuplet>' + notes("fg") + "<rest dur='4'/>"),
-         "(3CDE F2 G2 z2 |]"),
-        (measure(f'<beam>{notes("cd", 8)}</beam><chord dur="4" dots="1">{notes("eg")}</chord><space dur="8"/>' + note("f")),
-         "CD [EG]3 x F2 |]"),
+        (
+            measure(notes("cdef"), 'left="rptstart"') + ending(1, "gggg", 'right="rptend"') + ending(2, "cccc", ""),
+            "|: C2 D2 E2 F2 |1 G2 G2 G2 G2 :|2 C2 C2 C2 C2 |]",
+        ),
+        (
+            measure(f'<tuplet num="3" numbase="2">{notes("cde", 8)}</tuplet>' + notes("fg") + "<rest dur='4'/>"),
+            "(3CDE F2 G2 z2 |]",
+        ),
+        (
+            measure(
+                f'<beam>{notes("cd", 8)}</beam><chord dur="4" dots="1">{notes("eg")}</chord><space dur="8"/>'
+                + note("f")
+            ),
+            "CD [EG]3 x F2 |]",
+        ),
         (measure(note("c", grace="unacc") + note("d", 1, artic="stacc", fermata="above")), "{/C} .!fermata!D8 |]"),
     ],
-)  # fmt: skip
+)
 def test_music_that_a_plain_reading_loses(inside, expected):
     assert bars(inside) == expected
 

@@ -8,15 +8,16 @@ D. Huron, *The Humdrum Toolkit: Reference Manual* (1994), chapters on spine path
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from dataclasses import field as new
 from fractions import Fraction
 
 from clamp3.errors import FormatError
 from clamp3.formats.kern_fields import divide, event_of, sign_of, syllable_of
-from clamp3.formats.score import DYNAMICS, ZERO, Bar, Event, Part, Score, direction
+from clamp3.formats.score import DYNAMICS, MAX_DENOMINATOR, ZERO, Bar, Event, Part, Score, direction
 
-MAX_STRANDS = 1000
+MAX_STRANDS = 256
 _LABEL = re.compile(r"\*>\s*(?!norep|\[)(.*?)(\d*)$")
 _TEXTS = frozenset(("text", "lyrics", "silbe", "vox"))
 _KEYBOARDS = frozenset(("piano", "cemba", "clavi", "forte", "organ", "celst", "harp", "klav", "hpschd"))
@@ -286,8 +287,9 @@ class _Reader:
                     strand.end = self.now
         if len(after) > MAX_STRANDS:
             raise _Fault(f"has more than {MAX_STRANDS} spines")
+        counts = Counter(id(strand.spine) for strand in after)
         for strand in after:
-            if sum(other.spine is strand.spine for other in after) == 1:
+            if counts[id(strand.spine)] == 1:
                 strand.voice = 0
         if not after and self._has_content():
             self._close()
@@ -380,6 +382,8 @@ class _Reader:
             self._connect(event, field, strand)
             self.bar.voices.setdefault((strand.spine.staff, strand.voice), []).append(event)
             strand.end, strand.fresh = self.now + event.duration, False
+            if strand.end.denominator > MAX_DENOMINATOR:
+                raise _Fault("has a time that is no sensible fraction of a bar")
             if event.notes and not event.grace:
                 events.setdefault(strand.spine.staff, event)
         for field, strand in zip(tokens, self.strands, strict=True):

@@ -34,6 +34,7 @@ from clamp3.formats.mei_layers import (
 from clamp3.formats.score import ZERO, Bar, Part, Score, Sign, whole_rest
 
 MAX_COPIED_NODES = 1_000_000
+MAX_BARS = 20_000  # rests of many bars written out
 _ID = "{http://www.w3.org/XML/1998/namespace}id"
 
 
@@ -233,6 +234,8 @@ class _Reader:
     # ---- measures ------------------------------------------------------------------------------------------------
 
     def _bar(self, index: int) -> Bar:
+        if index >= MAX_BARS:
+            raise FormatError(f"the MEI document has more than {MAX_BARS} bars.")
         while len(self.score.bars) <= index:
             self.score.bars.append(Bar())
         return self.score.bars[index]

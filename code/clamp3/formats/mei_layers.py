@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import takewhile
 from typing import Any
 from xml.etree.ElementTree import Element
 
+from clamp3.errors import FormatError
 from clamp3.formats import mei_marks as marks
-from clamp3.formats.score import SIGNATURE, ZERO, Bar, Event, Note, Score, Sign, value_of
+from clamp3.formats.score import MAX_DENOMINATOR, SIGNATURE, ZERO, Bar, Event, Note, Score, Sign, value_of
 
 MAX_REPEATED_BARS = 1000  # of one rest or repeat sign
 _ID = "{http://www.w3.org/XML/1998/namespace}id"
@@ -54,12 +56,10 @@ class Span:
     first: Fraction | None
     last: Fraction | None
 
-    def begins(self, own: set[str | None], layer: Layer) -> bool:
-        """Return whether the note with these identifiers, or at the layer's time, is the first one."""
+    def starts(self) -> list[object]:
+        """Return what its first note is found by: its identifier, or its staff and time."""
         start = self.node.get("startid")
-        if start:
-            return start.lstrip("#") in own
-        return self.first == layer.at and self.staff == layer.staff.number
+        return [start.lstrip("#")] if start else [(self.staff, self.first)] * (self.first is not None)
 
     def ends(self, own: set[str | None], at: Fraction) -> bool:
         """Return whether a note is the last one."""
@@ -126,14 +126,15 @@ class Layers:
         self.score, self._explicit, self._define = score, explicit, define
         self.marks = marks.Marks(score)
         self.left_out: Counter[str] = Counter()
-        self.spans: list[Span] = []  # of the measure being read
+        self._spans: dict[object, Span] = {}  # of the measure being read, by their first note or its staff and time
         self._at = 0  # its index
         self._repeats: list[tuple[int, tuple[int, int], int]] = []  # bar, staff and voice, number of bars
         self._accidentals: dict[tuple[int, str, int], int] = {}
 
     def begin(self, index: int, spans: list[Span]) -> None:
         """Begin a measure."""
-        self._at, self.spans = index, spans
+        self._at = index
+        self._spans = {key: span for span in spans for key in span.starts()}
         self._accidentals.clear()
 
     def finish(self) -> None:
@@ -277,7 +278,8 @@ class Layers:
             return
         own = {node.get(_ID), *(head.get(_ID) for head in node)} - {None}
         if layer.span is None:
-            begun = [span for span in self.spans if span.begins(own, layer)]
+            keys = (*own, (layer.staff.number, layer.at))
+            begun = [self._spans[key] for key in keys if key in self._spans]
             if begun:
                 layer.span, layer.ratio, layer.tuplet = begun[0], begun[0].ratio, begun[0].node
             elif (node.get("tuplet") or "").startswith("i"):
@@ -315,6 +317,8 @@ class Layers:
         marks.own_marks(event, node, heads)
         self.marks.known(event, node, heads, (self._at, layer.staff.index, voice))
         layer.at += event.duration
+        if layer.at.denominator > MAX_DENOMINATOR:
+            raise FormatError("the MEI document has times that are no sensible fraction of a bar.")
         layer.events.append(event)
 
     def _note(self, node: Element, staff: Staff, chord: Element) -> Note:
@@ -339,7 +343,8 @@ class Layers:
         beats, unit = layer.staff.now.metre or ("4", 4)
         beat = Fraction(12, unit) if unit >= 8 and beats in ("6", "9", "12") else Fraction(4, unit)
         length = bar_length(layer.staff) / 2 if tag == "halfmRpt" else beat
-        for event in [event for event in layer.events if event.onset >= layer.at - length]:
+        last = takewhile(lambda event: event.onset >= layer.at - length, reversed(layer.events))
+        for event in reversed(list(last)):
             layer.events.append(self._copy(event, event.onset + length))
         layer.at += length
 

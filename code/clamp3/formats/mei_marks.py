@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ class Marks:
         self._marks: list[_Mark] = []
         self._open: dict[tuple[int, int, str], int] = {}  # slurs of notes' attributes
         self._n_slurs = 0
+        self._times: dict[tuple[int, int], tuple[dict[Fraction, Event], list[Fraction]]] = {}
 
     def known(self, event: Event, node: Element, heads: list[Element], place: Place) -> None:
         """Remember an event and its notes by their identifiers, and number the slurs of its attributes."""
@@ -141,15 +143,16 @@ class Marks:
         if place is None:
             return None
         bar, staff, time = place
-        found: Event | None = None
-        for (own, _), events in sorted(self._score.bars[bar].voices.items()):
-            for event in events if own == staff else ():
-                if event.notes and not event.grace:
-                    if event.onset == time:
-                        return event
-                    if last and event.onset < time and (found is None or event.onset > found.onset):
-                        found = event
-        return found
+        if (bar, staff) not in self._times:
+            first: dict[Fraction, Event] = {}
+            for (own, _), events in sorted(self._score.bars[bar].voices.items()):
+                for event in events if own == staff else ():
+                    if event.notes and not event.grace:
+                        first.setdefault(event.onset, event)
+            self._times[bar, staff] = first, sorted(first)
+        events_at, times = self._times[bar, staff]
+        index = bisect_right(times, time)
+        return events_at.get(time) or (events_at[times[index - 1]] if last and index else None)
 
     # ---- marks ---------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,8 @@ from fractions import Fraction
 from xml.etree.ElementTree import Element, SubElement
 
 ZERO = Fraction(0)
+MAX_DENOMINATOR = 1 << 40
+"""Of times and durations; the tuplets of real scores need a few thousand."""
 TYPES = {
     Fraction(32): "maxima",
     Fraction(16): "long",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from fractions import Fraction
 from itertools import pairwise
 from math import lcm
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from clamp3.formats.score import TYPES, ZERO, Bar, Event, Note, Part, Score, Sign, whole_rest
+from clamp3.errors import FormatError
+from clamp3.formats.score import MAX_DENOMINATOR, TYPES, ZERO, Bar, Event, Note, Part, Score, Sign, whole_rest
 
 _GROUPS: dict[str, str] = {}
 for _group, _marks in {
@@ -115,7 +117,11 @@ class _PartWriter:
                     numbers[staff] = max(numbers.get(staff, 0), voice + 1)
                     for event in events:
                         denominators |= {event.onset.denominator, event.duration.denominator}
-        self.divisions = lcm(*denominators)
+        self.divisions = 1
+        for denominator in denominators:
+            self.divisions = lcm(self.divisions, denominator)
+            if self.divisions > MAX_DENOMINATOR:
+                raise FormatError("the score has too many kinds of tuplets for one unit of time.")
         self.span = max(4, *numbers.values()) if numbers else 4  # voice numbers of one staff
 
     def write(self, node: Element) -> None:
@@ -177,7 +183,7 @@ class _PartWriter:
         """Write one voice, with the marks of its staff before the notes they belong to; return where it ends."""
         at = ZERO
         tuplets = _tuplets(events)
-        waiting = list(marks)
+        waiting = deque(marks)
         number = (place - 1) * self.span + voice + 1
         for event, ends in zip(events, tuplets, strict=True):
             if event.onset != at:
@@ -185,7 +191,7 @@ class _PartWriter:
                 SubElement(step, "duration").text = self._ticks(abs(event.onset - at))
             at = event.onset + event.duration
             while waiting and waiting[0][0] <= event.onset:
-                _mark(measure, waiting.pop(0)[1], place)
+                _mark(measure, waiting.popleft()[1], place)
             if not event.hidden:
                 self._event(measure, event, ends, place, number)
             elif event.duration:
