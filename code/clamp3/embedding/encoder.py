@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -88,6 +89,8 @@ class Encoder(ABC):
         Encode ABC as it is written: standard ABC is not interleaved first. The released scripts do so.
     """
 
+    _weights: Path
+
     def __init__(self, *, dtype: Dtype, device: str | None, cache: VectorCache | None, as_is: bool = False) -> None:
         if dtype not in ("auto", "float32", "bfloat16"):
             raise ConfigError(f"dtype is {dtype!r}; choose auto, float32 or bfloat16.")
@@ -111,6 +114,19 @@ class Encoder(ABC):
     @abstractmethod
     def _own_identity(self) -> Identity:
         """Return the identity of weights and tokenizer; the first time their files are read for it."""
+
+    def confirm(self) -> None:
+        """Hash the weights anew, whatever is remembered of them, before a folder is said to come from them.
+
+        Raises
+        ------
+        WeightsError
+            If they are not those that `identity` names.
+        """
+        from clamp3.models.registry import identity
+
+        if identity(self._weights, anew=True) != Identity.parse(self.identity).weights:
+            raise WeightsError(f"{self._weights} has changed, though not its size and time; run the command again.")
 
     @abstractmethod
     def lacks(self, modality: str) -> str | None:
