@@ -18,7 +18,7 @@ import numpy as np
 
 from clamp3.embedding.passages import Passage, PassagePlan, cut, divide, pack, unpack
 from clamp3.errors import ConfigError, DataError, FormatError, WeightsError, describe
-from clamp3.formats import Kind
+from clamp3.formats import Converted, Kind
 from clamp3.jobs.identity import Identity
 from clamp3.modalities import MODALITIES, Modality, Payload, Prepared, of_kind, preprocessing
 from clamp3.sources import Item, Source, source_of
@@ -99,7 +99,7 @@ class Encoder(ABC):
         self._cache, self._as_is = cache, as_is
         self._towers: dict[str, Tower] = {}
         self._front_ends: dict[str, Any] = {}
-        self._workers: Workers[_Job, Prepared] | None = None
+        self._converters: Workers[Any, Converted] | None = None
 
     @cached_property
     def identity(self) -> str:
@@ -257,24 +257,44 @@ class Encoder(ABC):
                 elsewhere[index] = job
             else:
                 _prepare_here(work, index, job)
-        if len(elsewhere) < _MIN_FOR_PROCESSES and not any(job[0].may_stall(job[1]) for job in elsewhere.values()):
-            for index, job in elsewhere.items():
-                _prepare_here(work, index, job)
+        if len(elsewhere) < _MIN_FOR_PROCESSES:
+            self._prepare_few(work, elsewhere)
             return
-        if self._workers is None:
-            from clamp3.jobs.parallel import Workers
+        from clamp3.jobs.parallel import process_map
 
-            self._workers = Workers(_prepare_job)
-            if len(elsewhere) < _MIN_FOR_PROCESSES:  # a question: what it needs is loaded while its worker starts
-                self._workers.start()
-                for name in {job[0].name for job in elsewhere.values()}:
-                    self.load(name)
         indices = list(elsewhere)
-        for outcome in self._workers.map(elsewhere.values(), n_workers=n_workers):
+        for outcome in process_map(_prepare_job, list(elsewhere.values()), n_workers=n_workers):
             if outcome.value is None:
                 work.errors[indices[outcome.index]] = outcome.error or "the conversion gave nothing."
             else:
                 work.sequences[indices[outcome.index]] = outcome.value
+
+    def _prepare_few(self, work: _Round, jobs: dict[int, _Job]) -> None:
+        """Prepare inputs in this process, except for what could stall it: a worker that stays converts that."""
+        conversions = {}
+        for index, (modality, payload, front_end, _) in jobs.items():
+            convert = modality.conversion(payload, front_end)
+            if convert is not None:
+                conversions[index] = (convert, *payload)
+        if conversions and self._converters is None:
+            from clamp3.jobs.limits import convert_within
+            from clamp3.jobs.parallel import Workers
+
+            self._converters = Workers(convert_within)
+            self._converters.start()
+            for name in {jobs[index][0].name for index in conversions}:
+                self.load(name)  # while the worker starts
+        texts = {}
+        if self._converters is not None:
+            indices = list(conversions)
+            for outcome in self._converters.map(conversions.values()):
+                if outcome.value is None:
+                    work.errors[indices[outcome.index]] = outcome.error or "the conversion gave nothing."
+                else:
+                    texts[indices[outcome.index]] = outcome.value
+        for index, (modality, (content, kind, name), front_end, marked) in jobs.items():
+            if index not in work.errors:
+                _prepare_here(work, index, (modality, (texts.get(index, content), kind, name), front_end, marked))
 
     def _run(
         self, work: _Round, batch_size: int | None, temporal: bool, plan: PassagePlan | None

@@ -7,6 +7,7 @@ music21 reads, which takes half a second to import and seconds per score. The no
 from __future__ import annotations
 
 import io
+import re
 import tempfile
 import warnings
 import zipfile
@@ -22,6 +23,7 @@ _FORMATS = {".krn": "humdrum", ".mei": "mei", ".rntxt": "romanText", ".capx": "c
 _CAPELLA_MEMBER = "score.xml"
 _XML_FORMATS = (".mei", ".xml", ".musicxml")
 _TEXT_FORMATS = (".krn", ".rntxt")
+_FAR_MEASURE = re.compile(r"^m\d{5}|^m\d{1,4}-\d{5}", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,10 @@ def read_notation(data: bytes, *, suffix: str, name: str = "score") -> Notated:
         content = decode_lenient(data)[0] if suffix == ".krn" else decode_text(data)
         if not content.strip():
             raise FormatError("the file is empty.")
+        if suffix == ".rntxt" and _FAR_MEASURE.search(content):
+            raise FormatError(
+                "a measure has a number of more than four digits, up to which music21 would fill the score."
+            )
         data = content.encode("utf-8")
     if isinstance(content, Element):
         without_namespaces(content)

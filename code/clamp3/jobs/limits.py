@@ -7,6 +7,7 @@ Time is the processor's, so that a busy machine refuses nothing that an idle one
 
 from __future__ import annotations
 
+import functools
 import signal
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from clamp3.errors import FormatError
-from clamp3.formats import Kind
+from clamp3.formats import Converted, Kind
 from clamp3.formats.guards import MIB, unpacked_size
 
 Value = TypeVar("Value")
@@ -102,6 +103,14 @@ def within(allowed: Allowance, call: Callable[[], Value]) -> Value:
         ) from None
     finally:
         raised()
+
+
+def convert_within(job: tuple[Callable[..., Converted], bytes, Kind, str]) -> Converted:
+    """Return what a conversion makes of (conversion, content, kind, name) within its allowance; runs in a worker."""
+    convert, data, kind, name = job
+    made = within(allowance(data, kind), functools.partial(convert, data, kind, name=name))
+    check_output(len(made.text), unpacked_size(data))
+    return made
 
 
 def check_output(n_bytes: int, size: int) -> None:

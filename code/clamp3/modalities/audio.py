@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from clamp3.errors import FormatError
-from clamp3.formats import Kind
+from clamp3.formats import Converted, Kind
 from clamp3.modalities.base import Modality, Payload, Prepared
 from clamp3.modalities.marks import sound_marks
 
@@ -99,6 +99,7 @@ class Audio(Modality):
         if kind == Kind.AUDIO:
             from clamp3.formats.audio import Sound
 
+            assert not isinstance(content, Converted)
             sound = Sound(content, name)
             vectors = front_end.vectors(sound, whole=marked)
             return self._between_zeros(vectors, front_end.chunk_sec, sound.seconds, tuple(sound.notes))

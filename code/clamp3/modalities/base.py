@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from clamp3.formats import Kind
+from clamp3.formats import Converted, Kind
 from clamp3.modalities.marks import Marks
 
-Payload = tuple[bytes | Path, Kind, str]
-"""Content, kind and name of an input; the content of a recording in a file is its path."""
+Payload = tuple[bytes | Path | Converted, Kind, str]
+"""Content, kind and name of an input; the content of a recording in a file is its path, of a converted score a text."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,20 @@ class Modality(ABC):
         """
         return False
 
-    def may_stall(self, payload: Payload) -> bool:
-        """Whether its bytes can make preparing take any time or memory, so that only another process may do it."""
-        return False
+    def conversion(self, payload: Payload, front_end: Any = None) -> Callable[..., Converted] | None:
+        """Return what only another process may do, since the bytes can make it take any time; None if nothing.
+
+        Parameters
+        ----------
+        payload, front_end
+            As in `prepare`, which takes the result as content.
+
+        Returns
+        -------
+        callable or None
+            ``conversion(content, kind, name=name)``; it pickles.
+        """
+        return None
 
     def version(self, kind: Kind, front_end: Any = None) -> str:
         """Return a version, beyond `preprocessing`, of what is done to inputs of a kind; "" for none.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 
 from clamp3.errors import FormatError
@@ -51,8 +53,10 @@ class Symbolic(Modality):
     def prepare(self, payload: Payload, front_end: Reading | None = None, *, marked: bool = False) -> Prepared:
         """Return patches, uint8, shape (L, 64), wrapping ones included, any length; see `Modality.prepare`."""
         data, kind, name = payload
-        assert isinstance(data, bytes)
-        converted = _read(data, kind, name, front_end or Reading())
+        assert not isinstance(data, Path)
+        converted = (
+            data if isinstance(data, Converted) else _read(data, kind, name=name, reading=front_end or Reading())
+        )
         values = patches.encode(converted.text)
         if len(values) <= 2:  # only the two wrapping patches
             raise FormatError(f"{name} holds no music.")
@@ -70,10 +74,13 @@ class Symbolic(Modality):
             return True
         return kind != Kind.MTF and (kind != Kind.ABC or b"[V:" not in data)
 
-    def may_stall(self, payload: Payload) -> bool:
-        """Whether a converter reads it that others wrote, or it is long."""
+    def conversion(self, payload: Payload, front_end: Reading | None = None) -> Callable[..., Converted] | None:
+        """Return the conversion of what others' converters read, and of what is long."""
         data, kind, _ = payload
-        return kind not in _OWN or len(data) > _LARGE  # type: ignore[arg-type]  # bytes, as above
+        if kind not in _OWN:
+            return to_symbolic  # imports no numpy, so its worker starts in a quarter of the time
+        assert isinstance(data, bytes)
+        return partial(_read, reading=front_end or Reading()) if len(data) > _LARGE else None
 
     def version(self, kind: Kind, front_end: Reading | None = None) -> str:
         """Return what MIDI files lose, or that ABC is taken as it is; "" for what every model reads alike."""
@@ -85,7 +92,7 @@ class Symbolic(Modality):
 SYMBOLIC = Symbolic()
 
 
-def _read(data: bytes, kind: Kind, name: str, reading: Reading) -> Converted:
+def _read(data: bytes, kind: Kind, *, name: str, reading: Reading) -> Converted:
     """Return the text of a file, and notes on how it came to be."""
     if kind == Kind.MIDI and reading.without:
         from clamp3.formats.mtf import midi_to_mtf

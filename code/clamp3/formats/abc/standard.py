@@ -37,9 +37,10 @@ _SOUND = re.compile(r"[A-Ga-gxzXZ]")
 _FRACTION = re.compile(r"\(?(\d{1,6}(?:\+\d{1,6}){0,15})\)?\s*/\s*(\d{1,6})(?!\d)")
 _BLOCK = re.compile(r"%%begin(\w+)")
 _PROSE = re.compile(r"(?<![A-Za-z])(?=[A-Za-z]{3})[A-Za-z]*[h-tw]")  # words with letters that do not occur in music
-_MOST_BARS = 10_000
+_MOST_BARS = 2_000  # of rest in a voice
+_MOST_VOICES = 500
 _MOST_DIGITS = 6  # of a number in a length
-_BAR_REST = re.compile(_NOT_SOUNDED.pattern + r"|(?P<rest>[ZX])(?P<n>\d{0,3})(?!\d)")
+_BAR_REST = re.compile(_NOT_SOUNDED.pattern + r"|(?P<rest>[ZX])(?P<n>\d*)")
 _IN_BODY = "KLMQ"  # fields that change the music from where they stand
 _WORDS = "ABDFGHNORSr"  # origin, book, notes …: text about the tune, which the models must not see
 _DIRECTIVES = ("%%score", "%%staves")
@@ -87,6 +88,8 @@ def standard_form(text: str) -> tuple[str, list[str]]:
     voices = [name for name in tune.order if any(map(_sounds, tune.music[name]))]
     if not voices:
         raise FormatError("the ABC holds a header but no music.")
+    if len(voices) > _MOST_VOICES:
+        raise FormatError(f"the ABC has {len(voices)} voices, more than {_MOST_VOICES}.")
     numbers = {name: str(number) for number, name in enumerate(voices, start=1)}
     scale = _scale(tune, notes)
     eighths = f"L:{UNIT}" in tune.header
@@ -305,13 +308,24 @@ def _written_out(music: str, metre: Fraction | None) -> str:
             return found[0]
         length = _length_text(metre / UNIT) if metre is not None else ""
         sign = found["rest"].lower() if length else found["rest"]
-        n = max(1, int(found["n"] or 1))
-        n_bars += n
+        n_bars += _n_bars(found)
         if n_bars > _MOST_BARS:
             raise FormatError(f"a voice rests for more than {_MOST_BARS} bars.")
-        return "|".join([sign + length] * n)
+        return "|".join([sign + length] * _n_bars(found))
 
     return _BAR_REST.sub(rests, music)
+
+
+def _n_bars(rest: re.Match[str]) -> int:
+    return max(1, int(rest["n"] or 1)) if len(rest["n"]) < _MOST_DIGITS else _MOST_BARS + 1
+
+
+def check_bar_rests(text: str) -> None:
+    """Refuse rests of more bars than a piece has; each of them may become a bar of its own."""
+    music = "\n".join(line for line in text.split("\n") if not is_field(line) and not line.startswith("%"))
+    n_bars = [_n_bars(found) for found in _BAR_REST.finditer(music) if found["rest"]]
+    if max(n_bars, default=0) > _MOST_BARS or sum(n_bars) > 20 * _MOST_BARS:
+        raise FormatError(f"voices rest for more than {_MOST_BARS} bars.")
 
 
 def has_bar_rests(line: str) -> bool:

@@ -7,7 +7,7 @@ import re
 from clamp3.errors import FormatError, sentence_of
 from clamp3.formats import Converted
 from clamp3.formats.abc.dialect import is_interleaved
-from clamp3.formats.abc.standard import standard_form
+from clamp3.formats.abc.standard import check_bar_rests, standard_form
 
 _DOCTYPE = (
     '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE score-partwise PUBLIC '
@@ -42,6 +42,7 @@ def abc_to_musicxml(text: str, *, name: str = "score") -> Converted:
 
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text, notes = (separate(text), []) if is_interleaved(text) else standard_form(text)
+    check_bar_rests(text)
     # The title is kept here only; the models never see it.
     head = "X:1\n" if re.search(r"^T:", text, re.MULTILINE) else f"X:1\nT:{' '.join(name.split())}\n"
     converter = engine()
