@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from clamp3.data.seal import checksum, made_once, read_seal, write_seal
-from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError, WeightsError, distinct_name, one_line
+from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError, WeightsError, distinct_name, sentence_of
 from clamp3.formats.arrays import read_array
 from clamp3.formats.fields import typed
 from clamp3.formats.tables import MAX_DEPTH, json_text, parse_json, read_json
@@ -89,7 +89,7 @@ def test_messages_are_one_line_and_names_differ():
     assert len(str(Clamp3Error("z" * 5000))) <= 1000
     names = ["a\nb", r"a\nb", "a\\\nb", r"a\\nb", "a\x1b[0m", "a\\x1b[0m"]
     assert len({distinct_name(name) for name in names}) == len(names)
-    assert one_line("  a  b \r\n\r\n c ") == "a  b c"
+    assert sentence_of("  a  b \r\n\r\n c ") == "a b c"
 
 
 @pytest.mark.parametrize("value", [1e39, -1e300, np.inf, np.nan])

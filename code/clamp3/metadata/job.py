@@ -17,11 +17,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, ConfigError, DataError, FormatError, printable
+from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, ConfigError, DataError, FormatError, describe, printable
 from clamp3.formats.fields import typed
 from clamp3.formats.tables import json_text, parse_json
 from clamp3.jobs.ledger import Row
-from clamp3.jobs.parallel import describe
 from clamp3.jobs.progress import progress
 from clamp3.jobs.summary import SHOWN
 from clamp3.metadata.items import Item, list_items

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from clamp3.errors import ConfigError, one_line
+from clamp3.errors import ConfigError, sentence_of
 from clamp3.training import checkpoint, logs, released
 from clamp3.training.checkpoint import Progress
 from clamp3.training.config import RunConfig, to_plain
@@ -182,7 +182,7 @@ class Trainer:
             if state.get("scaler") and self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConfigError(f"{path} does not fit this run: {one_line(str(error))}.") from None
+            raise ConfigError(f"{path} does not fit this run: {sentence_of(error)}.") from None
         self.progress = Progress(**state["progress"])
         if len(state["rng"]) == self.world_size:
             checkpoint.set_rng_state(state["rng"][self.rank])
@@ -438,16 +438,10 @@ def start_run(config: Settings, make_task: Callable[[Settings, Accelerator], Tas
     resume = checkpoint.find_resume(config.resume, config.out)  # fails before the data are read
     accelerator = make_accelerator(config)
     with only_run(config.out, accelerator):
-        return _run(config, make_task, accelerator, resume)
-
-
-def _run(
-    config: Settings, make_task: Callable[[Settings, Accelerator], Task], accelerator: Accelerator, resume: Path | None
-) -> Outcome:
-    seed_everything(config.seed)
-    started = config
-    if resume is not None and (adopted := released.adopted_by(resume)):
-        if (config.out / checkpoint.LAST).exists() and adopted == str(resume.resolve()):
-            raise ConfigError(f"{config.out} already holds a run; go on with it by --resume auto.")
-        started = replace(config, init=(adopted,))  # sizes and weights of every tower are in it, at every start
-    return Trainer(make_task(started, accelerator), config, accelerator).fit()
+        seed_everything(config.seed)
+        started = config
+        if resume is not None and (adopted := released.adopted_by(resume)):
+            if (config.out / checkpoint.LAST).exists() and adopted == str(resume.resolve()):
+                raise ConfigError(f"{config.out} already holds a run; go on with it by --resume auto.")
+            started = replace(config, init=(adopted,))  # sizes and weights of every tower are in it, at every start
+        return Trainer(make_task(started, accelerator), config, accelerator).fit()
