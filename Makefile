@@ -12,7 +12,7 @@ WORKERS ?= auto
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kernels lint bench parity mini clean
+.PHONY: help demo test fuzz test-kernels lint bench parity mini clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ demo: .venv/base  ## search real scores and MIDI by words and by score, offline,
 
 test: .venv/dev  ## every test (add ARGS="-k name" to choose)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+fuzz: .venv/dev  ## 20,000 damaged files for each reader of files (make test gives each 100)
+	CLAMP3_FUZZ=20000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/fuzz $(ARGS)
 
 # With more threads than cores, waiting ones must sleep. The last run is without oneDNN's packed products.
 AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2

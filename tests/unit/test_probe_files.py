@@ -308,3 +308,25 @@ def test_a_folder_is_scored_with_its_labels(tmp_path):
         answer_folder(folder, WordModel(), {"h": ["happy"]})
     with pytest.raises(ConfigError, match="nothing to tell apart"):
         answer_folder(folder, WordModel(), {})
+
+
+def test_a_probe_never_answers_with_what_is_no_number(tmp_path):
+    import dataclasses
+
+    from clamp3.probe.checkpoint import Probe
+    from clamp3.probe.config import ProbeConfig
+    from clamp3.probe.predict import predict_folder
+
+    state = {"fc.weight": np.full((2, 4), 1e38, np.float32), "fc.bias": np.zeros(2, np.float32)}
+    probe = Probe(ProbeConfig(), ("a", "b"), state)
+    (tmp_path / "f").mkdir()
+    np.save(tmp_path / "f" / "large.npy", np.full(4, 1e38, np.float32))
+    np.save(tmp_path / "f" / "small.npy", np.full(4, 1e-38, np.float32))
+    answers, problems = predict_folder(probe, tmp_path / "f", lambda: pytest.fail("no model is needed"))
+    assert [name.rsplit("/", 1)[1] for name in answers] == ["small.npy"]
+    assert problems[0][0] == "large.npy" and "no finite value" in problems[0][1]
+    for value in (np.nan, np.inf):
+        bad = dataclasses.replace(probe, state={**state, "fc.bias": np.array([0, value], np.float32)})
+        save_probe(bad, tmp_path / f"{value}.safetensors")
+        with pytest.raises(WeightsError, match="NaN or infinity"):
+            load_probe(tmp_path / f"{value}.safetensors")

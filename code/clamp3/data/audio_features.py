@@ -67,7 +67,7 @@ def _opened(location: Location, width: int) -> Iterator[_Stored]:
             try:
                 header = _parsed(file.read(HEADER))
             except FormatError as error:
-                raise FormatError(f"{location}: {error}") from None
+                raise FormatError(f"{location}: no readable .npy file: {error}") from None
             shape, by_columns, dtype = header.shape, header.by_columns, header.dtype
             width = width or (shape[-1] if shape else 0)
             if not shape or shape[-1] != width or not math.prod(shape):

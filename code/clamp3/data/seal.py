@@ -113,7 +113,7 @@ def checksum(path: Path) -> tuple[int, int]:
     with path.open("rb", buffering=0) as file:
         size, found = os.fstat(file.fileno()).st_size, 0
         step = _BLOCK if size <= WHOLE_BYTES else (size - _BLOCK) // (N_BLOCKS - 1)
-        for start in range(0, size, step):
+        for start in (*range(0, size, step), max(0, size - _BLOCK)):
             file.seek(start)
             found = zlib.crc32(file.read(_BLOCK), found)
     return size, found

@@ -105,7 +105,7 @@ def parse_json(data: bytes, *, strict: bool = False) -> Any:
 
 def _check_depth(value: Any) -> None:
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         level = [
             part
             for outer in level

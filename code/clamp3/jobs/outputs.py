@@ -63,7 +63,7 @@ class OutputPlan:
     def is_done(self, sha256: str) -> bool:
         """Whether the output is there as this task made it from an input with this SHA-256."""
         with suppress(OSError):
-            return sha256 == self.sha256 != "" and _sha256_of(self.path) == self.output_sha256
+            return sha256 == self.sha256 != "" and _sha256_of(self.path) == self.output_sha256 != ""  # absent
         return False
 
     def refuse_foreign(self, sha256: str) -> str:

@@ -137,7 +137,7 @@ def _special_tokens(folder: Path) -> tuple[str, str]:
             value = values.get(token)
             value = value.get("content") if isinstance(value, dict) else value
             if isinstance(value, str):
-                declared.setdefault(token, value)
+                declared.setdefault(token, value.encode("utf-8", "replace").decode())
     return declared.get("sep_token", "</s>"), declared.get("pad_token", "<pad>")
 
 

@@ -71,9 +71,9 @@ class Probe:
         head.load(self.state)
         with np.errstate(over="ignore", invalid="ignore"):  # `predict_folder` names files whose values overflow
             outputs = head.outputs(head.prepare(features))
-        if self.config.task == "regression":
-            return outputs * np.asarray(self.scale or 1, np.float32) + np.asarray(self.offset or 0, np.float32)
-        return softmax(outputs) if self.config.task == "multiclass" else sigmoid(outputs)
+            if self.config.task == "regression":
+                return outputs * np.asarray(self.scale or 1, np.float32) + np.asarray(self.offset or 0, np.float32)
+            return softmax(outputs) if self.config.task == "multiclass" else sigmoid(outputs)
 
 
 def save_probe(probe: Probe, path: Path) -> None:

@@ -22,14 +22,13 @@ import torch
 from torch import Tensor
 
 from clamp3.errors import ConfigError, sentence_of
-from clamp3.jobs.atomic import sweep
-from clamp3.jobs.locks import FolderLock
 from clamp3.training import checkpoint, logs, released
 from clamp3.training.checkpoint import Progress
 from clamp3.training.config import RunConfig, to_plain
 from clamp3.training.device import compile_layers, make_accelerator, make_optimizer, quick_dropout
 from clamp3.training.gradcache import average_gradients, cached_backward, chunks
 from clamp3.training.loading import groups, make_loader
+from clamp3.training.run_folder import only_run
 from clamp3.training.task import ChunkedTask, Stopped, Task
 
 if TYPE_CHECKING:
@@ -438,41 +437,11 @@ def start_run(config: Settings, make_task: Callable[[Settings, Accelerator], Tas
     """
     resume = checkpoint.find_resume(config.resume, config.out)  # fails before the data are read
     accelerator = make_accelerator(config)
-    with _only_run(config.out, accelerator):
-        return _run(config, make_task, accelerator, resume)
-
-
-@contextmanager
-def _only_run(out: Path, accelerator: Accelerator) -> Iterator[None]:
-    """Hold the folder of a run, on the first rank; a second run into it is refused on every rank."""
-    lock, refused = None, ""
-    if accelerator.is_main_process:
-        out.mkdir(parents=True, exist_ok=True)
-        try:
-            lock = FolderLock.only(out, "trains into")
-        except ConfigError as error:
-            refused = str(error)
-        else:
-            sweep([out])  # checkpoints that killed runs left unfinished
-    said = [refused]
-    if accelerator.num_processes > 1:
-        torch.distributed.broadcast_object_list(said, src=0, device=accelerator.device)
-    if said[0]:
-        raise ConfigError(said[0])
-    try:
-        yield
-    finally:
-        if lock is not None:
-            lock.release()
-
-
-def _run(
-    config: Settings, make_task: Callable[[Settings, Accelerator], Task], accelerator: Accelerator, resume: Path | None
-) -> Outcome:
-    seed_everything(config.seed)
-    started = config
-    if resume is not None and (adopted := released.adopted_by(resume)):
-        if (config.out / checkpoint.LAST).exists() and adopted == str(resume.resolve()):
-            raise ConfigError(f"{config.out} already holds a run; go on with it by --resume auto.")
-        started = replace(config, init=(adopted,))  # sizes and weights of every tower are in it, at every start
-    return Trainer(make_task(started, accelerator), config, accelerator).fit()
+    with only_run(config.out, accelerator):
+        seed_everything(config.seed)
+        started = config
+        if resume is not None and (adopted := released.adopted_by(resume)):
+            if (config.out / checkpoint.LAST).exists() and adopted == str(resume.resolve()):
+                raise ConfigError(f"{config.out} already holds a run; go on with it by --resume auto.")
+            started = replace(config, init=(adopted,))  # sizes and weights of every tower are in it, at every start
+        return Trainer(make_task(started, accelerator), config, accelerator).fit()
