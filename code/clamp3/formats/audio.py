@@ -29,7 +29,7 @@ MAX_SEC = 12 * 3600.0
 MAX_CHANNELS = 64
 
 _BLOCK_FRAMES = 1 << 18  # 6 s at 44.1 kHz
-_SIZES = re.compile(r"(\d+) \(should be (\d+)\)")
+_SIZES = re.compile(r"(\d{1,15}) \(should be (\d{1,15})\)")
 _MAX_DAMAGED = 1000  # packets that are skipped before a file is refused
 
 Recording = Union[bytes, "os.PathLike[str]"]

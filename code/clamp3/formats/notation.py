@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element, tostring
 
-from clamp3.errors import FormatError
+from clamp3.errors import FormatError, sentence_of
 from clamp3.formats import note_counts
 from clamp3.formats.guards import check_xml, decode_lenient, decode_text, parse_xml, unpack_member
 
@@ -164,7 +164,8 @@ def _by_music21(data: bytes, suffix: str) -> Element:
             if not any(True for _ in score.recurse().notes):
                 raise FormatError("the score holds no notes.")
             return parse_xml(bytes(GeneralObjectExporter(score).parse()))
-        except FormatError:
+        except (FormatError, MemoryError):
             raise
         except Exception as error:
-            raise FormatError(f"music21 cannot convert this {suffix} file: {type(error).__name__}: {error}.") from error
+            said = sentence_of(error, 150).rstrip(".")
+            raise FormatError(f"music21 cannot convert this {suffix} file: {type(error).__name__}: {said}.") from error
