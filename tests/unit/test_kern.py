@@ -121,3 +121,8 @@ def test_the_notes_of_source_and_result_are_compared():
         note_counts.in_abc('L:1/8\nK:C\nV:1 treble nm="Cab"\n !f!"Am"[CE]2 {d}c z [K:G] A |[M:3/4] x3 | %3\nw: a b|')
         == 5
     )
+
+
+def test_rests_longer_than_the_bar_are_rests_of_the_bar():
+    bars, _ = music("**kern **kern", "*M3/4 *M3/4", "=1 =1", "1r 2.c", "=2 =2", "4C 4d", "== ==", "*- *-")
+    assert bars == ["C6 | D2 |]", "z6 | C,2 |]"]

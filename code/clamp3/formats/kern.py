@@ -15,7 +15,7 @@ from fractions import Fraction
 
 from clamp3.errors import FormatError
 from clamp3.formats.kern_fields import divide, event_of, sign_of, syllable_of
-from clamp3.formats.score import DYNAMICS, MAX_DENOMINATOR, ZERO, Bar, Event, Part, Score, direction
+from clamp3.formats.score import DYNAMICS, MAX_DENOMINATOR, ZERO, Bar, Event, Part, Score, direction, whole_rest
 
 MAX_STRANDS = 256
 _LABEL = re.compile(r"\*>\s*(?!norep|\[)(.*?)(\d*)$")
@@ -319,7 +319,14 @@ class _Reader:
 
     def _close(self, length: Fraction | None = None) -> None:
         """End the bar where its longest voice ends, or at a time where some notes still sound: they are divided."""
-        whole = max(event.onset + event.duration for voice in self.bar.voices.values() for event in voice)
+        ends = {key: voice[-1].onset + voice[-1].duration for key, voice in self.bar.voices.items()}
+        rests = [key for key, voice in self.bar.voices.items() if len(voice) == 1 and not voice[0].notes]
+        whole = max([ends[key] for key in ends if key not in rests] or ends.values())
+        for key in rests:  # a rest of the whole bar may be written longer than the bar
+            if self.bar.voices[key][0].onset == 0 and ends[key] > whole and (length is None or length >= ends[key]):
+                self.bar.voices[key] = [whole_rest(whole)]
+        whole = max(voice[-1].onset + voice[-1].duration for voice in self.bar.voices.values())
+        length = None if length is not None and length > whole else length
         self.bar.length = length = whole if length is None else length
         after = Bar(ending=self.bar.ending)
         for key, voice in self.bar.voices.items():
@@ -329,7 +336,9 @@ class _Reader:
         self.score.bars.append(self.bar)
         self.bar, self.now = after, ZERO
         for strand in self.strands:
-            strand.end, strand.fresh, strand.beams = max(ZERO, strand.end - length), False, 0
+            sounds = (strand.spine.staff, strand.voice) in after.voices
+            strand.end = strand.end - length if sounds else ZERO
+            strand.fresh, strand.beams = False, 0
 
     def _barline(self, field: str, lines: list[list[str]], number: int) -> None:
         if self._has_content():

@@ -17,20 +17,8 @@ from xml.etree.ElementTree import Element
 
 from clamp3.errors import FormatError
 from clamp3.formats import mei_marks as marks
-from clamp3.formats.mei_layers import (
-    MAX_REPEATED_BARS,
-    Layer,
-    Layers,
-    Staff,
-    bar_length,
-    children,
-    clef_of,
-    integer,
-    key_of,
-    metre_of,
-    sign_of,
-    span_of,
-)
+from clamp3.formats.mei_layers import MAX_REPEATED_BARS, Layer, Layers, Staff, bar_length, children, span_of
+from clamp3.formats.mei_values import clef_of, integer, key_of, metre_of, sign_of
 from clamp3.formats.score import ZERO, Bar, Part, Score, Sign, whole_rest
 
 MAX_COPIED_NODES = 1_000_000
@@ -215,7 +203,7 @@ class _Reader:
         staff.duration = node.get("dur.default", staff.duration)
         staff.octave = node.get("octave.default") or node.get("oct.default") or staff.octave
         now = staff.now
-        found = [key_of(node.get("key.sig") or node.get("keysig"), node.get("key.mode"), node)]
+        found = [key_of(node.get("key.sig") or node.get("keysig"), node.get("key.mode"))]
         metres = [metre_of(node.get("meter.count"), node.get("meter.unit"), node.get("meter.sym"))]
         shape = node.get("clef.shape")
         clefs = [clef_of(shape, node.get("clef.line"), node.get("clef.dis"), node.get("clef.dis.place"))]

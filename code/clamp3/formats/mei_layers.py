@@ -14,17 +14,13 @@ from xml.etree.ElementTree import Element
 
 from clamp3.errors import FormatError
 from clamp3.formats import mei_marks as marks
-from clamp3.formats.score import MAX_DENOMINATOR, SIGNATURE, ZERO, Bar, Event, Note, Score, Sign, value_of
+from clamp3.formats.mei_values import by_key, duration_of, integer, sign_of
+from clamp3.formats.score import MAX_DENOMINATOR, ZERO, Bar, Event, Note, Score, Sign, value_of
 
 MAX_REPEATED_BARS = 1000  # of one rest or repeat sign
 _ID = "{http://www.w3.org/XML/1998/namespace}id"
-_DURATIONS = {
-    "maxima": 32, "long": 16, "longa": 16, "breve": 8, "brevis": 8, "semibrevis": 4, "minima": 2, "semiminima": 1,
-}  # fmt: skip
-_DURATIONS_BELOW = {"fusa": 2, "semifusa": 4}
 _PLAYED = re.compile(r"\d{1,4}|breve|long|maxima")
 _ALTER = {"s": 1, "f": -1, "ss": 2, "x": 2, "ff": -2, "xs": 2, "sx": 2, "ts": 2, "tf": -2, "n": 0, "ns": 1, "nf": -1}
-_MODES = frozenset(("major", "minor", "dorian", "phrygian", "lydian", "mixolydian", "aeolian", "ionian", "locrian"))
 _IGNORED = frozenset(("del", "ossia", "oStaff", "oLayer", "gap", "annot", "expansion"))
 _QUIET = frozenset((
     "accid", "artic", "dot", "sb", "pb", "cb", "barLine", "syl", "verse", "stem", "fermata", "lb", "custos",
@@ -132,7 +128,15 @@ class Layers:
         self._accidentals: dict[tuple[int, str, int], int] = {}
 
     def begin(self, index: int, spans: list[Span]) -> None:
-        """Begin a measure."""
+        """Begin a measure.
+
+        Parameters
+        ----------
+        index : int
+            Of its bar.
+        spans : list of Span
+            Its tuplets that are encoded beside the notes.
+        """
         self._at = index
         self._spans = {key: span for span in spans for key in span.starts()}
         self._accidentals.clear()
@@ -298,7 +302,7 @@ class Layers:
         one = node if "dur" in node.attrib or not heads else heads[0]
         played = "dur.ges" in one.attrib and _PLAYED.fullmatch(one.get("dur.ges", "")) is not None
         stated = one.get("dur.ges") if played else one.get("dur")
-        base = _duration(stated or layer.default or layer.staff.duration or ("8" if grace else "4"))
+        base = duration_of(stated or layer.default or layer.staff.duration or ("8" if grace else "4"))
         dots = integer(one.get("dots")) or sum(sub.tag == "dot" for sub in one)
         dots = integer(one.get("dots.ges")) if played and "dots.ges" in one.attrib else dots
         dots = min(4, max(0, dots))
@@ -336,7 +340,7 @@ class Layers:
         elif self._explicit:
             alter = 0
         else:
-            alter = self._accidentals.get(place, _by_key(name, staff.now.key))
+            alter = self._accidentals.get(place, by_key(name, staff.now.key))
         return Note(name.upper(), octave, alter, ties)
 
     def _repeat_beat(self, layer: Layer, tag: str) -> None:
@@ -366,81 +370,19 @@ class Layers:
 
 
 def span_of(node: Element, unit: int) -> Span:
-    """Return the tuplet of a ``<tupletSpan>``; times are counted in the unit of the metre."""
+    """Return the tuplet of a ``<tupletSpan>``; times are counted in the unit of the metre.
+
+    Parameters
+    ----------
+    node : Element
+    unit : int
+    """
     ratio = max(1, integer(node.get("num"), 3)), max(1, integer(node.get("numbase"), 2))
     last = (node.get("tstamp2") or "").replace(" ", "").removeprefix("0m+")
     return Span(node, ratio, node.get("staff", "1"), marks.onset(node.get("tstamp"), unit), marks.onset(last, unit))
-
-
-def integer(text: str | None, default: int = 0) -> int:
-    """Return the whole number at the beginning of a text."""
-    found = re.match(r"\s*([+-]?\d{1,6})", text or "")
-    return int(found.group(1)) if found else default
-
-
-def _duration(text: str) -> Fraction:
-    if text in _DURATIONS:
-        return Fraction(_DURATIONS[text])
-    if text in _DURATIONS_BELOW:
-        return Fraction(1, _DURATIONS_BELOW[text])
-    number = integer(text, 4)
-    return Fraction(4, number) if number > 0 else Fraction(8)
-
-
-def key_of(sig: str | None, mode: str | None, node: Element) -> tuple[int, str] | None:
-    """Return fifths and mode of a signature such as ``3f``."""
-    found = re.fullmatch(r"\s*(\d{1,2})([sf]?)\s*", sig or "")
-    if found is None:
-        return None
-    fifths = min(7, int(found.group(1))) * (-1 if found.group(2) == "f" else 1)
-    return fifths, mode if mode in _MODES else ""
-
-
-def metre_of(count: str | None, unit: str | None, symbol: str | None) -> tuple[str, int] | None:
-    """Return beats and unit, if the unit is a power of two."""
-    beats = sum(int(number) for number in re.findall(r"\d{1,4}", count or ""))
-    if not beats:
-        return {"common": ("4", 4), "cut": ("2", 2)}.get(symbol or "")
-    number = integer(unit, 4)
-    return (str(beats), number) if number > 0 and number & (number - 1) == 0 else None
-
-
-def clef_of(shape: str | None, line: str | None, octaves: str | None, place: str | None) -> tuple[str, str, int] | None:
-    """Return sign, line and octaves of a clef."""
-    if not shape:
-        return None
-    if shape not in ("G", "F", "C", "GG"):
-        return "TAB" if shape == "TAB" else "percussion", "", 0
-    shift = {"8": 1, "15": 2}.get(octaves or "", 0) * (-1 if place == "below" else 1)
-    return shape[0], line or {"G": "2", "F": "4", "C": "3"}[shape[0]], -1 if shape == "GG" else shift
-
-
-def sign_of(node: Element) -> Sign:
-    """Return the key, metre or clef of an element."""
-    if node.tag == "clef":
-        return Sign(clef=clef_of(*(node.get(key) for key in ("shape", "line", "dis", "dis.place"))))
-    if node.tag == "meterSigGrp":
-        inside = [metre for metre in (sign_of(sub).metre for sub in node.findall("meterSig")) if metre]
-        if inside and node.get("func") == "mixed":
-            unit = max(unit for _, unit in inside)
-            return Sign(metre=(str(sum(int(beats) * unit // own for beats, own in inside)), unit))
-        return Sign(metre=inside[0] if inside else None)
-    if node.tag == "meterSig":
-        return Sign(metre=metre_of(node.get("count"), node.get("unit"), node.get("sym")))
-    signature = node.get("sig")
-    accids = [child.get("accid", "") for child in node.findall("keyAccid")]
-    if signature is None and accids:
-        signature = f"{len(accids)}{accids[0]}"
-    return Sign(key=key_of(signature, node.get("mode"), node))
 
 
 def bar_length(staff: Staff) -> Fraction:
     """Return the length of a bar in quarters, by the metre."""
     beats, unit = staff.now.metre or ("4", 4)
     return Fraction(4 * int(beats), unit)
-
-
-def _by_key(name: str, key: tuple[int, str] | None) -> int:
-    fifths = key[0] if key else 0
-    place = SIGNATURE.index(name.upper())
-    return (place < fifths) - (6 - place < -fifths)

@@ -67,7 +67,17 @@ class Marks:
         self._times: dict[tuple[int, int], tuple[dict[Fraction, Event], list[Fraction]]] = {}
 
     def known(self, event: Event, node: Element, heads: list[Element], place: Place) -> None:
-        """Remember an event and its notes by their identifiers, and number the slurs of its attributes."""
+        """Remember an event and its notes by their identifiers, and number the slurs of its attributes.
+
+        Parameters
+        ----------
+        event : Event
+        node : Element
+            The note or chord.
+        heads : list of Element
+            Its notes.
+        place : Place
+        """
         if _ID in node.attrib:
             self._by_id[node.attrib[_ID]] = _Found(event, place, event.notes)
         for head, note in zip(heads, event.notes, strict=True):
@@ -257,7 +267,16 @@ class Marks:
 
 
 def own_marks(event: Event, node: Element, heads: list[Element]) -> None:
-    """Give an event the marks and words that its own elements carry."""
+    """Give an event the marks and words that its own elements carry.
+
+    Parameters
+    ----------
+    event : Event
+    node : Element
+        The note or chord.
+    heads : list of Element
+        Its notes.
+    """
     for one in dict.fromkeys([node, *heads]):
         words = (one.get("artic") or "").split()
         for child in one.iter("artic"):
@@ -320,7 +339,14 @@ def label(node: Element) -> tuple[str, str]:
 
 
 def head(root: Element, score: Score) -> None:
-    """Take title and names from the head of a document."""
+    """Take title and names from the head of a document.
+
+    Parameters
+    ----------
+    root : Element
+    score : Score
+        Receives them.
+    """
     for path in (".//fileDesc/titleStmt/title", ".//work/title", ".//work/titleStmt/title"):
         titles = [" ".join("".join(node.itertext()).split()) for node in root.findall(path)]
         if any(titles):

@@ -271,9 +271,8 @@ def _read_track(
     ``cache`` maps the three bytes of a channel message with two data bytes to its text, shared by all tracks.
     """
     add_time, add_message, known = merged.times.append, merged.messages.append, cache.get
-    now = pos = 0
+    now, pos, end = 0, 0, len(track)
     last = b""  # the last message that is no meta message; its first byte is the running status
-    end = len(track)
     try:
         while pos < end:
             delta = track[pos]
@@ -310,10 +309,8 @@ def _read_track(
                         merged.escapes += 1
                         continue
                     message = _sysex(payload)
-                elif n_data == _UNDEFINED:
-                    raise _Fault(f"the status byte 0x{last[0]:02x} is undefined")
-                elif n_data == 0 and first <= 0x7F:
-                    raise _Fault("a message has no status byte and its predecessor takes no data")
+                elif n_data == _UNDEFINED or (n_data == 0 and first <= 0x7F):
+                    raise _misplaced(last[0])
                 else:
                     event = last[:1] + track[pos : pos + n_data]
                     pos += n_data
@@ -331,6 +328,12 @@ def _read_track(
     except _Fault as fault:
         raise FormatError(f"Track {number} of the MIDI file, near byte {pos} of {end}: {fault}.") from None
     merged.end = max(merged.end, now)
+
+
+def _misplaced(status: int) -> _Fault:
+    if _N_DATA[status] == _UNDEFINED:
+        return _Fault(f"the status byte 0x{status:02x} is undefined")
+    return _Fault("a message has no status byte and its predecessor takes no data")
 
 
 def _number(data: bytes, pos: int) -> tuple[int, int]:

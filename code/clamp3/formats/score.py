@@ -162,7 +162,16 @@ class Score:
 
 
 def direction(kind: str, text: str = "", **attributes: str) -> Element:
-    """Return the content of a direction: ``words``, ``dynamics``, ``wedge``, ``pedal``, ``octave-shift``, ``tempo``."""
+    """Return the content of a direction: ``words``, ``dynamics``, ``wedge``, ``pedal``, ``octave-shift``, ``tempo``.
+
+    Parameters
+    ----------
+    kind : str
+    text : str
+        Words, the name of a dynamic mark, or quarters a minute.
+    **attributes : str
+        Of the element.
+    """
     if kind == "tempo":
         return Element("sound", tempo=text)
     whole = Element("direction-type")
@@ -177,10 +186,22 @@ def direction(kind: str, text: str = "", **attributes: str) -> Element:
 def mode_for(step: str, alter: int, fifths: int, mode: str) -> str:
     """Return a mode in which this tonic has that signature, the stated one if it fits; empty if none does.
 
+    Parameters
+    ----------
+    step : str
+        Of the tonic.
+    alter : int
+        Of the tonic.
+    fifths : int
+        Of the signature.
+    mode : str
+        The stated one.
+
     Examples
     --------
     >>> mode_for("A", 0, 0, "minor"), mode_for("G", 0, -1, "minor"), mode_for("C", 0, 4, "major")
     ('minor', 'dorian', '')
+
     """
     tonic = SIGNATURE.index(step) - 1 + 7 * alter
     fitting = [name for name, shift in _MODES.items() if tonic + shift == fifths]
