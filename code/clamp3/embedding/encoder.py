@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from clamp3.embedding.passages import Passage, PassagePlan, cut, divide, pack, unpack
-from clamp3.errors import ConfigError, DataError, FormatError, WeightsError
+from clamp3.errors import ConfigError, DataError, FormatError
 from clamp3.formats import Kind
 from clamp3.jobs.identity import Identity
 from clamp3.modalities import MODALITIES, Modality, Payload, Prepared, of_kind, preprocessing
@@ -241,9 +241,7 @@ class Encoder(ABC):
                 continue
             try:
                 work.sequences[index] = modality.prepare(payload, front_end, marked=marked)
-            except WeightsError:  # an absent tokenizer is no fault of the input
-                raise
-            except Exception as error:  # whatever is in the file, it costs only itself
+            except Exception as error:  # whatever is in the file, or lacks to read it, it costs only itself
                 work.errors[index] = describe(error)
         for index, value, failure in _prepare_elsewhere(elsewhere, n_workers, marked=marked):
             if value is None:

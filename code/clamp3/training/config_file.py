@@ -6,16 +6,21 @@ too. A text between angle brackets, such as ``<YOUR_EVALUATION_JSONL_FILE>``, is
 
 from __future__ import annotations
 
+import importlib
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clamp3.errors import ConfigError
+from clamp3.errors import ConfigError, WeightsError
 from clamp3.modalities.patches import PATCH_SIZE
-from clamp3.models.registry import PUBLISHED, code_folder
+from clamp3.models.registry import PUBLISHED, code_folder, resolve
 
+logger = logging.getLogger(__name__)
+
+BEST = "best.safetensors"
 _KEY = "WANDB_API_KEY"
 
 
@@ -144,6 +149,72 @@ def _existing(file: str) -> Path | None:
 def _m3_of(weights: str) -> str:
     """Return the M3 that ``M3_WEIGHTS_PATH`` names: that file, or the run it was trained in; else the published one."""
     folder = run_folder(weights)
-    best = None if folder is None else folder / "best.safetensors"
+    best = None if folder is None else folder / BEST
     found = _existing(weights) or (best if best is not None and best.is_file() else None)
     return "m3" if found is None else str(found)
+
+
+def own_or_published(prefix: str, published: str, epoch: int | None = None) -> Path:
+    """Return the weights that an extraction script takes without ``--model``, and say which.
+
+    Those that ``…_WEIGHTS_PATH`` in ``code/config.py`` names; else those of the newest training below ``runs/``; else
+    the published ones.
+
+    Parameters
+    ----------
+    prefix : str
+        "M3", "CLAMP2" or "CLAMP3".
+    published : str
+        Name of the published weights.
+    epoch : int, optional
+        Checkpoint of this epoch.
+
+    Raises
+    ------
+    WeightsError
+        If what is named, or the checkpoint of this epoch, is nowhere.
+    """
+    named = value_of(importlib.import_module("config"), [f"{prefix}_WEIGHTS_PATH"]) or ""
+    if named:
+        found, why = _named(named, prefix, epoch), f"as {prefix}_WEIGHTS_PATH in config.py says"
+    else:
+        runs = [run for run in Path("runs").glob(f"*/{BEST}") if _is_of(run, prefix)]
+        newest = max(runs, key=lambda run: run.stat().st_mtime_ns, default=None)
+        if newest is None:
+            return resolve(published, epoch=epoch)
+        found, why = resolve(newest.parent, epoch=epoch), "the newest training here"
+    if int(os.environ.get("RANK", "0")) == 0:
+        logger.info("weights: %s, %s; --model takes others", found, why)
+    return found
+
+
+def _named(weights: str, prefix: str, epoch: int | None) -> Path:
+    """Return the file of what ``…_WEIGHTS_PATH`` names: the newest run of that name, published weights, or itself."""
+    folders = {run_folder(weights, music) for music in (("symbolic", "audio") if prefix == "CLAMP3" else ("",))}
+    runs = [folder for folder in folders if folder is not None and (folder / BEST).is_file()]
+    runs.sort(key=lambda folder: (folder / BEST).stat().st_mtime_ns, reverse=True)
+    names = [name for name, one in PUBLISHED.items() if weights == name or Path(weights).name in one.files]
+    if runs or names:
+        return resolve(runs[0] if runs else names[0], epoch=epoch)
+    for place in (Path(weights), code_folder() / weights):
+        try:
+            return resolve(place, epoch=epoch)
+        except WeightsError:
+            continue
+    what = weights if epoch is None else f"epoch {epoch} of {weights}"
+    raise WeightsError(f"{prefix}_WEIGHTS_PATH in config.py names {what}, which is neither there nor below runs/.")
+
+
+def _is_of(run: Path, prefix: str) -> bool:
+    """Return whether weights come from the training that a prefix stands for."""
+    from clamp3.models.checkpoint import open_checkpoint
+
+    try:
+        checkpoint = open_checkpoint(run)
+        if not checkpoint.family.joint:
+            return prefix == "M3" and checkpoint.kind == "m3"
+    except WeightsError:
+        return False
+    settings = checkpoint.info.get("training")
+    texts = settings.get("texts") if isinstance(settings, dict) else None
+    return prefix == ("CLAMP2" if texts == "clamp2" else "CLAMP3")
