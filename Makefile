@@ -32,10 +32,11 @@ demo: .venv/base  ## search real scores and MIDI by words and by score, offline,
 test: .venv/dev  ## every test (add ARGS="-k name" to choose)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-lint: .venv/dev  ## ruff and mypy, as CI runs them
+lint: .venv/dev  ## ruff, mypy and the order of the floors (import-linter), as CI runs them
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 bench: .venv/dev  ## measure every stage against the released way; JSON under benchmarks/results
 	for script in convert_scores convert_midi extract audio search probe evaluation training_data training_speed; do $(BIN)/python benchmarks/$$script.py || exit 1; done

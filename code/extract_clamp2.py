@@ -6,7 +6,7 @@
 
 --normalize is the released name of --get_global: one vector of the joint space per file, of whatever length; without
 it, hidden states. Reads .txt, .abc (plain or interleaved), .mtf, and also .xml .musicxml .mxl .krn .mei .mid .midi,
-with sub-folders. Running the command again does only what is missing; what failed is named in OUTPUT_DIR/ledger.jsonl,
+with sub-folders. Running the command again does only what is missing; failures are listed in OUTPUT_DIR/ledger.jsonl,
 and the exit code is then 1.
 """
 

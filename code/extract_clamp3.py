@@ -6,10 +6,10 @@
     accelerate launch --multi_gpu code/extract_clamp3.py my_scores/ features/ --get_global
 
 Reads .txt, .abc (plain or interleaved), .mtf, .npy (audio features), and also .xml .musicxml .mxl .krn .mei .mid .midi
-and recordings (.wav .mp3 .flac .ogg .opus .m4a .aac .wma .aiff …; released weights hear them through MERT), with
+and recordings (.wav .mp3 .flac .ogg .opus .m4a .aac .wma .aiff …; released weights encode them with MERT), with
 sub-folders, and writes the same tree: arrays of shape (1, D) with --get_global, else hidden states (1, T, width).
-Several processes share the work so that none idles. Running the command again does only what is missing; what failed
-is named in OUTPUT_DIR/ledger.jsonl, and the exit code is then 1. features.json there names the weights.
+Several processes share the work so that none idles. Running the command again does only what is missing; failures are
+listed in OUTPUT_DIR/ledger.jsonl, and the exit code is then 1. features.json there identifies the weights.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 
 Reads .abc (plain or interleaved) and .mtf, and also .xml .musicxml .mxl .krn .mei .mid .midi, with sub-folders. M3 has
 no joint space with text: compare these vectors with each other only. Running the command again does only what is
-missing; what failed is named in OUTPUT_DIR/ledger.jsonl, and the exit code is then 1.
+missing; failures are listed in OUTPUT_DIR/ledger.jsonl, and the exit code is then 1.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""Pre-train M3: hide 45 % of a piece's patches, rebuild their characters (arXiv 2410.13267).
+r"""Pre-train M3: mask 45 % of a piece's patches and predict their characters (arXiv 2410.13267).
 
 One process, CPU or one GPU:
     python code/train_m3.py --data abc/ mtf/ --out runs/m3

@@ -5,7 +5,7 @@
     python retrieval/clamp3_score.py generated/ style/ --group
 
 Folders hold vectors (.npy from `extract_clamp3.py --get_global`), raw files of any kind, or both, as in eval_mrr.py,
-which also tells which files make a pair. --group needs no pairs and gives two values: the cosine of the two mean
+which also describes how files are paired. --group needs no pairs and gives two values: the cosine of the two mean
 vectors (what the released script prints) and the mean cosine over all pairs of a query and a reference.
 """
 

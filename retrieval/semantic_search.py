@@ -4,8 +4,8 @@
     python retrieval/semantic_search.py query.npy features/ --json
 
 Both come from `code/extract_clamp3.py IN OUT --get_global` with the same model. The folder is read with its
-sub-folders; a result's name is its path in the folder without suffix. Files that hold no global vector are
-named on stderr with the reason, and the exit code is then 1.
+sub-folders; a result's name is its path in the folder without suffix. Files that hold no global vector are listed on
+stderr with the reason, and the exit code is then 1.
 """
 
 from __future__ import annotations

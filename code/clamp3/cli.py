@@ -53,16 +53,16 @@ def run_script(path: Path, argv: list[str] | None, doc: str | None, **defaults: 
 
 
 def add_extract_flags(parser: argparse.ArgumentParser, *, published: str, choices: str) -> argparse.ArgumentParser:
-    """Give a parser what the extraction scripts share; `run_extract` takes the parsed flags.
+    """Add the flags that the extraction scripts share; `clamp3.embedding.extract.run_extract` takes them parsed.
 
     Parameters
     ----------
-    parser : argparse.ArgumentParser
-        Of the script.
+    parser : ArgumentParser
+        Changed and returned.
     published : str
-        Weights it takes where neither ``--model`` nor a training names any.
+        Weights that count where neither ``--model`` nor a training names any.
     choices : str
-        What ``--model`` takes, in words.
+        Values of ``--model``, for ``--help``.
     """
     parser.add_argument("input_dir", type=Path, help="folder to read, recursively, or a single file")
     parser.add_argument("output_dir", type=Path, help="folder to write the same tree to")
@@ -80,7 +80,7 @@ def add_extract_flags(parser: argparse.ArgumentParser, *, published: str, choice
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Give a parser the flags that say which model encodes raw files; `open_model` takes the parsed flags."""
+    """Add the flags that select the model for raw files; `open_model` takes them parsed."""
     parser.add_argument("--model", default="mini", help="mini, saas, c2 or a checkpoint (default: %(default)s)")
     parser.add_argument("--text_model", help="folder or name of the text tower's tokenizer, if not the model's own")
     parser.add_argument("--mert_model", help="folder or name of MERT for recordings (default: m-a-p/MERT-v1-95M)")
@@ -90,7 +90,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def open_model(args: argparse.Namespace) -> Clamp3:
-    """Open the model that the flags of `add_model_flags` name."""
+    """Open the model that the flags of `add_model_flags` select."""
     from clamp3.embedding.clamp3 import Clamp3
     from clamp3.jobs.cache import VectorCache
 
@@ -101,7 +101,7 @@ def open_model(args: argparse.Namespace) -> Clamp3:
 
 
 def _print_anything() -> None:
-    """Write characters that the terminal's or pipe's encoding lacks as JSON escapes them, in place of a traceback."""
+    """Write characters that the encoding of the terminal or pipe lacks as JSON escapes, in place of a traceback."""
 
     def escaped(error: UnicodeError) -> tuple[str, int]:
         if not isinstance(error, UnicodeEncodeError):
@@ -115,7 +115,7 @@ def _print_anything() -> None:
 
 
 def run(main: Callable[[], int]) -> int:
-    """Call ``main`` and turn what a user can act on into one sentence on stderr and an exit code.
+    """Call ``main``; print errors that a user can act on as one sentence on stderr, and return an exit code.
 
     Parameters
     ----------

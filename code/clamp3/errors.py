@@ -1,4 +1,4 @@
-"""Errors a person can act on: each message says what, where, what was found and what to do.
+"""Errors a person can act on: each message states what is wrong, where, what was found and what to do.
 
 ``clamp3.cli.run`` prints the message as one sentence and returns ``exit_code``: 1 where an input
 is at fault, 2 where the command, the configuration or the weights are.
@@ -16,7 +16,7 @@ class Clamp3Error(Exception):
 
 
 class FormatError(Clamp3Error):
-    """A file's content is not what its type says, or passes a stated limit."""
+    """A file's content is not of its type, or exceeds a stated limit."""
 
 
 class DataError(Clamp3Error):

@@ -1,9 +1,9 @@
-"""Convert a folder of ABC, plain or interleaved, into MusicXML (to look at, hear or edit it in notation programs).
+"""Convert a folder of ABC, plain or interleaved, into MusicXML (to view, play or edit it in notation programs).
 
     python preprocessing/abc/batch_abc2xml.py <input_dir> <output_dir>
 
-Of several tunes in a file the first is taken. The output folder mirrors the input folder; ledger.jsonl in it says
-what became of every file, with notes on signs that could not be read. Run again, only what is missing or changed is
+Of several tunes in a file the first is taken. The output folder mirrors the input folder; ledger.jsonl in it reports
+the result for every file, with notes on signs that could not be read. Run again, only what is missing or changed is
 done. Exit code 1: some files failed.
 """
 

@@ -4,7 +4,7 @@
 
 Takes what batch_xml2abc.py writes, and ABC from elsewhere (of several tunes in a file the first is taken). Each line
 of the output is one bar of every voice. Titles, names of people and lyrics are left out. The output folder mirrors
-the input folder; ledger.jsonl in it says what became of every file, with notes on voices that disagree. Run again,
+the input folder; ledger.jsonl in it reports the result for every file, with notes on voices that disagree. Run again,
 only what is missing or changed is done. Exit code 1: some files failed.
 """
 

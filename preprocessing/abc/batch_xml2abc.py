@@ -4,7 +4,7 @@
     python preprocessing/abc/batch_interleaved_abc.py <output_dir> <interleaved_dir>
 
 Reads MusicXML (.xml .musicxml .mxl) and, through music21, Humdrum kern (.krn), MEI (.mei), .rntxt and .capx. The
-output folder mirrors the input folder; ledger.jsonl in it says what became of every file, with notes on what was
+output folder mirrors the input folder; ledger.jsonl in it reports the result for every file, with notes on what was
 repaired or lost. Run again, only what is missing or changed is done. Exit code 1: some files failed.
 """
 

@@ -4,7 +4,7 @@
 
 Reads .wav .mp3 .flac .ogg .opus .m4a .aac .wma .aiff .au, and the sound of .mp4 and .webm, with sub-folders, and writes
 the same tree: one .npy per recording, float16, shape (1, T, 6656), T chunks of 4.992 s from the first two minutes.
-ledger.jsonl in OUTPUT_PATH says what became of every file. Run again, only what is missing or changed is done. Exit
+ledger.jsonl in OUTPUT_PATH reports the result for every file. Run again, only what is missing or changed is done. Exit
 code 1: some files failed.
 """
 

@@ -8,7 +8,7 @@
 By default text-like messages (names, lyrics, markers) are left out together with their delta times, which is what the
 published weights learned from. The released script keeps them unless it is given --m3_compatible, as its readme asks:
 here that is the default, so that it cannot be forgotten. The output folder mirrors the input folder; ledger.jsonl in
-it says what became of every file. Run again, only what is missing or changed is done. Exit code 1: some files failed.
+it reports the result for every file. Run again, only what is missing or changed is done. Exit code 1: some failed.
 """
 
 from __future__ import annotations

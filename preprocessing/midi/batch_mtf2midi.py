@@ -4,7 +4,7 @@
 
 Each text becomes a MIDI file of one track; reading that file again gives the same text. Messages that the text left
 out (see batch_midi2mtf.py --all_messages) cannot come back. The output folder mirrors the input folder; ledger.jsonl
-in it says what became of every file. Run again, only what is missing or changed is done. Exit code 1: some failed.
+in it reports the result for every file. Run again, only what is missing or changed is done. Exit code 1: some failed.
 """
 
 from __future__ import annotations

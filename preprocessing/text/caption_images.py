@@ -5,7 +5,7 @@
     python code/extract_clamp3.py captions/ features/ --get_global
 
 Uses BLIP from the Hugging Face hub, or from a folder. The output folder mirrors the input folder; ledger.jsonl in it
-says what became of every image. Run again, only what is missing or changed is done. Exit code 1: some images failed.
+reports the result for every image. Run again, only what is missing or changed is done. Exit code 1: some images failed.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Check the texts of a training JSONL, and say what it is made of.
+"""Check the texts of a training JSONL, and print statistics of them.
 
     python preprocessing/text/check.py records.jsonl
     python preprocessing/text/check.py records.jsonl --plots figures/
 
-Everything that python code/check_data.py finds (structure, ids, files), and texts in another language than
-they claim, languages and regions that are no ISO names. Prints the mean length of every field in bytes, as table 1 of
+Finds everything that python code/check_data.py does (structure, ids, files), and texts in another language than
+stated, languages and regions that are not ISO names. Prints the mean length of every field in bytes, as table 1 of
 the CLaMP 3 paper, and how many records there are of each language and region. Exit code 1: there are problems.
 """
 

@@ -1,4 +1,4 @@
-r"""Write M4-RAG records (ten fields and a translation) about pieces from what a web search says of them.
+r"""Write M4-RAG records (ten fields and a translation) about pieces from the results of a web search.
 
 With results saved before, one JSON file per piece or one line per piece:
     python preprocessing/text/generate_records.py metadata.jsonl records.jsonl --results results/ --model gpt-4o

@@ -101,7 +101,7 @@ def test_the_softmax_comes_once_unless_asked_for_twice(script, features, tmp_pat
     assert (once, n_valid) == (False, 4)
     assert loss < 0.3
     twice, n_valid, loss = losses("--published")
-    assert (twice, n_valid) == (True, 5)  # ceil(.2 * 24), which are also those that are judged
+    assert (twice, n_valid) == (True, 5)  # ceil(.2 * 24), which are also those that are tested
     assert loss > np.log(1 + np.exp(-1))  # what two softmaxes cost at least
     assert losses("--double_softmax")[:2] == (True, 4)
 
@@ -157,10 +157,10 @@ def test_raw_music_trains_a_probe(script, tiny_weights, tmp_path, capsys):
             (tmp_path / "music" / f"{name}_{i}.abc").write_text(text, encoding="utf-8")
     arguments = ("--train_folder", tmp_path / "music", "--model", tiny_weights, *QUICK, "--output", tmp_path / "w.pth")
     assert call(script, "train_cls", *arguments) == EXIT_OK
-    told = ("inference_cls", tmp_path / "w.pth", tmp_path / "music", tmp_path / "o.json")
-    assert call(script, *told, "--model", tiny_weights) == EXIT_OK
+    arguments = ("inference_cls", tmp_path / "w.pth", tmp_path / "music", tmp_path / "o.json")
+    assert call(script, *arguments, "--model", tiny_weights) == EXIT_OK
     assert len(json.loads((tmp_path / "o.json").read_text(encoding="utf-8"))) == 12
-    assert call(script, *told, "--model", "mini") == EXIT_SOME_FAILED
+    assert call(script, *arguments, "--model", "mini") == EXIT_SOME_FAILED
     assert "the probe was trained on vectors of tiny-" in capsys.readouterr().err
 
 

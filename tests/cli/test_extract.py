@@ -385,7 +385,7 @@ def test_under_torchrun(tiny_weights, tmp_path):
         try:
             printed = launcher.communicate(timeout=300)[0]
         finally:
-            launcher.terminate()  # a launcher that is told so ends its workers too
+            launcher.terminate()  # a launcher that is terminated ends its workers too
     assert launcher.returncode == 0
     assert "40 converted" in printed and len(read_ledger(out)) == 40 and len(arrays(out)) == 40
 

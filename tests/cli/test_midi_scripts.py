@@ -1,4 +1,4 @@
-"""The two MIDI doors on a folder of good, broken and oddly named files."""
+"""The two MIDI scripts on a folder of good, broken and oddly named files."""
 
 import json
 import subprocess
@@ -11,17 +11,17 @@ ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "parity" / "golden" / "mtf"
 
 
-def door(name, *arguments):
+def run_script(name, *arguments):
     command = [sys.executable, str(ROOT / "preprocessing" / "midi" / name), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def to_mtf(*arguments):
-    return door("batch_midi2mtf.py", *arguments)
+    return run_script("batch_midi2mtf.py", *arguments)
 
 
 def to_midi(*arguments):
-    return door("batch_mtf2midi.py", *arguments)
+    return run_script("batch_mtf2midi.py", *arguments)
 
 
 @pytest.fixture

@@ -52,13 +52,13 @@ def test_every_format_is_the_sound_of_its_wav(format):
     samples = tune(2, rate=rate)
     reference = Sound(wav(samples, rate), "a.wav").read()
     sound = Sound(make(samples, rate), f"a.{format}")
-    heard = sound.read()
-    assert sound.notes == [] and heard.dtype == np.float32
-    assert abs(len(heard) - 2 * RATE_HZ) <= delay + 1000 * (delay > 0)
-    heard, reference = aligned(heard, reference, delay)
-    assert np.corrcoef(heard, reference)[0, 1] > correlation
-    assert np.abs(heard).max() == pytest.approx(np.abs(reference).max(), rel=0.05)
-    mels = [log_mel(x)[0] for x in (heard, reference)]
+    decoded = sound.read()
+    assert sound.notes == [] and decoded.dtype == np.float32
+    assert abs(len(decoded) - 2 * RATE_HZ) <= delay + 1000 * (delay > 0)
+    decoded, reference = aligned(decoded, reference, delay)
+    assert np.corrcoef(decoded, reference)[0, 1] > correlation
+    assert np.abs(decoded).max() == pytest.approx(np.abs(reference).max(), rel=0.05)
+    mels = [log_mel(x)[0] for x in (decoded, reference)]
     assert np.corrcoef(*mels)[0, 1] > (0.7 if "u8" in format else 0.95)  # eight bits are 48 dB, the floor is at 80
 
 
@@ -78,9 +78,9 @@ def test_path_and_bytes_are_the_same_and_the_suffix_may_lie(tmp_path):
 @pytest.mark.parametrize(("rate", "channels"), [(8_000, 1), (24_000, 2), (44_100, 8), (192_000, 2), (44_101, 1)])
 def test_any_rate_and_number_of_channels(rate, channels):
     samples = tune(rate=rate, channels=channels)
-    heard = Sound(wav(samples, rate), "a").read()
-    assert heard.shape == (3 * RATE_HZ,)
-    assert heard.std() == pytest.approx(samples.mean(axis=1).std(), rel=0.02)
+    decoded = Sound(wav(samples, rate), "a").read()
+    assert decoded.shape == (3 * RATE_HZ,)
+    assert decoded.std() == pytest.approx(samples.mean(axis=1).std(), rel=0.02)
 
 
 def test_channels_are_averaged():
@@ -124,8 +124,8 @@ def test_a_recording_cut_in_two_is_said(format):
     make, rate, *_ = FORMATS[format]
     whole = make(tune(5, rate=rate), rate)
     sound = Sound(whole[: len(whole) // 2], "a")
-    heard = len(sound.read()) / RATE_HZ
-    assert sound.notes == [f"cut off after {heard:.1f} s"]
+    seconds = len(sound.read()) / RATE_HZ
+    assert sound.notes == [f"cut off after {seconds:.1f} s"]
 
 
 def test_a_wav_from_a_pipe_does_not_know_its_length():
@@ -144,15 +144,15 @@ def test_what_is_left_of_a_file_is_used_with_a_note_or_its_reason_told(format, h
     content = whole[: len(whole) // 2] if harm == "cut" else damaged(whole)
     sound = Sound(content, "a")
     try:
-        heard = sound.read()
+        decoded = sound.read()
     except FormatError as error:
         assert format == "m4a" and harm == "cut", error  # its table of contents is at the end
         return
-    assert 0.7 * RATE_HZ < len(heard) < 5.1 * RATE_HZ
+    assert 0.7 * RATE_HZ < len(decoded) < 5.1 * RATE_HZ
     good = Sound(wav(tune(5, rate=rate), rate), "a").read()
     start = round(0.7 * RATE_HZ)
-    heard, good = aligned(heard[:start], good[:start], delay)
-    assert np.corrcoef(heard, good)[0, 1] > 0.99
+    decoded, good = aligned(decoded[:start], good[:start], delay)
+    assert np.corrcoef(decoded, good)[0, 1] > 0.99
     if format in ("flac", "mp3", "aac") or harm == "cut":
         assert sound.notes
 

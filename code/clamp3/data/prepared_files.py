@@ -120,7 +120,7 @@ def index_prepared(modality: Modality, locations: Sequence[Location], stem: Path
 
 
 def load_prepared(modality: Modality, locations: Sequence[Location], stem: Path) -> PreparedFiles:
-    """Return what reads the files that `index_prepared` has seen; arguments as there."""
+    """Return what reads the files of an earlier index; arguments as of `index_prepared`."""
     facts = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
     blank = np.zeros((0, *facts["shape"]), facts["dtype"])
     return PreparedFiles(modality, locations, DiskArray(stem.with_suffix(".npy")), blank, {})

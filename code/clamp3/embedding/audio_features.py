@@ -1,4 +1,4 @@
-"""Folders of recordings to folders of features, which training on audio reads."""
+"""Features of recordings, as training on audio reads them; `clamp3.embedding.extract` writes them for folders."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class MertFeatures(_Features):
     mert : Mert
         The model.
     mean : bool
-        Arrays (1, chunks, D), the mean of all layers, in place of (layers + 1, chunks, D).
+        Whether arrays are (1, chunks, D), the mean of all layers, in place of (layers + 1, chunks, D).
     """
 
     def __init__(self, mert: Mert, *, mean: bool) -> None:
@@ -47,7 +47,7 @@ class MertFeatures(_Features):
         self.identity = mert.identity
 
     def identity_of(self, kind: Kind) -> str:
-        """Return the identity of MERT, its arithmetic and what comes before."""
+        """Return the text of the `Identity` of MERT, its arithmetic and the decoding of recordings."""
         return _of_recordings(self.identity)
 
     def stream(
@@ -65,9 +65,9 @@ class MertFeatures(_Features):
         items : iterable of Source
             Recordings.
         batch_size : int, optional
-            See `Mert.stream`.
+            See `clamp3.models.mert.Mert.stream`.
         temporal, n_workers
-            Of no influence here.
+            Ignored.
         """
         taken: list[tuple[Source, Sound]] = []
 
@@ -90,7 +90,7 @@ class MelFeatures(_Features):
     identity = str(Identity("mel", "float32"))
 
     def identity_of(self, kind: Kind) -> str:
-        """Return the identity of decoding and frames."""
+        """Return the text of the `Identity` of decoding and frames."""
         return _of_recordings(self.identity)
 
     def stream(
@@ -108,7 +108,7 @@ class MelFeatures(_Features):
         items : iterable of Source
             Recordings.
         batch_size, temporal
-            Of no influence here.
+            Ignored.
         n_workers : int, optional
             Processes; None takes one per core.
         """

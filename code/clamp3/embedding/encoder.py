@@ -1,8 +1,8 @@
-"""From inputs to results, whatever the encoder: read, look up, convert, batch, run, keep.
+"""From inputs to results, for any encoder: read, look up in the cache, convert, batch, run, keep.
 
 `Encoder` is what `Clamp3` and `M3` of `clamp3.embedding.clamp3` share. It works in rounds of a few hundred inputs,
-so that windows of many files can be sorted by length while memory stays bounded, and an input that fails ends as a
-reason.
+so that windows of many files can be sorted by length while memory stays bounded; an input that fails becomes a result
+with a reason.
 """
 
 from __future__ import annotations
@@ -46,17 +46,19 @@ class Result:
     Attributes
     ----------
     index : int
-        Place among the inputs, from 0.
+        Position among the inputs, from 0.
+    name : str
+        Name of the input in messages.
     value : float32 array or None
         (D,) global vector, or (1, T, D) hidden states; None if there is an error.
     error : str or None
-        One sentence.
+        One sentence on why there is no vector.
     notes : tuple of str
-        What a user should know about the conversion.
+        Remarks on the conversion.
     sha256 : str or None
         Of the input's bytes; None if they could not be read.
     cached : bool
-        The vector was known from an earlier run.
+        Whether the vector comes from the cache.
     passages : tuple of Passage
         Where each row of ``value`` lies, if passages were asked for; ``value`` is (W, D) then.
     """
@@ -72,7 +74,7 @@ class Result:
 
 
 class Encoder(ABC):
-    """Inputs to vectors; a subclass says which towers there are and loads them.
+    """Inputs to vectors; a subclass defines which towers there are and loads them.
 
     Parameters
     ----------
@@ -97,7 +99,7 @@ class Encoder(ABC):
 
     @cached_property
     def identity(self) -> str:
-        """Names weights, tokenizer and arithmetic: equal identities give comparable vectors."""
+        """Text of the `Identity` of weights, tokenizer and arithmetic: equal ones give comparable vectors."""
         return str(self._own_identity())
 
     @property
@@ -107,14 +109,14 @@ class Encoder(ABC):
 
     @abstractmethod
     def _own_identity(self) -> Identity:
-        """Name weights and tokenizer by their content, which the first time means reading all of it."""
+        """Return the identity of weights and tokenizer; the first time their files are read for it."""
 
     @abstractmethod
     def lacks(self, modality: str) -> str | None:
         """Return why inputs of a modality cannot be encoded, None if they can."""
 
     def identity_of(self, kind: Kind) -> str:
-        """Return the identity of all that makes vectors of inputs of a kind; for most kinds the encoder's own."""
+        """Return the text of the `Identity` of vectors of inputs of a kind; for most kinds the encoder's own."""
         modality = of_kind(kind)
         front_end = self.front_end(modality.name)
         version = modality.version(kind, front_end)
@@ -124,7 +126,7 @@ class Encoder(ABC):
         return str(replace(Identity.parse(self.identity), front_end=name, preprocessing=version))
 
     def front_end(self, modality: str) -> Any:
-        """Return what comes before a tower (see `clamp3.modalities.Modality.prepare`); None if nothing does."""
+        """Return the front end of a tower (see `clamp3.modalities.Modality.prepare`), None if it has none."""
         if modality not in self._front_ends:
             absent = self.lacks(modality) is not None
             self._front_ends[modality] = None if absent else self._open_front_end(modality)
@@ -206,11 +208,10 @@ class Encoder(ABC):
                     cache.put_many(fresh)
 
     def _recall(self, work: _Round, cache: VectorCache, plan: PassagePlan | None) -> Iterator[Result]:
-        """Take out of a round what the cache knows."""
+        """Yield the results of a round that are in the cache, and take their inputs out of the round."""
         from clamp3.jobs.cache import content_key
 
         way = preprocessing() if plan is None else f"{preprocessing()} passages {plan.identity}"
-
         for index, data in work.data.items():
             source = work.sources[index]
             content = work.sha256[index].encode() if source.streamed else data
@@ -241,7 +242,7 @@ class Encoder(ABC):
                 continue
             try:
                 work.sequences[index] = modality.prepare(payload, front_end, marked=marked)
-            except Exception as error:  # whatever is in the file, or lacks to read it, it costs only itself
+            except Exception as error:  # whatever is in the file or lacks to read it, only this input fails
                 work.errors[index] = describe(error)
         for index, value, failure in _prepare_elsewhere(elsewhere, n_workers, marked=marked):
             if value is None:
@@ -328,7 +329,7 @@ def _prepare_elsewhere(
 
 
 class _Round:
-    """Inputs that are read, converted and encoded together; everything is keyed by their place in the round."""
+    """Inputs that are read, converted and encoded together; everything is keyed by their position in the round."""
 
     def __init__(self, start: int) -> None:
         self.start = start

@@ -1,8 +1,7 @@
 """Encode a folder into a folder of ``.npy`` files: shared by processes, resumable, one vector or one reason per input.
 
-The output folder says in ``features.json`` which weights, arithmetic and conversions its arrays come from, and takes
-no others (`clamp3.jobs.manifest`); what holds for every output, whatever ends the run, is said in
-`clamp3.jobs.outputs`.
+``features.json`` in the output folder states which weights, arithmetic and conversions its arrays come from; others
+are refused (`clamp3.jobs.manifest`). What holds for every output, however the run ends, is in `clamp3.jobs.outputs`.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from clamp3.sources import Source
 
 
 class Extractor(Maker, Protocol):
-    """What turns a folder into arrays: an `Encoder`, or what makes the features that an encoder takes."""
+    """What turns files into arrays: an `Encoder`, or what makes the features that an encoder takes."""
 
     def stream(
         self, items: Iterable[Source], *, batch_size: int | None, temporal: bool, n_workers: int | None
@@ -56,7 +55,7 @@ class ExtractionItem:
 
 
 def run_extract(encoder: Encoder, args: argparse.Namespace) -> int:
-    """Extract as `clamp3.cli.add_extract_flags` says, sharing the work of a launch; return the exit code.
+    """Extract with the flags of `clamp3.cli.add_extract_flags`, sharing the work of a launch; return the exit code.
 
     Parameters
     ----------
@@ -171,15 +170,15 @@ def extract_folder(
 
 
 def _list_work(folder: OutputFolder, kinds: Collection[Kind] | None) -> list[tuple[str, str, str]]:
-    """Return (input, output, kind) of every file, largest first within each modality; note what cannot be listed."""
+    """Return (input, output, kind) of every file, largest first within each modality; record what cannot be listed."""
     found = folder.walk(kinds)
     if not found.files and not found.problems:
         wanted = "file that can be encoded" if kinds is None else f"{' or '.join(kind.value for kind in kinds)} file"
         raise ConfigError(f"{printable(folder.input_dir)} holds no {wanted}.")
     folder.summary.ignored = found.ignored
     folder.begin(output_names((file.relative for file in found.files), ".npy"), found.problems)
-    # Large files first: the last pieces of work are small, so the processes end together, and files of like length
-    # are encoded in one batch.
+    # Large files first: the last shares of work are small, so that the processes end together, and files of similar
+    # length are encoded in one batch.
     files = sorted(found.files, key=lambda file: (modality_of(file.kind), -file.size, file.relative.as_posix()))
     named = ((file.relative.as_posix(), file.kind.value) for file in files)
     return [(name, folder.outputs[name], kind) for name, kind in named]

@@ -93,7 +93,17 @@ def load_folder(folder: Path, open_model: Opener | None = None) -> VectorFolder:
         If the folder does not exist.
     DataError
         If it holds no file with a vector, its vectors come from several weights or others than the model's, or
-        extraction says that a folder in it holds hidden states.
+        extraction has marked a folder in it as one of hidden states.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     for name, vector in {"b": [0.0, 1.0], "a": [1.0, 1.0]}.items():
+    ...         np.save(f"{folder}/{name}.npy", vector)
+    ...     loaded = load_folder(Path(folder))
+    >>> loaded.names, loaded.vectors.tolist(), loaded.problems
+    (['a', 'b'], [[1.0, 1.0], [0.0, 1.0]], [])
     """
     if open_model is None and not folder.exists():
         raise ConfigError(f"{folder} does not exist; give a folder of .npy files made with --get_global.")

@@ -1,4 +1,4 @@
-"""The contract of a modality: what files it takes, and how their bytes become what its tower reads."""
+"""The contract of a modality: which files it takes, and how their bytes become what its tower reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,19 @@ Payload = tuple[bytes | Path, Kind, str]
 
 @dataclass(frozen=True)
 class Prepared:
-    """Numbers a tower takes, what a user should know about how they came to be, and where they lie in the music."""
+    """An input as its tower takes it.
+
+    Attributes
+    ----------
+    modality : str
+        Name of the modality, and of the tower.
+    values : array, shape (T, …)
+        Token ids, patches or vectors, of any length.
+    notes : tuple of str
+        Remarks for the user on the conversion.
+    marks : Marks or None
+        Positions of the values in the music, where they were asked for.
+    """
 
     modality: str
     values: np.ndarray
@@ -41,9 +53,9 @@ class Modality(ABC):
     name : str
         Also the name of its tower.
     pad : int
-        What fills up short sequences in a batch.
+        Value that pads short sequences in a batch.
     views : mapping of str to str
-        How training sees the modality: the name of each view, and the suffix of the files that records name for it.
+        How training reads the modality: the name of each view, and the suffix of its files in records.
     """
 
     name: str
@@ -64,30 +76,36 @@ class Modality(ABC):
         payload : (bytes or path, Kind, str)
             Content, kind and name.
         front_end : object, optional
-            What belongs to a checkpoint and comes before its tower: a tokenizer, a `clamp3.modalities.audio.FrontEnd`.
+            The front end of the checkpoint's tower: a tokenizer, a `clamp3.modalities.audio.FrontEnd`.
         marked : bool
-            For passages: with marks, and all of the input.
+            Whether to add marks and take all of the input, for passages.
 
         Raises
         ------
         FormatError
-            If the content is not what its kind says, or holds nothing to encode.
+            If the content is not of its kind, or holds nothing to encode.
         """
 
     def needs_process(self, payload: Payload, front_end: Any = None) -> bool:
-        """Whether preparing takes long enough, or is fragile enough, to be worth another process."""
+        """Return whether preparing an input takes so long, or is so fragile, that another process should do it.
+
+        Parameters
+        ----------
+        payload, front_end
+            As in `prepare`.
+        """
         return False
 
     def version(self, kind: Kind, front_end: Any = None) -> str:
-        """Return a version that vectors of inputs of a kind have beyond `preprocessing`, "" for none.
+        """Return a version, beyond `preprocessing`, of what is done to inputs of a kind; "" for none.
 
-        With it the identity of their front end counts. It holds no plus sign and no colon.
+        Where there is one, the identity of vectors also holds that of the front end. It has no plus sign and no colon.
 
         Parameters
         ----------
         kind : Kind
             Of the inputs.
         front_end : object, optional
-            See `prepare`.
+            As in `prepare`.
         """
         return ""

@@ -43,7 +43,7 @@ class Symbolic(Modality):
 
     @property
     def kinds(self) -> frozenset[Kind]:
-        """Kinds that have a converter, registered ones among them."""
+        """Kinds that have a converter, registered ones included."""
         return frozenset(CONVERTERS)
 
     def prepare(self, payload: Payload, front_end: Reading | None = None, *, marked: bool = False) -> Prepared:
@@ -61,7 +61,7 @@ class Symbolic(Modality):
         return Prepared(self.name, values, notes, marks_of(converted.text) if marked else None)
 
     def needs_process(self, payload: Payload, front_end: Reading | None = None) -> bool:
-        """Whether it has to be converted; interleaved ABC and MTF are taken as they are, unless there is a lot."""
+        """Return whether it has to be converted; interleaved ABC and MTF are taken as they are, unless large."""
         data, kind, _ = payload
         assert isinstance(data, bytes)
         if kind == Kind.MTF:

@@ -43,7 +43,7 @@ class _FromDict:
 
 
 class ModelConfig(_FromDict):
-    """What the sizes of every family's models offer; a family's own are a frozen dataclass that derives from it.
+    """The contract of a family's configuration, a frozen dataclass that derives from it.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class ModelConfig(_FromDict):
         raise NotImplementedError
 
     def pad_id(self, name: str) -> int:
-        """Return what fills short sequences of a tower."""
+        """Return what pads short sequences of a tower."""
         return 0
 
     def front_end_kind(self, name: str) -> str:
@@ -73,7 +73,7 @@ class ModelConfig(_FromDict):
         return {"text": "tokenizer", "symbolic": "reading"}.get(name, "")
 
     def n_tokens(self, name: str) -> int | None:
-        """Return how many tokens a tower knows, None where it does not matter."""
+        """Return the size of a tower's vocabulary, None where there is none."""
         return None
 
     def parts(self, name: str) -> tuple[str, ...]:
@@ -182,7 +182,7 @@ class FrontEndConfig(_FromDict):
     ----------
     kind : {"mert", "mel"}
         mert: vectors of MERT, as wide as the tower, as released; nothing is learned before the tower and the other
-        fields say nothing. mel: chunks of `clamp3.formats.mel.log_mel` through a `clamp3.models.front_end.MelFrontEnd`.
+        fields are ignored. mel: chunks of `clamp3.formats.mel.log_mel` through a `clamp3.models.front_end.MelFrontEnd`.
     n_bins, n_frames : int
         Mel bands of a frame and frames of a chunk.
     channels : int
@@ -278,7 +278,7 @@ class Clamp3Config(ModelConfig):
         return int(getattr(self, f"{name}_length"))
 
     def pad_id(self, name: str) -> int:
-        """Return what fills short sequences of a tower: the text tower's padding token, else 0."""
+        """Return what pads short sequences of a tower: the text tower's padding token, else 0."""
         return (name == "text" and self.tower(name).pad_id) or 0
 
     def front_end_kind(self, name: str) -> str:
@@ -286,7 +286,7 @@ class Clamp3Config(ModelConfig):
         return self.front_end.kind if name == "audio" else super().front_end_kind(name)
 
     def n_tokens(self, name: str) -> int | None:
-        """Return how many tokens the text tower knows."""
+        """Return the size of the text tower's vocabulary, None for the other towers."""
         return self.tower(name).vocab_size if name == "text" else None
 
     def projection(self, name: str) -> str:
@@ -302,7 +302,7 @@ class Clamp3Config(ModelConfig):
 
 @dataclass(frozen=True)
 class DecoderConfig(_FromDict):
-    """Sizes of the GPT-2 decoder that spells out one patch; defaults as released."""
+    """Sizes of the GPT-2 decoder that predicts the characters of one patch; defaults as released."""
 
     width: int = 768
     n_layers: int = 3

@@ -29,7 +29,7 @@ CHUNK_SEC = 5
 CHUNK = CHUNK_SEC * RATE_HZ
 SHORTEST = RATE_HZ  # a last chunk under one second is left out
 
-# The fields of config.json that say how the network is built; the others are other libraries' business.
+# The fields of config.json that define the network; other libraries use the others.
 _FIELDS = [
     "hidden_size",
     "num_hidden_layers",

@@ -2,8 +2,8 @@
 
 Order: a path; the ``code/`` folder, where the released scripts keep their files; the cache folder
 (``$CLAMP3_CACHE/weights`` or ``~/.cache/clamp3/weights``) and the Hugging Face cache; a checked download. Absent
-weights are an error that names file, address and folder; nothing else is ever used in their place. Text models, their
-tokenizers and MERT are named by a folder or a Hugging Face name (`folder_or_hub`).
+weights are an error that states file, address and folder; nothing else is ever used in their place. Text models, their
+tokenizers and MERT are identified by a folder or a Hugging Face name (`folder_or_hub`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _CLAMP2_FILE = (
 
 @dataclass(frozen=True)
 class Published:
-    """A name that weights can be asked for by.
+    """Published weights, as their name in `PUBLISHED` selects them.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ def cache_folder() -> Path:
 
 
 def resolve(name_or_path: str | os.PathLike[str], *, epoch: int | None = None, download: bool = True) -> Path:
-    """Find the file of some weights, downloading published ones that are nowhere on this machine.
+    """Find the file of some weights, downloading published ones that are not on this computer.
 
     Parameters
     ----------
@@ -321,7 +321,7 @@ def digest(path: Path) -> str:
 
 
 def identity(path: Path) -> str:
-    """Return what names these weights in outputs and cache keys: a short name and 12 digits of the content's hash."""
+    """Return the name of these weights in outputs and cache keys: a short one and 12 digits of the content's hash."""
     for name, published in PUBLISHED.items():
         if path.name in published.files:
             return f"{name}-{digest(path)[:12]}"

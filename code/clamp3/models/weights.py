@@ -175,7 +175,7 @@ def load_m3(
     Parameters
     ----------
     name_or_path, dtype, device, epoch
-        As in `load_model`, which also says what is raised.
+        As in `load_model`, which also lists what is raised.
     """
     return load_model(name_or_path, ("symbolic",), dtype, device, epoch=epoch, family="m3")
 
@@ -195,7 +195,7 @@ def save_safetensors(
     model : Module
         Of a registered family; tied tensors are written once.
     config : ModelConfig
-        Its sizes, which say whose family's it is.
+        Its sizes, whose class determines the family.
     path : str or path
         The file.
     dtype : torch.dtype, optional

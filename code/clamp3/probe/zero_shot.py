@@ -162,7 +162,7 @@ def answer_folder(
     if not classes and not axes:
         raise ConfigError("nothing to tell apart: give --classes, --prompts or --axis.")
     if len(classes) == 1:
-        raise ConfigError("a single class cannot be told apart from anything; name at least two.")
+        raise ConfigError("a single class cannot be distinguished from others; name at least two.")
     found = load_folder(folder, lambda: model)
     own = {Identity.parse(model.identity).space}
     if found.weights and found.weights != own:

@@ -136,8 +136,8 @@ def test_the_cache_knows_what_a_recording_was_heard_through(tiny_weights, tiny_m
         (result,) = clamp3.stream([path])
         hits.append(result.cached)
     assert hits == [False, True, False]
-    plain, heard = (clamp3.identity_of(kind) for kind in (Kind.ABC, Kind.AUDIO))
-    assert plain == clamp3.identity and "mert-" in heard and heard.startswith(plain)
+    plain, recording = (clamp3.identity_of(kind) for kind in (Kind.ABC, Kind.AUDIO))
+    assert plain == clamp3.identity and "mert-" in recording and recording.startswith(plain)
     path.write_bytes(wav(4))
     assert not next(iter(clamp3.stream([path]))).cached
 
