@@ -3,7 +3,7 @@
     python clamp3_embd.py my_music/ features/ --get_global
     python clamp3_embd.py my_music/ features/ --get_global --model mini
 
-The name and place of CLaMP 3's later interface; code/extract_clamp3.py does the work and tells more. Weights are saas
+The name and place of CLaMP 3's later interface; code/extract_clamp3.py does the work and explains it. Weights are saas
 unless --model names others; mini is in the package.
 """
 

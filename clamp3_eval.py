@@ -3,7 +3,7 @@
     python clamp3_eval.py queries/ references/
     python clamp3_eval.py queries/ references/ --model mini --ranks ranks.jsonl
 
-The name and place that CLaMP 3's readme gives it; retrieval/eval_mrr.py does the work and tells more. Weights are saas
+The name and place that CLaMP 3's readme gives it; retrieval/eval_mrr.py does the work and explains it. Weights are saas
 unless --model names others; mini is in the package.
 """
 

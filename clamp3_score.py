@@ -3,7 +3,7 @@
     python clamp3_score.py generated/ references/
     python clamp3_score.py generated/ references/ --group --model mini
 
-The name and place that CLaMP 3's readme gives it; retrieval/clamp3_score.py does the work and tells more. Weights are
+The name and place that CLaMP 3's readme gives it; retrieval/clamp3_score.py does the work and explains it. Weights are
 saas unless --model names others; mini is in the package.
 """
 

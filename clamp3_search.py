@@ -3,7 +3,7 @@
     python clamp3_search.py query.txt my_scores/ --top_k 10
     python clamp3_search.py theme.mid my_recordings/ --model mini
 
-The name and place that CLaMP 3's readme gives it; retrieval/clamp3_search.py does the work and tells more. Weights are
+The name and place that CLaMP 3's readme gives it; retrieval/clamp3_search.py does the work and explains it. Weights are
 saas unless --model names others; mini is in the package. Images are searched by their captions, which
 inference/image_captioning.py writes. Vectors are cached by content, so that nothing has to be removed after a change.
 """

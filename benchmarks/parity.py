@@ -3,7 +3,7 @@
     python benchmarks/parity.py --golden path/to/golden
     python benchmarks/parity.py --golden path/to/golden --data path/to/data   # also: do all real scores convert?
 
-Prints one line per check and writes benchmarks/results/parity.json; exit code 1 if anything differs.
+Prints one line per check and writes benchmarks/results/parity.<vendor>.json; exit code 1 if anything differs.
 """
 
 from __future__ import annotations

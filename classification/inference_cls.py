@@ -13,12 +13,12 @@ every file: its label and the probability of each class; several labels for tags
 from __future__ import annotations
 
 import argparse
-import json
 from functools import partial
 from pathlib import Path
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
 from clamp3.errors import ConfigError
+from clamp3.formats.tables import json_text
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     answers, problems = predict_folder(probe, args.folder, partial(open_model, args), threshold=args.threshold)
     if args.labels_only:
         answers = {name: answer["label"] for name, answer in answers.items()}
-    write_text(args.output, json.dumps(answers, ensure_ascii=False, indent=1) + "\n")
+    write_text(args.output, json_text(answers, indent=1) + "\n")
     print(f"{len(answers)} files: {args.output}")
     print_remarks([f"left out: {name}: {reason}" for name, reason in problems])
     return EXIT_SOME_FAILED if problems else EXIT_OK

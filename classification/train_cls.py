@@ -15,13 +15,13 @@ several seeds or folds the first run's probe is written.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from functools import partial
 from pathlib import Path
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
 from clamp3.errors import ConfigError
+from clamp3.formats.tables import json_text
 from clamp3.probe.flags import add_flags, from_flags
 
 
@@ -54,8 +54,8 @@ def main(argv: list[str] | None = None) -> int:
     result = {**as_plain(runs), "output": str(output), "left_out": dict(data.problems)}
     if args.report:
         draw(runs, args.report)
-        write_text(args.report / "report.json", json.dumps(result, ensure_ascii=False, indent=1) + "\n")
-    print(json.dumps(result, ensure_ascii=False, indent=2) if args.json else as_text(runs))
+        write_text(args.report / "report.json", json_text(result, indent=1) + "\n")
+    print(json_text(result, indent=2) if args.json else as_text(runs))
     if args.wandb_log:
         if args.wandb_key and not args.wandb_key.startswith("<"):  # as the released default is
             os.environ["WANDB_API_KEY"] = args.wandb_key

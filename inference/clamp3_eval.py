@@ -2,7 +2,7 @@
 
     python inference/clamp3_eval.py query_features/ reference_features/
 
-The name and place that CLaMP 3's readme gives it; retrieval/eval_mrr.py does the work and tells more.
+The name and place that CLaMP 3's readme gives it; retrieval/eval_mrr.py does the work and explains it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python inference/clamp3_score.py query_features/ reference_features/ --group
 
-The name and place that CLaMP 3's readme gives it; retrieval/clamp3_score.py does the work and tells more.
+The name and place that CLaMP 3's readme gives it; retrieval/clamp3_score.py does the work and explains it.
 """
 
 from __future__ import annotations

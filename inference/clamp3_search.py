@@ -2,7 +2,7 @@
 
     python inference/clamp3_search.py query.npy features/ --top_k 10
 
-The name and place that CLaMP 3's readme gives it; retrieval/semantic_search.py does the work and tells more.
+The name and place that CLaMP 3's readme gives it; retrieval/semantic_search.py does the work and explains it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python inference/image_captioning.py photos/ captions/
 
-The name and place that CLaMP 3's readme gives it; preprocessing/text/caption_images.py does the work and tells more.
+The name and place that CLaMP 3's readme gives it; preprocessing/text/caption_images.py does the work and explains it.
 """
 
 from __future__ import annotations

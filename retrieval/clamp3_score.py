@@ -12,12 +12,12 @@ vectors (what the released script prints) and the mean cosine over all pairs of 
 from __future__ import annotations
 
 import argparse
-import json
 from functools import partial
 from pathlib import Path
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
 from clamp3.errors import ConfigError
+from clamp3.formats.tables import json_text
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None =
     scores, rows = (group_scores(found), []) if args.group else pair_scores(found)
     if args.json:
         facts = found.facts(unmatched=not args.group)
-        print(json.dumps({"scores": scores, **facts}, ensure_ascii=False, indent=2))
+        print(json_text({"scores": scores, **facts}, indent=2))
     else:
         pairs = "" if args.group else f", {len(found.pairing.pairs)} pairs"
         print(f"{len(found.queries)} queries, {len(found.references)} references{pairs}")

@@ -13,11 +13,11 @@ Ties count against the query; --ties best counts them for it, as the released sc
 from __future__ import annotations
 
 import argparse
-import json
 from functools import partial
 from pathlib import Path
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
+from clamp3.formats.tables import json_text
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None =
         }
         reports.append(as_report(ranking, name))
         rows += [{**row, "direction": name} for row in ranking.rows]
-    print(json.dumps({**result, **found.facts()}, ensure_ascii=False, indent=2) if args.json else "\n".join(reports))
+    print(json_text({**result, **found.facts()}, indent=2) if args.json else "\n".join(reports))
     if args.ranks:
         write_rows(args.ranks, rows)
     print_remarks(found.remarks())

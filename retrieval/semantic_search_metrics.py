@@ -2,7 +2,7 @@
 
     python retrieval/semantic_search_metrics.py query_features/ reference_features/
 
-The name that CLaMP 2's readme gives it; retrieval/eval_mrr.py does the work and tells more.
+The name that CLaMP 2's readme gives it; retrieval/eval_mrr.py does the work and explains it.
 """
 
 from __future__ import annotations

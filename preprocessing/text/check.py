@@ -11,10 +11,10 @@ the CLaMP 3 paper, and how many records there are of each language and region. E
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, parser_for, run
+from clamp3.formats.tables import json_text
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     need_packages("py3langid", "pycountry")
     check, statistics = check_texts(args.jsonl, files=not args.no_files, languages=not args.no_languages)
     if args.json:
-        print(json.dumps({**check.facts(), **statistics.facts()}, indent=1, ensure_ascii=False))
+        print(json_text({**check.facts(), **statistics.facts()}, indent=1))
     else:
         print(statistics.text())
         shown = check.problems[: args.show or None]

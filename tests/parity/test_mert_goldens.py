@@ -12,6 +12,8 @@ from seeded import GOLDEN, seeded
 from clamp3.formats.audio import Sound
 from clamp3.models.mert import Mert
 
+pytestmark = pytest.mark.kernels
+
 MERT = GOLDEN.parent / "mert"
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "golden" / "mert"
 LAYERS, MEAN = np.load(MERT / "tone_mert_layers.npy"), np.load(MERT / "tone_mert.npy")

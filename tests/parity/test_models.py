@@ -15,6 +15,8 @@ from clamp3.models.m3 import M3Model
 from clamp3.models.tokenizer import load_tokenizer
 from clamp3.models.weights import load_model
 
+pytestmark = pytest.mark.kernels
+
 TRAINING = GOLDEN.parent / "training"
 TOWERS = {"text": ("text_",), "symbolic": ("symbolic_",), "audio": ("audio_",)}
 INPUTS = sorted(path.name for path in (GOLDEN / "inputs").iterdir())

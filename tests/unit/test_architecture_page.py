@@ -8,7 +8,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 NAME = re.compile(r"`(clamp3(?:\.(?!py\b)\w+)+)`")
-PATH = re.compile(r"(?:benchmarks|classification|code|docs|examples|preprocessing|recipes|retrieval|tests)/[\w./-]*")
+PATH = re.compile(
+    r"(?:benchmarks|classification|code|docs|examples|inference|preprocessing|recipes|retrieval|tests)/[\w./-]*"
+)
 
 
 def in_backticks(page):
@@ -45,6 +47,15 @@ def test_contracts_have_what_the_page_lists():
             assert not [name for name in members if not resolves(f"{contract[1]}.{name}")], paragraph
             found += bool(members)
     assert found >= 5
+
+
+def test_the_floors_are_those_that_lint_checks():
+    contract = (ROOT / "pyproject.toml").read_text(encoding="utf-8").split("layers = [")[1].split("]")[0]
+    layers = [set(layer.split(" | ")) for layer in re.findall(r'"(.+)"', contract)]
+    rows = re.findall(
+        r"^\| (`clamp3.+?) \|", ARCHITECTURE.read_text(encoding="utf-8").split("## From")[0], re.MULTILINE
+    )
+    assert [set(re.findall(r"clamp3\.(\w+)", row)) for row in rows] == layers[::-1]
 
 
 def test_paths_exist():

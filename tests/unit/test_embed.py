@@ -21,6 +21,8 @@ from clamp3.modalities.text import text_lines
 from clamp3.models.weights import load_model
 from clamp3.sources import Source, sentence, source_of
 
+pytestmark = pytest.mark.kernels
+
 TOLERANCE = 5e-6
 
 

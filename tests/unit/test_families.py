@@ -14,6 +14,8 @@ from clamp3.models.families import FAMILIES, Family, family_with, register
 from clamp3.models.towers import TowerModel, masked_mean
 from clamp3.models.weights import describe, init_symbolic_tower, load_m3, load_model, save_safetensors
 
+pytestmark = pytest.mark.kernels
+
 
 @dataclass(frozen=True)
 class ToyConfig(ModelConfig):

@@ -6,6 +6,8 @@ import pytest
 from clamp3.errors import FormatError
 from clamp3.formats.mel import CHUNK_FRAMES, CHUNK_WIDTH, HOP, N_BINS, RATE_HZ, WINDOW, log_mel
 
+pytestmark = pytest.mark.kernels
+
 
 def noise(seconds, seed=0):
     n = round(seconds * RATE_HZ)

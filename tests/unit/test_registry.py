@@ -170,13 +170,21 @@ def test_a_changed_file_has_another_identity(tmp_path):
     assert registry.identity(path) != first
 
 
-def test_the_hash_is_computed_once(tmp_path):
+def test_the_hash_is_computed_once(tmp_path, monkeypatch):
+    path = tmp_path / "a.pth"
+    path.write_bytes(b"one")
+    first = registry.digest(path)
+    monkeypatch.setattr(registry, "ThreadPoolExecutor", lambda: pytest.fail("read again"))
+    assert registry.digest(path) == first
+
+
+def test_a_file_with_the_size_and_time_of_another_has_its_own_hash(tmp_path):
     path = tmp_path / "a.pth"
     path.write_bytes(b"one")
     first, status = registry.digest(path), path.stat()
     path.write_bytes(b"two")
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert registry.digest(path) == first  # same path, size and time: not read again
+    assert registry.digest(path) == registry.digest(path, anew=True) != first
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 23, 24])
@@ -191,7 +199,7 @@ def test_a_digest_is_the_hash_of_the_size_and_of_the_hashes_of_blocks(tmp_path, 
 
 
 def test_opening_weights_does_not_read_all_of_them(tiny_weights, monkeypatch):
-    monkeypatch.setattr(registry, "digest", lambda path: pytest.fail("hashed before anyone asked"))
+    monkeypatch.setattr(registry, "digest", lambda *_, **__: pytest.fail("hashed before anyone asked"))
     assert Clamp3.from_pretrained(tiny_weights, towers=("text",)).encode("slow song").ok.all()
 
 

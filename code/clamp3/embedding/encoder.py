@@ -11,12 +11,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from clamp3.embedding.passages import Passage, PassagePlan, cut, divide, pack, unpack
-from clamp3.errors import ConfigError, DataError, FormatError
+from clamp3.errors import ConfigError, DataError, FormatError, describe
 from clamp3.formats import Kind
 from clamp3.jobs.identity import Identity
 from clamp3.modalities import MODALITIES, Modality, Payload, Prepared, of_kind, preprocessing
@@ -25,16 +26,16 @@ from clamp3.sources import Item, Source, source_of
 if TYPE_CHECKING:
     from clamp3.embedding.batching import Tower
     from clamp3.jobs.cache import VectorCache
+    from clamp3.jobs.parallel import Workers
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 
+# Fewer conversions than this are quicker here than in processes that have to start.
+_MIN_FOR_PROCESSES = 3
 # One round: what is read, converted, sorted by length and encoded together; bounds the memory of long jobs.
 _ROUND_ITEMS = 512
 _ROUND_BYTES = 64 << 20
 _STREAMED_BYTES = 1 << 20  # what the sequence of a recording takes, roughly
-# Fewer conversions than this are quicker here than in processes that have to start.
-_MIN_FOR_PROCESSES = 3
-_LARGE = 1 << 20  # a file of so many bytes is converted where a time limit can stop it
 # Vectors handed to the cache at once; what an interrupted job loses.
 _KEEP_EVERY = 32
 
@@ -88,6 +89,8 @@ class Encoder(ABC):
         Encode ABC as it is written: standard ABC is not interleaved first. The released scripts do so.
     """
 
+    _weights: Path
+
     def __init__(self, *, dtype: Dtype, device: str | None, cache: VectorCache | None, as_is: bool = False) -> None:
         if dtype not in ("auto", "float32", "bfloat16"):
             raise ConfigError(f"dtype is {dtype!r}; choose auto, float32 or bfloat16.")
@@ -96,6 +99,7 @@ class Encoder(ABC):
         self._cache, self._as_is = cache, as_is
         self._towers: dict[str, Tower] = {}
         self._front_ends: dict[str, Any] = {}
+        self._workers: Workers[_Job, Prepared] | None = None
 
     @cached_property
     def identity(self) -> str:
@@ -110,6 +114,19 @@ class Encoder(ABC):
     @abstractmethod
     def _own_identity(self) -> Identity:
         """Return the identity of weights and tokenizer; the first time their files are read for it."""
+
+    def confirm(self) -> None:
+        """Hash the weights anew, whatever is remembered of them, before a folder is said to come from them.
+
+        Raises
+        ------
+        WeightsError
+            If they are not those that `identity` names.
+        """
+        from clamp3.models.registry import identity
+
+        if identity(self._weights, anew=True) != Identity.parse(self.identity).weights:
+            raise WeightsError(f"{self._weights} has changed, though not its size and time; run the command again.")
 
     @abstractmethod
     def lacks(self, modality: str) -> str | None:
@@ -225,8 +242,6 @@ class Encoder(ABC):
 
     def _prepare(self, work: _Round, n_workers: int | None, *, marked: bool) -> None:
         """Turn the bytes of a round into sequences or errors."""
-        from clamp3.jobs.parallel import describe
-
         elsewhere: dict[int, _Job] = {}
         for index, data in work.data.items():
             source = work.sources[index]
@@ -237,18 +252,29 @@ class Encoder(ABC):
                 continue
             front_end = self.front_end(modality.name)
             payload = (source.recording if source.streamed else data, source.kind, source.name)
+            job = (modality, payload, front_end, marked)
             if modality.needs_process(payload, front_end):
-                elsewhere[index] = (modality, payload, front_end)
-                continue
-            try:
-                work.sequences[index] = modality.prepare(payload, front_end, marked=marked)
-            except Exception as error:  # whatever is in the file or lacks to read it, only this input fails
-                work.errors[index] = describe(error)
-        for index, value, failure in _prepare_elsewhere(elsewhere, n_workers, marked=marked):
-            if value is None:
-                work.errors[index] = failure or "the conversion gave nothing."
+                elsewhere[index] = job
             else:
-                work.sequences[index] = value
+                _prepare_here(work, index, job)
+        if len(elsewhere) < _MIN_FOR_PROCESSES and not any(job[0].may_stall(job[1]) for job in elsewhere.values()):
+            for index, job in elsewhere.items():
+                _prepare_here(work, index, job)
+            return
+        if self._workers is None:
+            from clamp3.jobs.parallel import Workers
+
+            self._workers = Workers(_prepare_job)
+            if len(elsewhere) < _MIN_FOR_PROCESSES:  # a question: what it needs is loaded while its worker starts
+                self._workers.start()
+                for name in {job[0].name for job in elsewhere.values()}:
+                    self.load(name)
+        indices = list(elsewhere)
+        for outcome in self._workers.map(elsewhere.values(), n_workers=n_workers):
+            if outcome.value is None:
+                work.errors[indices[outcome.index]] = outcome.error or "the conversion gave nothing."
+            else:
+                work.sequences[indices[outcome.index]] = outcome.value
 
     def _run(
         self, work: _Round, batch_size: int | None, temporal: bool, plan: PassagePlan | None
@@ -300,32 +326,25 @@ def _run_passages(
                 yield work.result(index, value=vectors, passages=tuple(where[index])), work.keys.get(index)
 
 
-_Job = tuple[Modality, Payload, Any]  # a modality, what it prepares, and its front end
+_Job = tuple[Modality, Payload, Any, bool]  # a modality, what it prepares, its front end, and whether with marks
 
 
-def _prepare_job(job: _Job, *, marked: bool) -> Prepared:
-    modality, payload, front_end = job
-    return modality.prepare(payload, front_end, marked=marked)
+def _prepare_job(job: _Job) -> Prepared:
+    """Prepare an input within what one of its size may take; runs in a worker."""
+    from clamp3.jobs.limits import allowance, within
+
+    modality, payload, front_end, marked = job
+    prepare = partial(modality.prepare, payload, front_end, marked=marked)
+    content, kind, _ = payload
+    return within(allowance(content, kind), prepare) if isinstance(content, bytes) else prepare()
 
 
-def _prepare_elsewhere(
-    jobs: dict[int, _Job], n_workers: int | None, *, marked: bool
-) -> Iterator[tuple[int, Prepared | None, str | None]]:
-    """Yield (index, sequence, error) of inputs; several, or a large one, go through worker processes."""
-    from clamp3.jobs.parallel import describe, process_map
-
-    prepare = partial(_prepare_job, marked=marked)
-    large = any(isinstance(content, bytes) and len(content) > _LARGE for _, (content, *_), _ in jobs.values())
-    if len(jobs) >= _MIN_FOR_PROCESSES or large:
-        indices = list(jobs)
-        for outcome in process_map(prepare, list(jobs.values()), n_workers=n_workers):
-            yield indices[outcome.index], outcome.value, outcome.error
-        return
-    for index, job in jobs.items():
-        try:
-            yield index, prepare(job), None
-        except Exception as error:  # as in a worker process
-            yield index, None, describe(error)
+def _prepare_here(work: _Round, index: int, job: _Job) -> None:
+    modality, payload, front_end, marked = job
+    try:
+        work.sequences[index] = modality.prepare(payload, front_end, marked=marked)
+    except Exception as error:  # whatever is in the file or lacks to read it, only this input fails
+        work.errors[index] = describe(error)
 
 
 class _Round:

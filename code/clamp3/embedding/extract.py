@@ -139,12 +139,14 @@ def extract_folder(
     input_dir, output_dir = Path(input_dir), Path(output_dir)
     mode = arrays or ("temporal" if temporal else "global")
     task = f"extract {mode} {encoder.identity} {encoder.preprocessing}"
-    with OutputFolder(output_dir, input_dir, task=task) as folder:
+    with OutputFolder(output_dir, input_dir, task=task, shared=queue.rank > 0) as folder:
         if input_dir.resolve() == output_dir.resolve():
             raise ConfigError("the input folder cannot be the output folder too.")
         listed = None
         if queue.rank == 0:
             listed = _list_work(folder, kinds)
+            if isinstance(encoder, Encoder):
+                encoder.confirm()
             claim_folder(output_dir, encoder, mode, recordings=any(kind == Kind.AUDIO for *_, kind in listed))
         listed = queue.agree(listed)
         folder.assign({input: output for input, output, _ in listed})

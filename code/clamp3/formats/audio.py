@@ -30,7 +30,7 @@ MAX_CHANNELS = 64
 _BLOCK_FRAMES = 1 << 18  # 6 s at 44.1 kHz
 # No containers that refer to other files or addresses (playlists, concatenations, image sequences).
 _CONTAINERS = "mov,matroska,webm,asf,aac,mp3,ogg,wav,w64,flac,aiff,au,caf,ac3,eac3,avi,mpegts,mpeg,flv,amr,ape,wv,tta"
-_SIZES = re.compile(r"(\d+) \(should be (\d+)\)")
+_SIZES = re.compile(r"(\d{1,15}) \(should be (\d{1,15})\)")
 _MAX_DAMAGED = 1000  # packets that are skipped before a file is refused
 
 Recording = Union[bytes, "os.PathLike[str]"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from clamp3.errors import FormatError
+from clamp3.errors import FormatError, sentence_of
 from clamp3.formats import Converted
 from clamp3.formats.guards import is_zip, parse_xml, unpack_mxl
 
@@ -25,6 +25,8 @@ _LOSSES = {
     "longer than metre": "bar longer than its metre",
     "added chord": "overlapping notes joined into a chord",
 }
+
+_MOST = {"octave": 20, "clef-octave-change": 10, "lyric": 1000, "tremolo": 20}
 
 
 def musicxml_to_abc(data: bytes, *, name: str = "score") -> Converted:
@@ -48,10 +50,21 @@ def musicxml_to_abc(data: bytes, *, name: str = "score") -> Converted:
         If the file is no MusicXML, has no notes, or exceeds a limit of `clamp3.formats.guards`.
     """
     root = _partwise(parse_xml(unpack_mxl(data) if is_zip(data) else data))
+    _check_numbers(root)
     try:
         return _convert(root, name)
     except _ConverterError as stopped:
         return _repaired(root, stopped, name)
+
+
+def _check_numbers(root: Element) -> None:
+    """Refuse numbers that xml2abc writes out as so many characters."""
+    for tag, most in _MOST.items():
+        for node in root.iter(tag):
+            text = (node.text if tag != "lyric" else node.get("number")) or ""
+            digits = text.strip().lstrip("+-0")
+            if digits.isdecimal() and (len(digits) > 4 or int(digits) > most):
+                raise FormatError(f"the score states {tag} {sentence_of(text, 20)}, beyond {most}.")
 
 
 class _ConverterError(Exception):
@@ -68,7 +81,7 @@ def _partwise(root: Element) -> Element:
 
         return partwise(root)
     if root.tag != "score-partwise":
-        raise FormatError(f"not a MusicXML score: its root element is <{root.tag}>.")
+        raise FormatError(f"not a MusicXML score: its root element is <{sentence_of(root.tag, 60)}>.")
     return root
 
 
@@ -78,8 +91,10 @@ def _convert(root: Element, name: str) -> Converted:
     converter = engine()
     try:
         text = converter.convert(root, name=name)
+    except MemoryError:
+        raise
     except Exception as error:  # of any type: KeyError, IndexError, ValueError, …
-        raise _ConverterError(f"{type(error).__name__}: {error}") from error
+        raise _ConverterError(f"{type(error).__name__}: {sentence_of(error, 80)}") from error
     if not text:
         raise FormatError("the score holds no notes.")
     return Converted(text, _losses(converter.messages))
@@ -103,7 +118,7 @@ def _repaired(root: Element, stopped: _ConverterError, name: str) -> Converted:
         fresh = parse_xml(score_to_musicxml(tostring(root), suffix=".musicxml", name=name))
         made = _convert(fresh, name)
     except (FormatError, _ConverterError) as last:
-        raise FormatError(f"xml2abc stops with {stopped}; by way of music21: {last}") from last
+        raise FormatError(f"xml2abc stops with {stopped}; by way of music21: {sentence_of(last, 150)}") from last
     return Converted(made.text, ("rewritten by music21, since xml2abc stops with " + str(stopped), *made.notes))
 
 

@@ -70,7 +70,7 @@ def _remove(parent: Element, child: Element, done: Counter[str], what: str) -> N
 
 
 def _whole(text: str | None) -> bool:
-    return re.fullmatch(r"\s*[+-]?\d+\s*", text or "") is not None
+    return re.fullmatch(r"\s*[+-]?\d{1,9}\s*", text or "") is not None
 
 
 def _part_list(root: Element, done: Counter[str]) -> None:

@@ -12,7 +12,7 @@ import warnings
 import zipfile
 from pathlib import Path
 
-from clamp3.errors import FormatError
+from clamp3.errors import FormatError, sentence_of
 from clamp3.formats.guards import check_xml, decode_lenient, decode_text, unpack_member
 
 _FORMATS = {".krn": "humdrum", ".mei": "mei", ".rntxt": "romanText", ".capx": "capella"}
@@ -77,7 +77,8 @@ def score_to_musicxml(data: bytes, *, suffix: str, name: str = "score") -> bytes
             if not any(True for _ in score.recurse().notes):
                 raise FormatError("the score holds no notes.")
             return bytes(GeneralObjectExporter(score).parse())
-        except FormatError:
+        except (FormatError, MemoryError):
             raise
         except Exception as error:
-            raise FormatError(f"music21 cannot convert this {suffix} file: {type(error).__name__}: {error}.") from error
+            said = sentence_of(error, 150).rstrip(".")
+            raise FormatError(f"music21 cannot convert this {suffix} file: {type(error).__name__}: {said}.") from error

@@ -216,6 +216,6 @@ def _title(source: Source) -> str:
     if modality_of(source.kind) == "audio":
         return ""
     try:
-        return title_of(source.read(), source.kind)
+        return printable(title_of(source.read(), source.kind))
     except Clamp3Error:
         return ""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError, printable
+from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError, distinct_name, printable
 from clamp3.formats import Kind
 from clamp3.formats.arrays import read_array
 from clamp3.jobs.identity import Identity
@@ -168,10 +168,10 @@ def read_contents(
         Errors of ``read`` that are the problem of one file; others are raised.
     """
     walked = walk(folder, kinds)
-    problems = [(printable(problem.relative), problem.reason) for problem in walked.problems]
+    problems = [(distinct_name(problem.relative), problem.reason) for problem in walked.problems]
     found = Contents([], [], problems, walked.ignored)
     for file in walked.files:
-        source = Source(file.kind, printable(file.relative), path=file.path)
+        source = Source(file.kind, distinct_name(file.relative), path=file.path)
         try:
             vector = read(source)
         except refused as error:
@@ -234,9 +234,10 @@ def _as_vector(array: np.ndarray, name: str) -> np.ndarray | None:
         raise FormatError(f"{name} has shape {array.shape}: it holds nothing.")
     if array.ndim not in (1, 2) or array.shape[-1] != array.size:
         return None
-    if not array.any():
+    vector = array.reshape(-1).astype(np.float32)  # (D,)
+    if not vector.any():
         raise FormatError(f"{name} is all zeros, so no cosine exists.")
-    return array.reshape(-1).astype(np.float32)  # (D,)
+    return vector
 
 
 def encode(sources: list[Source], model: Clamp3) -> tuple[dict[Source, np.ndarray], dict[Source, str]]:

@@ -96,6 +96,10 @@ class Modality(ABC):
         """
         return False
 
+    def may_stall(self, payload: Payload) -> bool:
+        """Whether its bytes can make preparing take any time or memory, so that only another process may do it."""
+        return False
+
     def version(self, kind: Kind, front_end: Any = None) -> str:
         """Return a version, beyond `preprocessing`, of what is done to inputs of a kind; "" for none.
 

@@ -14,6 +14,7 @@ from clamp3.formats.symbolic import is_mtf
 from clamp3.modalities import patches
 
 _MAX_HEAD = 32  # patches before the first note; some files begin with pages of controls
+_MAX_DIGITS = 11  # of a number of ticks that is none of a piece of music
 _DEFAULT_TEMPO = 500_000  # microseconds per beat, until a file sets another
 # MTF messages with their delta time right after their type; the others have it last.
 _TIME_FIRST = frozenset((*CHANNEL_TYPES, *SYSTEM_TYPES, "sysex"))
@@ -91,7 +92,8 @@ def score_marks(text: str) -> Marks:
 def performance_marks(text: str) -> Marks:
     """Return the marks of MTF, in seconds by its tempo changes, and in ticks."""
     strings = patches.split_text(text)
-    division = int(strings[0].split()[1]) if strings[0].split()[1:] else 0
+    said = strings[0].split()[1] if strings[0].split()[1:] else "0"
+    division = _number(said.removeprefix("-")) * (-1 if said.startswith("-") else 1)
     tempo, tick, second = _DEFAULT_TEMPO, 0, 0.0
     ticks, starts, head = [0], [0.0], 1
     sounding = False
@@ -121,7 +123,7 @@ def _delta(word: str, values: str) -> int:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isdecimal() and len(text) < 16 else 0
+    return int(text) if text.isdecimal() and len(text) < _MAX_DIGITS else 0
 
 
 def _tick_sec(division: int, tempo: int) -> float:

@@ -14,7 +14,9 @@ from clamp3.modalities import patches
 from clamp3.modalities.base import Modality, Payload, Prepared
 from clamp3.modalities.marks import marks_of
 
-_LARGE_ABC = 1 << 20  # bytes
+# Kinds that this package's own code reads, in a time that grows as their length does (tests/unit/test_limits.py).
+_OWN = frozenset((Kind.ABC, Kind.MIDI, Kind.MTF))
+_LARGE = 1 << 18  # bytes; fewer take a second or two at most
 _REWRITTEN = "interleaved first, as the models learned it; --as_is encodes it as it is written"
 
 
@@ -64,9 +66,14 @@ class Symbolic(Modality):
         """Return whether it has to be converted; interleaved ABC and MTF are taken as they are, unless large."""
         data, kind, _ = payload
         assert isinstance(data, bytes)
-        if kind == Kind.MTF:
-            return False
-        return kind != Kind.ABC or b"[V:" not in data[:65536] or len(data) > _LARGE_ABC
+        if len(data) > _LARGE:
+            return True
+        return kind != Kind.MTF and (kind != Kind.ABC or b"[V:" not in data)
+
+    def may_stall(self, payload: Payload) -> bool:
+        """Whether a converter reads it that others wrote, or it is long."""
+        data, kind, _ = payload
+        return kind not in _OWN or len(data) > _LARGE  # type: ignore[arg-type]  # bytes, as above
 
     def version(self, kind: Kind, front_end: Reading | None = None) -> str:
         """Return what MIDI files lose, or that ABC is taken as it is; "" for what every model reads alike."""

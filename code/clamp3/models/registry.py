@@ -283,8 +283,14 @@ def _check_download(metadata: object, path: Path) -> None:
         raise WeightsError(f"{path.name} arrived damaged and was removed; run the command again")
 
 
-def digest(path: Path) -> str:
-    """Return a hash of a file's content, remembered in the cache folder by path, size and time of change.
+def digest(path: Path, *, anew: bool = False) -> str:
+    """Return a hash of a file's content, remembered in the cache folder by path, inode, size and times of change.
+
+    Parameters
+    ----------
+    path : Path
+    anew : bool
+        Read the file whatever is remembered.
 
     Returns
     -------
@@ -293,11 +299,13 @@ def digest(path: Path) -> str:
         all cores. SHA-256 of a released file takes longer than loading a tower of it.
     """
     status = path.stat()
-    key = f"blake2b|{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+    # The time of change of the inode cannot be set by whoever keeps the file's own time, as cp -p and rsync do.
+    facts = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    key = f"blake2b|{path.resolve()}|{'|'.join(map(str, facts))}"
     memo = cache_folder() / "digests" / hashlib.sha256(key.encode()).hexdigest()
     try:
         known = memo.read_text(encoding="ascii")
-        if re.fullmatch(r"[0-9a-f]{64}", known):
+        if re.fullmatch(r"[0-9a-f]{64}", known) and not anew:
             return known
     except (OSError, UnicodeDecodeError):
         pass
@@ -320,9 +328,16 @@ def digest(path: Path) -> str:
     return value.hexdigest()
 
 
-def identity(path: Path) -> str:
-    """Return the name of these weights in outputs and cache keys: a short one and 12 digits of the content's hash."""
+def identity(path: Path, *, anew: bool = False) -> str:
+    """Return what names these weights in outputs and cache keys: a short name and 12 digits of the content's hash.
+
+    Parameters
+    ----------
+    path, anew
+        As of `digest`.
+    """
+    hashed = digest(path, anew=anew)[:12]
     for name, published in PUBLISHED.items():
         if path.name in published.files:
-            return f"{name}-{digest(path)[:12]}"
-    return f"{path.stem[:40]}-{digest(path)[:12]}"
+            return f"{name}-{hashed}"
+    return f"{path.stem[:40]}-{hashed}"

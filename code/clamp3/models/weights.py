@@ -19,7 +19,7 @@ from clamp3.models.checkpoint import Checkpoint, open_checkpoint
 from clamp3.models.config import ModelConfig, TowerConfig
 from clamp3.models.families import FAMILIES, Family, family_with
 from clamp3.models.registry import PUBLISHED, folder_or_hub, hub_file, identity, model_files, resolve
-from clamp3.models.sizes import text_tower_of
+from clamp3.models.sizes import check_layers, text_tower_of
 from clamp3.models.tokenizer import FILES as TOKENIZER_FILES
 
 if TYPE_CHECKING:
@@ -254,6 +254,7 @@ def init_text_tower(dir_or_name: str | os.PathLike[str]) -> tuple[TowerConfig, d
     if config is None:
         raise WeightsError(f"{sizes.parent} has no config.json, so the sizes of the text model are unknown.")
     checkpoint = open_checkpoint(weights)
+    check_layers(config, len(checkpoint.shapes), weights)
     with torch.device("meta"):
         expected = Bert(config).state_dict()
     prefix = next((p for p in ("roberta.", "bert.") if any(name.startswith(p) for name in checkpoint.shapes)), "")
@@ -303,6 +304,7 @@ def _describe(checkpoint: Checkpoint, text_model: str | os.PathLike[str] | None)
         config = family.sizes(checkpoint.shapes, _sizes_folder(named))
     else:
         raise WeightsError(f"{checkpoint.path} does not state the sizes of its model.")
+    check_layers(config, len(checkpoint.shapes), checkpoint.path)
     tokenizer = named or _tokenizer_of(checkpoint)
     return Described(checkpoint.path, config, family, tokenizer if family.joint else None, checkpoint.info)
 

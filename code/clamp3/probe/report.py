@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from clamp3.errors import ConfigError
-from clamp3.jobs.atomic import without_nan
+from clamp3.formats.tables import without_nan
 from clamp3.probe import metrics
 from clamp3.probe.metrics import need_eval
 from clamp3.probe.train import Run, summary

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from clamp3.errors import DataError, printable
+from clamp3.formats.tables import json_text
 from clamp3.index.vectors import Opener, VectorFolder, check_comparable, load_folder
 from clamp3.jobs.atomic import write_text
 from clamp3.retrieval.cosine import group_similarity, mean_similarity, pair_similarity, rank_bounds
@@ -204,7 +204,7 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     rows : sequence of dict
         One object per line.
     """
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_text(path, "".join(json_text(row) + "\n" for row in rows))
 
 
 def as_report(ranking: Ranking, title: str) -> str:

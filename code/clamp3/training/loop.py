@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from clamp3.errors import ConfigError
+from clamp3.errors import ConfigError, one_line
+from clamp3.jobs.atomic import sweep
+from clamp3.jobs.locks import FolderLock
 from clamp3.training import checkpoint, logs, released
 from clamp3.training.checkpoint import Progress
 from clamp3.training.config import RunConfig, to_plain
@@ -175,10 +177,13 @@ class Trainer:
             return
         state = checkpoint.load(path)
         changed = checkpoint.check_same_run(state["config"], to_plain(self.config))
-        self.task.module.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if state["scaler"] and self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
+        try:
+            self.task.module.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if state.get("scaler") and self.accelerator.scaler is not None:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{path} does not fit this run: {one_line(str(error))}.") from None
         self.progress = Progress(**state["progress"])
         if len(state["rng"]) == self.world_size:
             checkpoint.set_rng_state(state["rng"][self.rank])
@@ -433,6 +438,37 @@ def start_run(config: Settings, make_task: Callable[[Settings, Accelerator], Tas
     """
     resume = checkpoint.find_resume(config.resume, config.out)  # fails before the data are read
     accelerator = make_accelerator(config)
+    with _only_run(config.out, accelerator):
+        return _run(config, make_task, accelerator, resume)
+
+
+@contextmanager
+def _only_run(out: Path, accelerator: Accelerator) -> Iterator[None]:
+    """Hold the folder of a run, on the first rank; a second run into it is refused on every rank."""
+    lock, refused = None, ""
+    if accelerator.is_main_process:
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FolderLock.only(out, "trains into")
+        except ConfigError as error:
+            refused = str(error)
+        else:
+            sweep([out])  # checkpoints that killed runs left unfinished
+    said = [refused]
+    if accelerator.num_processes > 1:
+        torch.distributed.broadcast_object_list(said, src=0, device=accelerator.device)
+    if said[0]:
+        raise ConfigError(said[0])
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _run(
+    config: Settings, make_task: Callable[[Settings, Accelerator], Task], accelerator: Accelerator, resume: Path | None
+) -> Outcome:
     seed_everything(config.seed)
     started = config
     if resume is not None and (adopted := released.adopted_by(resume)):

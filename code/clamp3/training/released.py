@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clamp3.models.checkpoint import open_checkpoint
+from clamp3.errors import WeightsError
+from clamp3.models.checkpoint import open_checkpoint, read_pickled
 from clamp3.training.checkpoint import Progress
 
 logger = logging.getLogger(__name__)
@@ -45,8 +45,8 @@ def music_of(path: Path) -> str:
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception:  # whoever reads it as a checkpoint says what is wrong with it
+        content = read_pickled(path)
+    except WeightsError:  # whoever reads it as a checkpoint says what is wrong with it
         return {}
     return content if isinstance(content, dict) else {}
 
