@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from clamp3.embedding.passages import Passage, PassagePlan, cut, divide, pack, unpack
-from clamp3.errors import ConfigError, DataError, FormatError, describe
+from clamp3.errors import ConfigError, DataError, FormatError, WeightsError, describe
 from clamp3.formats import Kind
 from clamp3.jobs.identity import Identity
 from clamp3.modalities import MODALITIES, Modality, Payload, Prepared, of_kind, preprocessing
