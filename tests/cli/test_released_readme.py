@@ -218,6 +218,7 @@ def write_jsonl(music):
 LAUNCH = "python -m torch.distributed.launch --nproc_per_node={} --use_env {}"
 
 
+@pytest.mark.slow
 def test_training_then_extraction(repository, tmp_path):
     """The code rooms of CLaMP 3 and CLaMP 2: config.py is edited, then everything runs without a flag of ours."""
     music = prepared(repository, tmp_path / "music")
@@ -258,6 +259,7 @@ def test_training_then_extraction(repository, tmp_path):
         assert array.shape == shape if shape else array.ndim == 3
 
 
+@pytest.mark.slow
 def test_published_weights_without_a_training(repository, tmp_path):
     """Line 66 of config.py chooses between saas and c2; without an edit it is saas."""
     music = prepared(repository, tmp_path / "music")
@@ -275,6 +277,7 @@ def test_published_weights_without_a_training(repository, tmp_path):
     assert arrays(tmp_path / "m3")["en/p0.npy"].ndim == 3
 
 
+@pytest.mark.slow
 def test_the_later_interface(repository, tmp_path):
     """The root of CLaMP 3's present readme: any files against any others, with saas."""
     music = write_pieces(tmp_path / "music")
