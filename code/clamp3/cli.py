@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clamp3.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, Clamp3Error, ConfigError, one_line, printable
+from clamp3.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, Clamp3Error, ConfigError, printable, sentence_of
 
 if TYPE_CHECKING:
     from clamp3.embedding.clamp3 import Clamp3
@@ -129,7 +129,7 @@ def run(main: Callable[[], int]) -> int:
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     _print_anything()
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {one_line(str(message), 500)}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {sentence_of(message, 500)}\n"
     for chatty in ("httpx", "httpx2", "accelerate", "torch"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:

@@ -20,7 +20,8 @@ class Clamp3Error(Exception):
     longest = 1000
 
     def __str__(self) -> str:
-        return one_line(super().__str__(), self.longest)
+        lines = super().__str__().splitlines()
+        return _cut(printable(" ".join(part.strip() for part in lines if part.strip())), self.longest)
 
 
 class FormatError(Clamp3Error):
@@ -89,8 +90,7 @@ def sentence_of(what: object, limit: int = MAX_SENTENCE) -> str:
         return ""
     text = text.partition("Traceback (most recent call last)")[0]
     words = ("…" if word.count("\\x") > 1 else word for word in text[: 20 * limit].split())
-    line = printable(" ".join(words))
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    return _cut(printable(" ".join(words)), limit)
 
 
 def printable(name: object, encoding: str | None = None) -> str:
@@ -125,23 +125,8 @@ def distinct_name(path: object) -> str:
     return printable(text.replace("\\", "\\\\") if os.sep == "/" else text)
 
 
-def one_line(text: str, longest: int = 200) -> str:
-    r"""Return what another library or a file says as one line, cut in the middle, with control characters escaped.
-
-    Parameters
-    ----------
-    text : str
-    longest : int
-        Characters.
-
-    Examples
-    --------
-    >>> one_line("At line 24:\n  " + "x" * 300, 30)
-    'At line 24: xxxxxxx … xxxxxxxx'
-    """
-    if len(text) > 4 * longest:
-        text = text[: 2 * longest] + text[-2 * longest :]
-    line = printable(" ".join(part.strip() for part in text.splitlines() if part.strip()))
+def _cut(line: str, longest: int) -> str:
+    """Return a line of at most so many characters; what is too much is left out of its middle."""
     tail = longest // 4 + 1
     return line if len(line) <= longest else f"{line[: longest - tail - 3]} … {line[-tail:]}"
 

@@ -192,3 +192,74 @@ def test_limits_of_size_and_length(monkeypatch, tmp_path):
         Sound(content, "a").read()
     with pytest.raises(FormatError, match="cannot be read"):
         Sound(tmp_path / "absent.wav", "a").read()
+
+
+def mp3_frames(data):
+    """Return the frames of an MPEG 1 layer III stream."""
+    kbits = [0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320]
+    frames, at = [], 0
+    while at + 4 < len(data):
+        size = 144_000 * kbits[data[at + 2] >> 4] // 44_100 + (data[at + 2] >> 1 & 1)
+        frames.append(data[at : at + size])
+        at += size
+    return frames
+
+
+def likeness(sound, other):
+    n = min(len(sound), len(other))
+    return float(np.corrcoef(sound[:n], other[:n])[0, 1])
+
+
+def quiet_then_loud():
+    """Return sound whose first seconds need few bits, so that an estimate from the first frame is far off."""
+    samples = tune(4)
+    samples[: 44_100 // 2] *= 1e-4
+    return samples
+
+
+def test_mp3_without_a_header_is_read_to_its_end_and_not_called_cut_off():
+    whole = by_soundfile(quiet_then_loud(), 44_100, "MP3", "MPEG_LAYER_III")
+    bare = b"".join(mp3_frames(whole)[1:])
+    picture = b"ID3\x03\0\0" + bytes([0, 2, 0, 0]) + bytes(2 << 14)
+    for data in (bare, bare + b"TAG" + bytes(125), picture + bare):
+        sound = Sound(data, "a.mp3")
+        assert likeness(sound.read()[1105 * 240 // 441 :], Sound(whole, "b.mp3").read()) > 0.99
+        assert sound.seconds == pytest.approx(4, abs=0.1)
+        assert not sound.notes
+
+
+@pytest.mark.parametrize(
+    ("format", "subtype", "rate"),
+    [("MP3", "MPEG_LAYER_III", 44_100), ("OGG", "VORBIS", 44_100), ("OGG", "OPUS", 48_000)],
+)
+def test_streams_in_a_row_are_all_read(format, subtype, rate):
+    parts = [by_soundfile(tune(3, rate, seed=seed), rate, format, subtype) for seed in (1, 2)]
+    first, second = (Sound(part, "part").read() for part in parts)
+    for longest_sec in (None, 4.0):
+        sound = Sound(b"".join(parts), "both")
+        both = sound.read(longest_sec)
+        assert likeness(both, first) > 0.99
+        gap = len(both) - len(first) - len(second)  # encoders' delay and padding
+        assert longest_sec or 0 <= gap < 0.1 * RATE_HZ
+        assert max(likeness(both[len(first) + lag :], second) for lag in range(0, 2400)) > 0.9
+        assert not sound.notes
+
+
+def test_streams_in_a_row_may_differ_in_rate_and_channels():
+    data = by_soundfile(tune(2), 44_100, "MP3") + by_soundfile(tune(2, 48_000, 1), 48_000, "MP3")
+    sound = Sound(data, "both.mp3")
+    sound.read()
+    assert sound.seconds == pytest.approx(4, abs=0.1)
+
+
+def test_lengths_that_are_not_stated_are_no_damage():
+    samples = tune(2)
+    flac = bytearray(by_soundfile(samples, 44_100, "FLAC"))
+    flac[21] &= 0xF0
+    flac[22:26] = bytes(4)
+    wav = by_soundfile(samples, 44_100, "WAV")
+    at = wav.index(b"data") + 4
+    for data in (bytes(flac), wav[:4] + bytes(4) + wav[8:at] + bytes(4) + wav[at + 4 :]):
+        sound = Sound(data, "piped")
+        np.testing.assert_allclose(sound.read(), Sound(wav, "whole").read(), atol=1e-4)
+        assert not sound.notes

@@ -27,7 +27,7 @@ from clamp3.data.shards import Locations, LocationWriter, Resolver, identity, ta
 from clamp3.data.splits import hash_of, item_id
 from clamp3.data.text_sampling import SAMPLINGS
 from clamp3.data.views import Pair, files_of, music_choices, suffixes, view_of, views, views_with
-from clamp3.errors import DataError, FormatError, one_line
+from clamp3.errors import DataError, FormatError, sentence_of
 from clamp3.formats import kind_of
 from clamp3.modalities import MODALITIES
 
@@ -196,7 +196,7 @@ def _load(jsonl: Path, stem: Path, wanted: Wanted) -> Store | None:
         music = {tower: open_files(tower, listed, stem / f"{tower}_files", width=wanted.width)
                  for tower, listed in locations.items()}  # fmt: skip
     except (DataError, FormatError, OSError) as error:
-        logger.warning("%s The files of %s are indexed again.", one_line(str(error)), jsonl)
+        logger.warning("%s The files of %s are indexed again.", sentence_of(error), jsonl)
         return None
     counts = done.n_problems, done.n_other
     return Store(JsonLines(jsonl, starts), hashes, first, files, wanted.files, music, list(done.problems), *counts)

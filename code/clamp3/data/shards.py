@@ -19,7 +19,7 @@ import numpy as np
 
 from clamp3.data.disk_array import DiskArray, save_array
 from clamp3.data.splits import hash_of
-from clamp3.errors import ConfigError, DataError, FormatError, one_line
+from clamp3.errors import ConfigError, DataError, FormatError, sentence_of
 
 SEPARATOR = "::"
 WHOLE = -1
@@ -197,7 +197,7 @@ def index_tars(paths: Sequence[str]) -> TarIndex:
                             column.append(value)
                     tar.members = []  # type: ignore[attr-defined]  # else it keeps an object per member
         except Exception as error:  # tarfile's, Python's of numbers beyond all sizes, and of a NUL in the name
-            raise FormatError(f"{path}: no readable, uncompressed tar ({one_line(str(error))}).") from None
+            raise FormatError(f"{path}: no readable, uncompressed tar ({sentence_of(error)}).") from None
     found = np.array(hashes, dtype=np.uint64)
     order = np.argsort(found, kind="stable")  # of one name, the last comes last
     return TarIndex(list(paths), found[order], np.array(columns, dtype=np.int64).reshape(3, -1)[:, order])

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from clamp3.errors import FormatError, one_line
+from clamp3.errors import FormatError, sentence_of
 
 MAX_AXES = 8
 
@@ -71,9 +71,9 @@ def read_header(stream: BinaryIO, name: str) -> Header:
             f"{name} is not a plain numeric .npy file; pickled content is never read because it could run code."
         )
     if dtype.kind not in "fiu":
-        raise FormatError(f"{name} holds {one_line(str(dtype), 40)}, not numbers.")
+        raise FormatError(f"{name} holds {sentence_of(dtype, 40)}, not numbers.")
     if len(shape) > MAX_AXES or any(not isinstance(n, int) or isinstance(n, bool) or n < 0 for n in shape):
-        raise FormatError(f"{name} states the shape {one_line(str(shape), 60)}, which no array has.")
+        raise FormatError(f"{name} states the shape {sentence_of(shape, 60)}, which no array has.")
     return Header(shape, by_columns, dtype, stream.tell() - first)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from clamp3.errors import FormatError, one_line
+from clamp3.errors import FormatError, sentence_of
 
 _Check = Callable[[Any], Any]
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
@@ -63,7 +63,9 @@ class _MisfitError(Exception):
 
 def _is_not(value: Any, wanted: str) -> _MisfitError:
     plain = isinstance(value, str | int | float | None)
-    shown = one_line(json.dumps(value), 40) if plain else "a list" if isinstance(value, list | tuple) else "an object"
+    shown = (
+        sentence_of(json.dumps(value), 40) if plain else "a list" if isinstance(value, list | tuple) else "an object"
+    )
     return _MisfitError(f"is {shown}, not {wanted}")
 
 
@@ -176,5 +178,5 @@ def _at(name: str, check: _Check, value: Any) -> Any:
     try:
         return check(value)
     except _MisfitError as error:
-        error.path.append(one_line(name, 40))
+        error.path.append(sentence_of(name, 40))
         raise

@@ -49,7 +49,24 @@ def musicxml_to_abc(data: bytes, *, name: str = "score") -> Converted:
     FormatError
         If the file is no MusicXML, has no notes, or exceeds a limit of `clamp3.formats.guards`.
     """
-    root = _partwise(parse_xml(unpack_mxl(data) if is_zip(data) else data))
+    return tree_to_abc(_partwise(parse_xml(unpack_mxl(data) if is_zip(data) else data)), name=name)
+
+
+def tree_to_abc(root: Element, *, name: str = "score") -> Converted:
+    """Convert a parsed score, which is changed if xml2abc needs it repaired.
+
+    Parameters
+    ----------
+    root : Element
+        ``score-partwise`` without namespaces.
+    name : str
+        Used in messages only.
+
+    Raises
+    ------
+    FormatError
+        As `musicxml_to_abc`.
+    """
     _check_numbers(root)
     try:
         return _convert(root, name)
@@ -85,19 +102,19 @@ def _partwise(root: Element) -> Element:
     return root
 
 
-def _convert(root: Element, name: str) -> Converted:
+def _convert(root: Element, name: str, *, forget: bool = False) -> Converted:
     from clamp3.formats.xml2abc_engine import engine
 
     converter = engine()
     try:
-        text = converter.convert(root, name=name)
+        text = converter.convert(root, name=name, forget=forget)
     except MemoryError:
         raise
     except Exception as error:  # of any type: KeyError, IndexError, ValueError, …
         raise _ConverterError(f"{type(error).__name__}: {sentence_of(error, 80)}") from error
     if not text:
         raise FormatError("the score holds no notes.")
-    return Converted(text, _losses(converter.messages))
+    return Converted(text, _losses(converter.messages) + _moved_keys(root))
 
 
 def _repaired(root: Element, stopped: _ConverterError, name: str) -> Converted:
@@ -106,20 +123,35 @@ def _repaired(root: Element, stopped: _ConverterError, name: str) -> Converted:
 
     notes = tuple(repair(root))
     try:
-        made = _convert(root, name)
+        made = _convert(root, name, forget=True)
         return Converted(made.text, notes + made.notes)
     except _ConverterError as still:
         stopped = still
     from xml.etree.ElementTree import tostring
 
-    from clamp3.formats.notation import score_to_musicxml
+    from clamp3.formats.notation import read_notation
 
     try:
-        fresh = parse_xml(score_to_musicxml(tostring(root), suffix=".musicxml", name=name))
-        made = _convert(fresh, name)
+        fresh = read_notation(tostring(root), suffix=".musicxml", name=name)
+        made = _convert(fresh.root, name, forget=True)
     except (FormatError, _ConverterError) as last:
         raise FormatError(f"xml2abc stops with {stopped}; by way of music21: {sentence_of(last, 150)}") from last
-    return Converted(made.text, ("rewritten by music21, since xml2abc stops with " + str(stopped), *made.notes))
+    why = f"rewritten by music21, since xml2abc stops with {stopped}"
+    return Converted(made.text, (why, *fresh.notes[1:], *made.notes))
+
+
+def _moved_keys(root: Element) -> tuple[str, ...]:
+    """Return a note if the key changes inside a bar: xml2abc writes the new key at the bar's beginning."""
+    n_bars = 0
+    for measure in root.iterfind("part/measure"):
+        if measure.find("attributes/key") is not None:
+            tags = [
+                child.tag if child.tag != "attributes" or child.find("key") is not None else "" for child in measure
+            ]
+            if "note" in tags and "attributes" in tags[tags.index("note") :]:
+                n_bars += 1
+    what = "key change inside a bar moved to its beginning"
+    return (f"{what} ({n_bars})" if n_bars > 1 else what,) if n_bars else ()
 
 
 def _losses(messages: list[str]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from types import TracebackType
 
 import numpy as np
 
-from clamp3.errors import one_line
+from clamp3.errors import sentence_of
 
 logger = logging.getLogger(__name__)
 
@@ -203,7 +203,7 @@ class VectorCache:
         except OSError as trouble:
             self._warn(trouble)
             return False
-        logger.warning("the vector cache was damaged (%s): moved to %s and begun anew.", one_line(str(error)), aside)
+        logger.warning("the vector cache was damaged (%s): moved to %s and begun anew.", sentence_of(error), aside)
         return True
 
     def _open(self) -> sqlite3.Connection:

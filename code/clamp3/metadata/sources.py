@@ -22,7 +22,7 @@ from pathlib import Path, PurePath
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
-from clamp3.errors import ConfigError, DataError, FormatError, one_line, printable
+from clamp3.errors import ConfigError, DataError, FormatError, printable, sentence_of
 from clamp3.formats.tables import lines_in, parse_json, read_json
 from clamp3.metadata.items import files_below, parse
 from clamp3.metadata.web import MAX_ANSWER_BYTES, check_url, get
@@ -171,7 +171,7 @@ class SearchCommand:
                     arguments, stdin=given, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
                 )
             except (OSError, ValueError) as error:
-                raise DataError(f"the search cannot be started: {one_line(str(error))}") from None
+                raise DataError(f"the search cannot be started: {sentence_of(error)}") from None
             late = threading.Event()
 
             def stop() -> None:
@@ -195,7 +195,7 @@ class SearchCommand:
                 raise DataError(f"the search took longer than {self._timeout_sec:g} s")
             if code:
                 errors.seek(max(0, errors.seek(0, 2) - 1000))
-                said = one_line(errors.read().decode("utf-8", "replace"))
+                said = sentence_of(errors.read().decode("utf-8", "replace"))
                 raise DataError(f"the search ended with code {code}: {said}")
         return results_of(_json(data, "the search"))
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote, quote_plus, urlsplit
 
-from clamp3.errors import ConfigError, DataError, one_line
+from clamp3.errors import ConfigError, DataError, sentence_of
 
 MAX_ANSWER_BYTES = 8 << 20
 _BLOCK = 1 << 16
@@ -36,7 +36,7 @@ def check_url(url: str, what: str) -> str:
     except ValueError:  # a port that is no number, brackets without an address
         fits = False
     if not fits or not url.isprintable() or " " in url:
-        raise ConfigError(f"{what} {one_line(url, 80)!r} is no address such as https://host:8080/v1.")
+        raise ConfigError(f"{what} {sentence_of(url, 80)!r} is no address such as https://host:8080/v1.")
     return url
 
 
@@ -79,7 +79,7 @@ def get(url: str, timeout_sec: float) -> bytes:
     class Stay(HTTPRedirectHandler):
         def redirect_request(self, request: Any, *rest: Any) -> Any:
             if not same_server(request.full_url, rest[-1]):
-                raise OSError(f"it sends on to {one_line(rest[-1], 80)}, which was not asked for")
+                raise OSError(f"it sends on to {sentence_of(rest[-1], 80)}, which was not asked for")
             return super().redirect_request(request, *rest)
 
     deadline, parts = time.monotonic() + timeout_sec, []
@@ -93,7 +93,7 @@ def get(url: str, timeout_sec: float) -> bytes:
                 if time.monotonic() > deadline:
                     raise OSError(f"it took longer than {timeout_sec:g} s")
     except (OSError, ValueError, HTTPException) as error:  # what urllib and sockets raise
-        raise DataError(f"the search failed: {one_line(str(error))}") from None
+        raise DataError(f"the search failed: {sentence_of(error)}") from None
     return b"".join(parts)
 
 
@@ -121,7 +121,7 @@ async def guard(response: Any) -> None:
         except Exception:  # the library's InvalidURL
             target = ""
         if not same_server(str(asked), target):
-            shown = one_line(place, 80)
+            shown = sentence_of(place, 80)
             raise RefusedAnswerError(f"it sends requests on to {shown}; name that address if it may get them")
     if response.headers.get("content-encoding", "identity") != "identity":
         raise RefusedAnswerError("its answer is packed, though that was not asked for")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clamp3.errors import FormatError, WeightsError, one_line
+from clamp3.errors import FormatError, WeightsError, sentence_of
 from clamp3.formats.fields import typed
 from clamp3.formats.tables import MAX_DEPTH, parse_json
 from clamp3.models.families import FAMILIES, Family, family_of, recognised
@@ -66,7 +66,7 @@ class Checkpoint:
         try:
             return self._source.get_tensor(key)
         except Exception as error:  # a type of numbers that this torch does not have
-            raise WeightsError(f"{self.path}: the tensor {name} cannot be read: {one_line(str(error))}.") from None
+            raise WeightsError(f"{self.path}: the tensor {name} cannot be read: {sentence_of(error)}.") from None
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -104,7 +104,7 @@ def _open_safetensors(path: Path) -> Checkpoint:
             for key, absent in (("config", None), ("info", {}))
         )
     except (SafetensorError, OSError, ValueError, FormatError) as error:
-        raise WeightsError(f"{path} is damaged or no safetensors file: {one_line(str(error)).rstrip('.')}.") from error
+        raise WeightsError(f"{path} is damaged or no safetensors file: {sentence_of(error).rstrip('.')}.") from error
     return Checkpoint(path, kind, shapes, config, info, source, names)
 
 
@@ -132,7 +132,7 @@ def read_pickled(path: Path) -> Any:
         raise WeightsError(f"{path} was not opened: {what}, and unpickling such a file can run any code.") from None
     except Exception as error:  # a damaged file can raise nearly anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"{path} is damaged or incomplete ({one_line(reason.split('. ')[0])}).") from error
+        raise WeightsError(f"{path} is damaged or incomplete ({sentence_of(reason.split('. ')[0])}).") from error
     for tensor in _tensors_in(content):
         if tensor.is_quantized or tensor.layout != torch.strided or tensor.device.type != "cpu":
             raise WeightsError(f"{path} is damaged: it holds what is no plain tensor.")
@@ -176,7 +176,7 @@ def _check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             size = sum(part.file_size for part in archive.infolist())
     except (zipfile.BadZipFile, OSError, ValueError, IndexError, struct.error, NotImplementedError) as error:
-        raise WeightsError(f"{path} is damaged or incomplete ({one_line(str(error))}).") from None
+        raise WeightsError(f"{path} is damaged or incomplete ({sentence_of(error)}).") from None
     if size > path.stat().st_size:
         raise WeightsError(f"{path} is damaged: its parts take {size} bytes, the file {path.stat().st_size}.")
 

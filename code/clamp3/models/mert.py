@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError, WeightsError, one_line
+from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError, WeightsError, sentence_of
 from clamp3.formats.audio import RATE_HZ, Sound
 from clamp3.formats.fields import typed
 from clamp3.formats.tables import read_json
@@ -295,7 +295,7 @@ def load_network(config_file: Path, weights_file: Path, *, fast_attention: bool 
             network = HubertModel(config)
             torch.nn.utils.parametrize.remove_parametrizations(network.encoder.pos_conv_embed.conv, "weight")
     except Exception as error:  # each layer refuses other sizes in its own way
-        raise ConfigError(f"{config_file} describes no network: {one_line(str(error))}.") from None
+        raise ConfigError(f"{config_file} describes no network: {sentence_of(error)}.") from None
     state = {name: checkpoint.tensor(name).float() for name in checkpoint.shapes if name != "masked_spec_embed"}
     for old, new in (
         ("weight_g", "weight_v"),

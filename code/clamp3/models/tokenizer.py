@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clamp3.errors import FormatError, WeightsError, one_line
+from clamp3.errors import FormatError, WeightsError, sentence_of
 from clamp3.formats.tables import read_json
 from clamp3.models.registry import folder_or_hub, hub_file
 
@@ -98,7 +98,7 @@ def _from_json(path: Path) -> TextTokenizer:
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the Rust library raises plain Exception
-        raise WeightsError(f"{path} cannot be read as a tokenizer: {one_line(str(error))}.") from error
+        raise WeightsError(f"{path} cannot be read as a tokenizer: {sentence_of(error)}.") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     sep, pad = _special_tokens(path.parent)
@@ -122,7 +122,7 @@ class _Json:
         try:
             return list(self.tokenizer.encode(text).ids)
         except Exception as error:  # the Rust library raises plain Exception
-            raise WeightsError(f"{self.path} is damaged: a text has no tokens: {one_line(str(error))}.") from None
+            raise WeightsError(f"{self.path} is damaged: a text has no tokens: {sentence_of(error)}.") from None
 
 
 def _special_tokens(folder: Path) -> tuple[str, str]:
@@ -148,7 +148,7 @@ def _from_sentencepiece(path: Path) -> TextTokenizer:
     try:
         pieces = SentencePieceProcessor(model_file=str(path))
     except Exception as error:  # protobuf's, among others
-        raise WeightsError(f"{path} cannot be read as a SentencePiece model: {one_line(str(error))}.") from error
+        raise WeightsError(f"{path} cannot be read as a SentencePiece model: {sentence_of(error)}.") from error
     encode = _Pieces(pieces)
     return TextTokenizer("</s>", encode.special["<pad>"], encode.special["<mask>"] + 1, encode)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from clamp3.errors import ConfigError, DataError, FormatError, WeightsError, one_line, printable
+from clamp3.errors import ConfigError, DataError, FormatError, WeightsError, printable, sentence_of
 from clamp3.formats.fields import typed
 from clamp3.formats.tables import json_text, parse_json
 from clamp3.jobs.atomic import replacing
@@ -158,7 +158,7 @@ def load_probe(path: Path) -> Probe:
         _check_state(state, known)
         return Probe(known.config, known.classes, state, known.weights, known.offset, known.scale, known.info)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ConfigError, FormatError) as error:
-        raise WeightsError(f"{printable(path)} is no probe of these scripts ({one_line(str(error))}).") from None
+        raise WeightsError(f"{printable(path)} is no probe of these scripts ({sentence_of(error)}).") from None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from clamp3.datasets.labelled import Label, TaskType
-from clamp3.errors import DataError, FormatError, one_line, printable
+from clamp3.errors import DataError, FormatError, printable, sentence_of
 from clamp3.formats import kind_of
 from clamp3.formats.tables import read_csv, read_json
 
@@ -81,7 +81,7 @@ def read_labels(path: Path, task: TaskType) -> tuple[dict[str, Label], tuple[str
         try:
             labels[name] = _label(value, task)
         except (TypeError, ValueError, OverflowError):
-            shown = one_line(repr(value), 60)
+            shown = sentence_of(repr(value), 60)
             raise FormatError(f"{printable(path)}: the label of {name} is {shown}, which is none for {task}.") from None
     return labels, names
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clamp3.errors import ConfigError, DataError, one_line, printable
+from clamp3.errors import ConfigError, DataError, printable, sentence_of
 from clamp3.formats.tables import read_json
 from clamp3.index.ranking import unit_rows
 from clamp3.index.vectors import encode, load_folder
@@ -91,7 +91,7 @@ def read_prompts(path: Path) -> dict[str, list[str]]:
     prompts = {name: [value] if isinstance(value, str) else value for name, value in found.items()}
     for name, sentences in prompts.items():
         if not all(sentences or [""]):
-            raise ConfigError(f"{printable(path)}: {one_line(name)} needs a sentence or a list of sentences.")
+            raise ConfigError(f"{printable(path)}: {sentence_of(name)} needs a sentence or a list of sentences.")
     return prompts
 
 

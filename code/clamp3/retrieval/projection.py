@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clamp3.errors import ConfigError, DataError, FormatError, one_line, printable
+from clamp3.errors import ConfigError, DataError, FormatError, printable, sentence_of
 from clamp3.formats.tables import json_text, read_csv, read_json, read_jsonl
 from clamp3.index.ranking import unit_rows
 from clamp3.index.vectors import Opener, check_comparable, load_folder
@@ -212,7 +212,7 @@ def labels_of(names: Sequence[str], color: str, metadata: dict[str, dict[str, st
         return [PurePosixPath(name).name.split("_")[0] for name in names]
     fields = {field for row in (metadata or {}).values() for field in row}
     if color not in fields:
-        listed = [one_line(field, 40) for field in sorted(fields)]
+        listed = [sentence_of(field, 40) for field in sorted(fields)]
         known = ", ".join(["modality", "source", "folder", "class", *listed[:20]])
         raise ConfigError(f"nothing to colour by {color!r}; there is {known}.")
     return [_row_of(name, metadata or {}).get(color, "unknown") for name in names]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from clamp3.errors import ConfigError, one_line
+from clamp3.errors import ConfigError, sentence_of
 from clamp3.jobs.atomic import sweep
 from clamp3.jobs.locks import FolderLock
 from clamp3.training import checkpoint, logs, released
@@ -183,7 +183,7 @@ class Trainer:
             if state.get("scaler") and self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConfigError(f"{path} does not fit this run: {one_line(str(error))}.") from None
+            raise ConfigError(f"{path} does not fit this run: {sentence_of(error)}.") from None
         self.progress = Progress(**state["progress"])
         if len(state["rng"]) == self.world_size:
             checkpoint.set_rng_state(state["rng"][self.rank])
