@@ -21,7 +21,7 @@ from clamp3.cli import add_extract_flags, parser_for, run
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
-    parser = add_extract_flags(parser_for(__doc__), model="saas", choices="saas, c2, mini or a checkpoint")
+    parser = add_extract_flags(parser_for(__doc__), published="saas", choices="saas, c2, mini or a checkpoint")
     parser.add_argument("--text_model", help="folder or name of the text tower's tokenizer, if not the model's own")
     parser.add_argument("--mert_model", help="folder or name of MERT for recordings (default: m-a-p/MERT-v1-95M)")
     return parser
@@ -32,12 +32,14 @@ def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None =
     args = (parser or build_parser()).parse_args(argv)
     from clamp3.embedding.clamp3 import Clamp3
     from clamp3.embedding.extract import run_extract
+    from clamp3.models.registry import resolve
+    from clamp3.training.config_file import own_or_published
 
+    weights = resolve(args.model, epoch=args.epoch) if args.model else own_or_published("CLAMP3", "saas", args.epoch)
     encoder = Clamp3.from_pretrained(
-        args.model,
+        weights,
         text_model=args.text_model,
         mert_model=args.mert_model,
-        epoch=args.epoch,
         dtype=args.dtype,
         device=args.device,
         as_is=args.as_is,

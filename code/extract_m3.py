@@ -18,7 +18,7 @@ from clamp3.cli import add_extract_flags, parser_for, run
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
-    return add_extract_flags(parser_for(__doc__), model="m3", choices="m3 or a checkpoint")
+    return add_extract_flags(parser_for(__doc__), published="m3", choices="m3 or a checkpoint")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,8 +26,11 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from clamp3.embedding.clamp3 import M3
     from clamp3.embedding.extract import run_extract
+    from clamp3.models.registry import resolve
+    from clamp3.training.config_file import own_or_published
 
-    encoder = M3.from_pretrained(args.model, epoch=args.epoch, dtype=args.dtype, device=args.device, as_is=args.as_is)
+    weights = resolve(args.model, epoch=args.epoch) if args.model else own_or_published("M3", "m3", args.epoch)
+    encoder = M3.from_pretrained(weights, dtype=args.dtype, device=args.device, as_is=args.as_is)
     return run_extract(encoder, args)
 
 

@@ -16,7 +16,7 @@ All available pairs in one run, also of music with music:
     python code/train_clamp3_audio.py --train_jsonl train.jsonl --init runs/saas/best.safetensors \
         --pairs text-symbolic text-audio abc-mtf symbolic-audio --out runs/pairs
 Going on after a stop, to the same numbers as without it:
-    (the same command) --resume auto
+    (the same command)
 
 Sizes of towers come from --init where it has them. Writes OUT/last.pt (everything to resume), best.safetensors (lowest
 evaluation loss), metrics.jsonl. SIGTERM saves and ends with exit code 0. Defaults come from code/config.py.

@@ -36,9 +36,12 @@ def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None =
     args = (parser or build_parser()).parse_args(argv)
     if args.group and args.pairs:
         raise ConfigError("--group compares no pairs; leave --pairs or --group away.")
-    from clamp3.retrieval.evaluation import compare, group_scores, pair_scores, print_remarks, write_rows
+    from clamp3.retrieval.evaluation import NoPairsError, compare, group_scores, pair_scores, print_remarks, write_rows
 
-    found = compare(args.query_dir, args.reference_dir, partial(open_model, args), paired=not args.group)
+    try:
+        found = compare(args.query_dir, args.reference_dir, partial(open_model, args), paired=not args.group)
+    except NoPairsError as error:
+        raise NoPairsError(f"{error} --group compares the folders as wholes.") from None
     scores, rows = (group_scores(found), []) if args.group else pair_scores(found)
     if args.json:
         facts = found.facts(unmatched=not args.group)

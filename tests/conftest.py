@@ -116,15 +116,19 @@ def music(tmp_path):
 
 @pytest.fixture(scope="session")
 def tiny_mert(tmp_path_factory):
-    """Return a folder with a small MERT of random weights and width 32, with the published names."""
+    """Return a folder with a small MERT of random weights and width 32."""
+    return write_mert(tmp_path_factory.mktemp("mert"), width=32)
+
+
+def write_mert(folder, width):
+    """Write a small MERT of random weights with the published names; return the folder."""
     import json
 
     import torch
     from transformers import HubertConfig, HubertModel
 
-    folder = tmp_path_factory.mktemp("mert")
     sizes = {
-        "hidden_size": 32,
+        "hidden_size": width,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
         "intermediate_size": 48,

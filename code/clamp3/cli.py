@@ -52,22 +52,23 @@ def run_script(path: Path, argv: list[str] | None, doc: str | None, **defaults: 
     return code
 
 
-def add_extract_flags(parser: argparse.ArgumentParser, *, model: str, choices: str) -> argparse.ArgumentParser:
+def add_extract_flags(parser: argparse.ArgumentParser, *, published: str, choices: str) -> argparse.ArgumentParser:
     """Add the flags that the extraction scripts share; `clamp3.embedding.extract.run_extract` takes them parsed.
 
     Parameters
     ----------
     parser : ArgumentParser
         Changed and returned.
-    model : str
-        Default of ``--model``.
+    published : str
+        Weights that count where neither ``--model`` nor a training names any.
     choices : str
-        Its values, for ``--help``.
+        Values of ``--model``, for ``--help``.
     """
     parser.add_argument("input_dir", type=Path, help="folder to read, recursively, or a single file")
     parser.add_argument("output_dir", type=Path, help="folder to write the same tree to")
     parser.add_argument("--get_global", action="store_true", help="one vector per file in place of hidden states")
-    parser.add_argument("--model", default=model, help=f"{choices} (default: %(default)s)")
+    default = f"what config.py names, else the newest training below runs/, else {published}"
+    parser.add_argument("--model", help=f"{choices} (default: {default})")
     parser.add_argument("--epoch", type=int, help="checkpoint of this epoch in place of the best one")
     parser.add_argument("--as_is", action="store_true", help="encode standard ABC as written, as released")
     parser.add_argument("--batch_size", type=int, help="most windows encoded together (default: by their length)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -244,8 +245,11 @@ def test_a_released_checkpoint_goes_on(data, wide, tmp_path, monkeypatch):
     assert {n for n in expected if not n.startswith("text_")} == set(found["moments"])
     assert max(float(m.abs().max()) for m in found["moments"].values()) > 0
     assert all(torch.equal(expected[name], moment) for name, moment in found["moments"].items())
-    with pytest.raises(ConfigError, match="already holds a run"):
-        train(data, out, resume=str(tmp_path / "old.pth"), freeze_text=True, **wide)
+    again = train(data, out, resume=str(tmp_path / "old.pth"), freeze_text=True, **wide)  # the same command
+    assert again.progress.step == outcome.progress.step
+    other = shutil.copy(tmp_path / "old.pth", tmp_path / "other.pth")
+    with pytest.raises(ConfigError, match="already holds another run"):
+        train(data, out, resume=str(other), freeze_text=True, **wide)
     train(data, out, resume="auto", freeze_text=True, epochs=5, **wide)
 
 

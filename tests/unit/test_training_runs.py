@@ -129,7 +129,7 @@ def test_a_run_is_not_overwritten_nor_resumed_under_other_settings(music, tmp_pa
     start_run(m3(music, tmp_path, epochs=1), make_m3_task)
     with pytest.raises(ConfigError, match="--resume auto"):
         start_run(m3(music, tmp_path, epochs=1), make_m3_task)
-    with pytest.raises(ConfigError, match=r"settings: --weight_decay was 0\.01, is 0\.1\.$"):
+    with pytest.raises(ConfigError, match=r"settings: --weight_decay was 0\.01, is 0\.1\. Name another --out"):
         start_run(m3(music, tmp_path, epochs=2, resume="auto", weight_decay=0.1, learning_rate=0.01), make_m3_task)
     (tmp_path / "last.pt").write_bytes(b"torn")
     with pytest.raises(ConfigError, match="cannot be read"):

@@ -363,9 +363,7 @@ def _prepare_here(work: _Round, index: int, job: _Job) -> None:
     modality, payload, front_end, marked = job
     try:
         work.sequences[index] = modality.prepare(payload, front_end, marked=marked)
-    except WeightsError:  # an absent tokenizer is no fault of the input
-        raise
-    except Exception as error:  # whatever is in the file, it costs only itself
+    except Exception as error:  # whatever is in the file or lacks to read it, only this input fails
         work.errors[index] = describe(error)
 
 

@@ -43,18 +43,28 @@ class TowerTokenizer:
     def __init__(self, folder: Path | str | None, n_rows: int | None, weights: Path) -> None:
         self._folder, self._n_rows, self._weights = folder, n_rows, weights
 
-    @cached_property
+    @property
     def loaded(self) -> TextTokenizer:
         """The tokenizer itself; a `WeightsError` is raised if it is absent or has more tokens than the tower."""
+        if isinstance(self._found, WeightsError):
+            raise self._found
+        return self._found
+
+    @cached_property
+    def _found(self) -> TextTokenizer | WeightsError:
+        """The tokenizer, or why there is none; it is looked for once."""
         from clamp3.models.tokenizer import load_tokenizer
 
-        tokenizer = load_tokenizer(self._folder)
-        if self._n_rows is not None and tokenizer.n_tokens > self._n_rows:
-            raise WeightsError(
-                f"the tokenizer in {self._folder} has {tokenizer.n_tokens} tokens, but the text tower "
-                f"of {self._weights.name} knows {self._n_rows}; name the tokenizer it was trained with by --text_model."
-            )
-        return tokenizer
+        try:
+            tokenizer = load_tokenizer(self._folder)
+        except WeightsError as error:
+            return error
+        if self._n_rows is None or tokenizer.n_tokens <= self._n_rows:
+            return tokenizer
+        return WeightsError(
+            f"the tokenizer in {self._folder} has {tokenizer.n_tokens} tokens, but the text tower "
+            f"of {self._weights.name} knows {self._n_rows}; name the tokenizer it was trained with by --text_model."
+        )
 
     def encode_lines(self, lines: list[str]) -> list[int]:
         """Return the ids of lines joined by the separator token."""

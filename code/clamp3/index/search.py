@@ -188,6 +188,8 @@ def _vector_of(query: Item, clamp3: Clamp3, stored: _Stored) -> np.ndarray:
         return vector
     asked = clamp3.encode([source])
     if asked.errors[0] is not None:
+        if source.kind == Kind.TEXT:
+            clamp3.tokenizer()  # an absent one is no fault of the query, and its error says so
         raise Clamp3Error(f"the query cannot be encoded: {asked.errors[0]}")
     return np.asarray(asked.vectors[0])
 

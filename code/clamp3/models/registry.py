@@ -115,9 +115,15 @@ def resolve(name_or_path: str | os.PathLike[str], *, epoch: int | None = None, d
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    wanted = "weights" if epoch is None else f"a checkpoint of epoch {epoch}"
+    wanted = "weights" if epoch is None else f"checkpoint of epoch {epoch}"
     places = " or ".join(str(candidate) for candidate in candidates)
-    raise WeightsError(f"no {wanted} at {places}; give one of {', '.join(PUBLISHED)} or the path of a checkpoint.")
+    kept = sorted(candidates[-1].parent.glob("epoch_*.safetensors")) if epoch is not None else []
+    advice = (
+        f"there are {', '.join(file.name for file in kept)}"
+        if kept
+        else (f"give one of {', '.join(PUBLISHED)} or the path of a checkpoint")
+    )
+    raise WeightsError(f"no {wanted} at {places}; {advice}.")
 
 
 def _candidates(path: Path, epoch: int | None) -> list[Path]:
@@ -146,6 +152,12 @@ def _resolve_name(name: str, epoch: int | None, download: bool) -> Path:
     if published.repo is None:
         hint = "it has no checkpoints of single epochs" if epoch is not None else "code/recipes/mini trains it"
         raise WeightsError(f"the weights {name!r} are absent: no {files[0]} in {folders[0]}; {hint}.")
+    if epoch is not None:
+        raise WeightsError(
+            f"there is no checkpoint of epoch {epoch} of {name!r}: no {files[0]} in {folders[0]} or {folders[1]}, and "
+            "of published weights there is one checkpoint only; --model names the folder of a run, whose epochs are "
+            "kept."
+        )
     try:
         return hub_file(published.repo, files[0], download=download)
     except WeightsError as error:

@@ -20,6 +20,10 @@ from clamp3.retrieval.metrics import HITS, evaluate, first_ranks, intervals
 from clamp3.retrieval.pairing import Pairing, key_of, match
 
 
+class NoPairsError(DataError):
+    """No file of one folder has a partner in the other."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Vectors of two folders, and which of them belong together."""
@@ -112,7 +116,7 @@ def compare(query_dir: Path, reference_dir: Path, open_model: Opener, *, paired:
         return Comparison(queries, references, match([], []))
     pairing = match([key_of(name) for name in queries.names], [key_of(name) for name in references.names])
     if not len(pairing.pairs):
-        raise DataError(
+        raise NoPairsError(
             f"no file of {printable(query_dir)} belongs to one of {printable(reference_dir)}: partners lie in the same "
             f"sub-folder and have the same name up to the first dot, unlike {queries.names[0]} and "
             f"{references.names[0]}."

@@ -58,6 +58,7 @@ def m3_model(config: M3Training) -> M3Model:
             feed_forward=4 * config.width,
             dropout=config.dropout,
         )
+        logger.info("M3 starts at random; --init starts it from weights")
         model = M3Model(M3Config(encoder=_tower_of(config), decoder=decoder, patch_length=config.max_patches))
         set_attention_dropout(model, config.attention_dropout)
         return model
@@ -289,6 +290,9 @@ def _clamp3_model(config: Clamp3Training, starts: Sequence[Described]) -> Clamp3
         kind = FrontEndConfig(kind=config.front_end, channels=config.audio_channels)
         sizes = replace(sizes, front_end=kind, audio_length=config.audio_length)
     for name in used:
+        if f"{name}_model" not in states:
+            hint = "; --init m3, or CLAMP3_LOAD_M3 = True in config.py, starts it from M3" if name == "symbolic" else ""
+            logger.info("the %s tower starts at random%s", name, hint)
         if name not in config.frozen:
             towers[name] = replace(towers[name], dropout=config.dropout)
     if "symbolic" in towers:

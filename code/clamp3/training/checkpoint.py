@@ -240,7 +240,10 @@ def check_same_run(saved: dict[str, Any], now: dict[str, Any]) -> str:
     differences = {name: f"--{name} was {saved[name]}, is {now[name]}" for name in names}
     steered = ", ".join(differences.pop(name) for name in names if name in STEERING)
     if differences:
-        raise ConfigError(f"The checkpoint belongs to a run with other settings: {', '.join(differences.values())}.")
+        raise ConfigError(
+            f"The checkpoint belongs to a run with other settings: {', '.join(differences.values())}. "
+            "Name another --out for a new run."
+        )
     return steered
 
 

@@ -51,7 +51,7 @@ class Outcome:
     def summary(self, out: Path) -> str:
         """Return the end of the run in one line, for the user."""
         why = {"done": "finished", "time": "stopped at the time limit", "steps": "stopped at the step limit",
-               "stopped": "stopped on request; --resume auto goes on"}[self.reason]  # fmt: skip
+               "stopped": "stopped on request; the same command goes on, or --resume auto"}[self.reason]  # fmt: skip
         progress = self.progress
         best = (
             f"; best evaluation loss {progress.best_loss:.4f} (epoch {progress.best_epoch})"
@@ -441,7 +441,10 @@ def start_run(config: Settings, make_task: Callable[[Settings, Accelerator], Tas
         seed_everything(config.seed)
         started = config
         if resume is not None and (adopted := released.adopted_by(resume)):
-            if (config.out / checkpoint.LAST).exists() and adopted == str(resume.resolve()):
-                raise ConfigError(f"{config.out} already holds a run; go on with it by --resume auto.")
+            last = config.out / checkpoint.LAST
+            if last.exists() and adopted == str(resume.resolve()):
+                if released.adopted_by(last) != adopted:
+                    raise ConfigError(f"{config.out} already holds another run; go on with it by --resume auto.")
+                config = replace(config, resume="auto")  # the same command again
             started = replace(config, init=(adopted,))  # sizes and weights of every tower are in it, at every start
         return Trainer(make_task(started, accelerator), config, accelerator).fit()

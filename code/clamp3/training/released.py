@@ -38,6 +38,11 @@ def adopted_by(path: Path) -> str | None:
     return config.get(ADOPTED) if isinstance(config, Mapping) else None
 
 
+def music_of(path: Path) -> str:
+    """Return the kind of music that a released CLaMP 3 checkpoint was trained with last; "" for others."""
+    return str(_content(path).get("modality", ""))
+
+
 def _content(path: Path) -> dict[str, Any]:
     try:
         content = read_pickled(path)
