@@ -175,11 +175,11 @@ class TestAPackedNetwork:
 
 
 def test_training_is_never_packed(tiny_weights, tmp_path):
-    from clamp3.training.build import clamp3_model
+    from clamp3.training.build import alignment_model
     from clamp3.training.config import Clamp3Training
 
     sizes = {"max_patches": 12, "text_length": 8, "out": tmp_path}
-    model, _ = clamp3_model(Clamp3Training(init=(str(tiny_weights),), freeze_text=True, **sizes))
+    model, _ = alignment_model(Clamp3Training(init=(str(tiny_weights),), freeze_text=True, **sizes))
     assert not any(isinstance(part, FrozenLinear) for part in model.modules())
     assert sum(isinstance(part, nn.Linear) for part in model.modules()) > 12
     assert any(parameter.requires_grad for parameter in model.parameters())
