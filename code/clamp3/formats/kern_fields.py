@@ -22,7 +22,15 @@ _MARKS = {
 
 
 def event_of(field: str, onset: Fraction) -> Event:
-    """Return the note, chord or rest of a field."""
+    """Return the note, chord or rest of a field.
+
+    Parameters
+    ----------
+    field : str
+        A data token of a ``**kern`` spine.
+    onset : Fraction
+        Where it begins, in quarter notes.
+    """
     duration, written, dots, ratio, grace = _time(field)
     event = Event(onset, duration, written=written, dots=dots, ratio=ratio, grace=grace)
     for subtoken in field.split(" "):
@@ -92,7 +100,15 @@ def syllable_of(field: str) -> tuple[str, str] | None:
 
 
 def divide(event: Event, time: Fraction) -> Event:
-    """Shorten an event that sounds on at a bar line, and return its rest, tied to it, for the next bar."""
+    """Shorten an event that sounds on at a bar line, and return its rest, tied to it, for the next bar.
+
+    Parameters
+    ----------
+    event : Event
+        Changed in place.
+    time : Fraction
+        Of the bar line, in quarter notes.
+    """
     rest = event.onset + event.duration - time
     event.duration = time - event.onset
     event.written, event.dots, event.ratio = value_of(event.duration)

@@ -58,7 +58,15 @@ class Span:
         return [start.lstrip("#")] if start else [(self.staff, self.first)] * (self.first is not None)
 
     def ends(self, own: set[str | None], at: Fraction) -> bool:
-        """Return whether a note is the last one."""
+        """Return whether a note is the last one.
+
+        Parameters
+        ----------
+        own : set of str
+            Identifiers of the note and of what holds it.
+        at : Fraction
+            Its onset.
+        """
         end = self.node.get("endid")
         return end.lstrip("#") in own if end else self.last is not None and at >= self.last
 

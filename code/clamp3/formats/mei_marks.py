@@ -363,7 +363,15 @@ def head(root: Element, score: Score) -> None:
 
 
 def onset(stamp: str | None, unit: int) -> Fraction | None:
-    """Return the time of a beat; the first one is 1, and 0 is the bar line before it."""
+    """Return the time of a beat in quarter notes; the first one is 1, and 0 is the bar line before it.
+
+    Parameters
+    ----------
+    stamp : str or None
+        ``@tstamp``; None where it is no number.
+    unit : int
+        Beats of a whole note.
+    """
     if not re.fullmatch(r"\d{1,4}(?:\.\d{1,6})?", stamp or ""):
         return None
     return max(ZERO, (Fraction(stamp or 0).limit_denominator(96) - 1) * 4 / unit)

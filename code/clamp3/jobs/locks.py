@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +44,9 @@ class FolderLock:
         while not self._take(folder):
             busy()
             time.sleep(_POLL_SEC)
+        forget = weakref.WeakMethod(self._forget)
+        if hasattr(os, "register_at_fork"):  # worker processes that outlive a killed holder must not keep its lock
+            os.register_at_fork(after_in_child=lambda: (forget() or int)())
 
     @classmethod
     def only(cls, folder: Path, what: str) -> FolderLock:
@@ -76,6 +80,12 @@ class FolderLock:
         if self._handle is not None:
             handle, self._handle = self._handle, None
             _unlock(handle)  # a forked process may still have it open
+            os.close(handle)
+
+    def _forget(self) -> None:
+        """Close the handle in a forked process; the lock stays with the process that took it."""
+        if self._handle is not None:
+            handle, self._handle = self._handle, None
             os.close(handle)
 
     def __enter__(self) -> FolderLock:

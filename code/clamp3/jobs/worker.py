@@ -17,7 +17,19 @@ from clamp3.jobs.limits import OutOfMemoryError, address_space
 def work(
     connection: Connection, fn: Callable[[Any], Any], timeout_sec: float, memory_mb: int | None, parent: int | None
 ) -> None:
-    """Body of a worker: take chunks, report each item, end when asked to or when the parent is gone."""
+    """Body of a worker: take chunks, report each item, end when asked to or when the parent is gone.
+
+    Parameters
+    ----------
+    connection : Connection
+        To the parent.
+    fn : callable
+        Applied to each item.
+    timeout_sec, memory_mb
+        As in `clamp3.jobs.parallel.process_map`.
+    parent : int or None
+        Process that must live; None for the one that started this.
+    """
     parent = parent or os.getppid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends its workers
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the life of the process

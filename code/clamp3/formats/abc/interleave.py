@@ -74,7 +74,7 @@ def interleave(text: str) -> Converted:
         lines = text.splitlines(keepends=True)
     made = _woven(_clean(lines), notes)
     if not is_interleaved(made.text):
-        raise FormatError("the bars of its voices cannot be told apart once they stand side by side.")
+        raise FormatError("the bars of its voices cannot be kept apart once they stand side by side.")
     return made
 
 
