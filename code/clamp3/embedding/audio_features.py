@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from clamp3.models.mert import Mert
 
 
-class MertFeatures:
+class _Features:
+    """What makes features of recordings."""
+
+    identity: str
+
+    def identity_of(self, kind: Kind) -> str:
+        """Return the identity of the features and of all that comes before them."""
+        return str(replace(Identity.parse(self.identity), preprocessing=AUDIO.version(Kind.AUDIO)))
+
+
+class MertFeatures(_Features):
     """MERT's vectors of recordings.
 
     Parameters
@@ -36,17 +46,8 @@ class MertFeatures:
         self._mert, self._mean = mert, mean
         self.identity = mert.identity
 
-    def identity_of(self, kind: Kind) -> str:
-        """Return the identity of MERT, its arithmetic and what comes before."""
-        return _of_recordings(self.identity)
-
     def stream(
-        self,
-        items: Iterable[Source],
-        *,
-        batch_size: int | None = None,
-        temporal: bool = False,
-        n_workers: int | None = None,
+        self, items: Iterable[Source], *, batch_size: int | None, temporal: bool, n_workers: int | None
     ) -> Iterator[Result]:
         """Yield a result per recording; chunks of several run together.
 
@@ -54,7 +55,7 @@ class MertFeatures:
         ----------
         items : iterable of Source
             Recordings.
-        batch_size : int, optional
+        batch_size : int or None
             See `Mert.stream`.
         temporal, n_workers
             Of no influence here.
@@ -74,22 +75,13 @@ class MertFeatures:
                 yield Result(index, source.name, value, notes=tuple(sound.notes), sha256=source.sha256)
 
 
-class MelFeatures:
+class MelFeatures(_Features):
     """Log-mel chunks of recordings, float16, made by several processes."""
 
     identity = str(Identity("mel", "float32"))
 
-    def identity_of(self, kind: Kind) -> str:
-        """Return the identity of decoding and frames."""
-        return _of_recordings(self.identity)
-
     def stream(
-        self,
-        items: Iterable[Source],
-        *,
-        batch_size: int | None = None,
-        temporal: bool = False,
-        n_workers: int | None = None,
+        self, items: Iterable[Source], *, batch_size: int | None, temporal: bool, n_workers: int | None
     ) -> Iterator[Result]:
         """Yield a result per recording, shape (1, T, 52 * 128).
 
@@ -99,7 +91,7 @@ class MelFeatures:
             Recordings.
         batch_size, temporal
             Of no influence here.
-        n_workers : int, optional
+        n_workers : int or None
             Processes; None takes one per core.
         """
         from clamp3.jobs.parallel import process_map
@@ -113,7 +105,3 @@ class MelFeatures:
             else:
                 chunks = outcome.value.values[1:-1].astype(np.float16)[None]  # without the zero vectors at the ends
                 yield Result(outcome.index, source.name, chunks, notes=outcome.value.notes, sha256=source.sha256)
-
-
-def _of_recordings(identity: str) -> str:
-    return str(replace(Identity.parse(identity), preprocessing=AUDIO.version(Kind.AUDIO)))

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clamp3.embedding.encoder import Dtype, Encoder, Result
+from clamp3.embedding.encoder import Dtype, Encoder
 from clamp3.embedding.front_ends import FRONT_ENDS, Opening, TowerTokenizer
 from clamp3.embedding.passages import Passage, PassagePlan
 from clamp3.errors import WeightsError
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from clamp3.embedding.batching import Tower
     from clamp3.jobs.cache import VectorCache
     from clamp3.models.tokenizer import TextTokenizer
-
-__all__ = ["M3", "Clamp3", "Encoded", "Result"]
 
 
 @dataclass(frozen=True)

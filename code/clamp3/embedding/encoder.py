@@ -217,8 +217,9 @@ class Encoder(ABC):
 
     def _prepare(self, work: _Round, n_workers: int | None, *, marked: bool) -> None:
         """Turn the bytes of a round into sequences or errors."""
-        from clamp3.jobs.parallel import describe
+        from clamp3.jobs.parallel import describe, process_map
 
+        here: dict[int, _Job] = {}
         elsewhere: dict[int, _Job] = {}
         for index, data in work.data.items():
             source = work.sources[index]
@@ -229,20 +230,25 @@ class Encoder(ABC):
                 continue
             front_end = self.front_end(modality.name)
             payload = (source.recording if source.streamed else data, source.kind, source.name)
-            if modality.needs_process(payload, front_end):
-                elsewhere[index] = (modality, payload, front_end)
-                continue
+            place = elsewhere if modality.needs_process(payload, front_end) else here
+            place[index] = (modality, payload, front_end)
+        large = any(isinstance(content, bytes) and len(content) > _LARGE for _, (content, *_), _ in elsewhere.values())
+        if len(elsewhere) < _MIN_FOR_PROCESSES and not large:
+            here, elsewhere = here | elsewhere, {}
+        prepare = partial(_prepare_job, marked=marked)
+        for index, job in here.items():
             try:
-                work.sequences[index] = modality.prepare(payload, front_end, marked=marked)
+                work.sequences[index] = prepare(job)
             except WeightsError:  # an absent tokenizer is no fault of the input
                 raise
             except Exception as error:  # whatever is in the file, it costs only itself
                 work.errors[index] = describe(error)
-        for index, value, failure in _prepare_elsewhere(elsewhere, n_workers, marked=marked):
-            if value is None:
-                work.errors[index] = failure or "the conversion gave nothing."
+        indices = list(elsewhere)
+        for outcome in process_map(prepare, list(elsewhere.values()), n_workers=n_workers):
+            if outcome.value is None:
+                work.errors[indices[outcome.index]] = outcome.error or "the conversion gave nothing."
             else:
-                work.sequences[index] = value
+                work.sequences[indices[outcome.index]] = outcome.value
 
     def _run(
         self, work: _Round, batch_size: int | None, temporal: bool, plan: PassagePlan | None
@@ -300,26 +306,6 @@ _Job = tuple[Modality, Payload, Any]  # a modality, what it prepares, and its fr
 def _prepare_job(job: _Job, *, marked: bool) -> Prepared:
     modality, payload, front_end = job
     return modality.prepare(payload, front_end, marked=marked)
-
-
-def _prepare_elsewhere(
-    jobs: dict[int, _Job], n_workers: int | None, *, marked: bool
-) -> Iterator[tuple[int, Prepared | None, str | None]]:
-    """Yield (index, sequence, error) of inputs; several, or a large one, go through worker processes."""
-    from clamp3.jobs.parallel import describe, process_map
-
-    prepare = partial(_prepare_job, marked=marked)
-    large = any(isinstance(content, bytes) and len(content) > _LARGE for _, (content, *_), _ in jobs.values())
-    if len(jobs) >= _MIN_FOR_PROCESSES or large:
-        indices = list(jobs)
-        for outcome in process_map(prepare, list(jobs.values()), n_workers=n_workers):
-            yield indices[outcome.index], outcome.value, outcome.error
-        return
-    for index, job in jobs.items():
-        try:
-            yield index, prepare(job), None
-        except Exception as error:  # as in a worker process
-            yield index, None, describe(error)
 
 
 class _Round:

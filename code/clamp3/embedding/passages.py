@@ -145,11 +145,9 @@ def cut(values: np.ndarray, marks: Marks | None, passage: Passage) -> np.ndarray
 
 def pack(vectors: np.ndarray, passages: Sequence[Passage]) -> np.ndarray:
     """Return (W, D) vectors with their passages as one float32 array, shape (1 + W * (D + 14),), for the cache."""
-    facts = [
-        (_UNITS.index(p.unit), p.start, p.end, p.first, p.last, _or_nan(p.start_tick), _or_nan(p.end_tick))
-        for p in passages
-    ]
-    as_floats = np.array(facts, np.float64).view(np.float32)  # the same bits, two numbers for one
+    facts = [(_UNITS.index(p.unit), p.start, p.end, p.first, p.last, p.start_tick, p.end_tick) for p in passages]
+    # None becomes NaN; the same bits as two numbers for one.
+    as_floats = np.array(facts, np.float64).view(np.float32)
     rows = np.concatenate([vectors.astype(np.float32), as_floats], axis=1)
     return np.concatenate([[np.float32(len(rows))], rows.reshape(-1)])
 
@@ -163,10 +161,6 @@ def unpack(packed: np.ndarray) -> tuple[np.ndarray, tuple[Passage, ...]]:
         for unit, start, end, first, last, tick, end_tick in facts
     )
     return np.ascontiguousarray(rows[:, : -2 * _N_FACTS]), passages
-
-
-def _or_nan(value: int | None) -> float:
-    return math.nan if value is None else float(value)
 
 
 def _or_none(value: float) -> int | None:

@@ -5,6 +5,7 @@ The docstrings of the forms are part of the schema that is sent.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -36,11 +37,7 @@ class Summary(_Answer):
         if not self.enough:
             return ""
         wanted = {"summary_en": (self.summary_en, ENGLISH), "summary_nen": (self.summary_nen, code)}
-        for name, (text, language) in wanted.items():
-            problem = length_problem(text) or language_problem(text, language)
-            if problem:
-                return f"{name}: {problem}"
-        return ""
+        return _first_problem(wanted)
 
 
 class LongTexts(_Answer):
@@ -57,11 +54,7 @@ class LongTexts(_Answer):
 
     def problem(self, code: str) -> str:
         """Return why the texts cannot be used as texts in a language, "" if they can."""
-        for name, text in self.texts().items():
-            problem = length_problem(text) or language_problem(text, code)
-            if problem:
-                return f"{name}: {problem}"
-        return ""
+        return _first_problem({name: (text, code) for name, text in self.texts().items()})
 
 
 class Draft(LongTexts):
@@ -101,6 +94,12 @@ class Verdict(_Answer):
     supported: bool
     unsupported: Texts
     reason: Text
+
+
+def _first_problem(texts: Mapping[str, tuple[str, str]]) -> str:
+    """Return what is wrong with the first of several texts, given with their languages, "" if nothing is."""
+    problems = ((name, length_problem(text) or language_problem(text, code)) for name, (text, code) in texts.items())
+    return next((f"{name}: {problem}" for name, problem in problems if problem), "")
 
 
 def length_problem(text: str) -> str:

@@ -12,7 +12,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -68,11 +68,9 @@ class Work(Protocol):
     @property
     def task(self) -> str:
         """Prompts and options, without the model; items are processed again if it changes."""
-        ...
 
     def content(self, item: Item) -> str:
         """Return the identity of everything that an item's result depends on."""
-        ...
 
     def preview(self, item: Item, record: Mapping[str, Any]) -> list[Message]:
         """Return the first messages that would be sent.
@@ -83,7 +81,6 @@ class Work(Protocol):
         record : mapping
             The item's object.
         """
-        ...
 
     async def make(
         self, item: Item, record: dict[str, Any], talk: Conversation
@@ -97,7 +94,6 @@ class Work(Protocol):
             The item's object.
         talk : Conversation
         """
-        ...
 
 
 @dataclass
@@ -161,8 +157,7 @@ def run_job(args: argparse.Namespace, make_work: Callable[[], Work]) -> int:
     items = list_items(args.source)[: args.limit]
     if args.dry_run:
         return preview(work, items)
-    names = ("model", "base_url", "key_variable", "structured", "timeout_sec", "n_retries", "n_answers", "backoff_sec")
-    endpoint = Endpoint(**{name: getattr(args, name) for name in (*names, "extra", "concurrency", "seed")})
+    endpoint = Endpoint(**{setting.name: getattr(args, setting.name) for setting in fields(Endpoint)})
     for name in ("concurrency", "n_answers"):
         if getattr(args, name) < 1:
             raise ConfigError(f"--{name} must be at least 1.")
@@ -343,17 +338,12 @@ class _Job:
 
 
 def _extra(text: str) -> dict[str, Any]:
-    value = _object(text)
-    if value.keys() & {"extra_headers", "extra_query"}:  # keys would be in there, and the ledger stores every setting
-        raise argparse.ArgumentTypeError("headers and addresses are not taken: the key belongs into the environment")
-    return value
-
-
-def _object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError:
         value = None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"{text!r} is no JSON object")
+    if value.keys() & {"extra_headers", "extra_query"}:  # keys would be in there, and the ledger stores every setting
+        raise argparse.ArgumentTypeError("headers and addresses are not taken: the key belongs into the environment")
     return value

@@ -50,7 +50,6 @@ class Search(Protocol):
         query : str
             What to search for.
         """
-        ...
 
 
 class SavedResults:

@@ -9,7 +9,6 @@ the lines are sorted into the order of the input, so that the file does not depe
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import time
@@ -24,6 +23,7 @@ from clamp3.formats.tables import lines_in
 from clamp3.jobs.atomic import replacing
 from clamp3.jobs.ledger import Ledger, Row, Status
 from clamp3.metadata.items import Item, line_of, parse
+from clamp3.sources import digest
 
 FSYNC_SEC = 2.0  # a power cut loses at most what was written since, which is then processed again
 
@@ -258,4 +258,4 @@ def _reorder(path: Path, places: Sequence[tuple[int, int]]) -> None:
 
 
 def _digest(line: bytes) -> str:
-    return hashlib.sha256(line.rstrip(b"\r\n")).hexdigest()
+    return digest(line.rstrip(b"\r\n"))

@@ -40,14 +40,11 @@ class Modality(ABC):
     ----------
     name : str
         Also the name of its tower.
-    pad : int
-        What fills up short sequences in a batch.
     views : mapping of str to str
         How training sees the modality: the name of each view, and the suffix of the files that records name for it.
     """
 
     name: str
-    pad: int = 0
     views: Mapping[str, str] = MappingProxyType({})
 
     @property

@@ -21,19 +21,6 @@ import numpy as np
 
 from clamp3.errors import FormatError
 
-__all__ = [
-    "BOS",
-    "EOS",
-    "MASK",
-    "PAD",
-    "PATCH_LENGTH",
-    "PATCH_SIZE",
-    "decode",
-    "encode",
-    "lost_characters",
-    "split_text",
-]
-
 PATCH_SIZE = 64  # P: codes per patch
 PATCH_LENGTH = 512  # L: patches per window, wrapping ones included
 PAD, BOS, EOS, MASK = 0, 1, 2, 3

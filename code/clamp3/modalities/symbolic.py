@@ -20,7 +20,6 @@ class Symbolic(Modality):
     """Scores and performances, as patches of 64 character codes; there is no front end."""
 
     name = "symbolic"
-    pad = patches.PAD
     views: Mapping[str, str] = MappingProxyType({"abc": ".abc", "mtf": ".mtf"})
 
     @property

@@ -119,11 +119,7 @@ def _open_pickle(path: Path) -> Checkpoint:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WeightsError(f"{path} is damaged or incomplete ({reason.split('. ')[0]}).") from error
     tensors = content.get("model", content) if isinstance(content, dict) else None
-    if (
-        not isinstance(tensors, Mapping)
-        or not tensors
-        or not all(isinstance(t, torch.Tensor) for t in tensors.values())
-    ):
+    if not (isinstance(tensors, Mapping) and tensors and all(isinstance(t, torch.Tensor) for t in tensors.values())):
         raise WeightsError(f"{path} is no checkpoint: expected tensors by name, or a dict that has them under 'model'.")
     kind, names = _present_names(tensors)
     shapes = {name: tuple(tensors[key].shape) for name, key in names.items()}

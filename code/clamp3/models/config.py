@@ -148,10 +148,8 @@ class TowerConfig(_FromDict):
         kind = values.get("model_type")
         if kind not in ("xlm-roberta", "roberta", "bert"):
             raise ConfigError(f"a text tower of type {kind!r} is not supported; use an xlm-roberta or bert folder.")
-        if (
-            values.get("hidden_act", "gelu") != "gelu"
-            or values.get("position_embedding_type", "absolute") != "absolute"
-        ):
+        supported = {"hidden_act": "gelu", "position_embedding_type": "absolute"}
+        if any(values.get(name, value) != value for name, value in supported.items()):
             raise ConfigError("only the gelu activation and absolute positions are supported for the text tower.")
         try:
             return cls(

@@ -30,24 +30,12 @@ CHUNK = CHUNK_SEC * RATE_HZ
 SHORTEST = RATE_HZ  # a last chunk under one second is left out
 
 # The fields of config.json that say how the network is built; the others are other libraries' business.
-_FIELDS = [
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "hidden_act",
-    "layer_norm_eps",
-    "feat_extract_norm",
-    "feat_extract_activation",
-    "feat_proj_layer_norm",
-    "conv_dim",
-    "conv_stride",
-    "conv_kernel",
-    "conv_bias",
-    "num_conv_pos_embeddings",
-    "num_conv_pos_embedding_groups",
-    "do_stable_layer_norm",
-]
+_FIELDS = (
+    *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act", "layer_norm_eps"),
+    *("feat_extract_norm", "feat_extract_activation", "feat_proj_layer_norm"),
+    *("conv_dim", "conv_stride", "conv_kernel", "conv_bias"),
+    *("num_conv_pos_embeddings", "num_conv_pos_embedding_groups", "do_stable_layer_norm"),
+)
 # Parts of other MERTs that HuBERT has not, and the values that mean they are absent.
 _WITHOUT = {"feature_extractor_cqt": (False, None), "deepnorm": (False, None), "attention_relax": (-1.0, -1, None)}
 _POSITIONS = "encoder.pos_conv_embed.conv."
@@ -315,11 +303,7 @@ def load_network(config_file: Path, weights_file: Path, *, fast_attention: bool 
         if _POSITIONS + old in state and _POSITIONS + new in state:
             length, direction = state.pop(_POSITIONS + old), state.pop(_POSITIONS + new)
             state[_POSITIONS + "weight"] = direction * (length / direction.norm(dim=(0, 1), keepdim=True))
-    check_tensors(
-        {name: tensor.shape for name, tensor in state.items()},
-        {name: tensor.shape for name, tensor in network.state_dict().items()},
-        weights_file,
-    )
+    check_tensors(state, network.state_dict(), weights_file)
     network.load_state_dict(state, strict=True, assign=True)
     return network.eval()
 

@@ -17,28 +17,13 @@ from clamp3.errors import ConfigError, WeightsError
 from clamp3.models.checkpoint import Checkpoint, open_checkpoint
 from clamp3.models.config import ModelConfig, TowerConfig
 from clamp3.models.families import FAMILIES, Family, family_with
-from clamp3.models.registry import PUBLISHED, folder_or_hub, identity, model_files, resolve
+from clamp3.models.registry import folder_or_hub, identity, model_files, resolve
 from clamp3.models.sizes import text_tower_of
 from clamp3.models.tokenizer import FILES as TOKENIZER_FILES
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-
-__all__ = [
-    "PUBLISHED",
-    "RELEASED_TEXT_MODEL",
-    "Described",
-    "Loaded",
-    "check_tensors",
-    "describe",
-    "init_symbolic_tower",
-    "init_text_tower",
-    "load_m3",
-    "load_model",
-    "resolve",
-    "save_safetensors",
-]
 
 RELEASED_TEXT_MODEL = "FacebookAI/xlm-roberta-base"
 _SHOWN = 3  # names listed in an error
@@ -260,9 +245,7 @@ def init_text_tower(dir_or_name: str | os.PathLike[str]) -> tuple[TowerConfig, d
             state[name] = checkpoint.tensor(prefix + name)
         elif name.startswith("pooler."):
             state[name] = torch.zeros(tensor.shape)
-    check_tensors(
-        {name: t.shape for name, t in state.items()}, {name: t.shape for name, t in expected.items()}, weights
-    )
+    check_tensors(state, expected, weights)
     return config, {name: tensor.float().clone() for name, tensor in state.items()}
 
 
@@ -328,7 +311,7 @@ def _assemble(
     prefixes = tuple(f"{part}." for tower in config.towers for part in config.parts(tower))
     found = {name: shape for name, shape in checkpoint.shapes.items() if name.startswith(prefixes)}
     tied = _tied(model)
-    expected = {name: tensor.shape for name, tensor in model.state_dict().items() if name in found or name not in tied}
+    expected = {name: tensor for name, tensor in model.state_dict().items() if name in found or name not in tied}
     check_tensors(found, expected, checkpoint.path)
     state = {}
     for name in expected:
@@ -356,7 +339,7 @@ def check_tensors(found: Mapping[str, Any], expected: Mapping[str, Any], path: P
 
     Parameters
     ----------
-    found, expected : mapping of str to shape
+    found, expected : mapping of str to shape or Tensor
         What is in the file, and what the model needs.
     path : Path
         The file, for messages.
@@ -376,7 +359,7 @@ def check_tensors(found: Mapping[str, Any], expected: Mapping[str, Any], path: P
     wrong = [
         f"{name} is {_size(found[name])} instead of {_size(expected[name])}"
         for name in expected
-        if name in found and tuple(found[name]) != tuple(expected[name])
+        if name in found and _size(found[name]) != _size(expected[name])
     ]
     if wrong:
         problems.append(f"{len(wrong)} of another shape ({_first(wrong)})")
@@ -388,5 +371,5 @@ def _first(names: list[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 
 
-def _size(shape: Any) -> str:
-    return " × ".join(str(n) for n in shape)
+def _size(value: Any) -> str:
+    return " × ".join(map(str, getattr(value, "shape", value)))

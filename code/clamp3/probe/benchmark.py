@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -97,7 +97,7 @@ def run_benchmark(
             if left_out := sorted({tag for run in runs for tag in run.scores.get("tags_left_out", ())}):
                 report.notes.append(f"{task.name}: tags without a score: {', '.join(left_out)}.")
             facts = [{"seed": run.seed, **run.probe.info} for run in runs]
-            report.scores.append(Score(name, protocol, task.name, summary(runs), facts, config.to_plain()))
+            report.scores.append(Score(name, protocol, task.name, summary(runs), facts, asdict(config)))
     if not report.scores:
         raise DataError(f"no task of {benchmark.dataset.title} can be run: {'; '.join(report.not_run)}")
     return report
@@ -128,7 +128,10 @@ def protocols(
     """
     marble = recipes.marble(benchmark, task.name)
     if marble is not None:
-        parts = {part: [row for row, example in enumerate(examples) if example.part == part] for part in _PARTS}
+        parts = {
+            part: [row for row, example in enumerate(examples) if example.part == part]
+            for part in ("train", "valid", "test")
+        }
         if not parts["train"] or not parts["test"]:
             lacking = " and ".join(part for part in ("train", "test") if not parts[part])
             raise DataError(f"{task.name}: no example of the part {lacking} has a vector.")
@@ -140,15 +143,11 @@ def protocols(
     ]
 
 
-_PARTS = ("train", "valid", "test")
-
-
 def _best(data: Labelled, split: Split, config: ProbeConfig, task: ClassificationTask, grid: bool) -> Run:
-    if not grid or not len(split.valid):
-        return train_and_test(data, split, config, classes=task.classes, keys=task.keys)
+    rates = recipes.RATES if grid and len(split.valid) else (config.learning_rate,)
     runs = [
         train_and_test(data, split, replace(config, learning_rate=rate), classes=task.classes, keys=task.keys)
-        for rate in recipes.RATES
+        for rate in rates
     ]
     return max(runs, key=lambda run: max(epoch.score or -np.inf for epoch in run.history))
 

@@ -51,7 +51,7 @@ class Probe:
     @property
     def width(self) -> int:
         """D, width of the features."""
-        return int(self.state["hidden.weight" if "hidden.weight" in self.state else "fc.weight"].shape[1])
+        return _width(self.state)
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Return probabilities of classes or tags, or values, shape (N, C), of features (N, D).
@@ -89,14 +89,8 @@ def save_probe(probe: Probe, path: Path) -> None:
         If the suffix is not one of `SUFFIXES`, or another kind of file is there.
     """
     check_replaceable(path)
-    facts = {
-        "config": asdict(probe.config),
-        "classes": list(probe.classes),
-        "weights": list(probe.weights),
-        "offset": list(probe.offset),
-        "scale": list(probe.scale),
-        "info": without_nan(probe.info),
-    }
+    facts: dict[str, Any] = {"config": asdict(probe.config), "info": without_nan(probe.info)}
+    facts |= {name: list(getattr(probe, name)) for name in ("classes", "weights", "offset", "scale")}
     if path.suffix == ".safetensors":
         from safetensors.numpy import save_file
 
@@ -154,15 +148,8 @@ def load_probe(path: Path) -> Probe:
         wanted = make_head(_width(state), len(classes), config).state()
         if {name: value.shape for name, value in wanted.items()} != {n: v.shape for n, v in state.items()}:
             raise KeyError("its tensors do not fit its settings")
-        return Probe(
-            config,
-            classes,
-            state,
-            tuple(facts["weights"]),
-            tuple(facts["offset"]),
-            tuple(facts["scale"]),
-            facts["info"],
-        )
+        weights, offset, scale = (tuple(facts[name]) for name in ("weights", "offset", "scale"))
+        return Probe(config, classes, state, weights, offset, scale, facts["info"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WeightsError(f"{printable(path)} is no probe of these scripts ({error}).") from None
 
@@ -179,24 +166,19 @@ def _read_safetensors(path: Path) -> tuple[State, dict[str, Any]]:
 
 
 def _read_pickle(path: Path) -> tuple[State, dict[str, Any]]:
+    import torch
+
     from clamp3.models.checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(path)  # refuses everything but tensors and plain values
     state = {name: checkpoint.tensor(name).detach().float().numpy() for name in checkpoint.shapes}
-    content = _plain(path)
+    content = torch.load(path, map_location="cpu", weights_only=True)
     if "clamp3" in content:
         return state, json.loads(content["clamp3"])
     labels = sorted(content["labels"].items(), key=lambda item: item[1])  # the released script's order is the set's
     facts: dict[str, Any] = {"classes": [name for name, _ in labels], "weights": [], "offset": [], "scale": []}
     info = {"best_epoch": content.get("epoch"), "scores": {"accuracy": content.get("max_eval_acc")}}
     return state, {**facts, "config": {"double_softmax": True}, "info": info}
-
-
-def _plain(path: Path) -> dict[str, Any]:
-    import torch
-
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    return content if isinstance(content, dict) else {}
 
 
 def _width(state: State) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from clamp3.datasets.labelled import TaskType
 from clamp3.errors import ConfigError
@@ -79,7 +79,3 @@ class ProbeConfig:
     def score(self) -> str:
         """Name of the score that the best epoch is chosen by."""
         return self.selected_by or SELECTED_BY[self.task]
-
-    def to_plain(self) -> dict[str, Any]:
-        """Return the settings as JSON-ready values."""
-        return asdict(self)

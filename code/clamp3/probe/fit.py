@@ -9,7 +9,7 @@ import numpy as np
 
 from clamp3.errors import DataError
 from clamp3.probe.config import ProbeConfig
-from clamp3.probe.heads import Head, State, few_threads, make_head
+from clamp3.probe.heads import Head, few_threads, make_head
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,9 @@ def fit(
             head.optimizer.rate, waited["rate"] = head.optimizer.rate / 2, 0
         if config.patience and waited["end"] >= config.patience:
             break
-    return _finished(head, kept, best_epoch or len(history), history)
+    if kept is not None:
+        head.load(kept)
+    return Fitted(head, best_epoch or len(history), history)
 
 
 def one_epoch(head: Head, x: np.ndarray, y: np.ndarray, order: np.ndarray, batch_size: int) -> float:
@@ -147,9 +149,3 @@ def epoch_order(rng: np.random.Generator, targets: np.ndarray, config: ProbeConf
     members = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
     largest = max(map(len, members))
     return rng.permutation(np.concatenate([np.resize(rows, largest) for rows in members]))
-
-
-def _finished(head: Head, kept: State | None, best_epoch: int, history: list[Epoch]) -> Fitted:
-    if kept is not None:
-        head.load(kept)
-    return Fitted(head, best_epoch, history)

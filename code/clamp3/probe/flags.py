@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,22 +64,9 @@ def from_flags(args: argparse.Namespace) -> tuple[Plan, ProbeConfig]:
     """
     from clamp3.probe.train import Plan
 
-    names = (
-        *("task", "head", "num_epochs", "learning_rate", "batch_size", "weight_decay", "hidden", "dropout"),
-        *("lr_patience", "patience", "seed", "balanced_training"),
-    )
-    config = ProbeConfig(
-        **{name: getattr(args, name) for name in names}, double_softmax=args.double_softmax or args.published
-    )
-    plan = Plan(
-        args.train_folder,
-        args.eval_folder,
-        args.labels,
-        args.eval_split,
-        args.valid_split,
-        "eval" if args.published else args.selection,
-        args.stratified,
-        args.folds,
-        args.seeds,
-    )
-    return plan, config
+    if args.published:
+        args = argparse.Namespace(**{**vars(args), "double_softmax": True, "selection": "eval"})
+    known = {field.name for field in fields(ProbeConfig)}
+    config = ProbeConfig(**{name: value for name, value in vars(args).items() if name in known})
+    data = args.train_folder, args.eval_folder, args.labels, args.eval_split, args.valid_split
+    return Plan(*data, args.selection, args.stratified, args.folds, args.seeds), config

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 State = dict[str, np.ndarray]
-_BETAS, _EPS = (0.9, 0.999), 1e-8  # AdamW's defaults in torch
+_ADAMW: dict[str, Any] = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False, "maximize": False}  # as in torch
 
 
 class Head(Protocol):
@@ -83,21 +83,8 @@ class AdamW:
             Weights and their gradients, in the same order.
         """
         self._count[()] += 1
-        self._kernel(
-            tensors,
-            gradients,
-            self._means,
-            self._squares,
-            [],
-            self._counts,
-            lr=self.rate,
-            beta1=_BETAS[0],
-            beta2=_BETAS[1],
-            weight_decay=self._decay,
-            eps=_EPS,
-            amsgrad=False,
-            maximize=False,
-        )
+        state: tuple[Any, ...] = self._means, self._squares, [], self._counts
+        self._kernel(tensors, gradients, *state, lr=self.rate, weight_decay=self._decay, **_ADAMW)
 
 
 class LinearHead:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from clamp3.datasets.labelled import Label, TaskType
-from clamp3.errors import DataError, FormatError, printable
+from clamp3.errors import ConfigError, DataError, FormatError, printable
 from clamp3.formats import kind_of
 from clamp3.formats.tables import read_csv, read_json
 
@@ -44,6 +44,32 @@ def label_from_name(name: str) -> str | None:
     """Return the part of a file's name before the first ``_``, as the released scripts label files, None if empty."""
     label, mark, _ = PurePosixPath(name).name.partition("_")
     return label if mark and label else None
+
+
+def labels_for(
+    names: Sequence[str], table: Path | None, task: TaskType
+) -> tuple[list[Label | None], list[str], tuple[str, ...]]:
+    """Return the label of every file, the table's names without a file, and the names of the values of a regression.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Paths of the files in their folder.
+    table : Path or None
+        As `read_labels` takes it; None takes the labels from the file names.
+    task : {"multiclass", "multilabel", "regression"}
+
+    Raises
+    ------
+    ConfigError
+        If there is no table and the labels are more than one class each.
+    """
+    if table is None:
+        if task != "multiclass":
+            raise ConfigError(f"file names carry one class each; give --labels FILE for {task}.")
+        return [label_from_name(name) for name in names], [], ()
+    known, value_names = read_labels(table, task)
+    return *find_labels(names, known), value_names
 
 
 def read_labels(path: Path, task: TaskType) -> tuple[dict[str, Label], tuple[str, ...]]:

@@ -163,8 +163,7 @@ def roc_auc(targets: np.ndarray, outputs: np.ndarray) -> float:
     """
     from sklearn.metrics import roc_auc_score
 
-    kept = _varying(targets)
-    return float(roc_auc_score(targets[:, kept], outputs[:, kept], average="macro")) if kept.any() else float("nan")
+    return _macro(roc_auc_score, targets, outputs)
 
 
 def average_precision(targets: np.ndarray, outputs: np.ndarray) -> float:
@@ -176,10 +175,7 @@ def average_precision(targets: np.ndarray, outputs: np.ndarray) -> float:
     """
     from sklearn.metrics import average_precision_score
 
-    kept = _varying(targets)
-    if not kept.any():
-        return float("nan")
-    return float(average_precision_score(targets[:, kept], outputs[:, kept], average="macro"))
+    return _macro(average_precision_score, targets, outputs)
 
 
 def r2(targets: np.ndarray, outputs: np.ndarray) -> list[float]:
@@ -237,6 +233,11 @@ def table(targets: np.ndarray, outputs: np.ndarray, classes: Sequence[str]) -> d
         for name, *figures in zip(classes, *columns, strict=True)
     ]
     return {"confusion": matrix.tolist(), "per_class": rows}
+
+
+def _macro(score: Callable[..., float], targets: np.ndarray, outputs: np.ndarray) -> float:
+    kept = _varying(targets)
+    return float(score(targets[:, kept], outputs[:, kept], average="macro")) if kept.any() else float("nan")
 
 
 def _varying(targets: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def as_plain(runs: Sequence[Run]) -> dict[str, Any]:
             row |= metrics.table(run.targets, run.outputs, run.probe.classes)
         rows.append(row)
     first = runs[0].probe
-    facts = {"config": first.config.to_plain(), "classes": list(first.classes), "weights": list(first.weights)}
+    facts = {"config": asdict(first.config), "classes": list(first.classes), "weights": list(first.weights)}
     plain: dict[str, Any] = without_nan({**facts, "summary": summary(runs), "runs": rows})
     return plain
 

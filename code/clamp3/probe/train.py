@@ -15,7 +15,7 @@ from clamp3.probe import metrics, splits
 from clamp3.probe.checkpoint import Probe
 from clamp3.probe.config import ProbeConfig
 from clamp3.probe.fit import Epoch, fit
-from clamp3.probe.labels import Label, as_targets, classes_of, find_labels, label_from_name, read_labels
+from clamp3.probe.labels import Label, as_targets, classes_of, labels_for
 from clamp3.probe.splits import Split
 
 
@@ -112,16 +112,9 @@ def load_labelled(
     """
     found = load_folder(folder, open_model)
     problems = list(found.problems)
-    value_names: tuple[str, ...] = ()
-    if labels is None:
-        if config.task != "multiclass":
-            raise ConfigError(f"file names carry one class each; give --labels FILE for {config.task}.")
-        given: list[Label | None] = [label_from_name(name) for name in found.names]
-    else:
-        known, value_names = read_labels(labels, config.task)
-        given, absent = find_labels(found.names, known)
-        if absent and not partial:
-            problems += [(name, "has a label, but there is no such file.") for name in absent]
+    given, absent, value_names = labels_for(found.names, labels, config.task)
+    if not partial:
+        problems += [(name, "has a label, but there is no such file.") for name in absent]
     reason = "has no label in the table." if labels else 'has no label: nothing stands before a "_" in its name.'
     problems += [(name, reason) for name, label in zip(found.names, given, strict=True) if label is None]
     rows = [row for row, label in enumerate(given) if label is not None]

@@ -17,7 +17,7 @@ import numpy as np
 from clamp3.errors import ConfigError, DataError, printable
 from clamp3.index.vectors import encode, load_folder
 from clamp3.jobs.identity import Identity
-from clamp3.probe.labels import Label, as_targets, find_labels, label_from_name, read_labels
+from clamp3.probe.labels import as_targets, labels_for
 from clamp3.probe.metrics import evaluate
 from clamp3.retrieval.cosine import unit_rows
 from clamp3.sources import sentence
@@ -192,10 +192,7 @@ def as_lines(result: Mapping[str, Any]) -> str:
 
 
 def _scores(names: Sequence[str], found: Similarities, labels: str) -> tuple[dict[str, float], list[tuple[str, str]]]:
-    if labels == "names":
-        given: list[Label | None] = [label_from_name(name) for name in names]
-    else:
-        given, _ = find_labels(names, read_labels(Path(labels), "multiclass")[0])
+    given, _, _ = labels_for(names, None if labels == "names" else Path(labels), "multiclass")
     rows = [row for row, label in enumerate(given) if label in found.classes]
     if not rows:
         raise DataError(f"no file has a label among {', '.join(found.classes)}.")
