@@ -6,13 +6,13 @@ split at random for every seed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clamp3.datasets import emo, giantsteps, gtzan, jamendo, mtt, nsynth, pianist8, vgmidi, vocalset, wikimt, wikimtx
 from clamp3.datasets.labelled import Example, TaskType, with_files
-from clamp3.datasets.source import Dataset, OpenBenchmark, files_by_key, open_named, stem, whole_path
+from clamp3.datasets.source import OpenBenchmark, Readers, files_by_key, open_named, stem, whole_path
 from clamp3.errors import ConfigError
 from clamp3.sources import Source
 
@@ -146,7 +146,7 @@ def _jamendo(benchmark: Benchmark, root: Path) -> None:
         benchmark.add("audio-low/ or audio/", ClassificationTask(subset, "multilabel", examples))
 
 
-BENCHMARKS: dict[str, tuple[Dataset, Callable[[Benchmark, Path], None]]] = {
+BENCHMARKS: Readers[Benchmark] = {
     "wikimt": (wikimt.WIKIMT, _wikimt),
     "vgmidi": (vgmidi.VGMIDI, _vgmidi),
     "pianist8": (pianist8.PIANIST8, _pianist8),

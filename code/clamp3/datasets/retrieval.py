@@ -6,12 +6,12 @@ left out, with a sentence that names the files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from clamp3.datasets import midicaps, musiccaps, songdescriber, wikimt, wikimtx
-from clamp3.datasets.source import Dataset, OpenBenchmark, open_named
+from clamp3.datasets.source import OpenBenchmark, Readers, open_named
 from clamp3.sources import Source
 
 Side = list[tuple[str, Source]]
@@ -124,7 +124,7 @@ def _musiccaps(benchmark: Benchmark, root: Path) -> None:
                 benchmark.add(f"{part}-{letter}{other}", _only(queries, keys), _only(references, keys))
 
 
-BENCHMARKS: dict[str, tuple[Dataset, Callable[[Benchmark, Path], None]]] = {
+BENCHMARKS: Readers[Benchmark] = {
     "wikimt": (wikimt.WIKIMT, _wikimt),
     "midicaps": (midicaps.MIDICAPS, _midicaps),
     "wikimtx": (wikimtx.WIKIMTX, _wikimtx),

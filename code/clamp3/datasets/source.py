@@ -107,20 +107,18 @@ class OpenBenchmark(Generic[Task]):
 AnyBenchmark = TypeVar("AnyBenchmark", bound=OpenBenchmark)
 
 
-def open_named(
-    kind: type[AnyBenchmark],
-    readers: Mapping[str, tuple[Dataset, Callable[[AnyBenchmark, Path], None]]],
-    name: str,
-    root: Path,
-) -> AnyBenchmark:
+Readers = Mapping[str, tuple[Dataset, Callable[[AnyBenchmark, Path], None]]]
+"""Data sets by name, and what adds the tasks that a folder allows to a benchmark."""
+
+
+def open_named(kind: type[AnyBenchmark], readers: Readers[AnyBenchmark], name: str, root: Path) -> AnyBenchmark:
     """Return a benchmark by name, read from its folder.
 
     Parameters
     ----------
     kind : type of OpenBenchmark
         Of retrieval or of classification.
-    readers : mapping from str to (Dataset, callable)
-        What adds the tasks that a folder allows to a benchmark.
+    readers : Readers
     name : str
         One of them.
     root : Path

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -265,10 +265,7 @@ class Encoder(ABC):
                 yield from _run_passages(work, members, tower, plan, batch_size)
                 continue
             values = batching.run(
-                [work.sequences[index].values for index in members],
-                tower,
-                batch_size=batch_size,
-                temporal=temporal,
+                [work.sequences[index].values for index in members], tower, batch_size=batch_size, temporal=temporal
             )
             for place, value in values:
                 index = members[place]
@@ -308,18 +305,18 @@ def _prepare_job(job: _Job, *, marked: bool) -> Prepared:
     return modality.prepare(payload, front_end, marked=marked)
 
 
+@dataclass
 class _Round:
     """Inputs that are read, converted and encoded together; everything is keyed by their place in the round."""
 
-    def __init__(self, start: int) -> None:
-        self.start = start
-        self.names: list[str] = []
-        self.sources: dict[int, Source] = {}
-        self.data: dict[int, bytes] = {}
-        self.sha256: dict[int, str] = {}
-        self.keys: dict[int, str] = {}
-        self.sequences: dict[int, Prepared] = {}
-        self.errors: dict[int, str] = {}
+    start: int
+    names: list[str] = field(default_factory=list)
+    sources: dict[int, Source] = field(default_factory=dict)
+    data: dict[int, bytes] = field(default_factory=dict)
+    sha256: dict[int, str] = field(default_factory=dict)
+    keys: dict[int, str] = field(default_factory=dict)
+    sequences: dict[int, Prepared] = field(default_factory=dict)
+    errors: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, queue: Iterator[Item], start: int) -> _Round:
@@ -327,20 +324,14 @@ class _Round:
         work, n_bytes = cls(start), 0
         for item in queue:
             index = len(work.names)
+            work.names.append(str(item)[:200])
             try:
-                source = source_of(item)
+                source = work.sources[index] = source_of(item)
+                work.names[index] = source.name
+                work.data[index], work.sha256[index] = source.open()
+                n_bytes += len(work.data[index]) or _STREAMED_BYTES
             except FormatError as error:
-                work.names.append(str(item)[:200])
                 work.errors[index] = str(error)
-            else:
-                work.names.append(source.name)
-                work.sources[index] = source
-                try:
-                    work.data[index], work.sha256[index] = source.open()
-                except FormatError as error:
-                    work.errors[index] = str(error)
-                else:
-                    n_bytes += len(work.data[index]) or _STREAMED_BYTES
             if len(work.names) >= _ROUND_ITEMS or n_bytes >= _ROUND_BYTES:
                 break
         return work

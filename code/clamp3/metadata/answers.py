@@ -73,7 +73,9 @@ class Draft(LongTexts):
         """Return why the record cannot be used, "" if it can or is marked as unusable by the model."""
         if not self.usable:
             return ""
-        missing = [name for name in ("title", "artists", "region", "language", "genres", "tags") if not self[name]]
+        missing = [
+            name for name in ("title", "artists", "region", "language", "genres", "tags") if not getattr(self, name)
+        ]
         if missing:
             return f"{' and '.join(missing)} must not be empty"
         if len(self.region) != 2 or not country_name(self.region):
@@ -81,10 +83,6 @@ class Draft(LongTexts):
         if not language_name(self.language):
             return f"language: {self.language!r} is no code of ISO 639"
         return self.problem(self.language.casefold())
-
-    def __getitem__(self, name: str) -> str | list[str]:
-        value: str | list[str] = getattr(self, name)
-        return value
 
 
 class Verdict(_Answer):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     Answer = TypeVar("Answer", bound=BaseModel)
 
 LONGEST_FIELD = 6000  # characters of one metadata field that a prompt shows
+_BUGS = (ValueError, LookupError, TypeError, AttributeError, RecursionError)  # of ours: they cost one item
 NOT_SHOWN = frozenset({"id", "filepaths", "summary_en", "summary_nen", "translations"})
 
 
@@ -310,14 +311,12 @@ class _Job:
         started = time.monotonic()
         rng = random.Random(f"{self.endpoint.seed}/{item.name}")
         talk = Conversation(chat, Usage(), rng)
-        made, reason, refused = None, "", False
+        made, reason, rejected = None, "", self.report.failed
         try:
             made = await self.work.make(item, item.load(), talk)
         except RefusedError as error:
-            reason, refused = str(error), True
-        except (DataError, FormatError) as error:
-            reason = str(error)
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:  # a bug
+            reason, rejected = str(error), self.report.refused
+        except (DataError, FormatError, *_BUGS) as error:
             reason = describe(error)
         usage = talk.usage
         self.report.usage.add(usage)
@@ -329,12 +328,9 @@ class _Job:
             model = {"model": self.endpoint.model_name, "endpoint": self.endpoint.address}
             self.store.keep(row, record, {**model, **provenance, **asdict(usage)})
             self.report.written += 1
-        elif refused:
-            self.store.reject(row, "skipped", reason)
-            self.report.refused.append((item.name, reason))
         else:
-            self.store.reject(row, "failed", reason)
-            self.report.failed.append((item.name, reason))
+            self.store.reject(row, "failed" if rejected is self.report.failed else "skipped", reason)
+            rejected.append((item.name, reason))
 
 
 def _extra(text: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -183,8 +184,7 @@ class Store:
                 raise
 
     def _add(self, row: Row, status: Status, output: str, output_sha256: str, reason: str = "") -> None:
-        changed = {"status": status, "reason": reason, "output": output, "output_sha256": output_sha256}
-        self.ledger.append(Row(**(vars(row) | changed)))
+        self.ledger.append(replace(row, status=status, reason=reason, output=output, output_sha256=output_sha256))
         self._tried.add(row.input)
 
     def _mark(self, sha256: str) -> str:

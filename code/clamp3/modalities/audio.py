@@ -11,6 +11,7 @@ import numpy as np
 
 from clamp3.errors import FormatError
 from clamp3.formats import Kind
+from clamp3.formats.mel import CHUNK_FRAMES, CHUNK_SEC, LONGEST_SEC, N_BINS, log_mel
 from clamp3.modalities.base import Modality, Payload, Prepared
 from clamp3.modalities.marks import sound_marks
 
@@ -52,27 +53,13 @@ class FrontEnd(Protocol):
 class MelFrames:
     """Chunks of log-mel frames; of a long recording the first two minutes, or all."""
 
+    width = CHUNK_FRAMES * N_BINS
+    chunk_sec = CHUNK_SEC
     apart = True
     identity = "mel"
 
-    @property
-    def width(self) -> int:
-        """Numbers of a flattened chunk."""
-        from clamp3.formats.mel import CHUNK_FRAMES, N_BINS
-
-        return CHUNK_FRAMES * N_BINS
-
-    @property
-    def chunk_sec(self) -> float:
-        """Seconds of a chunk."""
-        from clamp3.formats.mel import CHUNK_SEC
-
-        return CHUNK_SEC
-
     def vectors(self, sound: Sound, *, whole: bool) -> np.ndarray:
         """Return (T, frames * bins) chunks, float32."""
-        from clamp3.formats.mel import LONGEST_SEC, log_mel
-
         longest_sec = None if whole else LONGEST_SEC
         return log_mel(sound.blocks(longest_sec), longest_sec=longest_sec)
 

@@ -15,6 +15,7 @@ CLaMP 2 (arXiv 2410.13267) for the patches, CLaMP 3 (arXiv 2502.10362) for their
 
 from __future__ import annotations
 
+import io
 import re
 
 import numpy as np
@@ -156,15 +157,9 @@ def _visible(text: str) -> int:
     return len(text) - text.count("\n")
 
 
-def _lines(text: str) -> list[str]:
-    lines = [line + "\n" for line in text.split("\n")]
-    last = lines.pop()[:-1]
-    return [*lines, last] if last else lines
-
-
 def _split_abc(text: str) -> list[str]:
     strings: list[str] = []
-    for line in _lines(text):
+    for line in io.StringIO(text):
         if (line[1:2] == ":" and line[0].isalpha()) or line.startswith("%%"):
             strings.append(line)
             continue
@@ -182,7 +177,7 @@ def _split_abc(text: str) -> list[str]:
 def _split_mtf(text: str) -> list[str]:
     strings: list[str] = []
     patch = ""
-    for line in _lines(text):
+    for line in io.StringIO(text):
         word, _, rest = line.partition(" ")
         if patch.startswith(word) and len(patch) + len(rest) <= _MAX_MERGED:
             patch = patch[:-1] + "\t" + rest

@@ -9,8 +9,6 @@ Shapes: B batch, T positions, H heads, D width. Attribute names are those of the
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -36,7 +34,7 @@ class _Embeddings(nn.Module):
             inputs_embeds = self.word_embeddings(input_ids).to(self.LayerNorm.weight.dtype)  # (B, T, D)
         positions = self._positions(input_ids, inputs_embeds)
         hidden = inputs_embeds + self.token_type_embeddings.weight[0] + positions
-        return cast(Tensor, self.dropout(self.LayerNorm(hidden)))
+        return self.dropout(self.LayerNorm(hidden))
 
     def _positions(self, input_ids: Tensor | None, inputs_embeds: Tensor) -> Tensor:
         n_positions = inputs_embeds.shape[1]
@@ -45,7 +43,7 @@ class _Embeddings(nn.Module):
         if input_ids is None:
             return self.position_embeddings.weight[self.pad_id + 1 : self.pad_id + 1 + n_positions]
         real = input_ids != self.pad_id
-        return cast(Tensor, self.position_embeddings(real.cumsum(1) * real + self.pad_id))
+        return self.position_embeddings(real.cumsum(1) * real + self.pad_id)
 
 
 class _SelfAttention(nn.Module):
@@ -76,7 +74,7 @@ class _Output(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        return cast(Tensor, self.LayerNorm(self.dropout(self.dense(x)) + residual))
+        return self.LayerNorm(self.dropout(self.dense(x)) + residual)
 
 
 class _Attention(nn.Module):
@@ -86,7 +84,7 @@ class _Attention(nn.Module):
         self.output = _Output(config.width, config)
 
     def forward(self, hidden: Tensor, key_mask: Tensor | None) -> Tensor:
-        return cast(Tensor, self.output(self.self(hidden, key_mask), hidden))
+        return self.output(self.self(hidden, key_mask), hidden)
 
 
 class _Dense(nn.Module):
@@ -97,7 +95,7 @@ class _Dense(nn.Module):
         self.dense = nn.Linear(n_inputs, n_outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.dense(x))
+        return self.dense(x)
 
 
 class Intermediate(_Dense):
@@ -117,7 +115,7 @@ class _Layer(nn.Module):
 
     def forward(self, hidden: Tensor, key_mask: Tensor | None) -> Tensor:
         hidden = self.attention(hidden, key_mask)
-        return cast(Tensor, self.output(self.intermediate(hidden), hidden))
+        return self.output(self.intermediate(hidden), hidden)
 
 
 class _Encoder(nn.Module):
@@ -151,10 +149,7 @@ class Bert(nn.Module):
         initialise(self)
 
     def forward(
-        self,
-        input_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        attention_mask: Tensor | None = None,
+        self, input_ids: Tensor | None = None, inputs_embeds: Tensor | None = None, attention_mask: Tensor | None = None
     ) -> Tensor:
         """Return the last hidden states.
 
@@ -175,7 +170,7 @@ class Bert(nn.Module):
         if (input_ids is None) == (inputs_embeds is None):
             raise TypeError("give either input_ids or inputs_embeds")
         hidden = self.embeddings(input_ids, inputs_embeds)
-        return cast(Tensor, self.encoder(hidden, key_mask(attention_mask)))
+        return self.encoder(hidden, key_mask(attention_mask))
 
 
 def table(n_rows: int, width: int) -> nn.Embedding:

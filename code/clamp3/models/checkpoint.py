@@ -59,8 +59,7 @@ class Checkpoint:
         """Return one tensor, mapped from the file where its format allows."""
         key = self._names[name]
         if isinstance(self._source, dict):
-            tensor: torch.Tensor = self._source[key]
-            return tensor
+            return self._source[key]
         return self._source.get_tensor(key)
 
 

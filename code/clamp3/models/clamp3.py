@@ -6,8 +6,6 @@ State-dict names are those of the published checkpoints.
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
@@ -74,12 +72,12 @@ class Clamp3Model(TowerModel):
             raise ConfigError(f"unknown modality {modality!r}; choose from {', '.join(TOWERS)}.")
         encoder = self._part(modality, "model")
         if modality == "symbolic":
-            return cast(Tensor, encoder(inputs, mask))
+            return encoder(inputs, mask)
         if modality == "text":
-            return cast(Tensor, encoder(input_ids=inputs, attention_mask=mask))
+            return encoder(input_ids=inputs, attention_mask=mask)
         if self.config.front_end.kind == "mel":
             inputs = self.audio_front(inputs)
-        return cast(Tensor, encoder(inputs_embeds=inputs, attention_mask=mask))
+        return encoder(inputs_embeds=inputs, attention_mask=mask)
 
     def pool(self, modality: str, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return vectors of the joint space: the mean over positions, then the tower's projection.
@@ -96,7 +94,7 @@ class Clamp3Model(TowerModel):
         -------
         Tensor, shape (B, E)
         """
-        return cast(Tensor, self._part(modality, "proj")(masked_mean(hidden, mask)))
+        return self._part(modality, "proj")(masked_mean(hidden, mask))
 
     def text_features(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return (B, E) vectors of token ids (B, T); see `features`."""

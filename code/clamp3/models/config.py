@@ -37,6 +37,11 @@ class _FromDict:
         except TypeError as error:
             raise ConfigError(f"{cls.__name__} cannot be built from {dict(values)}: {error}.") from error
 
+    def _build(self, name: str, kind: type[_FromDict]) -> None:
+        """Build a field from the plain values that a file has in its place."""
+        if isinstance(getattr(self, name), Mapping):
+            object.__setattr__(self, name, kind.from_dict(getattr(self, name)))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON can hold."""
         return asdict(self)  # type: ignore[call-overload]
@@ -99,18 +104,22 @@ class ModelConfig(_FromDict):
                 raise ConfigError(f"this model has no {name} tower; it has: {', '.join(self.towers) or 'none'}.")
 
 
-def _check_sizes(name: str, config: TowerConfig | DecoderConfig) -> None:
-    for size in ("width", "n_layers", "n_heads", "feed_forward", "max_length", "vocab_size"):
-        if getattr(config, size) < 1:
-            raise ConfigError(f"{name}.{size} is {getattr(config, size)}; it must be at least 1.")
-    if config.width % config.n_heads:
-        raise ConfigError(f"{name}.width {config.width} is not divisible by n_heads {config.n_heads}.")
-    if not 0.0 <= config.dropout < 1.0:
-        raise ConfigError(f"{name}.dropout is {config.dropout}; it must be at least 0 and below 1.")
+class _LayerSizes(_FromDict):
+    """What the sizes of an encoder and a decoder have to fulfil."""
+
+    def __post_init__(self: Any) -> None:
+        name = type(self).__name__
+        for size in ("width", "n_layers", "n_heads", "feed_forward", "max_length", "vocab_size"):
+            if getattr(self, size) < 1:
+                raise ConfigError(f"{name}.{size} is {getattr(self, size)}; it must be at least 1.")
+        if self.width % self.n_heads:
+            raise ConfigError(f"{name}.width {self.width} is not divisible by n_heads {self.n_heads}.")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ConfigError(f"{name}.dropout is {self.dropout}; it must be at least 0 and below 1.")
 
 
 @dataclass(frozen=True)
-class TowerConfig(_FromDict):
+class TowerConfig(_LayerSizes):
     """Sizes of one BERT encoder; the defaults are those of the released symbolic tower.
 
     Attributes
@@ -139,9 +148,6 @@ class TowerConfig(_FromDict):
     layer_norm_eps: float = 1e-12
     pad_id: int | None = None
 
-    def __post_init__(self) -> None:
-        _check_sizes("TowerConfig", self)
-
     @classmethod
     def from_transformers(cls, values: Mapping[str, Any]) -> TowerConfig:
         """Read the ``config.json`` of an XLM-RoBERTa or BERT folder of the transformers library."""
@@ -166,10 +172,6 @@ class TowerConfig(_FromDict):
             )
         except KeyError as error:
             raise ConfigError(f"the text model's config.json lacks {error.args[0]}.") from error
-
-
-def _tower(value: TowerConfig | Mapping[str, Any] | None) -> TowerConfig | None:
-    return value if value is None or isinstance(value, TowerConfig) else TowerConfig.from_dict(value)
 
 
 @dataclass(frozen=True)
@@ -232,10 +234,9 @@ class Clamp3Config(ModelConfig):
     front_end: FrontEndConfig = field(default_factory=FrontEndConfig)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.front_end, FrontEndConfig):
-            object.__setattr__(self, "front_end", FrontEndConfig.from_dict(self.front_end))
+        self._build("front_end", FrontEndConfig)
         for name in TOWERS:
-            object.__setattr__(self, name, _tower(getattr(self, name)))
+            self._build(name, TowerConfig)
             tower, length = getattr(self, name), self.length(name)
             if tower is None:
                 continue
@@ -262,8 +263,7 @@ class Clamp3Config(ModelConfig):
     def tower(self, name: str) -> TowerConfig:
         """Return the sizes of one tower; an absent one is a ConfigError."""
         self._check_towers([name])
-        tower: TowerConfig = getattr(self, name)
-        return tower
+        return getattr(self, name)
 
     @property
     def feature_width(self) -> int:
@@ -299,7 +299,7 @@ class Clamp3Config(ModelConfig):
 
 
 @dataclass(frozen=True)
-class DecoderConfig(_FromDict):
+class DecoderConfig(_LayerSizes):
     """Sizes of the GPT-2 decoder that spells out one patch; defaults as released."""
 
     width: int = 768
@@ -310,9 +310,6 @@ class DecoderConfig(_FromDict):
     vocab_size: int = N_CODES
     dropout: float = 0.1
     layer_norm_eps: float = 1e-5
-
-    def __post_init__(self) -> None:
-        _check_sizes("DecoderConfig", self)
 
 
 @dataclass(frozen=True)
@@ -325,10 +322,8 @@ class M3Config(ModelConfig):
     patch_length: int = 512
 
     def __post_init__(self) -> None:
-        if not isinstance(self.encoder, TowerConfig):
-            object.__setattr__(self, "encoder", TowerConfig.from_dict(self.encoder))
-        if not isinstance(self.decoder, DecoderConfig):
-            object.__setattr__(self, "decoder", DecoderConfig.from_dict(self.decoder))
+        self._build("encoder", TowerConfig)
+        self._build("decoder", DecoderConfig)
         if self.encoder.width != self.decoder.width:
             raise ConfigError(f"M3 needs one width: encoder {self.encoder.width}, decoder {self.decoder.width}.")
         if self.patch_length > self.encoder.max_length or self.patch_size > self.decoder.max_length:

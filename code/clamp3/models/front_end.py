@@ -52,4 +52,4 @@ class MelFrontEnd(nn.Module):
         frames = chunks.reshape(-1, self.n_frames, self.n_bins)  # (B*T, F, bins)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             frames = F.gelu(norm(conv(frames.transpose(1, 2)).transpose(1, 2)))  # (B*T, F', C)
-        return cast(Tensor, self.output(frames.mean(1))).unflatten(0, chunks.shape[:2])
+        return self.output(frames.mean(1)).unflatten(0, chunks.shape[:2])

@@ -5,8 +5,6 @@ Shapes: N sequences, T positions, H heads, D width. Linear weights are stored (i
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -60,7 +58,7 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.ln_1(x))
-        return cast(Tensor, x + self.mlp(self.ln_2(x)))
+        return x + self.mlp(self.ln_2(x))
 
 
 class _Transformer(nn.Module):
@@ -76,7 +74,7 @@ class _Transformer(nn.Module):
         x = F.dropout(embeds + self.wpe.weight[: embeds.shape[1]], self.dropout, self.training)
         for block in self.h:
             x = block(x)
-        return cast(Tensor, self.ln_f(x))
+        return self.ln_f(x)
 
 
 class Gpt2(nn.Module):
@@ -91,7 +89,7 @@ class Gpt2(nn.Module):
 
     def forward(self, embeds: Tensor) -> Tensor:
         """Return logits (N, T, vocabulary) of embeddings (N, T, D); a position sees itself and those before."""
-        return cast(Tensor, self.lm_head(self.transformer(embeds)))
+        return self.lm_head(self.transformer(embeds))
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator | None = None) -> None:

@@ -8,8 +8,6 @@ Shapes: B pieces, L patches, P codes of a patch, N selected patches, D width.
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -104,7 +102,7 @@ class M3Model(TowerModel):
         -------
         Tensor, shape (B, L, D)
         """
-        return cast(Tensor, self.encoder(inputs, mask))
+        return self.encoder(inputs, mask)
 
     def forward(self, patches: Tensor, mask: Tensor | None, selected: Tensor, corrupted: Tensor) -> Tensor:
         """Return the loss of rebuilding the selected patches.
@@ -125,5 +123,5 @@ class M3Model(TowerModel):
         Tensor, shape ()
             Mean cross-entropy per character in nats.
         """
-        hidden = cast(Tensor, self.encoder(corrupted, mask))
-        return cast(Tensor, self.decoder(hidden[selected], patches[selected]))
+        hidden = self.encoder(corrupted, mask)
+        return self.decoder(hidden[selected], patches[selected])

@@ -179,8 +179,7 @@ class Mert:
     def _layers(self, samples: Tensor) -> tuple[Tensor, ...]:
         """Return the embedding output and every layer's output, (B, T, D) each."""
         network = self._compiled if self._compile and samples.shape[1] == CHUNK else self._network
-        hidden: tuple[Tensor, ...] = network(samples, output_hidden_states=True).hidden_states
-        return hidden
+        return network(samples, output_hidden_states=True).hidden_states
 
     @cached_property
     def _compiled(self) -> Any:

@@ -9,8 +9,6 @@ the last digits.
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -56,13 +54,13 @@ class FrozenLinear(nn.Module):
             return F.gelu(out) if self._gelu else out
         activation, algorithm = ("gelu", "none") if self._gelu else ("none", "")
         product = torch.ops.mkldnn._linear_pointwise.default
-        return cast(Tensor, product(x, self._weight, self._bias, activation, [], algorithm))
+        return product(x, self._weight, self._bias, activation, [], algorithm)
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
         """Return (…, n_outputs): the product of (…, n_inputs), without GELU, added to ``other``."""
         if not self._packed:
             return other + F.linear(x, self._weight, self._bias)
-        return cast(Tensor, torch.ops.mkldnn._linear_pointwise.binary(x, other, self._weight, self._bias, "add"))
+        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self._weight, self._bias, "add")
 
 
 def pack(network: nn.Module, *, fused: tuple[type[nn.Module], ...] = ()) -> None:

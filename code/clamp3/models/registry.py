@@ -55,10 +55,6 @@ class Published:
     repo: str | None
     files: tuple[str, ...]
 
-    def of_epoch(self, epoch: int | None) -> tuple[str, ...]:
-        """Return the file names of one epoch's checkpoint: ``…_<epoch>.pth``, as released code writes them."""
-        return self.files if epoch is None else tuple(_of_epoch(name, epoch) for name in self.files)
-
     def url(self, file: str) -> str | None:
         """Return the address a person can open to download a file."""
         return None if self.repo is None else f"https://huggingface.co/{self.repo}/resolve/main/{file}"
@@ -129,13 +125,14 @@ def _candidates(path: Path, epoch: int | None) -> list[Path]:
 
 
 def _of_epoch(file: str, epoch: int) -> str:
+    """Return the file name of one epoch's checkpoint: ``…_<epoch>.pth``, as released code writes them."""
     stem, dot, suffix = file.rpartition(".")
     return f"{stem}_{epoch}{dot}{suffix}" if dot else f"{file}_{epoch}"
 
 
 def _resolve_name(name: str, epoch: int | None, download: bool) -> Path:
     published = PUBLISHED[name]
-    files = published.of_epoch(epoch)
+    files = published.files if epoch is None else [_of_epoch(file, epoch) for file in published.files]
     folders = [code_folder(), cache_folder() / "weights"]
     if published.repo is None:
         folders = [Path(__file__).resolve().parent / name, *folders]

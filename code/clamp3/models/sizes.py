@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from clamp3.errors import WeightsError
 from clamp3.models.config import N_CODES, TOWERS, Clamp3Config, DecoderConfig, M3Config, TowerConfig
@@ -43,21 +44,21 @@ def bert_sizes(shapes: Shapes, prefix: str, *, like: TowerConfig | None = None) 
     types = _shape(shapes, f"{prefix}embeddings.token_type_embeddings.weight")[0]
     feed_forward = _shape(shapes, f"{prefix}encoder.layer.0.intermediate.dense.weight")[0]
     width = words[1]
-    if like is None and width % HEAD_WIDTH:
+    if like is not None:
+        unseen = {name: getattr(like, name) for name in ("n_heads", "dropout", "layer_norm_eps", "pad_id")}
+    elif width % HEAD_WIDTH:
         hint = "; name the folder with its config.json by --text_model" if prefix.startswith("text") else ""
         raise WeightsError(f"the file does not say how many heads its encoder of width {width} has{hint}.")
-    xlm_r = types == 1
+    else:
+        unseen = {"n_heads": width // HEAD_WIDTH, **({"layer_norm_eps": 1e-5, "pad_id": 1} if types == 1 else {})}
     return TowerConfig(
         width=width,
         n_layers=_n_layers(shapes, f"{prefix}encoder.layer."),
-        n_heads=like.n_heads if like else width // HEAD_WIDTH,
         feed_forward=feed_forward,
         max_length=_shape(shapes, f"{prefix}embeddings.position_embeddings.weight")[0],
         vocab_size=words[0],
         type_vocab_size=types,
-        dropout=like.dropout if like else 0.1,
-        layer_norm_eps=like.layer_norm_eps if like else (1e-5 if xlm_r else 1e-12),
-        pad_id=like.pad_id if like else (1 if xlm_r else None),
+        **unseen,
     )
 
 
@@ -74,22 +75,16 @@ def clamp3_sizes(shapes: Shapes, text_folder: Path | None) -> Clamp3Config:
     present = [name for name in TOWERS if f"{name}_proj.weight" in shapes]
     if not present:
         raise WeightsError("the file has no tower of CLaMP: no text_proj, symbolic_proj or audio_proj in it.")
-    towers: dict[str, TowerConfig] = {}
+    towers: dict[str, Any] = {}
     for name in present:
         like = text_tower_of(text_folder) if name == "text" and text_folder is not None else None
         towers[name] = bert_sizes(shapes, f"{name}_model.{'base.' if name == 'symbolic' else ''}", like=like)
-    sizes = {name: tower.max_length for name, tower in towers.items()}
+    lengths = {f"{name}_length": tower.max_length for name, tower in towers.items()}
+    if "text" in towers:
+        lengths["text_length"] = min(128, towers["text"].max_length - 2)
     patch = shapes.get("symbolic_model.patch_embedding.weight", (0, 64 * N_CODES))[1] // N_CODES
-    return Clamp3Config(
-        text=towers.get("text"),
-        symbolic=towers.get("symbolic"),
-        audio=towers.get("audio"),
-        hidden_size=_shape(shapes, f"{present[0]}_proj.weight")[0],
-        patch_size=patch,
-        text_length=min(128, sizes.get("text", 514) - 2),
-        symbolic_length=sizes.get("symbolic", 512),
-        audio_length=sizes.get("audio", 128),
-    )
+    hidden_size = _shape(shapes, f"{present[0]}_proj.weight")[0]
+    return Clamp3Config(**towers, **lengths, hidden_size=hidden_size, patch_size=patch)
 
 
 def m3_sizes(shapes: Shapes) -> M3Config:

@@ -5,7 +5,7 @@ Shapes: B batch, L patches, P codes of a patch, T positions, D width of a tower,
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -68,7 +68,7 @@ class PatchEncoder(nn.Module):
         -------
         Tensor, shape (B, L, D)
         """
-        return cast(Tensor, self.base(inputs_embeds=self.patch_embedding(patches), attention_mask=mask))
+        return self.base(inputs_embeds=self.patch_embedding(patches), attention_mask=mask)
 
 
 def masked_mean(hidden: Tensor, mask: Tensor | None) -> Tensor:

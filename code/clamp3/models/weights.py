@@ -30,17 +30,7 @@ _SHOWN = 3  # names listed in an error
 
 
 @dataclass(frozen=True)
-class _File:
-    path: Path
-
-    @property
-    def identity(self) -> str:
-        """Name and hash of the content, which is read for it the first time."""
-        return identity(self.path)
-
-
-@dataclass(frozen=True)
-class Described(_File):
+class Described:
     """What a checkpoint states about itself, read before any tower is loaded.
 
     Attributes
@@ -55,20 +45,23 @@ class Described(_File):
         Facts about the training; empty for most released files.
     """
 
+    path: Path
     config: Any
     family: Family
     tokenizer_dir: Path | str | None
     info: dict[str, Any]
 
+    @property
+    def identity(self) -> str:
+        """Name and hash of the content, which is read for it the first time."""
+        return identity(self.path)
+
 
 @dataclass(frozen=True)
-class Loaded(_File):
-    """A `clamp3.models.towers.TowerModel` in eval mode with what belongs to it; see `Described`."""
+class Loaded(Described):
+    """A `clamp3.models.towers.TowerModel` in eval mode with what belongs to it; ``config`` has its towers only."""
 
     model: Any
-    config: Any
-    family: Family
-    tokenizer_dir: Path | str | None
 
 
 def describe(name_or_path: str | os.PathLike[str], *, text_model: str | os.PathLike[str] | None = None) -> Described:
@@ -142,24 +135,12 @@ def load_model(
         found.require_joint(checkpoint.path)
     config = described.config.restrict(towers)
     model = _assemble(checkpoint, found, config, dtype, device)
-    return Loaded(checkpoint.path, model, config, found, described.tokenizer_dir)
+    return Loaded(checkpoint.path, config, found, described.tokenizer_dir, described.info, model)
 
 
-def load_m3(
-    name_or_path: str | os.PathLike[str] = "m3",
-    dtype: torch.dtype | str = "float32",
-    device: torch.device | str = "cpu",
-    *,
-    epoch: int | None = None,
-) -> Loaded:
-    """Load an M3 checkpoint, encoder and decoder.
-
-    Parameters
-    ----------
-    name_or_path, dtype, device, epoch
-        As in `load_model`, which also says what is raised.
-    """
-    return load_model(name_or_path, ("symbolic",), dtype, device, epoch=epoch, family="m3")
+def load_m3(name_or_path: str | os.PathLike[str] = "m3") -> Loaded:
+    """Load an M3 checkpoint, encoder and decoder, in float32 on the CPU; see `load_model`."""
+    return load_model(name_or_path, ("symbolic",), family="m3")
 
 
 def save_safetensors(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -71,11 +72,14 @@ def run_benchmark(
     if any(task.keys for task in benchmark.tasks):
         need_eval("mir_eval", "scores of keys")
     report = Scoreboard(benchmark=benchmark.dataset.name, not_run=list(benchmark.missing), notes=list(benchmark.notes))
-    vectors = _Stored(features) if features is not None else _Encoded(model(), benchmark.tasks)
+    vectors_of = partial(_stored, features) if features is not None else _Encoded(model(), benchmark.tasks).vectors
     for task in benchmark.tasks:
-        data, rows = vectors.labelled(task, report)
-        if data is None:
+        vectors, weights = vectors_of(task, report)
+        rows = [example for example in task.examples if example.id in vectors]
+        if not rows:
             continue
+        values, value_names = np.stack([vectors[e.id] for e in rows]), task.classes if task.kind == "regression" else ()
+        data = Labelled([e.id for e in rows], values, [e.label for e in rows], weights, (), value_names)
         if recipes.marble(benchmark.dataset.name, task.name) and not any(e.part == "valid" for e in rows):
             report.notes.append(f"{task.name}: no example for validation has a vector; the last epoch is judged.")
         try:
@@ -152,6 +156,9 @@ def _best(data: Labelled, split: Split, config: ProbeConfig, task: Classificatio
     return max(runs, key=lambda run: max(epoch.score or -np.inf for epoch in run.history))
 
 
+_Vectors = tuple[dict[str, np.ndarray], tuple[str, ...]]  # by example's id, and what weights they come from
+
+
 class _Encoded:
     """Vectors that a model computes of the examples' sources; every source is encoded once."""
 
@@ -165,51 +172,33 @@ class _Encoded:
         assert example.source is not None
         return self._lacks(modality_of(example.source.kind))
 
-    def labelled(self, task: ClassificationTask, report: Scoreboard) -> tuple[Labelled | None, list[Example]]:
-        """Return the examples of a task that have a vector; report the others."""
+    def vectors(self, task: ClassificationTask, report: Scoreboard) -> _Vectors:
+        """Return the vectors of a task's examples, and their weights; report examples without one."""
         if reason := self._reason(task.examples[0]):
             report.not_run.append(f"{task.name}: {reason}")
-            return None, []
+            return {}, ()
         report.failures += sorted(
             (e.source.name, self._failures[e.source]) for e in task.examples if e.source in self._failures
         )
-        rows = [e for e in task.examples if e.source in self._vectors]
-        if not rows:
+        found = {e.id: self._vectors[e.source] for e in task.examples if e.source in self._vectors}
+        if not found:
             report.not_run.append(f"{task.name}: no example has a vector.")
-            return None, []
-        values = np.stack([self._vectors[e.source] for e in rows if e.source is not None])
-        return _data_of(rows, values, (self._weights,), task), rows
+        return found, (self._weights,)
 
 
-class _Stored:
-    """Vectors of a folder, by the examples' ids."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def labelled(self, task: ClassificationTask, report: Scoreboard) -> tuple[Labelled | None, list[Example]]:
-        """Return the examples of a task that have a vector; report the others."""
-        folder = self._folder / task.name if (self._folder / task.name).is_dir() else self._folder
-        found = load_folder(folder, _no_model)
-        by_id = {without_suffix(name): row for row, name in enumerate(found.names)}
-        rows = [e for e in task.examples if e.id in by_id]
-        absent = len(task.examples) - len(rows)
-        if absent:
-            first = next(e.id for e in task.examples if e.id not in by_id)
-            report.not_run.append(f"{task.name}: {folder} has no vector of {absent} examples, first {first}.npy.")
-        if not rows:
-            return None, []
-        values = found.vectors[[by_id[e.id] for e in rows]]
-        return _data_of(rows, values, tuple(sorted(found.weights)), task), rows
+def _stored(root: Path, task: ClassificationTask, report: Scoreboard) -> _Vectors:
+    """Return the vectors of a folder, and their weights; report the task's examples without one."""
+    folder = root / task.name if (root / task.name).is_dir() else root
+    found = load_folder(folder, _no_model)
+    vectors = dict(zip(map(without_suffix, found.names), found.vectors, strict=True))
+    absent = [example.id for example in task.examples if example.id not in vectors]
+    if absent:
+        report.not_run.append(f"{task.name}: {folder} has no vector of {len(absent)} examples, first {absent[0]}.npy.")
+    return vectors, tuple(sorted(found.weights))
 
 
 def _no_model() -> Clamp3:
     raise ConfigError("--features is a folder of global vectors; for other files leave it away and name a --model.")
-
-
-def _data_of(rows: list[Example], values: np.ndarray, weights: tuple[str, ...], task: ClassificationTask) -> Labelled:
-    names = task.classes if task.kind == "regression" else ()
-    return Labelled([e.id for e in rows], values, [e.label for e in rows], weights, (), names)
 
 
 def run_floor(benchmark: Benchmark, *, cached: bool = True, **options: Any) -> Scoreboard:

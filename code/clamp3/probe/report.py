@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,10 @@ from clamp3.jobs.atomic import without_nan
 from clamp3.probe import metrics
 from clamp3.probe.metrics import need_eval
 from clamp3.probe.train import Run, summary
-from clamp3.retrieval.map_plots import literal
+from clamp3.retrieval.map_plots import literal, write_figures
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SHOWN = {
     "accuracy": "accuracy",
@@ -36,8 +39,7 @@ def as_plain(runs: Sequence[Run]) -> dict[str, Any]:
         rows.append(row)
     first = runs[0].probe
     facts = {"config": asdict(first.config), "classes": list(first.classes), "weights": list(first.weights)}
-    plain: dict[str, Any] = without_nan({**facts, "summary": summary(runs), "runs": rows})
-    return plain
+    return without_nan({**facts, "summary": summary(runs), "runs": rows})
 
 
 def as_text(runs: Sequence[Run]) -> str:
@@ -103,14 +105,13 @@ def draw(runs: Sequence[Run], folder: Path) -> list[Path]:
         If matplotlib is not installed.
     """
     need_eval("matplotlib", "plots")
-    folder.mkdir(parents=True, exist_ok=True)
-    written = [_draw_history(runs, folder / "history.png")]
+    figures = {"history": _history(runs)}
     if runs[0].probe.config.task == "multiclass":
-        written.append(_draw_confusion(runs, folder / "confusion.png"))
-    return written
+        figures["confusion"] = _confusion(runs)
+    return write_figures(figures, folder)
 
 
-def _draw_history(runs: Sequence[Run], path: Path) -> Path:
+def _history(runs: Sequence[Run]) -> Figure:
     from matplotlib.figure import Figure  # without pyplot: no window system, no global state
 
     figure = Figure(figsize=(8, 4), layout="constrained")
@@ -126,10 +127,10 @@ def _draw_history(runs: Sequence[Run], path: Path) -> Path:
     right.set(xlabel="epoch", ylabel=f"{SHOWN[runs[0].probe.config.score]} (choosing)")
     if 1 < len(runs) <= 10:
         left.legend()
-    return _write(figure, path)
+    return figure
 
 
-def _draw_confusion(runs: Sequence[Run], path: Path) -> Path:
+def _confusion(runs: Sequence[Run]) -> Figure:
     from matplotlib.figure import Figure
 
     found = pooled(runs)
@@ -148,12 +149,4 @@ def _draw_confusion(runs: Sequence[Run], path: Path) -> Path:
                 if count:
                     colour = "white" if count > darkest / 2 else "black"
                     axes.text(column, row, str(count), ha="center", va="center", color=colour)
-    return _write(figure, path)
-
-
-def _write(figure: Any, path: Path) -> Path:
-    from clamp3.jobs.atomic import replacing
-
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
-    return path
+    return figure

@@ -25,6 +25,9 @@ class Score:
     config: dict[str, Any]
 
 
+_Figures = dict[tuple[str, str], float]  # by benchmark and task
+
+
 @dataclass(kw_only=True)
 class Scoreboard(Report):
     """Scores of several models and protocols."""
@@ -42,15 +45,16 @@ class Scoreboard(Report):
         """Return our rows below the published ones, table by table."""
         parts = []
         for table in self.published:
-            for label, means, deviations in self._rows():
+            for label, (means, deviations) in self._rows().items():
                 table = table.with_row(label, means)
                 if deviations:
                     table = table.with_row(f"  ± deviation ({label})", deviations)
             parts.append(as_text(table))
         return "\n\n".join([*parts, "\n".join(self._lines())])
 
-    def _rows(self) -> list[tuple[str, dict[tuple[str, str], float], dict[tuple[str, str], float]]]:
-        rows: dict[str, tuple[dict[tuple[str, str], float], dict[tuple[str, str], float]]] = {}
+    def _rows(self) -> dict[str, tuple[_Figures, _Figures]]:
+        """Return means and deviations by label."""
+        rows: dict[str, tuple[_Figures, _Figures]] = {}
         for score in self.scores:
             n_seeds = len(score.runs)
             label = f"{score.model}, {score.protocol}" + (f", {n_seeds} seeds" if n_seeds > 1 else "")
@@ -60,7 +64,7 @@ class Scoreboard(Report):
                 means[key] = value["mean"]
                 if n_seeds > 1:
                     deviations[key] = value["deviation"]
-        return [(label, *row) for label, row in rows.items()]
+        return rows
 
     def write_page(self, path: Path) -> None:
         """Update our rows in the file of a page; see `into_page`."""

@@ -53,14 +53,7 @@ def published_split(names: Sequence[str], share: float = 0.2, seed: int = 42) ->
     return _parts(order[n_test:], order[:n_test], order[:n_test])
 
 
-def held_out(
-    n: int,
-    share: float,
-    valid_share: float,
-    seed: int,
-    *,
-    strata: Sequence[str] | None = None,
-) -> Split:
+def held_out(n: int, share: float, valid_share: float, seed: int, *, strata: Sequence[str] | None = None) -> Split:
     """Return a random split in three.
 
     Parameters
@@ -81,8 +74,7 @@ def held_out(
     >>> len(split.train), len(split.valid), len(split.test)
     (6, 2, 2)
     """
-    rows = np.arange(n)
-    train, test = _two(rows, share, seed, strata)
+    train, test = _two(np.arange(n), share, seed, strata)
     return validated(train, test, valid_share, seed, strata=strata)
 
 

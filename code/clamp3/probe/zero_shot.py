@@ -133,12 +133,7 @@ def compare(vectors: np.ndarray, model: Clamp3, classes: Prompts, axes: Sequence
 
 
 def answer_folder(
-    folder: Path,
-    model: Clamp3,
-    classes: Prompts,
-    axes: Sequence[Prompts] = (),
-    *,
-    labels: str | None = None,
+    folder: Path, model: Clamp3, classes: Prompts, axes: Sequence[Prompts] = (), *, labels: str | None = None
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """Return scores and places of every file of a folder, and the files without a vector with the reason.
 

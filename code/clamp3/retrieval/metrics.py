@@ -355,10 +355,8 @@ def evaluate(
     return found
 
 
-def intervals(
-    rank: ArrayLike, *, hits: Sequence[int] = HITS, level: float = 0.95, n_resamples: int = 1000, seed: int = 0
-) -> dict[str, tuple[float, float]]:
-    """Return bootstrap intervals of MRR, Hit@k and the median rank.
+def intervals(rank: ArrayLike, *, hits: Sequence[int] = HITS) -> dict[str, tuple[float, float]]:
+    """Return 95 % bootstrap intervals of MRR, Hit@k and the median rank.
 
     Parameters
     ----------
@@ -366,8 +364,6 @@ def intervals(
         One per query, as from `ranks` or `first_ranks`.
     hits : sequence of int
         The k of Hit@k.
-    level, n_resamples, seed
-        As in `interval`.
 
     Examples
     --------
@@ -375,11 +371,8 @@ def intervals(
     (1.0, 1.0)
     """
     values = _checked(rank)
-    how = {"level": level, "n_resamples": n_resamples, "seed": seed}
-    found = {"mrr": interval(1 / values, **how)}  # type: ignore[arg-type]
-    found.update({f"hit@{k}": interval(values <= _checked_k(k), **how) for k in hits})  # type: ignore[arg-type]
-    found["median_rank"] = interval(values, statistic=np.median, **how)  # type: ignore[arg-type]
-    return found
+    hit_rates = {f"hit@{k}": interval(values <= _checked_k(k)) for k in hits}
+    return {"mrr": interval(1 / values), **hit_rates, "median_rank": interval(values, statistic=np.median)}
 
 
 def _checked(rank: ArrayLike) -> NDArray[np.float64]:
