@@ -159,7 +159,9 @@ class Reference:
         batch = {name: value.to(self.device) for name, value in next(self.batches).items()}
         with self.ours.accelerator.autocast():
             ids = F.pad(batch["text"], (0, TOKENS - batch["text"].shape[1]), value=1)
-            text = self.model.text_features(ids, F.pad(batch["text_mask"], (0, TOKENS - batch["text_mask"].shape[1])))
+            text = self.model.features(
+                "text", ids, F.pad(batch["text_mask"], (0, TOKENS - batch["text_mask"].shape[1]))
+            )
             missing = PATCHES - batch["symbolic"].shape[1]
             patches = F.pad(batch["symbolic"], (0, 0, 0, missing))
             mask = F.pad(batch["symbolic_mask"], (0, missing))

@@ -43,10 +43,10 @@ def test_a_chunk_depends_on_no_other_chunk_and_frames_are_read_in_order():
 def test_the_model_applies_it_and_draws_it_from_the_generator():
     model, again, other = model_of(CONFIG), model_of(CONFIG), model_of(CONFIG, seed=1)
     assert CONFIG.feature_width == 192
-    features = model.audio_features(chunks(2, 5))
+    features = model.features("audio", chunks(2, 5))
     assert features.shape == (2, 8) and features.isfinite().all()
-    assert torch.equal(features, again.audio_features(chunks(2, 5)))
-    assert not torch.equal(features, other.audio_features(chunks(2, 5)))
+    assert torch.equal(features, again.features("audio", chunks(2, 5)))
+    assert not torch.equal(features, other.features("audio", chunks(2, 5)))
     through = model.audio_model(inputs_embeds=model.audio_front(chunks(2, 5)), attention_mask=None)
     torch.testing.assert_close(model.encode("audio", chunks(2, 5)), through)
 
@@ -60,8 +60,8 @@ def test_it_travels_in_the_checkpoint(tmp_path):
     state = model.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.model.state_dict().items())
     # Mapped weights are aligned otherwise than those in memory, so that another kernel may sum them: rounding differs.
-    expected = model.audio_features(chunks(1, 4))
-    torch.testing.assert_close(loaded.model.audio_features(chunks(1, 4)), expected, atol=1e-6, rtol=0)
+    expected = model.features("audio", chunks(1, 4))
+    torch.testing.assert_close(loaded.model.features("audio", chunks(1, 4)), expected, atol=1e-6, rtol=0)
     assert Clamp3Config.from_dict(json.loads(json.dumps(CONFIG.to_dict()))) == CONFIG
 
 

@@ -134,15 +134,15 @@ def test_vectors_do_not_depend_on_the_batch(model, modality, inputs):
 def test_a_training_batch_gives_both_sides(model):
     text, music = torch.tensor([[0, 5, 2]]), codes(1, 4, 6)
     sides = model(text, None, music, None, "symbolic")
-    assert torch.equal(sides[0], model.text_features(text))
-    assert torch.equal(sides[1], model.symbolic_features(music))
+    assert torch.equal(sides[0], model.features("text", text))
+    assert torch.equal(sides[1], model.features("symbolic", music))
 
 
 def test_only_the_towers_of_the_configuration_are_built():
     model = Clamp3Model(dataclasses.replace(CONFIG, audio=None))
     assert {name.split("_")[0] for name in model.state_dict()} == {"text", "symbolic"}
     with pytest.raises(ConfigError, match="no audio tower; it has: text, symbolic"):
-        model.audio_features(torch.zeros(1, 2, 32))
+        model.features("audio", torch.zeros(1, 2, 32))
     with pytest.raises(ConfigError, match="unknown modality 'video'"):
         model.features("video", torch.zeros(1, 2, 32))
 
@@ -191,5 +191,5 @@ def test_configurations_that_make_no_model_are_refused(change, message):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_gives_the_same_vectors(model):
     patches, mask = codes(3, 8, 6), torch.arange(8) < torch.tensor([[8], [5], [1]])
-    there = copy.deepcopy(model).cuda().symbolic_features(patches.cuda(), mask.cuda()).cpu()
-    torch.testing.assert_close(there, model.symbolic_features(patches, mask), atol=1e-4, rtol=0)
+    there = copy.deepcopy(model).cuda().features("symbolic", patches.cuda(), mask.cuda()).cpu()
+    torch.testing.assert_close(there, model.features("symbolic", patches, mask), atol=1e-4, rtol=0)

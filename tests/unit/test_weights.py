@@ -176,7 +176,9 @@ def test_types_of_file_and_model_are_independent(tmp_path, model):
     assert {p.dtype for p in half.parameters()} == {torch.bfloat16, torch.float32}
     assert half.symbolic_model.base.encoder.layer[0].output.dense.weight.dtype == torch.bfloat16
     patches = torch.randint(0, 128, (1, 4, 6), dtype=torch.uint8)
-    assert torch.cosine_similarity(half.symbolic_features(patches).float(), model.symbolic_features(patches)) > 0.999
+    assert (
+        torch.cosine_similarity(half.features("symbolic", patches).float(), model.features("symbolic", patches)) > 0.999
+    )
     with pytest.raises(ConfigError, match="dtype"):
         weights.load_model(path, ("symbolic",), dtype="int8")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from clamp3.datasets import emo, giantsteps, gtzan, jamendo, mtt, nsynth, pianist8, vgmidi, vocalset, wikimt, wikimtx
 from clamp3.datasets.labelled import Example, TaskType, with_files
-from clamp3.datasets.source import OpenBenchmark, Readers, files_by_key, open_named, stem, whole_path
+from clamp3.datasets.source import OpenBenchmark, Readers, files_by_key, open_named, stem, without_suffix
 from clamp3.errors import ConfigError
 from clamp3.sources import Source
 
@@ -96,7 +96,7 @@ def _vgmidi(benchmark: Benchmark, root: Path) -> None:
 
 def _pianist8(benchmark: Benchmark, root: Path) -> None:
     examples = pianist8.read(root)
-    benchmark.add("abc/", ClassificationTask("abc", "multiclass", with_files(examples, root / "abc", whole_path)))
+    benchmark.add("abc/", ClassificationTask("abc", "multiclass", with_files(examples, root / "abc", without_suffix)))
     benchmark.add("midi/", ClassificationTask("midi", "multiclass", examples))
 
 

@@ -18,6 +18,7 @@ from clamp3.sources import Source
 Label: TypeAlias = str | tuple[str, ...] | tuple[float, ...]
 TaskType: TypeAlias = Literal["multiclass", "multilabel", "regression"]
 Part: TypeAlias = Literal["train", "valid", "test", ""]
+PARTS: tuple[Part, ...] = ("train", "valid", "test")
 
 _AUDIO_SUFFIXES = tuple(suffix for suffix, kind in SUFFIXES.items() if modality_of(kind) == "audio")
 
@@ -74,12 +75,6 @@ def with_files(examples: Sequence[Example], folder: Path, key: Callable[[PurePos
     """
     files = files_by_key(folder, key, "symbolic")
     return [replace(example, source=files.get(example.id)) for example in examples]
-
-
-def without_suffix(relative: str) -> str:
-    """Return a path without what follows the last dot of its name."""
-    folder, slash, name = relative.rpartition("/")
-    return f"{folder}{slash}{name.rpartition('.')[0] or name}"
 
 
 def hashed(text: str) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clamp3.datasets.labelled import Example, without_suffix
-from clamp3.datasets.source import Dataset
+from clamp3.datasets.labelled import Example
+from clamp3.datasets.source import Dataset, without_suffix
 from clamp3.errors import DataError, printable
 from clamp3.formats import Kind
 from clamp3.jobs.walk import walk

@@ -144,9 +144,10 @@ def stem(path: PurePosixPath) -> str:
     return path.stem
 
 
-def whole_path(path: PurePosixPath) -> str:
+def without_suffix(path: str | PurePosixPath) -> str:
     """Return a file's path up to the last dot of its name."""
-    return path.with_suffix("").as_posix()
+    folder, slash, name = str(path).rpartition("/")
+    return f"{folder}{slash}{name.rpartition('.')[0] or name}"
 
 
 def before_dot(path: PurePosixPath) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from clamp3.datasets.labelled import Example, drawn
-from clamp3.datasets.source import Dataset, files_by_key, whole_path
+from clamp3.datasets.source import Dataset, files_by_key, without_suffix
 from clamp3.errors import DataError, printable
 
 # The task has these ten of 17; the paper's caption says 17, its numbers come from MARBLE's code, which has ten.
@@ -59,4 +59,4 @@ def read(root: Path, task: str) -> list[Example]:
 
 
 def _in_layout(path: PurePosixPath) -> str | None:
-    return whole_path(path) if len(path.parts) == 4 else None
+    return without_suffix(path) if len(path.parts) == 4 else None

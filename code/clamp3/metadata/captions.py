@@ -201,7 +201,6 @@ def _write(folder: OutputFolder, row: Row, text: str) -> None:
     try:
         if not text:
             raise DataError("the model gave no words")
-        row = folder.write(row, f"{text}\n".encode())
+        folder.record(folder.write(row, f"{text}\n".encode()))
     except DataError as error:
-        row = replace(row, status="failed", reason=str(error))
-    folder.record(row)
+        folder.record(replace(row, status="failed", reason=str(error)))

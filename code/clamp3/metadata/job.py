@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, ConfigError, DataError, FormatError, printable
 from clamp3.jobs.ledger import Row
@@ -28,9 +28,7 @@ from clamp3.metadata.prompts import Message
 from clamp3.metadata.store import Store
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    Answer = TypeVar("Answer", bound=BaseModel)
+    from clamp3.metadata.llm import Answer
 
 LONGEST_FIELD = 6000  # characters of one metadata field that a prompt shows
 _BUGS = (ValueError, LookupError, TypeError, AttributeError, RecursionError)  # of ours: they cost one item
@@ -253,7 +251,13 @@ def show(report: Report, *, as_json: bool) -> int:
     """
     if as_json:
         print(json.dumps(asdict(report) | {"seconds": round(report.seconds, 3)}))
-        return EXIT_SOME_FAILED if report.failed else EXIT_OK
+    else:
+        for line in _lines(report):
+            print(printable(line, sys.stdout.encoding))
+    return EXIT_SOME_FAILED if report.failed else EXIT_OK
+
+
+def _lines(report: Report) -> list[str]:
     usage = report.usage
     lines = [
         f"{report.written} written, {report.done_before} done before, {len(report.refused)} refused, "
@@ -265,9 +269,7 @@ def show(report: Report, *, as_json: bool) -> int:
         lines += [f"  {word}: {name}: {reason}" for name, reason in rows[:SHOWN]]
         if len(rows) > SHOWN:
             lines.append(f"  ... and {len(rows) - SHOWN} more, see the ledger")
-    for line in lines:
-        print(printable(line, sys.stdout.encoding))
-    return EXIT_SOME_FAILED if report.failed else EXIT_OK
+    return lines
 
 
 def shown(record: Mapping[str, Any]) -> str:

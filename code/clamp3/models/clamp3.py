@@ -96,18 +96,6 @@ class Clamp3Model(TowerModel):
         """
         return self._part(modality, "proj")(masked_mean(hidden, mask))
 
-    def text_features(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (B, E) vectors of token ids (B, T); see `features`."""
-        return self.features("text", ids, mask)
-
-    def symbolic_features(self, patches: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (B, E) vectors of patches (B, L, P); see `features`."""
-        return self.features("symbolic", patches, mask)
-
-    def audio_features(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (B, E) vectors of audio vectors (B, T, F); see `features`."""
-        return self.features("audio", vectors, mask)
-
     def forward(
         self, text: Tensor, text_mask: Tensor | None, music: Tensor, music_mask: Tensor | None, modality: str
     ) -> tuple[Tensor, Tensor]:
@@ -123,7 +111,7 @@ class Clamp3Model(TowerModel):
         -------
         text, music : Tensor, shape (B, E)
         """
-        return self.text_features(text, text_mask), self.features(modality, music, music_mask)
+        return self.features("text", text, text_mask), self.features(modality, music, music_mask)
 
     def _part(self, modality: str, part: str) -> nn.Module:
         self.config.tower(modality)  # if it is absent, an error that lists those there are

@@ -8,6 +8,7 @@ tokenizers and MERT are named by a folder or a Hugging Face name (`folder_or_hub
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -243,12 +244,10 @@ def hub_file(repo: str, file: str, *, download: bool = True) -> Path:
     try:
         stated = hub.get_hf_file_metadata(hub.hf_hub_url(repo, file))
         path = Path(hub.hf_hub_download(repo, file))
-        _check_download(stated, path)
-    except WeightsError:
-        raise
     except Exception as error:  # the hub and the HTTP library under it have dozens of classes, changing by version
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WeightsError(f"the download failed: {reason.split(': ')[-1].rstrip('.')}") from error
+    _check_download(stated, path)
     return path
 
 
@@ -280,12 +279,10 @@ def digest(path: Path) -> str:
     status = path.stat()
     key = f"blake2b|{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
     memo = cache_folder() / "digests" / hashlib.sha256(key.encode()).hexdigest()
-    try:
+    with contextlib.suppress(OSError, UnicodeDecodeError):
         known = memo.read_text(encoding="ascii")
         if re.fullmatch(r"[0-9a-f]{64}", known):
             return known
-    except (OSError, UnicodeDecodeError):
-        pass
 
     def of_block(start: int) -> bytes:
         with path.open("rb") as file:

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,17 +107,11 @@ def _from_json(path: Path) -> TextTokenizer:
     if pad_id is None or tokenizer.token_to_id(sep) is None:
         raise WeightsError(f"{path} has no token {sep!r} or no token {pad!r}.")
 
-    return TextTokenizer(sep, pad_id, tokenizer.get_vocab_size(with_added_tokens=True), _Json(tokenizer))
+    return TextTokenizer(sep, pad_id, tokenizer.get_vocab_size(with_added_tokens=True), partial(_ids, tokenizer))
 
 
-@dataclass(frozen=True)
-class _Json:
-    """Encoder of a ``tokenizer.json``; a class, as is the other, so that it pickles."""
-
-    tokenizer: Tokenizer
-
-    def __call__(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text).ids)
+def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    return list(tokenizer.encode(text).ids)
 
 
 def _special_tokens(folder: Path) -> tuple[str, str]:
@@ -148,7 +143,7 @@ def _from_sentencepiece(path: Path) -> TextTokenizer:
 
 
 class _Pieces:
-    """Encoder of XLM-R's SentencePiece model."""
+    """Encoder of XLM-R's SentencePiece model; it pickles, as a `partial` does."""
 
     # A mask takes the blanks before it along; the other special tokens stand for themselves.
     cut = re.compile(r"(<s>|<pad>|</s>|<unk>|\s*<mask>)")

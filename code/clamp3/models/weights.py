@@ -330,20 +330,13 @@ def check_tensors(found: Mapping[str, Any], expected: Mapping[str, Any], path: P
     WeightsError
         Listing the first names that are missing, unknown, or of another shape.
     """
-    problems = []
-    for what, names in (
-        ("missing", [name for name in expected if name not in found]),
-        ("unknown", [name for name in found if name not in expected]),
-    ):
-        if names:
-            problems.append(f"{len(names)} {what} ({_first(names)})")
-    wrong = [
-        f"{name} is {_size(found[name])} instead of {_size(expected[name])}"
-        for name in expected
-        if name in found and _size(found[name]) != _size(expected[name])
-    ]
-    if wrong:
-        problems.append(f"{len(wrong)} of another shape ({_first(wrong)})")
+    sizes = {name: (_size(found[name]), _size(expected[name])) for name in expected if name in found}
+    wrong = {
+        "missing": [name for name in expected if name not in found],
+        "unknown": [name for name in found if name not in expected],
+        "of another shape": [f"{n} is {has} instead of {needs}" for n, (has, needs) in sizes.items() if has != needs],
+    }
+    problems = [f"{len(names)} {what} ({_first(names)})" for what, names in wrong.items() if names]
     if problems:
         raise WeightsError(f"{path} does not fit the model: tensors {'; '.join(problems)}.")
 

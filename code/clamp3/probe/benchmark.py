@@ -7,12 +7,14 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from clamp3.datasets.classification import Benchmark, ClassificationTask
-from clamp3.datasets.labelled import Example, without_suffix
+from clamp3.datasets.labelled import PARTS, Example
+from clamp3.datasets.source import without_suffix
+from clamp3.embedding.clamp3 import Clamp3
 from clamp3.errors import ConfigError, DataError
 from clamp3.index.vectors import encode, load_folder
 from clamp3.modalities import modality_of
@@ -22,9 +24,6 @@ from clamp3.probe.metrics import need_eval
 from clamp3.probe.scoreboard import Score, Scoreboard
 from clamp3.probe.splits import Split
 from clamp3.probe.train import Labelled, Run, summary, train_and_test
-
-if TYPE_CHECKING:
-    from clamp3.embedding.clamp3 import Clamp3
 
 PUBLISHED, VALIDATED, MARBLE = "published protocol", "epoch by validation", "MARBLE's protocol"
 _VALID_SHARE = 0.2
@@ -132,10 +131,7 @@ def protocols(
     """
     marble = recipes.marble(benchmark, task.name)
     if marble is not None:
-        parts = {
-            part: [row for row, example in enumerate(examples) if example.part == part]
-            for part in ("train", "valid", "test")
-        }
+        parts = {part: [row for row, example in enumerate(examples) if example.part == part] for part in PARTS}
         if not parts["train"] or not parts["test"]:
             lacking = " and ".join(part for part in ("train", "test") if not parts[part])
             raise DataError(f"{task.name}: no example of the part {lacking} has a vector.")
@@ -216,7 +212,6 @@ def run_floor(benchmark: Benchmark, *, cached: bool = True, **options: Any) -> S
     """
     import torch
 
-    from clamp3.embedding.clamp3 import Clamp3
     from clamp3.jobs.cache import VectorCache
     from clamp3.models.clamp3 import Clamp3Model
     from clamp3.models.config import Clamp3Config

@@ -8,53 +8,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from clamp3.probe.config import ProbeConfig
-from clamp3.probe.losses import Loss, loss_of
+from clamp3.probe.losses import loss_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 State = dict[str, np.ndarray]
 _ADAMW: dict[str, Any] = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False, "maximize": False}  # as in torch
-
-
-class Head(Protocol):
-    """What `clamp3.probe.fit.fit` trains."""
-
-    optimizer: AdamW
-    loss: Loss
-
-    def prepare(self, features: np.ndarray) -> np.ndarray:
-        """Return features (N, D) in the form that `outputs` and `step` take."""
-
-    def outputs(self, x: np.ndarray) -> np.ndarray:
-        """Return the outputs (N, C) of prepared features."""
-
-    def step(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Do one step of the optimizer on a batch.
-
-        Parameters
-        ----------
-        x : float32 array, shape (B, D')
-            Prepared features.
-        y : float32 array, shape (B, C)
-            Targets.
-
-        Returns
-        -------
-        float32 array, shape (B, C)
-            Outputs from before the step.
-        """
-
-    def state(self) -> State:
-        """Return a copy of the weights."""
-
-    def load(self, state: State) -> None:
-        """Take over weights."""
 
 
 class AdamW:
@@ -114,12 +79,19 @@ class LinearHead:
         return x @ self._weight.T
 
     def step(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Do one step on a batch.
+        """Do one step of the optimizer on a batch.
 
         Parameters
         ----------
-        x, y
-            As in `Head.step`.
+        x : float32 array, shape (B, D')
+            Prepared features.
+        y : float32 array, shape (B, C)
+            Targets.
+
+        Returns
+        -------
+        float32 array, shape (B, C)
+            Outputs from before the step.
         """
         z = np.dot(x, self._weight.T)  # (B, C)
         np.dot(self.loss.gradient(z, y).T, x, out=self._gradient)  # (C, D + 1)
@@ -176,7 +148,7 @@ class MlpHead:
         Parameters
         ----------
         x, y
-            As in `Head.step`.
+            As in `LinearHead.step`, whose outputs it returns too.
         """
         import torch
 
@@ -210,6 +182,10 @@ class MlpHead:
 
         for name, weight in self._weights.items():
             weight.detach().copy_(torch.from_numpy(state[name]))
+
+
+Head: TypeAlias = LinearHead | MlpHead
+"""What `clamp3.probe.fit.fit` trains."""
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +14,6 @@ from clamp3.probe import metrics
 from clamp3.probe.metrics import need_eval
 from clamp3.probe.train import Run, summary
 from clamp3.retrieval.map_plots import literal, write_figures
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SHOWN = {
     "accuracy": "accuracy",
@@ -111,7 +108,7 @@ def draw(runs: Sequence[Run], folder: Path) -> list[Path]:
     return write_figures(figures, folder)
 
 
-def _history(runs: Sequence[Run]) -> Figure:
+def _history(runs: Sequence[Run]) -> Any:
     from matplotlib.figure import Figure  # without pyplot: no window system, no global state
 
     figure = Figure(figsize=(8, 4), layout="constrained")
@@ -130,7 +127,7 @@ def _history(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def _confusion(runs: Sequence[Run]) -> Figure:
+def _confusion(runs: Sequence[Run]) -> Any:
     from matplotlib.figure import Figure
 
     found = pooled(runs)

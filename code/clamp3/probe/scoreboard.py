@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from clamp3.datasets.published import as_text
+from clamp3.datasets.published import as_text, markdown_rows
 from clamp3.datasets.report import Report
 from clamp3.errors import ConfigError
 from clamp3.jobs.atomic import write_text
@@ -93,8 +93,7 @@ class Scoreboard(Report):
             cells = {(s.task, name): value for s in scores for name, value in s.summary.items()}
             figures = [f"{cells[c]['mean']:.4f} ± {cells[c]['deviation']:.4f}" if c in cells else "–" for c in columns]
             lines.append([model, protocol, str(len(scores[0].runs)), *figures])
-        drawn = [f"| {' | '.join(cells)} |" for cells in (lines[0], ["---"] * len(lines[0]), *lines[1:])]
-        return "\n".join([*drawn, ""])
+        return "\n".join([*markdown_rows(lines), ""])
 
     def _by_model(self) -> dict[tuple[str, str], list[Score]]:
         found: dict[tuple[str, str], list[Score]] = {}

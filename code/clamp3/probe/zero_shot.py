@@ -10,10 +10,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from clamp3.embedding.clamp3 import Clamp3
 from clamp3.errors import ConfigError, DataError, printable
 from clamp3.index.vectors import encode, load_folder
 from clamp3.jobs.identity import Identity
@@ -21,9 +22,6 @@ from clamp3.probe.labels import as_targets, labels_for
 from clamp3.probe.metrics import evaluate
 from clamp3.retrieval.cosine import unit_rows
 from clamp3.sources import sentence
-
-if TYPE_CHECKING:
-    from clamp3.embedding.clamp3 import Clamp3
 
 TEMPLATES = ("{}", "a piece of {} music", "this music is {}")
 Prompts = Mapping[str, Sequence[str]]

@@ -34,29 +34,27 @@ class Comparison:
         return self.queries.problems + self.references.problems
 
     @property
-    def lone_queries(self) -> list[str]:
-        """Names of queries without a reference."""
-        return [self.queries.names[row] for row in self.pairing.lone_queries]
-
-    @property
-    def lone_references(self) -> list[str]:
-        """Names of references without a query."""
-        return [self.references.names[row] for row in self.pairing.lone_references]
+    def unmatched(self) -> dict[str, list[str]]:
+        """Names of queries without a reference, and of references without a query."""
+        return {
+            "queries": [self.queries.names[row] for row in self.pairing.lone_queries],
+            "references": [self.references.names[row] for row in self.pairing.lone_references],
+        }
 
     def facts(self, *, unmatched: bool = True) -> dict[str, Any]:
         """Return what JSON reports tell about the folders."""
-        lone = {"unmatched_queries": self.lone_queries, "unmatched_references": self.lone_references}
+        lone = {f"unmatched_{side}": names for side, names in self.unmatched.items()} if unmatched else {}
         return {
             "weights": sorted(self.queries.weights | self.references.weights),
-            **(lone if unmatched else {}),
+            **lone,
             "failures": [{"name": name, "reason": reason} for name, reason in self.failures],
         }
 
     def remarks(self, *, unmatched: bool = True) -> list[str]:
         """Return a line for every file that is not part of the result, counts first."""
         lines = []
-        for kind, names in (("queries", self.lone_queries), ("references", self.lone_references)):
-            if names and unmatched:
+        for kind, names in self.unmatched.items() if unmatched else ():
+            if names:
                 lines.append(f"{len(names)} {kind} without a partner (same sub-folder, same name up to the first dot):")
                 lines += [f"  {name}" for name in names]
         if self.failures:

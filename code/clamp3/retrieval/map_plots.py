@@ -7,16 +7,13 @@ import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clamp3.errors import ConfigError
 from clamp3.jobs.atomic import write_bytes
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Points = Mapping[str, NDArray[np.float64]]
 
@@ -95,7 +92,7 @@ def as_png(points: Points, labels: Sequence[str], *, title: str) -> bytes:
     return _png(figure, dpi=150, metadata={"Software": None})
 
 
-def write_figures(figures: Mapping[str, Figure], folder: Path, **options: Any) -> list[Path]:
+def write_figures(figures: Mapping[str, Any], folder: Path, **options: Any) -> list[Path]:
     """Write ``<name>.png`` for every figure; return the paths.
 
     Parameters
@@ -112,7 +109,7 @@ def write_figures(figures: Mapping[str, Figure], folder: Path, **options: Any) -
     return [folder / f"{name}.png" for name in figures]
 
 
-def _png(figure: Figure, **options: Any) -> bytes:
+def _png(figure: Any, **options: Any) -> bytes:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", **options)
     return stream.getvalue()

@@ -44,7 +44,6 @@ from clamp3.index.ties import check_ties, precedes, ranks_of_pairs
 from clamp3.retrieval.checks import as_pairs, as_scores, check_pairs, check_rows, warn_if_empty
 
 HITS = (1, 10, 100)
-EULER = 0.5772156649015329
 _DRAWS_AT_ONCE = 1 << 22  # bounds the bootstrap to 32 MB
 
 
@@ -248,7 +247,7 @@ def chance_mrr(n_references: int, n_right: int = 1) -> float:
     if not 1 <= n_right <= n_references:
         raise DataError(f"{n_right} of {n_references} references cannot be right.")
     if n_right == 1 and n_references > 10_000:  # ln N + Euler's constant, then off by less than 1e-4 of the value
-        return (math.log(n_references) + EULER + 0.5 / n_references) / n_references
+        return (math.log(n_references) + np.euler_gamma + 0.5 / n_references) / n_references
     # P(first right at k + 1) = P(first right at k) (N - k - R + 1) / (N - k)
     k = np.arange(1, n_references - n_right + 1)
     later = np.cumprod((n_references - k - n_right + 1) / (n_references - k))
