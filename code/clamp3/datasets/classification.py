@@ -55,8 +55,7 @@ class Benchmark(OpenBenchmark[ClassificationTask]):
             Its examples may lack a source.
         """
         there = [example for example in task.examples if example.source is not None]
-        lost = [example.id for example in task.examples if example.source is None]
-        if lost:
+        if lost := [example.id for example in task.examples if example.source is None]:
             self.missing.append(
                 f"{task.name}: {len(lost)} of {len(task.examples)} files are missing in {where}, first {lost[0]}."
             )

@@ -40,8 +40,7 @@ class Benchmark(OpenBenchmark[RetrievalTask]):
             By key.
         """
         there = [(key, source) for key, source in inputs.items() if source is not None]
-        lost = [key for key, source in inputs.items() if source is None]
-        if lost:
+        if lost := [key for key, source in inputs.items() if source is None]:
             self.missing.append(f"{what}: {len(lost)} of {len(inputs)} are missing, first {lost[0]}.")
         return there
 
@@ -85,8 +84,7 @@ def _wikimtx(benchmark: Benchmark, root: Path) -> None:
     }
     texts = {name: [(song.id, song.texts[name]) for song in songs] for name in wikimtx.FIELDS}
     translations = wikimtx.read_translations(root)
-    absent = [language for language in wikimtx.LANGUAGES if language not in translations]
-    if absent:
+    if absent := [language for language in wikimtx.LANGUAGES if language not in translations]:
         benchmark.missing.append(f"translations/: {' '.join(absent)} are missing.")
     texts |= {f"background.{language}": list(found.items()) for language, found in translations.items()}
     for target, references in music.items():

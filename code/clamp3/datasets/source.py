@@ -85,8 +85,7 @@ def files_by_key(
     for file in walk(folder).files if folder.is_dir() else ():
         if modality is not None and modality_of(file.kind) != modality:
             continue
-        name = key(file.relative)
-        if name is not None:
+        if (name := key(file.relative)) is not None:
             found.setdefault(name, Source(file.kind, printable(file.relative), path=file.path))
     return found
 

@@ -224,8 +224,7 @@ class Encoder(ABC):
         for index, data in work.data.items():
             source = work.sources[index]
             modality = of_kind(source.kind)
-            reason = self.lacks(modality.name)
-            if reason is not None:
+            if (reason := self.lacks(modality.name)) is not None:
                 work.errors[index] = f"{source.name}: {reason}"
                 continue
             front_end = self.front_end(modality.name)

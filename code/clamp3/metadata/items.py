@@ -150,8 +150,7 @@ def _of_files(root: Path) -> Iterator[Item]:
 def _of_lines(path: Path) -> Iterator[Item]:
     with reading(path, ConfigError):
         for number, (start, line) in enumerate(lines_in(path), 1):
-            data = line.strip()
-            if data:
+            if data := line.strip():
                 record, problem = _parsed(data)
                 sha256 = digest(data)
                 name = f"line {number}" if problem else _name_of(record) or sha256[:16]

@@ -167,8 +167,7 @@ def run_job(args: argparse.Namespace, make_work: Callable[[], Work]) -> int:
 
 def need_packages(*names: str) -> None:
     """Raise `ConfigError` if one of the packages of the ``text`` extra is not installed."""
-    missing = [name for name in names if find_spec(name) is None]
-    if missing:
+    if missing := [name for name in names if find_spec(name) is None]:
         raise ConfigError(f"this needs {' and '.join(missing)}: pip install 'clamp3[text]'.")
 
 

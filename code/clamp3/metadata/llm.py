@@ -230,8 +230,7 @@ class Chat:
         message = getattr(choices[0], "message", None)
         content = self._clean(getattr(message, "content", None) or "")
         ended = getattr(choices[0], "finish_reason", None)
-        refused = getattr(message, "refusal", None)
-        if refused:
+        if refused := getattr(message, "refusal", None):
             return content, f"the model declined: {self._clean(refused)[:200]}"
         if ended == "length":
             return content, "the answer was cut at the endpoint's limit of tokens; it must be shorter"

@@ -89,8 +89,7 @@ class Store:
         self._present = Counter(_digest(line) for _, line in lines_in(path)) if path.exists() else Counter()
         self._held: dict[str, Row] = {}
         for sha256 in self._present:
-            row = self.ledger.maker(self._mark(sha256))
-            if row is not None:
+            if (row := self.ledger.maker(self._mark(sha256))) is not None:
                 self._held[row.input] = row
         self._live: dict[str, str] = {}
         self._tried: set[str] = set()

@@ -36,8 +36,7 @@ class Symbolic(Modality):
         if len(values) <= 2:  # only the two wrapping patches
             raise FormatError(f"{name} holds no music.")
         notes = converted.notes
-        lost = patches.lost_characters(converted.text)
-        if lost:
+        if lost := patches.lost_characters(converted.text):
             notes = (*notes, f"{lost} characters lie beyond what a patch holds")
         return Prepared(self.name, values, notes, marks_of(converted.text) if marked else None)
 

@@ -29,8 +29,7 @@ class _FromDict:
     def from_dict(cls: type[_Config], values: Mapping[str, Any]) -> _Config:
         """Build from plain JSON values; a key that is no field or a wrong value is a ConfigError."""
         known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
+        if unknown := sorted(set(values) - set(known)):
             raise ConfigError(f"{cls.__name__} has no field {', '.join(unknown)}; its fields are {', '.join(known)}.")
         try:
             return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})

@@ -7,7 +7,6 @@ every layer's output. The weights are under CC BY-NC 4.0 and no part of this pac
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -17,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError, WeightsError
+from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError
 from clamp3.formats.audio import RATE_HZ, Sound
 from clamp3.jobs.identity import Identity
+from clamp3.models.sizes import read_object
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -309,11 +309,8 @@ def load_network(config_file: Path, weights_file: Path, *, fast_attention: bool 
 
 def _architecture(path: Path) -> dict[str, Any]:
     """Return the fields of ``config.json`` that the network is built from."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read: {error}.") from error
-    kind = values.get("model_type") if isinstance(values, dict) else None
+    values = read_object(path)
+    kind = values.get("model_type")
     if kind not in ("mert_model", "hubert"):
         raise ConfigError(f"{path} describes a model of type {kind!r}; MERT's says mert_model.")
     for name, absent in _WITHOUT.items():

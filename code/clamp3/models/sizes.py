@@ -16,15 +16,19 @@ HEAD_WIDTH = 64  # released towers have width / 64 heads
 
 def text_tower_of(folder: Path) -> TowerConfig | None:
     """Return the text tower's sizes from a folder's ``config.json``, or None if it has none."""
+    path = folder / "config.json"
+    return TowerConfig.from_transformers(read_object(path)) if path.exists() else None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return what a ``config.json`` holds; a WeightsError if it is unreadable or no object."""
     try:
-        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
+        values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{folder / 'config.json'} cannot be read: {error}.") from error
+        raise WeightsError(f"{path} cannot be read: {error}.") from error
     if not isinstance(values, dict):
-        raise WeightsError(f"{folder / 'config.json'} is no JSON object.")
-    return TowerConfig.from_transformers(values)
+        raise WeightsError(f"{path} is no JSON object.")
+    return values
 
 
 def bert_sizes(shapes: Shapes, prefix: str, *, like: TowerConfig | None = None) -> TowerConfig:

@@ -336,8 +336,7 @@ def check_tensors(found: Mapping[str, Any], expected: Mapping[str, Any], path: P
         "unknown": [name for name in found if name not in expected],
         "of another shape": [f"{n} is {has} instead of {needs}" for n, (has, needs) in sizes.items() if has != needs],
     }
-    problems = [f"{len(names)} {what} ({_first(names)})" for what, names in wrong.items() if names]
-    if problems:
+    if problems := [f"{len(names)} {what} ({_first(names)})" for what, names in wrong.items() if names]:
         raise WeightsError(f"{path} does not fit the model: tensors {'; '.join(problems)}.")
 
 

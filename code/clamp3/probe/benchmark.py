@@ -187,8 +187,7 @@ def _stored(root: Path, task: ClassificationTask, report: Scoreboard) -> _Vector
     folder = root / task.name if (root / task.name).is_dir() else root
     found = load_folder(folder, _no_model)
     vectors = dict(zip(map(without_suffix, found.names), found.vectors, strict=True))
-    absent = [example.id for example in task.examples if example.id not in vectors]
-    if absent:
+    if absent := [example.id for example in task.examples if example.id not in vectors]:
         report.not_run.append(f"{task.name}: {folder} has no vector of {len(absent)} examples, first {absent[0]}.npy.")
     return vectors, tuple(sorted(found.weights))
 

@@ -18,6 +18,7 @@ from clamp3.probe.losses import loss_of
 if TYPE_CHECKING:
     from torch import Tensor
 
+_ROWS_AT_ONCE = 8192
 State = dict[str, np.ndarray]
 _ADAMW: dict[str, Any] = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False, "maximize": False}  # as in torch
 
@@ -139,8 +140,8 @@ class MlpHead:
         import torch
 
         with torch.no_grad():
-            parts = [self._forward(torch.from_numpy(part), train=False).numpy() for part in _parts(x)]
-        return np.concatenate(parts)
+            parts = torch.from_numpy(x).split(_ROWS_AT_ONCE)
+            return torch.cat([self._forward(part, train=False) for part in parts]).numpy()
 
     def step(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Do one step on a batch, with dropout.
@@ -218,7 +219,3 @@ def make_head(width: int, n_outputs: int, config: ProbeConfig) -> Head:
 def _uniform(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
     bound = fan_in**-0.5
     return rng.uniform(-bound, bound, shape).astype(np.float32)
-
-
-def _parts(x: np.ndarray, n_rows: int = 8192) -> list[np.ndarray]:
-    return [x[start : start + n_rows] for start in range(0, max(len(x), 1), n_rows)]

@@ -83,8 +83,7 @@ def run_benchmark(benchmark: Benchmark, model: Clamp3, *, name: str, both: bool 
     tasks = []
     for task in benchmark.tasks:
         lacking = {modality_of(source.kind) for _, source in task.queries + task.references}
-        reasons = {reason for modality in sorted(lacking) if (reason := model.lacks(modality))}
-        if reasons:
+        if reasons := {reason for modality in sorted(lacking) if (reason := model.lacks(modality))}:
             report.not_run.append(f"{task.name}: {' '.join(sorted(reasons))}")
         else:
             tasks.append(task)
