@@ -19,6 +19,7 @@ from clamp3.jobs.identity import NO_FRONT_END
 from clamp3.modalities.audio import MelFrames
 
 if TYPE_CHECKING:
+    from clamp3.embedding.htcl_frames import HtclFrames
     from clamp3.formats.audio import Sound
     from clamp3.models.mert import Mert
     from clamp3.models.tokenizer import TextTokenizer
@@ -142,9 +143,16 @@ def _mert(opening: Opening) -> MertVectors:
     return MertVectors(opening.mert_model, width, dtype=opening.dtype, device=opening.device)
 
 
+def _htcl_mel(opening: Opening) -> HtclFrames:
+    from clamp3.embedding.htcl_frames import HtclFrames
+
+    return HtclFrames.of(opening.described.config)
+
+
 FRONT_ENDS: dict[str, Callable[[Opening], Any]] = {
     "tokenizer": _tokenizer,
     "mert": _mert,
     "mel": lambda _: MelFrames(),
+    "htcl_mel": _htcl_mel,
 }
 """By the name that `clamp3.models.config.ModelConfig.front_end_kind` gives; they load nothing before they are used."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from clamp3.errors import ConfigError, WeightsError
 from clamp3.models.checkpoint import Checkpoint, open_checkpoint
 from clamp3.models.config import ModelConfig, TowerConfig
-from clamp3.models.families import FAMILIES, Family, family_with
+from clamp3.models.families import FAMILIES, RELEASED_TEXT_MODEL, Family, family_with
 from clamp3.models.registry import PUBLISHED, folder_or_hub, identity, model_files, resolve
 from clamp3.models.sizes import text_tower_of
 from clamp3.models.tokenizer import FILES as TOKENIZER_FILES
@@ -40,7 +40,6 @@ __all__ = [
     "save_safetensors",
 ]
 
-RELEASED_TEXT_MODEL = "FacebookAI/xlm-roberta-base"
 _SHOWN = 3  # names listed in an error
 
 
@@ -311,7 +310,7 @@ def _tokenizer_of(checkpoint: Checkpoint) -> Path | str | None:
         return folder
     if isinstance(stated, str):
         return Path(stated) if Path(stated).is_dir() else stated
-    return RELEASED_TEXT_MODEL if checkpoint.config is None else None
+    return checkpoint.family.text_model if checkpoint.config is None else None
 
 
 def _assemble(
