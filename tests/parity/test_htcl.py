@@ -15,6 +15,7 @@ from clamp3.models.config import TowerConfig
 from clamp3.models.htcl import HtclModel
 from clamp3.models.htcl_config import HtclAudioConfig, HtclConfig
 from clamp3.models.weights import describe, load_model
+from clamp3.training.htcl_task import HtclObjective
 
 HTCL = GOLDEN.parent / "htcl"
 EXPECTED = json.loads((HTCL / "golden.json").read_text(encoding="utf-8"))
@@ -58,6 +59,17 @@ def test_the_audio_encoder(model, inputs):
     assert hidden.shape == tuple(expected["shape"])
     assert np.abs(hidden.mean(1) - expected["mean"]).max() <= 1e-4
     assert np.abs(hidden[:, 0] - expected["first"]).max() <= 1e-4
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("stage", [1, 2])
+def test_the_losses(model, inputs, stage):
+    """From frames and pooled text vectors; in stage 2 songs 0 and 1 are triggers, 2 and 3 what they lead to."""
+    frames, pooled = inputs
+    audio = model.features("audio", torch.nn.functional.pad(frames, (0, 0, 1, 1)))
+    found = HtclObjective(stage)(model, audio, model.text_mlp(pooled))
+    assert found["loss"].item() == pytest.approx(EXPECTED[f"stage{stage}_loss"], abs=1e-4)
+    assert len(found) == (1 if stage == 1 else 4)
 
 
 @pytest.mark.parametrize("towers", [("audio",), ("text", "audio")])

@@ -49,7 +49,9 @@ def precision(config: RunConfig) -> str:
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], config: RunConfig) -> torch.optim.AdamW:
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], config: RunConfig, factors: Iterable[float] = ()
+) -> torch.optim.AdamW:
     """Return AdamW, as one fused kernel where torch has it (CPU, CUDA and MPS).
 
     Parameters
@@ -57,10 +59,19 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: RunConfig) -> tor
     parameters : iterable of Parameter
     config : RunConfig
         ``learning_rate`` and ``weight_decay`` are used.
+    factors : iterable of float, optional
+        Rate of each parameter as a multiple of ``learning_rate``, 1 by default; those of one factor are a group, which
+        has it as ``factor``.
     """
     trainable = list(parameters)
+    groups: dict[float, list[nn.Parameter]] = {}
+    for parameter, factor in zip(trainable, list(factors) or [1.0] * len(trainable), strict=True):
+        groups.setdefault(factor, []).append(parameter)
     fused = all(p.device.type in ("cpu", "cuda", "mps") for p in trainable)
-    return torch.optim.AdamW(trainable, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
+    rated = [
+        {"params": group, "factor": factor, "lr": factor * config.learning_rate} for factor, group in groups.items()
+    ]
+    return torch.optim.AdamW(rated, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
 
 
 def compile_layers(module: nn.Module) -> int:

@@ -28,7 +28,7 @@ from clamp3.training.config import RunConfig, to_plain
 from clamp3.training.device import compile_layers, make_accelerator, make_optimizer, quick_dropout
 from clamp3.training.gradcache import average_gradients, cached_backward, chunks
 from clamp3.training.loading import groups, make_loader
-from clamp3.training.task import ChunkedTask, Stopped, Task
+from clamp3.training.task import ChunkedTask, RatedTask, Stopped, Task
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -152,8 +152,10 @@ class Trainer:
         elif accelerator.device.type == "cpu":
             quick_dropout(task.module)
         self.wrapped = accelerator.prepare_model(task.module)
-        self.parameters = [parameter for parameter in task.module.parameters() if parameter.requires_grad]
-        self.optimizer = make_optimizer(self.parameters, config)
+        trained = {name: parameter for name, parameter in task.module.named_parameters() if parameter.requires_grad}
+        self.parameters = list(trained.values())
+        factors = [task.rate_factor(name) for name in trained] if isinstance(task, RatedTask) else ()
+        self.optimizer = make_optimizer(self.parameters, config, factors)
         # Flags travel between the CPUs, so that no step has to wait for the GPU.
         self.group = torch.distributed.new_group(backend="gloo") if self.world_size > 1 else None
         self.asked: list[int] = []
@@ -355,7 +357,7 @@ class Trainer:
             share = progress.minutes / config.max_minutes if config.max_minutes else 0.0
             rate = learning_rate_at(progress.step, config, total_steps=self.total_steps, time_share=share)
             for parameters in self.optimizer.param_groups:
-                parameters["lr"] = rate
+                parameters["lr"] = rate * parameters.get("factor", 1.0)  # absent in a resumed file of before
             loss, measures = self.step(batches)
             progress.batch += len(group)
             now = time.monotonic()
