@@ -12,10 +12,10 @@ WORKERS ?= auto
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench parity mini clean
+.PHONY: help demo test fuzz test-kernels lint bench parity mini clean
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .venv/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -32,10 +32,26 @@ demo: .venv/base  ## search real scores and MIDI by words and by score, offline,
 test: .venv/dev  ## every test (add ARGS="-k name" to choose)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-lint: .venv/dev  ## ruff and mypy, as CI runs them
+fuzz: .venv/dev  ## 20,000 damaged files for each reader of files (make test gives each 100)
+	CLAMP3_FUZZ=20000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/fuzz $(ARGS)
+
+# With more threads than cores, waiting ones must sleep. The last run is without oneDNN's packed products.
+AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
+test-kernels: .venv/dev  ## numeric tests as other processors and libraries compute them
+	$(BIN)/python benchmarks/machine.py
+	@set -e; for setting in "OMP_NUM_THREADS=2" \
+	  "OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default $(AVX2)" "OMP_NUM_THREADS=2 ATEN_CPU_CAPABILITY=default $(AVX2)" \
+	  "OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=avx2 $(AVX2)" "OMP_NUM_THREADS=2 ATEN_CPU_CAPABILITY=avx2 $(AVX2)" \
+	  "OMP_NUM_THREADS=1 PYTEST_ADDOPTS=--plain_products"; do \
+	  echo "$$setting"; \
+	  env OMP_WAIT_POLICY=passive $$setting $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m kernels $(ARGS); \
+	done
+
+lint: .venv/dev  ## ruff, mypy and the order of the floors (import-linter), as CI runs them
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 bench: .venv/dev  ## measure every stage against the released way; JSON under benchmarks/results
 	for script in convert_scores convert_midi extract audio search probe evaluation training_data training_speed; do $(BIN)/python benchmarks/$$script.py || exit 1; done

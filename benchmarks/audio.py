@@ -6,8 +6,8 @@
 
 MERT has its published size and random weights, made once in runs/bench. The chunk-by-chunk way is the published one:
 transformers' HuBERT as it comes, float32, one chunk of 5 s at a time, all hidden states kept, then their means. Every
-figure is of a fresh process, so that none warms another's memory. Writes benchmarks/results/audio.json, or with --only
-a file of that part.
+figure is of a fresh process, so that none warms another's memory. Writes benchmarks/results/audio.<vendor>.json, or
+with --only a file of that part.
 """
 
 from __future__ import annotations
@@ -309,8 +309,8 @@ def main(argv: list[str] | None = None) -> int:
         parts["memory"] = {"hours": hours} | {what: fresh(args, "memory", what, hours) for what in ("mel", "mert")}
         print(f"memory: {json.dumps(parts['memory'])}", flush=True)
     if not args.quick:
-        names = ["audio", None if args.device == "cpu" else args.device, args.only]
-        print(write_result("_".join(name for name in names if name), parts))
+        names = ["audio", args.only]
+        print(write_result("_".join(name for name in names if name), parts, device=args.device))
     return EXIT_OK
 
 

@@ -10,7 +10,7 @@ count; ours also hashes, keeps a ledger and renames into place. "folder" is the 
 files in several folders, where start-up matters less. "one_core" is bytes to text alone, in CPU seconds of one process.
 The baseline is the mido installed, or the one in --mido; its version is in the result. Each is timed --repeat times
 in turn, the best counts. Outputs are compared byte for byte, and every text is written back as MIDI and read again.
-Writes benchmarks/results/convert_midi.json; exit code 1 if any output differs.
+Writes benchmarks/results/convert_midi.<vendor>.json; exit code 1 if any output differs.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@
 
 The released way starts one Python process of xml2abc.py per file, from two workers, and interleaves in two processes
 with the checks that only print. Ours is what the scripts do: two processes, ledger, hashes, atomic writes. Start-up
-counts on both sides. Wall and CPU seconds of both go to benchmarks/results/convert_scores.json; on a busy machine the
-CPU seconds are the ones to read.
+counts on both sides. Wall and CPU seconds of both go to benchmarks/results/convert_scores.<vendor>.json; on a busy
+machine the CPU seconds are the ones to read.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
 Vectors have width 768. First eval_mrr.py as a process, from 2,000 + 2,000 .npy files to the printed numbers, beside the
 released way of going about it (every query against all references, one at a time, sorted in Python), which is run on
 --baseline files and scales with the square of their number. Then ranks of --queries among 1,000,000 references kept in
-a file of 3 GB, in a process of its own whose peak memory counts. Writes benchmarks/results/evaluation.json.
+a file of 3 GB, in a process of its own whose peak memory counts. Writes benchmarks/results/evaluation.<vendor>.json.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 
 Everything is measured in one run on one machine. Music and texts come from music21's corpus. Weights (1.8 GB, with
 the names and shapes of the published file) and a tokenizer of XLM-R's size are made once in runs/bench. Writes
-benchmarks/results/extract.json, or extract_<dtype>.json where one arithmetic is measured.
+benchmarks/results/extract.<vendor>.json, or extract_<dtype>.<vendor>.json where one arithmetic is measured.
 """
 
 from __future__ import annotations

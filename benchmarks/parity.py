@@ -3,7 +3,7 @@
     python benchmarks/parity.py --golden path/to/golden
     python benchmarks/parity.py --golden path/to/golden --data path/to/data   # also: do all real scores convert?
 
-Prints one line per check and writes benchmarks/results/parity.json; exit code 1 if anything differs.
+Prints one line per check and writes benchmarks/results/parity.<vendor>.json; exit code 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -59,16 +59,46 @@ def abc_one(item: dict[str, Any]) -> dict[str, bool]:
 def mtf_one(item: dict[str, Any], root: Path) -> dict[str, bool]:
     from clamp3.formats.mtf import midi_to_mtf, mtf_to_midi
     from clamp3.modalities import patches
+    from clamp3.models.families import FAMILIES
 
     data = (root / item["source"]).read_bytes()
     text = midi_to_mtf(data).text
+    lists = FAMILIES["clamp2"].without
+    plain = "\n".join(line for line in text.split("\n") if line.partition(" ")[0] not in lists)
     full = midi_to_mtf(data, m3_compatible=False).text
     return {
         "mtf": sha256(text) == item["mtf_sha256"],
         "patches": sha256(patches.encode(text).tobytes()) == item["patches_sha256"],
+        "mtf of CLaMP 2 and M3": midi_to_mtf(data, without=lists).text == plain,
         "mtf_midi_mtf": midi_to_mtf(mtf_to_midi(text)).text == text,
         "midi_mtf_midi": midi_to_mtf(mtf_to_midi(full), m3_compatible=False).text == full,
     }
+
+
+# Measured on the released patch cutter under Unidecode 1.3.6, its pin: the SHA-256 sums of the patches of the golden
+# standard ABC, uncut by anything before, joined and hashed in the order of their paths; every character there is, in T:
+# lines, transliterated.
+STANDARD_PATCHES = "35b9f8fd3c5969f4a718ae15452eafc994f7125fde7036cb7b3c016312c38895"
+TRANSLITERATED = "1b77aec2cf1277234ece0f692d7ca5c06a0aaaf6de5e8f5c23ade109c3f2657e"
+
+
+def readings(golden: Path) -> dict[str, Any]:
+    """Compare standard ABC as it is written, and what becomes of characters beyond ASCII."""
+    from clamp3.modalities import patches
+    from clamp3.modalities.symbolic import SYMBOLIC, Reading
+
+    folder = golden / "abc/standard"
+    files = sorted(
+        (path for path in folder.rglob("*") if path.is_file()), key=lambda path: str(path.relative_to(folder))
+    )
+    values = [SYMBOLIC.prepare((path.read_bytes(), Kind.ABC, path.name), Reading(as_is=True)).values for path in files]
+    left_out = {*range(0xD800, 0xE000), 0x2028, 0x2029}  # surrogates, and what becomes a line break
+    lines = "".join(f"T:{chr(code)}\n" for code in range(128, 0x110000) if code not in left_out)
+    made = {
+        "ABC as it is: patches": (sha256("".join(sha256(value.tobytes()) for value in values)), STANDARD_PATCHES),
+        "Unicode as Unidecode 1.3.6": (sha256("".join(patches.split_text(lines))), TRANSLITERATED),
+    }
+    return {name: {"files": len(files), "ok": ours == theirs} for name, (ours, theirs) in made.items()}
 
 
 def converts(path: Path) -> str:
@@ -216,6 +246,52 @@ def m3_loss(golden: Path, expected: dict[str, Any]) -> dict[str, Any]:
         return {"M3 loss": near(model(patches, None, selected, corrupted).item(), expected["loss"])}
 
 
+def released_start(golden: Path) -> dict[str, Any]:
+    """Start a run from a released file whose text tower has heads of 32, after a run that froze the audio tower."""
+    import torch
+
+    from clamp3.models.clamp3 import Clamp3Model
+    from clamp3.models.config import Clamp3Config, TowerConfig
+    from clamp3.training.build import alignment_model
+    from clamp3.training.config import Clamp3Training
+    from clamp3.training.released import adopt
+
+    small = TowerConfig(width=64, n_layers=1, n_heads=1, feed_forward=64)
+    values = {**json.loads((golden / "model/tiny_xlmr/config.json").read_text()), "hidden_size": 128}
+    values |= {"num_attention_heads": 4, "num_hidden_layers": 2, "intermediate_size": 256}
+    text = TowerConfig.from_transformers(values)
+    model = Clamp3Model(Clamp3Config(text=text, symbolic=small, audio=small, audio_length=128)).eval()
+    for name, parameter in model.named_parameters():  # as set_trainable does in symbolic training
+        parameter.requires_grad_(not name.startswith("audio_"))
+    optimizer = torch.optim.AdamW(filter(lambda p: p.requires_grad, model.parameters()))
+    ids, patches = torch.arange(8)[None] % 4 + 4, torch.randint(4, 128, (1, 5, 64))
+    for _ in range(3):
+        (model.text_features(ids) @ model.symbolic_features(patches).T).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "config.json").write_text(json.dumps(values))
+        content = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 1, "modality": "symbolic"}
+        torch.save(content, folder / "old.pth")
+        ours, _ = alignment_model(Clamp3Training(text_model=name, init=(str(folder / "old.pth"),)))
+        for parameter, trained in zip(ours.parameters(), model.parameters(), strict=True):
+            parameter.requires_grad_(trained.requires_grad)
+        resumed = torch.optim.AdamW([parameter for parameter in ours.parameters() if parameter.requires_grad])
+        adopt(folder / "old.pth", ours, resumed)
+        with torch.no_grad():
+            theirs = model.text_features(ids).numpy()
+            heads = compare(ours.eval().features("text", ids).numpy(), theirs)
+    pairs = list(zip(ours.parameters(), model.parameters(), strict=True))
+    held = [mine for mine, trained in pairs if trained in optimizer.state]
+    same = [
+        torch.equal(resumed.state[mine]["exp_avg"], optimizer.state[trained]["exp_avg"])
+        for mine, trained in pairs if trained in optimizer.state and mine in resumed.state
+    ]  # fmt: skip
+    adam = {"equal": sum(same), "of": len(held), "ok": sum(same) == len(held) == len(resumed.state) > 0}
+    return {"released start: heads of --text_model": heads, "released start: Adam's state": adam}
+
+
 def interleaved(source: str) -> str:
     from clamp3.formats.abc.interleave import interleave
     from clamp3.formats.musicxml import musicxml_to_abc
@@ -316,10 +392,12 @@ def main(argv: list[str] | None = None) -> int:
     results = {
         **tally("ABC", [abc_one(item) for item in abc]),
         **tally("MIDI", [mtf_one(item, data / "vgmidi") for item in mtf]),
+        **readings(golden),
         **embeddings(golden),
         "released checkpoint, strict": released_names(golden),
         **contrastive(training["clip_loss"]),
         **m3_loss(golden, training["m3"]),
+        **released_start(golden),
         **training_trace(golden, training["train_trace"]),
         **real_scores(data),
     }

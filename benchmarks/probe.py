@@ -5,7 +5,7 @@
 
 Synthetic features: 800 for training and 200 for evaluation, 768 wide, 8 classes; batch 1, AdamW 1e-5, softmax twice,
 the accuracy on the evaluation set after every epoch. Both start from the same weights and see the same order; their
-losses are compared. Writes benchmarks/results/probe.json.
+losses are compared. Writes benchmarks/results/probe.<vendor>.json.
 """
 
 from __future__ import annotations

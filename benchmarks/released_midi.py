@@ -5,7 +5,7 @@
     PYTHONPATH=DIR python benchmarks/released_midi.py SOURCE TARGET       # with the mido in DIR
 
 mido reads a file, merges its tracks and gives every message as a dict, whose values are joined. Files that mido
-refuses are passed over. Prints a line of JSON: version of mido, files written, CPU seconds of the conversion alone.
+refuses are skipped. Prints a line of JSON: version of mido, files written, CPU seconds of the conversion alone.
 """
 
 from __future__ import annotations

@@ -20,23 +20,33 @@ PATCHES, CODES, PATCH_SIZE, TOKENS = 512, 128, 64, 128
 
 
 class ReleasedWay:
-    """All towers of a released checkpoint, and both encodings that are compared."""
+    """All towers of a checkpoint with the released names, and both encodings that are compared.
 
-    def __init__(self, weights: Path, text_model: Path) -> None:
+    Parameters
+    ----------
+    weights, text_model : Path
+        The checkpoint, and the folder of the text model's tokenizer and sizes.
+    device : str
+        As torch names it.
+    """
+
+    def __init__(self, weights: Path, text_model: Path, *, device: str = "cpu") -> None:
         import torch
-        from transformers import AutoConfig, AutoTokenizer, BertConfig, BertModel, XLMRobertaModel
+        from transformers import AutoConfig, AutoTokenizer, BertModel, XLMRobertaModel
 
         self.torch = torch
         self.tokenizer = AutoTokenizer.from_pretrained(str(text_model))
-        symbolic = BertConfig(vocab_size=1, hidden_size=768, max_position_embeddings=PATCHES)
-        audio = BertConfig(vocab_size=1, hidden_size=768, max_position_embeddings=128)
+        state = torch.load(weights, map_location="cpu", weights_only=True)["model"]
+        symbolic = _sizes(state, "symbolic_model.base.", PATCHES)
+        audio = _sizes(state, "audio_model.", 128)
         text = AutoConfig.from_pretrained(str(text_model))
         for config in (symbolic, audio, text):
             config._attn_implementation = "eager"
         self.symbolic, self.audio, self.text = BertModel(symbolic), BertModel(audio), XLMRobertaModel(text)
-        self.patch_embedding = torch.nn.Linear(PATCH_SIZE * CODES, 768)
-        self.symbolic_proj, self.text_proj = torch.nn.Linear(768, 768), torch.nn.Linear(768, 768)
-        state = torch.load(weights, map_location="cpu", weights_only=True)["model"]
+        self.patch_embedding = torch.nn.Linear(PATCH_SIZE * CODES, symbolic.hidden_size)
+        joint = len(state["text_proj.bias"])
+        self.symbolic_proj = torch.nn.Linear(symbolic.hidden_size, joint)
+        self.text_proj, self.device = torch.nn.Linear(text.hidden_size, joint), device
         for prefix, module in (
             ("symbolic_model.base.", self.symbolic),
             ("symbolic_model.patch_embedding.", self.patch_embedding),
@@ -46,7 +56,7 @@ class ReleasedWay:
             ("text_proj.", self.text_proj),
         ):
             module.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-            module.eval()
+            module.eval().to(device)
 
     def music(self, text: str) -> np.ndarray:
         """Return the (768,) vector of interleaved ABC or MTF text."""
@@ -65,16 +75,17 @@ class ReleasedWay:
         if len(parts) > 1:
             parts[-1] = values[-limit:]
         with self.torch.no_grad():
-            vectors = np.stack([encode(part).numpy() for part in parts])
+            vectors = np.stack([encode(part).cpu().numpy() for part in parts])
         return np.asarray((vectors * weights[:, None]).sum(0) / weights.sum())
 
     def _music_window(self, codes: np.ndarray) -> Any:
         torch = self.torch
         padded = np.zeros((PATCHES, PATCH_SIZE), np.int64)
         padded[: len(codes)] = codes
-        mask = torch.zeros(1, PATCHES)
+        mask = torch.zeros(1, PATCHES, device=self.device)
         mask[0, : len(codes)] = 1
-        one_hot = torch.nn.functional.one_hot(torch.from_numpy(padded)[None], CODES).float().flatten(2)  # (1, L, 8192)
+        codes_there = torch.from_numpy(padded)[None].to(self.device)
+        one_hot = torch.nn.functional.one_hot(codes_there, CODES).float().flatten(2)  # (1, L, 8192)
         hidden = self.symbolic(inputs_embeds=self.patch_embedding(one_hot), attention_mask=mask)["last_hidden_state"]
         return self.symbolic_proj(_mean(hidden, mask))[0]
 
@@ -82,10 +93,27 @@ class ReleasedWay:
         torch = self.torch
         padded = np.full(TOKENS, self.tokenizer.pad_token_id, np.int64)
         padded[: len(ids)] = ids
-        mask = torch.zeros(1, TOKENS)
+        mask = torch.zeros(1, TOKENS, device=self.device)
         mask[0, : len(ids)] = 1
-        hidden = self.text(torch.from_numpy(padded)[None], attention_mask=mask)["last_hidden_state"]
+        tokens = torch.from_numpy(padded)[None].to(self.device)
+        hidden = self.text(tokens, attention_mask=mask)["last_hidden_state"]
         return self.text_proj(_mean(hidden, mask))[0]
+
+
+def _sizes(state: dict[str, Any], prefix: str, positions: int) -> Any:
+    """Return the sizes of a tower by the shapes of its weights; its heads are 64 wide, as the published ones."""
+    from transformers import BertConfig
+
+    width = len(state[f"{prefix}embeddings.LayerNorm.bias"])
+    layers = {name.removeprefix(prefix).split(".")[2] for name in state if name.startswith(f"{prefix}encoder.layer.")}
+    return BertConfig(
+        vocab_size=1,
+        hidden_size=width,
+        num_hidden_layers=len(layers),
+        num_attention_heads=width // 64,
+        intermediate_size=len(state[f"{prefix}encoder.layer.0.intermediate.dense.bias"]),
+        max_position_embeddings=positions,
+    )
 
 
 def _mean(hidden: Any, mask: Any) -> Any:

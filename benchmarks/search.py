@@ -3,7 +3,7 @@
     python benchmarks/search.py
     python benchmarks/search.py --quick
 
-Random vectors of width 768. Prints seconds and writes benchmarks/results/search.json.
+Random vectors of width 768. Prints seconds and writes benchmarks/results/search.<vendor>.json.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 Writes made-up records (a JSONL of some 550 bytes a line, and audio vectors in tar shards) to a temporary folder,
 indexes them, starts again from the index as every later run does, and draws batches; then, for comparison, loads the
 JSONL whole. Every part runs in a process of its own, whose memory is read from /proc. Needs 2 GB of disk and, for the
-comparison, memory for all records at once (about 5 GB). Writes benchmarks/results/training_data.json.
+comparison, memory for all records at once (about 5 GB). Writes benchmarks/results/training_data.<vendor>.json.
 """
 
 from __future__ import annotations

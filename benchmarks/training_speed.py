@@ -9,8 +9,8 @@ Both ways train the same model from the same weights on the same made-up pieces,
 and every text to 128 tokens, multiplies one-hot vectors of 8,192 numbers per patch with the patch embedding, drops out
 by torch's kernel, and steps an unfused AdamW, as the released scripts do. Data are prepared in the loop by both; the
 packed patches too serve both, where the released scripts encode each file anew. Writes
-benchmarks/results/training_speed.json; at full size also the audio tower is measured, with memory and the share of the
-GPU's bf16 peak (--peak_tflops, dense).
+benchmarks/results/training_speed.<vendor>.json; at full size also the audio tower is measured, with memory and the
+share of the GPU's bf16 peak (--peak_tflops, dense).
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ def main(argv: list[str] | None = None) -> int:
                 print(f"{kind:9} reference  {json.dumps(slow)}: {result[kind]['times_faster']} times", flush=True)
             del ours
     name = "training_speed" + ("_full" if args.full_size else "") + ("_quick" if args.steps < 10 else "")
-    print(f"written to {write_result(name, result)}")
+    print(f"written to {write_result(name, result, device=args.device)}")
     return EXIT_OK
 
 

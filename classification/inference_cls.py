@@ -1,6 +1,7 @@
 """Classify every file of a folder with a trained probe; write labels and probabilities as JSON.
 
-    python classification/inference_cls.py weights.pth features/ output.json
+    python classification/inference_cls.py weights-features.pth features/ output.json
+    python classification/inference_cls.py features/ output.json                # the only weights-*.pth in this folder
     python classification/inference_cls.py weights.pth my_music/ output.json --model saas
     python classification/inference_cls.py weights.pth features/ output.json --labels_only
 
@@ -12,17 +13,18 @@ every file: its label and the probability of each class; several labels for tags
 from __future__ import annotations
 
 import argparse
-import json
 from functools import partial
 from pathlib import Path
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
+from clamp3.errors import ConfigError
+from clamp3.formats.tables import json_text
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
     parser = parser_for(__doc__)
-    parser.add_argument("weights", type=Path, help="probe of train_cls.py, .pth or .safetensors")
+    parser.add_argument("weights", type=Path, nargs="?", help="probe of train_cls.py, .pth or .safetensors")
     parser.add_argument("folder", type=Path, help="folder of vectors (.npy) or raw files")
     parser.add_argument("output", type=Path, help="JSON file to write")
     parser.add_argument("--labels_only", action="store_true", help="paths and labels only, as released")
@@ -38,14 +40,23 @@ def main(argv: list[str] | None = None) -> int:
     from clamp3.probe.predict import predict_folder
     from clamp3.retrieval.evaluation import print_remarks
 
-    probe = load_probe(args.weights)
+    probe = load_probe(args.weights or _only_probe())
     answers, problems = predict_folder(probe, args.folder, partial(open_model, args), threshold=args.threshold)
     if args.labels_only:
         answers = {name: answer["label"] for name, answer in answers.items()}
-    write_text(args.output, json.dumps(answers, ensure_ascii=False, indent=1) + "\n")
+    write_text(args.output, json_text(answers, indent=1) + "\n")
     print(f"{len(answers)} files: {args.output}")
     print_remarks([f"left out: {name}: {reason}" for name, reason in problems])
     return EXIT_SOME_FAILED if problems else EXIT_OK
+
+
+def _only_probe() -> Path:
+    """Return the one probe in this folder under the name that train_cls.py gives it."""
+    found = sorted(Path().glob("weights-*.pth"))
+    if len(found) != 1:
+        there = ", ".join(map(str, found)) or "none"
+        raise ConfigError(f"which probe? Name it before the folder; weights-*.pth in this folder: {there}.")
+    return found[0]
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ names up to the first "_") accuracy and macro-F1 are printed.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
+from clamp3.formats.tables import json_text
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     classes = read_prompts(args.prompts) if args.prompts else prompts_for(args.classes, templates)
     axes = [prompts_for(ends, templates) for ends in args.axis]
     result, problems = answer_folder(args.folder, open_model(args), classes, axes, labels=args.labels)
-    text = json.dumps(result, ensure_ascii=False, indent=1)
+    text = json_text(result, indent=1)
     print(text if args.json else as_lines(result))
     if args.output:
         write_text(args.output, text + "\n")

@@ -23,6 +23,8 @@ M3_NUM_EPOCH = 100
 M3_LEARNING_RATE = 1e-4
 M3_BATCH_SIZE = 16  # per process
 M3_MASK_RATIO = 0.45
+M3_LOAD_CKPT = True  # the same command goes on with its run; False refuses a folder that holds one
+M3_WEIGHTS_PATH = ""  # a folder for the run (default: runs/m3)
 
 # ---- CLaMP 2 ----
 CLAMP2_TRAIN_JSONL = ""  # metadata, summary_en, summary_nen, filepaths
@@ -31,6 +33,9 @@ CLAMP2_EVAL_JSONL = ""  # optional
 CLAMP2_NUM_EPOCH = 100
 CLAMP2_LEARNING_RATE = 5e-5
 CLAMP2_BATCH_SIZE = 128  # per process; published: 8 x 128
+CLAMP2_LOAD_M3 = False  # True starts the symbolic tower from M3, as published; or --init m3
+CLAMP2_LOAD_CKPT = True
+CLAMP2_WEIGHTS_PATH = ""  # a folder for the run (default: runs/clamp2)
 
 # ---- CLaMP 3: text with symbolic music, or with audio ----
 CLAMP3_TRAIN_JSONL = ""  # one object per piece; its filepaths are relative to the JSONL's folder
@@ -52,4 +57,9 @@ CLAMP3_AUDIO_BATCH_SIZE = 256  # published: 8 x 256
 LOGIT_SCALE = 1.0  # constant factor on the dot products
 
 FREEZE_TEXT = False  # True in stages 2 and 4 of SAAS
+CLAMP3_LOAD_M3 = False  # True starts the symbolic tower from M3, as published; or --init m3
+CLAMP3_LOAD_CKPT = True  # the same command goes on with its run; False refuses a folder that holds one
+# What extract_clamp3.py takes without --model: saas, c2, a file, or the folder of a run, which training then writes to.
+# Empty: the newest run below runs/, else saas. Training alone writes to runs/clamp3_symbolic and runs/clamp3_audio.
+CLAMP3_WEIGHTS_PATH = ""
 TEXT_DROPOUT = True  # draw fields and lines of the text anew each time

@@ -6,7 +6,7 @@
 
 Reads .abc (plain or interleaved) and .mtf, and also .xml .musicxml .mxl .krn .mei .mid .midi, with sub-folders. M3 has
 no joint space with text: compare these vectors with each other only. Running the command again does only what is
-missing; what failed is named in OUTPUT_DIR/ledger.jsonl, and the exit code is then 1.
+missing; failures are listed in OUTPUT_DIR/ledger.jsonl, and the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from clamp3.cli import add_extract_flags, parser_for, run
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
-    return add_extract_flags(parser_for(__doc__), model="m3", choices="m3 or a checkpoint")
+    return add_extract_flags(parser_for(__doc__), published="m3", choices="m3 or a checkpoint")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,8 +26,12 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from clamp3.embedding.clamp3 import M3
     from clamp3.embedding.extract import run_extract
+    from clamp3.models.registry import resolve
+    from clamp3.training.config_file import own_or_published
 
-    return run_extract(M3.from_pretrained(args.model, epoch=args.epoch, dtype=args.dtype, device=args.device), args)
+    weights = resolve(args.model, epoch=args.epoch) if args.model else own_or_published("M3", "m3", args.epoch)
+    encoder = M3.from_pretrained(weights, dtype=args.dtype, device=args.device, as_is=args.as_is)
+    return run_extract(encoder, args)
 
 
 if __name__ == "__main__":

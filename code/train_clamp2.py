@@ -7,7 +7,7 @@ Eight GPUs of one node (8 x 128 pieces per step, as published):
 CLaMP 3 from it (the variants called c2), or from the published weights by --init clamp2:
     python code/train_clamp3_symbolic.py --train_jsonl m4rag.jsonl --init runs/clamp2/best.safetensors --out runs/s_c2
 Going on after a stop, to the same numbers as without it:
-    (the same command) --resume auto
+    (the same command)
 
 Records have title, composer, genres, description, lyrics, tags, ensembles, instruments, filepaths, and the summaries
 summary_en (a string or a list) and summary_nen (an object with language and summary, or a list); all may be missing.

@@ -1,7 +1,7 @@
 r"""Align text with audio: CLaMP 3's contrastive training on features of recordings (arXiv 2502.10362).
 
 The .npy files among a record's filepaths are its features: of preprocessing/audio/extract_mert.py, or, with
---front_end mel, of preprocessing/audio/extract_mel.py. The symbolic tower of --init is carried along, bit for bit.
+--front_end mel, of preprocessing/audio/extract_mel.py. The symbolic tower of --init is exported unchanged, bit for bit.
 
 Stage 2 of SAAS, text frozen, a new audio tower:
     python code/train_clamp3_audio.py --train_jsonl train.jsonl --init runs/s/best.safetensors --freeze_text \
@@ -11,12 +11,12 @@ Stage 3, text trained, on eight GPUs (8 x 256 pieces per step, as published):
         --init runs/sa/best.safetensors --out runs/saa
 A small model that needs no MERT:
     python code/train_clamp3_audio.py --train_jsonl train.jsonl --init small.safetensors --text_model text/ \
-        --front_end mel --audio_width 256 --audio_layers 4 --audio_heads 4 --freeze_text --out runs/ears
-Whatever pairs are at hand in one run, also of music with music:
+        --front_end mel --audio_width 256 --audio_layers 4 --audio_heads 4 --freeze_text --out runs/audio
+All available pairs in one run, also of music with music:
     python code/train_clamp3_audio.py --train_jsonl train.jsonl --init runs/saas/best.safetensors \
         --pairs text-symbolic text-audio abc-mtf symbolic-audio --out runs/pairs
 Going on after a stop, to the same numbers as without it:
-    (the same command) --resume auto
+    (the same command)
 
 Sizes of towers come from --init where it has them. Writes OUT/last.pt (everything to resume), best.safetensors (lowest
 evaluation loss), metrics.jsonl. SIGTERM saves and ends with exit code 0. Defaults come from code/config.py.

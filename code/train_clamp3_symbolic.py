@@ -12,7 +12,7 @@ A small model with a text tower of its own:
     python code/train_clamp3_symbolic.py --train_jsonl train.jsonl --eval_jsonl eval.jsonl --init m3.safetensors \
         --text_model mini_text/ --text_from_scratch --hidden_size 256 --mixed_precision bf16 --out runs/mini
 Going on after a stop, to the same numbers as without it:
-    (the same command) --resume auto
+    (the same command)
 
 Sizes of the symbolic tower come from --init where one is given. Writes OUT/last.pt (everything to resume),
 best.safetensors (lowest evaluation loss), metrics.jsonl. SIGTERM saves and ends with exit code 0. Defaults come from

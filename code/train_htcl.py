@@ -14,7 +14,7 @@ A small model on a CPU, its text encoder from a folder with tokenizer.json and c
     python code/train_htcl.py --stage 1 --songs songs.jsonl --out runs/small --text_model text/ --text_from_scratch \
         --audio_width 128 --audio_layers 2 --audio_heads 4 --audio_channels 96 --dropout 0
 Going on after a stop, to the same numbers as without it:
-    (the same command) --resume auto
+    (the same command)
 
 Tables may be Parquet (pip install 'clamp3[preferences]'), also with the columns of HTCL's own. Writes OUT/last.pt
 (everything to resume), best.safetensors (lowest evaluation loss), metrics.jsonl. SIGTERM saves and ends with exit

@@ -1,4 +1,4 @@
-r"""Pre-train M3: hide 45 % of a piece's patches, rebuild their characters (arXiv 2410.13267).
+r"""Pre-train M3: mask 45 % of a piece's patches and predict their characters (arXiv 2410.13267).
 
 One process, CPU or one GPU:
     python code/train_m3.py --data abc/ mtf/ --out runs/m3
@@ -8,7 +8,7 @@ A small model on two CPU cores, 15 minutes:
     python code/train_m3.py --data abc/ mtf/ --out runs/m3 --width 256 --n_layers 5 --n_heads 4 --decoder_layers 2 \
         --patch_length 256 --batch_size 32 --learning_rate 5e-4 --max_minutes 15 --mixed_precision bf16
 Going on after a stop, to the same numbers as without it:
-    (the same command) --resume auto
+    (the same command)
 
 Writes OUT/last.pt (everything to resume), best.safetensors (lowest evaluation loss), metrics.jsonl. SIGTERM saves and
 ends with exit code 0. Defaults come from code/config.py.

@@ -7,7 +7,7 @@
 The pieces come with music21 (Bach, Palestrina, quartets, Irish, Scottish, American, Chinese and European tunes); the
 shipped mini model was trained on none of them. They are written as raw files (MusicXML, .mxl, kern, MIDI), converted,
 encoded and ranked. Recordings are the clips beside this file, rendered from pieces of the same kind. The last lines
-say how well: every piece is looked for by a description of its notes, and every clip's score by its sound.
+report the quality: every piece is looked for by a description of its notes, and every clip's score by its sound.
 """
 
 from __future__ import annotations

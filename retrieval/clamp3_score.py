@@ -5,19 +5,19 @@
     python retrieval/clamp3_score.py generated/ style/ --group
 
 Folders hold vectors (.npy from `extract_clamp3.py --get_global`), raw files of any kind, or both, as in eval_mrr.py,
-which also tells which files make a pair. --group needs no pairs and gives two values: the cosine of the two mean
+which also describes how files are paired. --group needs no pairs and gives two values: the cosine of the two mean
 vectors (what the released script prints) and the mean cosine over all pairs of a query and a reference.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from functools import partial
 from pathlib import Path
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
 from clamp3.errors import ConfigError
+from clamp3.formats.tables import json_text
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,18 +31,21 @@ def build_parser() -> argparse.ArgumentParser:
     return add_model_flags(parser)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
     """Run the script; return its exit code."""
-    args = build_parser().parse_args(argv)
+    args = (parser or build_parser()).parse_args(argv)
     if args.group and args.pairs:
         raise ConfigError("--group compares no pairs; leave --pairs or --group away.")
-    from clamp3.retrieval.evaluation import compare, group_scores, pair_scores, print_remarks, write_rows
+    from clamp3.retrieval.evaluation import NoPairsError, compare, group_scores, pair_scores, print_remarks, write_rows
 
-    found = compare(args.query_dir, args.reference_dir, partial(open_model, args), paired=not args.group)
+    try:
+        found = compare(args.query_dir, args.reference_dir, partial(open_model, args), paired=not args.group)
+    except NoPairsError as error:
+        raise NoPairsError(f"{error} --group compares the folders as wholes.") from None
     scores, rows = (group_scores(found), []) if args.group else pair_scores(found)
     if args.json:
         facts = found.facts(unmatched=not args.group)
-        print(json.dumps({"scores": scores, **facts}, ensure_ascii=False, indent=2))
+        print(json_text({"scores": scores, **facts}, indent=2))
     else:
         pairs = "" if args.group else f", {len(found.pairing.pairs)} pairs"
         print(f"{len(found.queries)} queries, {len(found.references)} references{pairs}")

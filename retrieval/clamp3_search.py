@@ -8,7 +8,7 @@
 The folder is read with its sub-folders and may hold any mixture of .txt .xml .musicxml .mxl .krn .mei .abc .mid .midi
 .mtf, recordings (.wav .mp3 .flac .ogg .opus .m4a .aac .wma .aiff …) and .npy (audio features). Vectors are cached by
 content (in $CLAMP3_CACHE, else ~/.cache/clamp3), so the next search only has to encode its query.
---passages ranks stretches of 30 s, or of 16 bars of a score, and prints where they lie. Files that fail are named on
+--passages ranks passages of 30 s, or of 16 bars of a score, and prints their positions. Files that fail are listed on
 stderr, and the exit code is 1.
 """
 
@@ -32,9 +32,9 @@ def build_parser() -> argparse.ArgumentParser:
     return add_model_flags(parser)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
     """Run the script; return its exit code."""
-    args = build_parser().parse_args(argv)
+    args = (parser or build_parser()).parse_args(argv)
     from clamp3.embedding.passages import PassagePlan
     from clamp3.index.render import show
     from clamp3.index.search import ask, describe_skipped

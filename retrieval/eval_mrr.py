@@ -13,11 +13,11 @@ Ties count against the query; --ties best counts them for it, as the released sc
 from __future__ import annotations
 
 import argparse
-import json
 from functools import partial
 from pathlib import Path
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
+from clamp3.formats.tables import json_text
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,9 +33,9 @@ def build_parser() -> argparse.ArgumentParser:
     return add_model_flags(parser)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
     """Run the script; return its exit code."""
-    args = build_parser().parse_args(argv)
+    args = (parser or build_parser()).parse_args(argv)
     from clamp3.retrieval.evaluation import as_report, compare, print_remarks, rank_queries, write_rows
 
     found = compare(args.query_dir, args.reference_dir, partial(open_model, args))
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         }
         reports.append(as_report(ranking, name))
         rows += [{**row, "direction": name} for row in ranking.rows]
-    print(json.dumps({**result, **found.facts()}, ensure_ascii=False, indent=2) if args.json else "\n".join(reports))
+    print(json_text({**result, **found.facts()}, indent=2) if args.json else "\n".join(reports))
     if args.ranks:
         write_rows(args.ranks, rows)
     print_remarks(found.remarks())

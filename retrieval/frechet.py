@@ -12,13 +12,13 @@ the distance of every single test file. Compare only values of one model and one
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
+from clamp3.formats.tables import json_text
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         rows = zip(found.queries.names, distances, strict=True)
         write_rows(args.songs, [{"name": name, "distance": distance} for name, distance in rows])
     if args.json:
-        print(json.dumps({**result, **found.facts(unmatched=False)}, ensure_ascii=False, indent=2))
+        print(json_text({**result, **found.facts(unmatched=False)}, indent=2))
     else:
         print(f"{len(test)} test files, {len(reference)} references, estimator {args.estimator}")
         if "frechet_distance" in result:

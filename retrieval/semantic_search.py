@@ -4,8 +4,8 @@
     python retrieval/semantic_search.py query.npy features/ --json
 
 Both come from `code/extract_clamp3.py IN OUT --get_global` with the same model. The folder is read with its
-sub-folders; a result's name is its path in the folder without suffix. Files that hold no global vector are
-named on stderr with the reason, and the exit code is then 1.
+sub-folders; a result's name is its path in the folder without suffix. Files that hold no global vector are listed on
+stderr with the reason, and the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -26,19 +26,21 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
     """Run the script; return its exit code."""
-    args = build_parser().parse_args(argv)
-    from clamp3.errors import ConfigError
+    args = (parser or build_parser()).parse_args(argv)
+    from clamp3.errors import ConfigError, printable
+    from clamp3.formats import Kind
     from clamp3.index.ranking import search
     from clamp3.index.render import show
     from clamp3.index.vectors import check_same_model, load_folder, read_vector
+    from clamp3.sources import Source
 
     if not args.query.is_file():
         raise ConfigError(
             f"{args.query} is no file; the query is a .npy file with one vector (clamp3_search.py takes words)."
         )
-    query = read_vector(args.query.read_bytes(), str(args.query))
+    query = read_vector(Source(Kind.FEATURES, printable(args.query), path=args.query).read(), printable(args.query))
     references = load_folder(args.folder)
     check_same_model(args.query, references)
     hits = search(query, references, args.top_k)

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+# Threads cost more than they give at the sizes of tests; before the first import of torch, which reads it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--plain_products", action="store_true", help="as where torch is built without oneDNN")
+
+
+def pytest_configure(config):
+    if config.getoption("--plain_products"):
+        import torch
+
+        torch.backends.mkldnn.enabled = False
 
 
 def pytest_make_parametrize_id(config, val, argname):
@@ -60,7 +74,6 @@ def tiny_weights(tmp_path_factory):
     from clamp3.models.config import Clamp3Config, TowerConfig
     from clamp3.models.weights import save_safetensors
 
-    torch.set_num_threads(1)  # threads cost more than they give at this size
     folder = tmp_path_factory.mktemp("tiny")
     n_tokens = write_tokenizer(folder)
     sizes = {"width": 32, "n_layers": 2, "n_heads": 4, "feed_forward": 64}
@@ -103,16 +116,19 @@ def music(tmp_path):
 
 @pytest.fixture(scope="session")
 def tiny_mert(tmp_path_factory):
-    """Return a folder with a small MERT of random weights and width 32, with the published names."""
+    """Return a folder with a small MERT of random weights and width 32."""
+    return write_mert(tmp_path_factory.mktemp("mert"), width=32)
+
+
+def write_mert(folder, width):
+    """Write a small MERT of random weights with the published names; return the folder."""
     import json
 
     import torch
     from transformers import HubertConfig, HubertModel
 
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("mert")
     sizes = {
-        "hidden_size": 32,
+        "hidden_size": width,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
         "intermediate_size": 48,
@@ -141,7 +157,6 @@ def tiny_mel(tmp_path_factory):
     from clamp3.models.config import Clamp3Config, FrontEndConfig, TowerConfig
     from clamp3.models.weights import save_safetensors
 
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("mel")
     n_tokens = write_tokenizer(folder)
     sizes = {"width": 32, "n_layers": 1, "n_heads": 4, "feed_forward": 64}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import importlib.util
 import io
 import json
 import logging
@@ -12,9 +13,9 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from clamp3.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, Clamp3Error
+from clamp3.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, Clamp3Error, ConfigError, printable, sentence_of
 
 if TYPE_CHECKING:
     from clamp3.embedding.clamp3 import Clamp3
@@ -25,13 +26,51 @@ def parser_for(doc: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
-def add_extract_flags(parser: argparse.ArgumentParser, *, model: str, choices: str) -> argparse.ArgumentParser:
-    """Give a parser what the extraction scripts share; `run_extract` takes the parsed flags."""
+def run_script(path: Path, argv: list[str] | None, doc: str | None, **defaults: Any) -> int:
+    """Run a script of this repository under another name; return its exit code.
+
+    Parameters
+    ----------
+    path : Path
+        Of the script that does the work.
+    argv : list of str, optional
+        Arguments; None takes those of the process.
+    doc : str or None
+        What ``--help`` shows.
+    **defaults
+        Defaults of flags that differ from the script's own.
+    """
+    spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ConfigError(f"{path} is absent; this script needs the whole repository.")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    parser: argparse.ArgumentParser = script.build_parser()
+    parser.description = doc
+    parser.set_defaults(**defaults)
+    code: int = script.main(argv, parser)
+    return code
+
+
+def add_extract_flags(parser: argparse.ArgumentParser, *, published: str, choices: str) -> argparse.ArgumentParser:
+    """Add the flags that the extraction scripts share; `clamp3.embedding.extract.run_extract` takes them parsed.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+        Changed and returned.
+    published : str
+        Weights that count where neither ``--model`` nor a training names any.
+    choices : str
+        Values of ``--model``, for ``--help``.
+    """
     parser.add_argument("input_dir", type=Path, help="folder to read, recursively, or a single file")
     parser.add_argument("output_dir", type=Path, help="folder to write the same tree to")
     parser.add_argument("--get_global", action="store_true", help="one vector per file in place of hidden states")
-    parser.add_argument("--model", default=model, help=f"{choices} (default: %(default)s)")
+    default = f"what config.py names, else the newest training below runs/, else {published}"
+    parser.add_argument("--model", help=f"{choices} (default: {default})")
     parser.add_argument("--epoch", type=int, help="checkpoint of this epoch in place of the best one")
+    parser.add_argument("--as_is", action="store_true", help="encode standard ABC as written, as released")
     parser.add_argument("--batch_size", type=int, help="most windows encoded together (default: by their length)")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is float32")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps … (default: a GPU if there is one)")
@@ -41,7 +80,7 @@ def add_extract_flags(parser: argparse.ArgumentParser, *, model: str, choices: s
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Give a parser the flags that say which model encodes raw files; `open_model` takes the parsed flags."""
+    """Add the flags that select the model for raw files; `open_model` takes them parsed."""
     parser.add_argument("--model", default="mini", help="mini, saas, c2 or a checkpoint (default: %(default)s)")
     parser.add_argument("--text_model", help="folder or name of the text tower's tokenizer, if not the model's own")
     parser.add_argument("--mert_model", help="folder or name of MERT for recordings (default: m-a-p/MERT-v1-95M)")
@@ -51,7 +90,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def open_model(args: argparse.Namespace) -> Clamp3:
-    """Open the model that the flags of `add_model_flags` name."""
+    """Open the model that the flags of `add_model_flags` select."""
     from clamp3.embedding.clamp3 import Clamp3
     from clamp3.jobs.cache import VectorCache
 
@@ -62,7 +101,7 @@ def open_model(args: argparse.Namespace) -> Clamp3:
 
 
 def _print_anything() -> None:
-    """Write characters that the terminal's or pipe's encoding lacks as JSON escapes them, in place of a traceback."""
+    """Write characters that the encoding of the terminal or pipe lacks as JSON escapes, in place of a traceback."""
 
     def escaped(error: UnicodeError) -> tuple[str, int]:
         if not isinstance(error, UnicodeEncodeError):
@@ -76,7 +115,7 @@ def _print_anything() -> None:
 
 
 def run(main: Callable[[], int]) -> int:
-    """Call ``main`` and turn what a user can act on into one sentence on stderr and an exit code.
+    """Call ``main``; print errors that a user can act on as one sentence on stderr, and return an exit code.
 
     Parameters
     ----------
@@ -90,7 +129,7 @@ def run(main: Callable[[], int]) -> int:
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     _print_anything()
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {sentence_of(message, 500)}\n"
     for chatty in ("httpx", "httpx2", "accelerate", "torch"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
@@ -105,5 +144,5 @@ def run(main: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except OSError as error:
-        print(f"error: {error.strerror or error} ({error.filename or 'no file named'}).", file=sys.stderr)
+        print(f"error: {error.strerror or error} ({printable(error.filename or 'no file named')}).", file=sys.stderr)
         return EXIT_SOME_FAILED

@@ -1,6 +1,6 @@
 """An input: a sentence, a path, bytes with their kind, or samples with their rate.
 
-What its bytes become is said by its modality (`clamp3.modalities`).
+What its bytes become is defined by its modality (`clamp3.modalities`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,21 @@ from clamp3.formats import Kind, kind_of
 
 @dataclass(frozen=True)
 class Source:
-    """One input: where its bytes are, what they hold, and how messages call it; ``sha256`` where it is known."""
+    """One input.
+
+    Attributes
+    ----------
+    kind : Kind
+        What the bytes hold.
+    name : str
+        Its name in messages.
+    path : Path or None
+        File with the bytes, if they are not in ``data``.
+    data : bytes or None
+        The bytes themselves.
+    sha256 : str or None
+        Of the bytes, where it is known.
+    """
 
     kind: Kind
     name: str
@@ -29,12 +43,12 @@ class Source:
 
     @property
     def streamed(self) -> bool:
-        """Whether its bytes are read block by block where they are used: a recording in a file."""
+        """Whether its bytes are read block by block where they are used, as those of a recording in a file are."""
         return self.kind == Kind.AUDIO and self.data is None
 
     @property
     def recording(self) -> bytes | Path:
-        """What `clamp3.formats.audio.Sound` takes: the bytes where they are held, else the path."""
+        """What `clamp3.formats.audio.Sound` takes: the bytes if they are in memory, else the path."""
         if self.data is not None:
             return self.data
         assert self.path is not None
@@ -97,7 +111,7 @@ Item = Union[str, "os.PathLike[str]", Source, tuple[bytes, Kind], tuple[np.ndarr
 
 
 def source_of(item: Item) -> Source:
-    """Return the source that an item stands for.
+    r"""Return the source that an item stands for.
 
     Parameters
     ----------
@@ -108,8 +122,16 @@ def source_of(item: Item) -> Source:
     Raises
     ------
     FormatError
-        If a path does not exist, is a folder or has a suffix without reader, if a string is written like the
-        path of a music file but names none, or if the item is of another type or shape.
+        If a path does not exist, is a folder or has a suffix without reader, if a string reads as the path of a music
+        file but names none, or if the item is of another type or shape.
+
+    Examples
+    --------
+    >>> source = source_of("a slow air for fiddle")
+    >>> source.kind, source.name
+    (Kind('text'), '"a slow air for fiddle"')
+    >>> source_of((b"K:G\nGAG|", Kind.ABC)).name
+    'bytes of kind abc'
     """
     if isinstance(item, Source):
         return item
@@ -134,7 +156,7 @@ def source_of(item: Item) -> Source:
 
 
 def sentence(text: str) -> Source:
-    """Return a source for words that are never taken for a path."""
+    """Return a source for words that are never read as a path."""
     shown = " ".join(text[:60].split())
     return Source(Kind.TEXT, f'"{shown}{"…" if len(text) > 60 else ""}"', data=text.encode("utf-8", "replace"))
 
@@ -149,12 +171,12 @@ def samples_source(samples: np.ndarray, rate_hz: int, name: str | None = None) -
     rate_hz : int
         Samples per second.
     name : str, optional
-        How messages call it.
+        Its name in messages.
 
     Raises
     ------
     FormatError
-        If the samples are no floats, or of another shape.
+        If the samples are not floats, or of another shape.
     """
     import io
 
@@ -175,7 +197,7 @@ def samples_source(samples: np.ndarray, rate_hz: int, name: str | None = None) -
 
 
 def _is_there(text: str) -> bool:
-    """Whether a string names a file, or a folder by more than one word; some sentences no path can hold."""
+    """Return whether a string names a file, or a folder with a slash; sentences may be impossible as paths."""
     try:
         return Path(text).is_file() or (("/" in text or os.sep in text) and Path(text).is_dir())
     except (OSError, ValueError):
@@ -183,7 +205,7 @@ def _is_there(text: str) -> bool:
 
 
 def _is_path(text: str) -> bool:
-    """Whether a string is written like a path, with words such as "6/8" and "and/or" in mind."""
+    """Return whether a string reads as a path; words such as "6/8" and "and/or" do not."""
     if text.startswith(("./", "../", "~/", "/", ".\\", "..\\")):
         return True
     return kind_of(text) is not None and ("/" in text or "\\" in text or not any(map(str.isspace, text)))
@@ -197,5 +219,5 @@ def _file(path: Path) -> Source:
 
 
 def digest(data: bytes) -> str:
-    """Return the SHA-256 of an input's bytes, as the ledger and the cache keep it."""
+    """Return the SHA-256 of an input's bytes, as ledger and cache hold it."""
     return hashlib.sha256(data).hexdigest()

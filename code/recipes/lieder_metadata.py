@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -24,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `recipes` and `c
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, parser_for, run
 from clamp3.errors import ConfigError, DataError, FormatError
+from clamp3.formats.tables import json_text
 
 GENRES = ["Art song"]
 NOT_A_NAME = frozenset({"", "unknown", "anonymous", "anon.", "anon"})
@@ -150,7 +150,7 @@ def main(argv: list[str] | None = None) -> int:
             failed.append(f"{name}: {error}")
             continue
         record["filepaths"] = [name.with_suffix(suffix).as_posix() for suffix in args.suffixes]
-        text = json.dumps({"id": path.stem, **record}, ensure_ascii=False, indent=1) + "\n"
+        text = json_text({"id": path.stem, **record}, indent=1) + "\n"
         write_text(args.output_dir / name.with_suffix(".json"), text, durable=False)
         counts.update([*record, "life dates"] if any(years) else record.keys())
         counts["songs"] += 1

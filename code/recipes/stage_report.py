@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,23 +26,23 @@ def views_of_records(jsonl: Path) -> list[dict[str, Any]]:
     DataError
         If the file cannot be read or no line of it is an object.
     """
+    from clamp3.data.jsonl import read_objects
     from clamp3.data.text_sampling import evaluation_lines
     from clamp3.data.views import view_of
     from clamp3.errors import DataError
     from clamp3.formats import Kind
 
-    try:
-        records = [json.loads(line) for line in jsonl.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise DataError(f"{jsonl} cannot be read: {error}.") from error
     found = []
-    for record in (record for record in records if isinstance(record, dict)):
+    for _, _, record in read_objects(jsonl):
+        if record is None:
+            continue
         views: dict[str, Any] = {}
-        for name in record.get("filepaths") or []:
-            if view := view_of(name):
-                views.setdefault(view, jsonl.parent / name)
+        names = record.get("filepaths")
+        for name in names if isinstance(names, list) else []:
+            if view := view_of(str(name)):
+                views.setdefault(view, jsonl.parent / str(name))
         if lines := evaluation_lines(record):
-            views["text"] = ("\n".join(lines).encode("utf-8"), Kind.TEXT)
+            views["text"] = ("\n".join(lines).encode("utf-8", "replace"), Kind.TEXT)
         found.append(views)
     if not found:
         raise DataError(f"{jsonl} has no record.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from clamp3.cli import parser_for
 from clamp3.errors import ConfigError
+from clamp3.formats.tables import json_text, read_json
 from clamp3.jobs.atomic import write_text
 from clamp3.jobs.steps import Step, call, run_steps
 from clamp3.models.checkpoint import open_checkpoint
@@ -44,7 +44,7 @@ def run_stages(args: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     for name, row, seconds in run_steps(args.work_dir / "stages.json", steps):
         rows.append(row)
-        write_text(args.work_dir / "report.json", json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+        write_text(args.work_dir / "report.json", json_text(rows, indent=1) + "\n")
         write_text(args.work_dir / "report.md", as_markdown(args.order, test, rows))
         print(f"{name}: {seconds:.0f} s", flush=True)
     print(as_markdown(args.order, test, rows))
@@ -94,7 +94,7 @@ def _step(stage: Stage, stages: list[Stage], args: argparse.Namespace) -> Step:
         from clamp3.embedding.clamp3 import Clamp3
 
         train(stage, flags, args.launch)
-        outcome = json.loads((settings.out / OUTCOME).read_text(encoding="utf-8"))
+        outcome = read_json(settings.out / OUTCOME, dict[str, Any])
         if outcome["reason"] == "stopped":
             raise KeyboardInterrupt
         weights = settings.out / "best.safetensors"

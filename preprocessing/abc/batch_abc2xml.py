@@ -1,9 +1,9 @@
-"""Convert a folder of ABC, plain or interleaved, into MusicXML (to look at, hear or edit it in notation programs).
+"""Convert a folder of ABC, plain or interleaved, into MusicXML (to view, play or edit it in notation programs).
 
     python preprocessing/abc/batch_abc2xml.py <input_dir> <output_dir>
 
-Of several tunes in a file the first is taken. The output folder mirrors the input folder; ledger.jsonl in it says
-what became of every file, with notes on signs that could not be read. Run again, only what is missing or changed is
+Of several tunes in a file the first is taken. The output folder mirrors the input folder; ledger.jsonl in it reports
+the result for every file, with notes on signs that could not be read. Run again, only what is missing or changed is
 done. Exit code 1: some files failed.
 """
 
@@ -16,10 +16,12 @@ from clamp3.cli import parser_for, run
 from clamp3.formats import Converted, Kind
 from clamp3.jobs.batch import add_batch_flags, run_batch
 
+input_dir = ""  # a folder of ABC; if set, no arguments are needed, and <input_dir>_xml is written
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script's flags."""
-    return add_batch_flags(parser_for(__doc__))
+    return add_batch_flags(parser_for(__doc__), input_dir, ending="_xml")
 
 
 def convert(data: bytes, name: str) -> Converted:

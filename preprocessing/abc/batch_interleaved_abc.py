@@ -4,7 +4,7 @@
 
 Takes what batch_xml2abc.py writes, and ABC from elsewhere (of several tunes in a file the first is taken). Each line
 of the output is one bar of every voice. Titles, names of people and lyrics are left out. The output folder mirrors
-the input folder; ledger.jsonl in it says what became of every file, with notes on voices that disagree. Run again,
+the input folder; ledger.jsonl in it reports the result for every file, with notes on voices that disagree. Run again,
 only what is missing or changed is done. Exit code 1: some files failed.
 """
 
@@ -16,10 +16,12 @@ from clamp3.cli import parser_for, run
 from clamp3.formats import Converted, Kind
 from clamp3.jobs.batch import add_batch_flags, run_batch
 
+input_dir = ""  # a folder of standard ABC; if set, no arguments are needed, and <input_dir>_interleaved is written
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script's flags."""
-    return add_batch_flags(parser_for(__doc__))
+    return add_batch_flags(parser_for(__doc__), input_dir, ending="_interleaved")
 
 
 def convert(data: bytes, name: str) -> Converted:

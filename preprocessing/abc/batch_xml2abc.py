@@ -4,7 +4,7 @@
     python preprocessing/abc/batch_interleaved_abc.py <output_dir> <interleaved_dir>
 
 Reads MusicXML (.xml .musicxml .mxl) and, through music21, Humdrum kern (.krn), MEI (.mei), .rntxt and .capx. The
-output folder mirrors the input folder; ledger.jsonl in it says what became of every file, with notes on what was
+output folder mirrors the input folder; ledger.jsonl in it reports the result for every file, with notes on what was
 repaired or lost. Run again, only what is missing or changed is done. Exit code 1: some files failed.
 """
 
@@ -16,10 +16,12 @@ from clamp3.cli import parser_for, run
 from clamp3.formats import Converted, Kind, kind_of
 from clamp3.jobs.batch import add_batch_flags, run_batch
 
+input_dir = ""  # a folder of scores; if set, no arguments are needed, and <input_dir>_abc is written
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script's flags."""
-    return add_batch_flags(parser_for(__doc__))
+    return add_batch_flags(parser_for(__doc__), input_dir, ending="_abc")
 
 
 def convert(data: bytes, name: str) -> Converted:

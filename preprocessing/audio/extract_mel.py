@@ -9,7 +9,7 @@ or, for HTCL, (1, 1251, 128): 1,251 frames, as many as two minutes have, the mis
 HTCL's authors leave open are the flags --rate_hz (16 kHz by default, where their window of 128 ms is a power of two)
 and --low_hz, --high_hz (0 and half the rate, as librosa has it); a model has to be used with the values it was trained
 with, which our training writes into its file.
-ledger.jsonl in OUTPUT_PATH says what became of every file. Run again, only what is missing or changed is done. Exit
+ledger.jsonl in OUTPUT_PATH reports the result for every file. Run again, only what is missing or changed is done. Exit
 code 1: some files failed.
 """
 

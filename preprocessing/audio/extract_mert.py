@@ -7,7 +7,7 @@
 Reads .wav .mp3 .flac .ogg .opus .m4a .aac .wma .aiff .au, and the sound of .mp4 and .webm, with sub-folders, and writes
 the same tree: with --mean_features arrays (1, T, 768), else (13, T, 768), one vector per 5 s. MODEL_PATH is a folder
 with config.json and pytorch_model.bin, or a Hugging Face name; its weights are under CC BY-NC 4.0. Several processes
-share the work. Run again, only what is missing is done; what failed is named in OUTPUT_PATH/ledger.jsonl, and the exit
+share the work. Run again, only what is missing is done; failures are listed in OUTPUT_PATH/ledger.jsonl, and the exit
 code is then 1. A recording under one second fails.
 """
 

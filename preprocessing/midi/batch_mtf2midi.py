@@ -4,7 +4,7 @@
 
 Each text becomes a MIDI file of one track; reading that file again gives the same text. Messages that the text left
 out (see batch_midi2mtf.py --all_messages) cannot come back. The output folder mirrors the input folder; ledger.jsonl
-in it says what became of every file. Run again, only what is missing or changed is done. Exit code 1: some failed.
+in it reports the result for every file. Run again, only what is missing or changed is done. Exit code 1: some failed.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from clamp3.cli import parser_for, run
 from clamp3.formats import Kind
 from clamp3.jobs.batch import add_batch_flags, run_batch
 
+input_dir = ""  # a folder of MTF texts; if set, no arguments are needed, and <input_dir>_midi is written
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script's flags."""
-    return add_batch_flags(parser_for(__doc__))
+    return add_batch_flags(parser_for(__doc__), input_dir, ending="_midi")
 
 
 def convert(data: bytes, name: str) -> bytes:

@@ -5,7 +5,7 @@
     python code/extract_clamp3.py captions/ features/ --get_global
 
 Uses BLIP from the Hugging Face hub, or from a folder. The output folder mirrors the input folder; ledger.jsonl in it
-says what became of every image. Run again, only what is missing or changed is done. Exit code 1: some images failed.
+reports the result for every image. Run again, only what is missing or changed is done. Exit code 1: some images failed.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
     """Caption the folder, print the summary, return the exit code."""
-    args = build_parser().parse_args(argv)
+    args = (parser or build_parser()).parse_args(argv)
     from clamp3.jobs.summary import report
     from clamp3.metadata.captions import DEFAULT_MODEL, BlipOptions, caption_folder, load_blip
 

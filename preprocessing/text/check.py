@@ -1,20 +1,20 @@
-"""Check the texts of a training JSONL, and say what it is made of.
+"""Check the texts of a training JSONL, and print statistics of them.
 
     python preprocessing/text/check.py records.jsonl
     python preprocessing/text/check.py records.jsonl --plots figures/
 
-Everything that python code/check_data.py finds (structure, ids, files), and texts in another language than
-they claim, languages and regions that are no ISO names. Prints the mean length of every field in bytes, as table 1 of
+Finds everything that python code/check_data.py does (structure, ids, files), and texts in another language than
+stated, languages and regions that are not ISO names. Prints the mean length of every field in bytes, as table 1 of
 the CLaMP 3 paper, and how many records there are of each language and region. Exit code 1: there are problems.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, parser_for, run
+from clamp3.formats.tables import json_text
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     need_packages("py3langid", "pycountry")
     check, statistics = check_texts(args.jsonl, files=not args.no_files, languages=not args.no_languages)
     if args.json:
-        print(json.dumps({**check.facts(), **statistics.facts()}, indent=1, ensure_ascii=False))
+        print(json_text({**check.facts(), **statistics.facts()}, indent=1))
     else:
         print(statistics.text())
         shown = check.problems[: args.show or None]

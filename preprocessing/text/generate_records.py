@@ -1,4 +1,4 @@
-r"""Write M4-RAG records (ten fields and a translation) about pieces from what a web search says of them.
+r"""Write M4-RAG records (ten fields and a translation) about pieces from the results of a web search.
 
 With results saved before, one JSON file per piece or one line per piece:
     python preprocessing/text/generate_records.py metadata.jsonl records.jsonl --results results/ --model gpt-4o
@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = add_job_flags(parser_for(__doc__))
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--results", type=Path, help="JSONL or folder of saved search results")
-    where.add_argument("--search_command", help="program and arguments, with {query}; started without a shell")
+    where.add_argument("--search_command", help="program, with {query} or reading it from standard input; no shell")
     where.add_argument("--search_url", help="address with {query} that answers with JSON")
     parser.add_argument("--search_timeout_sec", type=float, default=60.0, help="default: %(default)s")
     return parser

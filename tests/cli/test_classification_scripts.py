@@ -1,8 +1,10 @@
 """The scripts of classification: faults of the released ones, exit codes, what is loaded for --help."""
 
 import json
+import os
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -99,7 +101,7 @@ def test_the_softmax_comes_once_unless_asked_for_twice(script, features, tmp_pat
     assert (once, n_valid) == (False, 4)
     assert loss < 0.3
     twice, n_valid, loss = losses("--published")
-    assert (twice, n_valid) == (True, 5)  # ceil(.2 * 24), which are also those that are judged
+    assert (twice, n_valid) == (True, 5)  # ceil(.2 * 24), which are also those that are tested
     assert loss > np.log(1 + np.exp(-1))  # what two softmaxes cost at least
     assert losses("--double_softmax")[:2] == (True, 4)
 
@@ -155,10 +157,10 @@ def test_raw_music_trains_a_probe(script, tiny_weights, tmp_path, capsys):
             (tmp_path / "music" / f"{name}_{i}.abc").write_text(text, encoding="utf-8")
     arguments = ("--train_folder", tmp_path / "music", "--model", tiny_weights, *QUICK, "--output", tmp_path / "w.pth")
     assert call(script, "train_cls", *arguments) == EXIT_OK
-    told = ("inference_cls", tmp_path / "w.pth", tmp_path / "music", tmp_path / "o.json")
-    assert call(script, *told, "--model", tiny_weights) == EXIT_OK
+    arguments = ("inference_cls", tmp_path / "w.pth", tmp_path / "music", tmp_path / "o.json")
+    assert call(script, *arguments, "--model", tiny_weights) == EXIT_OK
     assert len(json.loads((tmp_path / "o.json").read_text(encoding="utf-8"))) == 12
-    assert call(script, *told, "--model", "mini") == EXIT_SOME_FAILED
+    assert call(script, *arguments, "--model", "mini") == EXIT_SOME_FAILED
     assert "the probe was trained on vectors of tiny-" in capsys.readouterr().err
 
 
@@ -210,3 +212,42 @@ def test_vgmidi_end_to_end(script, vgmidi_folder, tmp_path, capsys):
     assert scores[0]["runs"][0]["n_train"] + scores[0]["runs"][0]["n_judged"] == len(lines[1::5])
     assert scores[0]["summary"]["accuracy"]["mean"] > 0.25
     assert "saas_c2" in out and "mini, published protocol, 2 seeds" in out
+
+
+def test_the_probe_is_named_after_its_folder_and_never_replaced(script, features, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = ("--train_folder", "features/", *QUICK, "--wandb_key", "<your_wandb_key>")
+    assert call(script, "train_cls", *arguments) == EXIT_OK
+    made = (tmp_path / "weights-features.pth").read_bytes()
+    assert call(script, "train_cls", *arguments) == EXIT_USAGE
+    assert "weights-features.pth exists; move it away, or name the probe by --output." in capsys.readouterr().err
+    assert (tmp_path / "weights-features.pth").read_bytes() == made
+    assert call(script, "inference_cls", "weights-features.pth", "features", "output.json") == EXIT_OK
+    answers = json.loads((tmp_path / "output.json").read_text(encoding="utf-8"))
+    assert len(answers) == 24 and all(answer["label"] in ("jazz", "pop") for answer in answers.values())
+
+
+def test_epochs_are_logged_to_wandb_if_asked_for(script, features, tmp_path, monkeypatch, capsys):
+    rows, facts = [], {}
+
+    class FakeRun:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            facts["finished"] = True
+
+        def log(self, row, step):
+            rows.append((step, row))
+
+    def init(**options):
+        facts.update(options, key=os.environ.get("WANDB_API_KEY"))
+        return FakeRun()
+
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))
+    monkeypatch.setenv("WANDB_API_KEY", "")
+    flags = ("--output", tmp_path / "w.pth", "--wandb_log", "--wandb_key", "secret")
+    assert call(script, "train_cls", "--train_folder", features, "--num_epochs", "3", *flags) == EXIT_OK
+    assert [step for step, _ in rows] == [1, 2, 3] and set(rows[0][1]) == {"loss", "score", "rate"}
+    assert facts["finished"] and (facts["project"], facts["name"], facts["key"]) == ("linear", "w", "secret")
+    assert "secret" not in "".join(capsys.readouterr())

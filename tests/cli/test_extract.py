@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,8 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clamp3.cli import run
 from clamp3.embedding.clamp3 import Clamp3
 from clamp3.errors import ConfigError
+from clamp3.models import registry, tokenizer
 from clamp3.sources import digest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -382,7 +385,7 @@ def test_under_torchrun(tiny_weights, tmp_path):
         try:
             printed = launcher.communicate(timeout=300)[0]
         finally:
-            launcher.terminate()  # a launcher that is told so ends its workers too
+            launcher.terminate()  # a launcher that is terminated ends its workers too
     assert launcher.returncode == 0
     assert "40 converted" in printed and len(read_ledger(out)) == 40 and len(arrays(out)) == 40
 
@@ -408,3 +411,72 @@ def test_kill_9_then_the_same_command_again(tiny_weights, tmp_path):
     assert converted + already == 400 and done_before - 1 <= already <= done_before + 1
     assert len(arrays(out)) == 400 and not list(out.glob(".clamp3-*"))
     assert {row["input"] for row in read_ledger(out)} == {path.name for path in source.iterdir()}
+
+
+def test_a_text_without_a_tokenizer_costs_itself(script, music, tiny_weights, tmp_path, monkeypatch, capsys):
+    weights = shutil.copy(tiny_weights, tmp_path / "tiny.safetensors")
+    (music / "other.txt").write_text("fast dance")
+    looked = []
+    load = tokenizer.load_tokenizer
+    monkeypatch.setattr(tokenizer, "load_tokenizer", lambda place: looked.append(place) or load(place))
+    main = script("code/extract_clamp3.py").main
+    assert main([str(music), str(tmp_path / "out"), "--get_global", "--model", str(weights)]) == 1
+    assert list(arrays(tmp_path / "out")) == ["audio.npy", "long.npy", "play.npy", "sub/tune.npy"]
+    failed = {row["input"]: row["reason"] for row in read_ledger(tmp_path / "out") if row["status"] == "failed"}
+    assert set(failed) == {"song.txt", "other.txt"} and len(looked) == 1
+    assert all("without a tokenizer; name its folder with --text_model" in reason for reason in failed.values())
+
+
+@pytest.fixture
+def own_training(tiny_weights, tmp_path, monkeypatch):
+    """Return a folder with two runs, as after trainings there; released names of config.py are as shipped."""
+    monkeypatch.syspath_prepend(str(ROOT / "code"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "hub_file", lambda *a, **k: pytest.fail("the network was asked"))
+    for name in ("old", "new"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        shutil.copy(tiny_weights.parent / "tokenizer.json", tmp_path / "runs" / name)
+        for file in ("best.safetensors", "epoch_0005.safetensors"):
+            shutil.copy(tiny_weights, tmp_path / "runs" / name / file)
+    os.utime(tmp_path / "runs/old/best.safetensors", (1, 1))
+    return tmp_path
+
+
+def test_ones_own_training_is_found(script, music, own_training, caplog, monkeypatch):
+    """As the released readme has it: extraction after one's own training, with or without an epoch."""
+    import config
+
+    caplog.set_level("INFO")
+    main = script("code/extract_clamp3.py").main
+    assert main(["--epoch", "5", str(music), "features", "--get_global"]) == 0
+    assert "weights: runs/new/epoch_0005.safetensors, the newest training here; --model takes others" in caplog.text
+    assert json.loads(Path("features/features.json").read_text())["weights"].startswith("epoch_0005-")
+    assert main([str(music), "best", "--get_global"]) == 0
+    monkeypatch.setattr(config, "CLAMP3_WEIGHTS_PATH", "runs/old")
+    assert main([str(music), "named", "--get_global"]) == 0
+    assert "weights: runs/old/best.safetensors, as CLAMP3_WEIGHTS_PATH in config.py says" in caplog.text
+    Path("runs/new").rename("runs/symbolic_clamp3_mine")  # what train_clamp3_symbolic.py makes of this released name:
+    monkeypatch.setattr(config, "CLAMP3_WEIGHTS_PATH", "weights_clamp3_mine.pth")
+    assert main([str(music), "released", "--get_global"]) == 0
+    assert "weights: runs/symbolic_clamp3_mine/best.safetensors" in caplog.text
+
+
+def test_what_is_absent_is_named_without_an_address(script, music, own_training, monkeypatch, capsys):
+    import config
+
+    main = script("code/extract_clamp3.py").main
+
+    def error_of(*flags):
+        assert run(lambda: main([*flags, str(music), "features", "--get_global"])) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert "http" not in line
+        return line
+
+    assert "no checkpoint of epoch 6" in (line := error_of("--epoch", "6")) and "epoch_0005.safetensors" in line
+    monkeypatch.setattr(config, "CLAMP3_WEIGHTS_PATH", "weights_clamp3_mine.pth")
+    assert "CLAMP3_WEIGHTS_PATH in config.py names weights_clamp3_mine.pth" in error_of()
+    monkeypatch.setattr(config, "CLAMP3_WEIGHTS_PATH", "c2")
+    assert "no checkpoint of epoch 5 of 'c2'" in error_of("--epoch", "5")
+    monkeypatch.setattr(config, "CLAMP3_WEIGHTS_PATH", "")
+    shutil.rmtree("runs")
+    assert "no checkpoint of epoch 5 of 'saas'" in error_of("--epoch", "5")

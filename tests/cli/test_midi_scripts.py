@@ -1,4 +1,4 @@
-"""The two MIDI doors on a folder of good, broken and oddly named files."""
+"""The two MIDI scripts on a folder of good, broken and oddly named files."""
 
 import json
 import subprocess
@@ -11,17 +11,17 @@ ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "parity" / "golden" / "mtf"
 
 
-def door(name, *arguments):
+def run_script(name, *arguments):
     command = [sys.executable, str(ROOT / "preprocessing" / "midi" / name), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def to_mtf(*arguments):
-    return door("batch_midi2mtf.py", *arguments)
+    return run_script("batch_midi2mtf.py", *arguments)
 
 
 def to_midi(*arguments):
-    return door("batch_mtf2midi.py", *arguments)
+    return run_script("batch_mtf2midi.py", *arguments)
 
 
 @pytest.fixture
@@ -74,3 +74,16 @@ def test_contradicting_flags_are_wrong_usage():
     ended = to_mtf("a", "b", "--m3_compatible", "--all_messages")
     assert ended.returncode == 2
     assert "not allowed with" in ended.stderr
+
+
+def test_the_default_is_said(folder, tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "a.mid").write_bytes((folder / "UPPER.MID").read_bytes())
+    said = "text-like messages were left out, as the weights expect"
+    assert said in to_mtf(tmp_path / "one", tmp_path / "out").stderr
+    for flag in ("--m3_compatible", "--all_messages", "--clamp2"):
+        assert said not in to_mtf(tmp_path / "one", tmp_path / flag, flag).stderr
+    full = (GOLDEN / "every_message.m3.mtf").read_text().split("\n")
+    assert (tmp_path / "--m3_compatible" / "a.mtf").read_text() == "\n".join(full)
+    without = [line for line in full if not line.startswith(("sysex ", "sequencer_specific "))]
+    assert (tmp_path / "--clamp2" / "a.mtf").read_text() == "\n".join(without)

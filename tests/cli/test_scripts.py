@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("preprocessing", "retrieval", "classification", "code", "benchmarks")
+ROOMS = ("preprocessing", "retrieval", "inference", "classification", "code", "benchmarks")
 HEAVY = ("torch", "transformers", "music21", "accelerate", "sklearn", "librosa", "matplotlib", "pandas")
 HELP_CPU_SEC = 1.5  # the aim is 0.5 s; CPU seconds, so that a busy machine does not matter
 
@@ -59,6 +59,7 @@ print([name for name in ("torch", "transformers", "music21", "librosa") if name 
 
 def scripts() -> list[str]:
     found = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py")) if "egg-info" not in path.parts]
+    found += sorted(ROOT.glob("*.py"))
     named = [path.relative_to(ROOT).as_posix() for path in found if '__name__ == "__main__"' in path.read_text("utf-8")]
     return [name for name in named if not name.startswith("code/clamp3/")]
 

@@ -11,6 +11,8 @@ from torch import nn
 from clamp3.training.gradcache import average_gradients, cached_backward, chunks
 from clamp3.training.loss import Objective, contrastive_loss, gather_with_gradient, own_rows
 
+pytestmark = pytest.mark.kernels
+
 WORLD, ROWS, WIDTH = 2, 6, 16
 KINDS = ("infonce", "cosine", "sigmoid")
 ABSENT = (1, 7, 8)  # rows that have no music: two thirds of rank 1's pairs and one of rank 0's

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from feature_maker import make_features
 
+pytestmark = pytest.mark.kernels
+
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory):

@@ -18,6 +18,8 @@ from clamp3.models.config import Clamp3Config, TowerConfig
 from clamp3.models.weights import save_safetensors
 from clamp3.training.loss import contrastive_loss
 
+pytestmark = pytest.mark.kernels
+
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent / "golden"
 EXPECTED = json.loads((GOLDEN / "training/golden.json").read_text(encoding="utf-8"))

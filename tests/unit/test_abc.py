@@ -242,3 +242,37 @@ def test_include_directives_are_not_followed(tmp_path):
 def test_musicxml_of_nothing_has_a_reason(text):
     with pytest.raises(FormatError):
         abc_to_musicxml(text)
+
+
+HEAD = "X:1\nT:a\nM:4/4\nL:1/8\nK:C\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "header", "bars_found"),
+    [
+        (HEAD + "CDEF GABc |\n%%begintext\nSlowly first.\n%%endtext\ncBAG |]\n", "M:4/4", ["CDEF GABc|", "cBAG|]"]),
+        ("X:1\n%%begintext\nDanced as a reel.\n%%endtext\nM:3/4\nL:1/8\nK:D\nD2F2A2 |]\n", "M:3/4", ["D2F2A2|]"]),
+        ("X:1\n%%begintext\nnever closed\nM:3/4\nL:1/8\nK:D\nD2F2A2 |]\n", "M:3/4", ["D2F2A2|]"]),
+        ("X:1\nH:Made by a man\nwho lived at the head of the glen.\nM:3/4\nL:1/8\nK:D\nD6 |]\n", "M:3/4", ["D6|]"]),
+        (HEAD + "CDEF |\nw:Sa-ys my\n+:Will ye come to\ncBAG |]\n", "M:4/4", ["CDEF|", "cBAG|]"]),
+        ("X:1\nN:A tune\n+:sung at fairs\nM:3/4\nL:1/8\nK:D\nD6 |]\n", "M:3/4", ["D6|]"]),
+        ("X:1\nM:4/4\nL:1\nK:C\nC | E/2F/2 | [C2E]/ |]\n", "L:1/8", ["C8|", "E4F4|", "[C16E8]/|]"]),
+        ("X:1\nM:(2+3)/8\nK:C\nC2D2 E2F2G2 |]\n", "M:(2+3)/8", ["CD EFG|]"]),
+        ("X:1\nM:2+2+3/16\nK:C\nC4D4E6 |]\n", "M:2+2+3/16", ["C2D2E3|]"]),
+        (HEAD + "|: CDEF | cBAG :|$\n|: c4 | C4 :|$\n", "M:4/4", ["|:CDEF|", "cBAG::", "c4|", "C4:|"]),
+        (HEAD + "CDEF [|] G``ABc | c8 |]\n", "M:4/4", ["CDEF|", "GABc|", "c8|]"]),
+        (HEAD.replace("K:C", "K:D\nM:6/8\nQ:1/4=100") + "A3 B3 |]\n", "M:6/8", ["A3 B3|]"]),
+        (HEAD + "V:1\nCDEF |\nN:danced badly\nR:reel\nc8 |]\n", "M:4/4", ["CDEF|", "c8|]"]),
+        (HEAD + "V:1\nCDEF |\n% GABc |\nc8 | d8\n", "M:4/4", ["CDEF|", "c8|", "d8|"]),
+        ("X:1\nM:2/4\nK:C\nV:1\nC2D2 E2F2 |]\n", "M:2/4", ["CD EF|]"]),
+    ],
+)  # fmt: skip
+def test_what_people_write_around_the_music(text, header, bars_found):
+    made = interleave(text).text
+    assert f"{header}\n" in made
+    assert [bar.removeprefix("[V:1]") for bar in bars(made)] == bars_found
+
+
+def test_fields_between_the_key_and_the_first_voice_are_for_all_voices():
+    made = interleave("X:1\nL:1/8\nK:D\nM:6/8\nV:T\nA3 B3 | d6 |]\nV:B\nD6 | D6 |]\n").text
+    assert made.startswith("L:1/8\nM:6/8\nK:D\n") and made.endswith("[V:1]d6|][V:2]D6|]\n")

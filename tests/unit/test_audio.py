@@ -52,13 +52,13 @@ def test_every_format_is_the_sound_of_its_wav(format):
     samples = tune(2, rate=rate)
     reference = Sound(wav(samples, rate), "a.wav").read()
     sound = Sound(make(samples, rate), f"a.{format}")
-    heard = sound.read()
-    assert sound.notes == [] and heard.dtype == np.float32
-    assert abs(len(heard) - 2 * RATE_HZ) <= delay + 1000 * (delay > 0)
-    heard, reference = aligned(heard, reference, delay)
-    assert np.corrcoef(heard, reference)[0, 1] > correlation
-    assert np.abs(heard).max() == pytest.approx(np.abs(reference).max(), rel=0.05)
-    mels = [log_mel(x)[0] for x in (heard, reference)]
+    decoded = sound.read()
+    assert sound.notes == [] and decoded.dtype == np.float32
+    assert abs(len(decoded) - 2 * RATE_HZ) <= delay + 1000 * (delay > 0)
+    decoded, reference = aligned(decoded, reference, delay)
+    assert np.corrcoef(decoded, reference)[0, 1] > correlation
+    assert np.abs(decoded).max() == pytest.approx(np.abs(reference).max(), rel=0.05)
+    mels = [log_mel(x)[0] for x in (decoded, reference)]
     assert np.corrcoef(*mels)[0, 1] > (0.7 if "u8" in format else 0.95)  # eight bits are 48 dB, the floor is at 80
 
 
@@ -78,9 +78,9 @@ def test_path_and_bytes_are_the_same_and_the_suffix_may_lie(tmp_path):
 @pytest.mark.parametrize(("rate", "channels"), [(8_000, 1), (24_000, 2), (44_100, 8), (192_000, 2), (44_101, 1)])
 def test_any_rate_and_number_of_channels(rate, channels):
     samples = tune(rate=rate, channels=channels)
-    heard = Sound(wav(samples, rate), "a").read()
-    assert heard.shape == (3 * RATE_HZ,)
-    assert heard.std() == pytest.approx(samples.mean(axis=1).std(), rel=0.02)
+    decoded = Sound(wav(samples, rate), "a").read()
+    assert decoded.shape == (3 * RATE_HZ,)
+    assert decoded.std() == pytest.approx(samples.mean(axis=1).std(), rel=0.02)
 
 
 def test_channels_are_averaged():
@@ -124,8 +124,8 @@ def test_a_recording_cut_in_two_is_said(format):
     make, rate, *_ = FORMATS[format]
     whole = make(tune(5, rate=rate), rate)
     sound = Sound(whole[: len(whole) // 2], "a")
-    heard = len(sound.read()) / RATE_HZ
-    assert sound.notes == [f"cut off after {heard:.1f} s"]
+    seconds = len(sound.read()) / RATE_HZ
+    assert sound.notes == [f"cut off after {seconds:.1f} s"]
 
 
 def test_a_wav_from_a_pipe_does_not_know_its_length():
@@ -144,15 +144,15 @@ def test_what_is_left_of_a_file_is_used_with_a_note_or_its_reason_told(format, h
     content = whole[: len(whole) // 2] if harm == "cut" else damaged(whole)
     sound = Sound(content, "a")
     try:
-        heard = sound.read()
+        decoded = sound.read()
     except FormatError as error:
         assert format == "m4a" and harm == "cut", error  # its table of contents is at the end
         return
-    assert 0.7 * RATE_HZ < len(heard) < 5.1 * RATE_HZ
+    assert 0.7 * RATE_HZ < len(decoded) < 5.1 * RATE_HZ
     good = Sound(wav(tune(5, rate=rate), rate), "a").read()
     start = round(0.7 * RATE_HZ)
-    heard, good = aligned(heard[:start], good[:start], delay)
-    assert np.corrcoef(heard, good)[0, 1] > 0.99
+    decoded, good = aligned(decoded[:start], good[:start], delay)
+    assert np.corrcoef(decoded, good)[0, 1] > 0.99
     if format in ("flac", "mp3", "aac") or harm == "cut":
         assert sound.notes
 
@@ -192,3 +192,74 @@ def test_limits_of_size_and_length(monkeypatch, tmp_path):
         Sound(content, "a").read()
     with pytest.raises(FormatError, match="cannot be read"):
         Sound(tmp_path / "absent.wav", "a").read()
+
+
+def mp3_frames(data):
+    """Return the frames of an MPEG 1 layer III stream."""
+    kbits = [0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320]
+    frames, at = [], 0
+    while at + 4 < len(data):
+        size = 144_000 * kbits[data[at + 2] >> 4] // 44_100 + (data[at + 2] >> 1 & 1)
+        frames.append(data[at : at + size])
+        at += size
+    return frames
+
+
+def likeness(sound, other):
+    n = min(len(sound), len(other))
+    return float(np.corrcoef(sound[:n], other[:n])[0, 1])
+
+
+def quiet_then_loud():
+    """Return sound whose first seconds need few bits, so that an estimate from the first frame is far off."""
+    samples = tune(4)
+    samples[: 44_100 // 2] *= 1e-4
+    return samples
+
+
+def test_mp3_without_a_header_is_read_to_its_end_and_not_called_cut_off():
+    whole = by_soundfile(quiet_then_loud(), 44_100, "MP3", "MPEG_LAYER_III")
+    bare = b"".join(mp3_frames(whole)[1:])
+    picture = b"ID3\x03\0\0" + bytes([0, 2, 0, 0]) + bytes(2 << 14)
+    for data in (bare, bare + b"TAG" + bytes(125), picture + bare):
+        sound = Sound(data, "a.mp3")
+        assert likeness(sound.read()[1105 * 240 // 441 :], Sound(whole, "b.mp3").read()) > 0.99
+        assert sound.seconds == pytest.approx(4, abs=0.1)
+        assert not sound.notes
+
+
+@pytest.mark.parametrize(
+    ("format", "subtype", "rate"),
+    [("MP3", "MPEG_LAYER_III", 44_100), ("OGG", "VORBIS", 44_100), ("OGG", "OPUS", 48_000)],
+)
+def test_streams_in_a_row_are_all_read(format, subtype, rate):
+    parts = [by_soundfile(tune(3, rate, seed=seed), rate, format, subtype) for seed in (1, 2)]
+    first, second = (Sound(part, "part").read() for part in parts)
+    for longest_sec in (None, 4.0):
+        sound = Sound(b"".join(parts), "both")
+        both = sound.read(longest_sec)
+        assert likeness(both, first) > 0.99
+        gap = len(both) - len(first) - len(second)  # encoders' delay and padding
+        assert longest_sec or 0 <= gap < 0.1 * RATE_HZ
+        assert max(likeness(both[len(first) + lag :], second) for lag in range(0, 2400)) > 0.9
+        assert not sound.notes
+
+
+def test_streams_in_a_row_may_differ_in_rate_and_channels():
+    data = by_soundfile(tune(2), 44_100, "MP3") + by_soundfile(tune(2, 48_000, 1), 48_000, "MP3")
+    sound = Sound(data, "both.mp3")
+    sound.read()
+    assert sound.seconds == pytest.approx(4, abs=0.1)
+
+
+def test_lengths_that_are_not_stated_are_no_damage():
+    samples = tune(2)
+    flac = bytearray(by_soundfile(samples, 44_100, "FLAC"))
+    flac[21] &= 0xF0
+    flac[22:26] = bytes(4)
+    wav = by_soundfile(samples, 44_100, "WAV")
+    at = wav.index(b"data") + 4
+    for data in (bytes(flac), wav[:4] + bytes(4) + wav[8:at] + bytes(4) + wav[at + 4 :]):
+        sound = Sound(data, "piped")
+        np.testing.assert_allclose(sound.read(), Sound(wav, "whole").read(), atol=1e-4)
+        assert not sound.notes

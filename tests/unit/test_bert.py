@@ -9,6 +9,8 @@ from clamp3.errors import ConfigError
 from clamp3.models.bert import Bert, initialise
 from clamp3.models.config import TowerConfig
 
+pytestmark = pytest.mark.kernels
+
 SIZES = {"width": 32, "n_layers": 3, "n_heads": 4, "feed_forward": 48, "max_length": 20}
 BERT = TowerConfig(**SIZES)
 XLM_R = TowerConfig(**SIZES, vocab_size=50, type_vocab_size=1, layer_norm_eps=1e-5, pad_id=1)

@@ -413,7 +413,7 @@ def test_features_stand_for_recordings_under_the_same_name(layout):
         ("gtzan", "train_filtered.txt", "polka/polka.00001.wav\n", ":1 starts with 'polka'"),
         ("gs", "giantsteps-key-dataset/annotations/key/100.LOFI.key", "H major", "no key such as"),
         ("nsynth", "nsynth-train/examples.json", '{"a": {}}', "a has no pitch"),
-        ("nsynth", "nsynth-train/examples.json", "[", "cannot be read as JSON"),
+        ("nsynth", "nsynth-train/examples.json", "[", "not JSON"),
         (
             "emo",
             "annotations/static_annotations.csv",

@@ -14,6 +14,8 @@ from clamp3.models.families import FAMILIES, Family, family_with, register
 from clamp3.models.towers import TowerModel, masked_mean
 from clamp3.models.weights import describe, init_symbolic_tower, load_m3, load_model, save_safetensors
 
+pytestmark = pytest.mark.kernels
+
 
 @dataclass(frozen=True)
 class ToyConfig(ModelConfig):
@@ -105,7 +107,7 @@ def test_it_is_not_taken_for_another(toy):
 def test_without_its_registration_the_known_kinds_are_listed(toy, tmp_path):
     family = FAMILIES.pop("toy")
     for read in (describe, load_model):
-        with pytest.raises(WeightsError, match=r"of the unknown kind 'toy'; known are clamp3, m3, htcl\.$"):
+        with pytest.raises(WeightsError, match=r"of the unknown kind 'toy'; known are clamp3, clamp2, m3, htcl\.$"):
             read(toy[1])
     with pytest.raises(ConfigError, match="ToyConfig holds the sizes of no registered model family"):
         save_safetensors(toy[0], ToyConfig(), tmp_path / "other.safetensors")
@@ -119,7 +121,7 @@ def test_a_family_that_cannot_tell_sizes_from_shapes_says_so(toy, tmp_path):
 
 
 def test_the_families_there_are():
-    assert list(FAMILIES) == ["clamp3", "m3", "htcl"]
+    assert list(FAMILIES) == ["clamp3", "clamp2", "m3", "htcl"]
     assert family_with(M3Config()) is FAMILIES["m3"]
     assert family_with(Clamp3Config()) is FAMILIES["clamp3"]
 

@@ -10,6 +10,8 @@ from clamp3.errors import ConfigError, DataError
 from clamp3.retrieval import frechet
 from clamp3.retrieval.frechet import ESTIMATORS, Gaussian, distance, estimate, extrapolate, frechet_distance
 
+pytestmark = pytest.mark.kernels
+
 
 @pytest.fixture
 def rng():

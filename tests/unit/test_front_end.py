@@ -11,6 +11,8 @@ from clamp3.models.config import Clamp3Config, FrontEndConfig, TowerConfig
 from clamp3.models.front_end import MelFrontEnd
 from clamp3.models.weights import load_model, save_safetensors
 
+pytestmark = pytest.mark.kernels
+
 TOWER = {"width": 32, "n_layers": 1, "n_heads": 4, "feed_forward": 64, "max_length": 9}
 FRONT = FrontEndConfig("mel", n_bins=16, n_frames=12, channels=24)
 CONFIG = Clamp3Config(audio=TowerConfig(**TOWER), hidden_size=8, audio_length=9, front_end=FRONT)

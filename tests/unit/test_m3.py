@@ -9,6 +9,8 @@ from clamp3.models import m3
 from clamp3.models.config import DecoderConfig, M3Config, TowerConfig
 from clamp3.models.gpt2 import Gpt2
 
+pytestmark = pytest.mark.kernels
+
 DECODER = DecoderConfig(width=32, n_layers=2, n_heads=4, feed_forward=48, max_length=20, dropout=0.0)
 CONFIG = M3Config(
     encoder=TowerConfig(width=32, n_layers=2, n_heads=4, feed_forward=48, max_length=12, dropout=0.0),

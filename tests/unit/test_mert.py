@@ -14,6 +14,8 @@ from clamp3.formats.audio import Sound
 from clamp3.models import mert as module
 from clamp3.models.mert import CHUNK, Mert, chunks
 
+pytestmark = pytest.mark.kernels
+
 RATE = 24_000
 
 

@@ -8,6 +8,8 @@ from transformers import HubertConfig, HubertModel
 
 from clamp3.models.mert_cpu import ConvolutionsAsProducts, PositionsByFourier, StridedProduct, suit_cpu
 
+pytestmark = pytest.mark.kernels
+
 SIZES = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
 SIZES |= {"conv_dim": [16] * 7, "num_conv_pos_embeddings": 128, "num_conv_pos_embedding_groups": 4, "conv_bias": False}
 

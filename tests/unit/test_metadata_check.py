@@ -207,10 +207,10 @@ def test_metadata_of_clamp2_claim_languages_only_for_summaries(tmp_path):
     assert found.languages == {"original": {"English": 1}, "translated": {"Sundanese": 1}}
 
 
-def test_the_door_prints_a_table_and_draws(script, tmp_path, capsys):
+def test_the_script_prints_a_table_and_draws(script, tmp_path, capsys):
     path = write(tmp_path / "r.jsonl", *[record(id=str(i), region="Bohemia") for i in range(30)])
-    door = script("preprocessing/text/check.py")
-    code = run(lambda: door.main([str(path), "--no_files", "--plots", str(tmp_path / "plots"), "--show", "2"]))
+    check = script("preprocessing/text/check.py")
+    code = run(lambda: check.main([str(path), "--no_files", "--plots", str(tmp_path / "plots"), "--show", "2"]))
     said = capsys.readouterr().out
     assert code == 1
     assert "title                            30        9.00" in said
@@ -219,7 +219,7 @@ def test_the_door_prints_a_table_and_draws(script, tmp_path, capsys):
     images = sorted((tmp_path / "plots").iterdir())
     assert [image.name for image in images] == ["languages.png", "lengths.png", "regions.png"]
     assert all(image.read_bytes().startswith(b"\x89PNG") and image.stat().st_size > 5000 for image in images)
-    code = run(lambda: door.main([str(path), "--no_files", "--no_languages", "--json"]))
+    code = run(lambda: check.main([str(path), "--no_files", "--no_languages", "--json"]))
     facts = json.loads(capsys.readouterr().out)
     assert facts["fields"]["title"] == {"records": 30, "mean_bytes": 9.0} and facts["texts_checked"] == 0
     assert facts["n_problems"] == 30

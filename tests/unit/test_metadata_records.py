@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -247,8 +249,63 @@ def test_a_search_url_gets_the_query_quoted():
         server.shutdown()
     with pytest.raises(ConfigError, match="begin with http"):
         SearchURL("file:///etc/{query}", 1.0)
-    with pytest.raises(ConfigError, match="query"):
-        SearchCommand("find.py", 1.0)
+    for url in ("http://[::1/?q={query}", "http://a:b/{query}", "http://{query}/", "http:///{query}"):
+        with pytest.raises(ConfigError, match="--search_url"):
+            SearchURL(url, 1.0)
+
+
+def test_a_search_url_is_not_sent_on_to_another_server_nor_read_without_end(monkeypatch):
+    import asyncio
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            if "away" in self.path:
+                self.send_response(302)
+                self.send_header("Location", "http://localhost:9/secret")
+            else:
+                self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for _ in range(3000 if "long" in self.path else 30):
+                    self.wfile.write(b" " * 10_000 if "long" in self.path else b" ")
+                    if "slow" in self.path:
+                        time.sleep(0.1)
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        search = SearchURL(f"http://127.0.0.1:{server.server_port}/{{query}}", 0.5)
+        for query, said in (
+            ("away", "sends on to http://localhost:9"),
+            ("long", "8 MiB"),
+            ("slow", r"longer than 0\.5"),
+        ):
+            with pytest.raises(DataError, match=said):
+                asyncio.run(search.find((), query))
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["sh -c 'find {query}'", "sh -c {query}", "bash -lc {query}", "python -c {query}", "ssh host find {query}",
+     "{query}", "find --url=http://x/{query}", "", "pwsh -Command {query}", "env sh -c 'a {query}'"],
+)  # fmt: skip
+def test_a_query_is_never_run(command):
+    with pytest.raises(ConfigError, match="--search_command"):
+        SearchCommand(command, 1.0)
+
+
+def test_a_search_command_may_read_the_query_from_standard_input(tmp_path):
+    import asyncio
+
+    (tmp_path / "find.py").write_text("import json, sys\nprint(json.dumps([sys.stdin.read().strip()]))\n")
+    (found,) = asyncio.run(SearchCommand(f"{sys.executable} {tmp_path / 'find.py'}", 60.0).find((), "$(ls); '"))
+    assert found.text == "$(ls); '"
+    (tmp_path / "long.py").write_text("while True: print('x' * 100000)\n")
+    with pytest.raises(DataError, match="8 MiB"):
+        asyncio.run(SearchCommand(f"{sys.executable} {tmp_path / 'long.py'}", 60.0).find((), "a"))
 
 
 def test_saved_results_are_found_by_id_file_or_title(tmp_path):

@@ -10,6 +10,8 @@ from clamp3.errors import DataError
 from clamp3.retrieval import metrics
 from clamp3.retrieval.cosine import cosine_ranks, group_similarity, mean_similarity, pair_similarity, rank_bounds
 
+pytestmark = pytest.mark.kernels
+
 
 def sorted_order(row, right, ties):
     """Columns, best first, ties resolved against or for the right ones."""

@@ -246,3 +246,17 @@ def test_the_writer_uses_running_status():
 def test_there_are_fifteen_major_and_fifteen_minor_keys():
     assert len(KEYS) == 30
     assert KEYS["C"] == (0, 0) and KEYS["Am"] == (0, 1) and KEYS["Cb"] == (-7, 0) and KEYS["A#m"] == (7, 1)
+
+
+def test_escapes_are_legal_and_said_where_no_message_can_hold_them():
+    track = b"\x00\x90\x3c\x50\x10\xf7\x02\xf3\x01\x10\xf7\x01\x05\x00\xf7\x01\xf8\x60\x90\x3c\x00" + END
+    read = midi_to_mtf(midi(track))
+    assert read.text.split("\n")[1:-1] == ["note_on 0 0 60 80", "sysex 32 [5]", "note_on 96 0 60 0"]
+    assert read.notes == ("2 escape messages (0xF7) with bytes above 127 were left out.",)
+
+
+def test_tracks_beyond_the_count_are_said():
+    two = midi(NOTE, NOTE, n_tracks=1)
+    for data in (two, two + b"MTrk\xff\xff\xff\xff"):
+        assert midi_to_mtf(data).text == midi_to_mtf(midi(NOTE)).text
+        assert midi_to_mtf(data).notes == ("1 of 2 tracks were left out: the header counts 1.",)

@@ -157,3 +157,49 @@ def test_threads_do_not_mix_pieces():
         sys.setswitchinterval(switching)
     assert len(set(wanted.values())) == 4
     assert wrong == []
+
+
+def parts(*music):
+    listed = "".join(f'<score-part id="P{i}"><part-name>x</part-name></score-part>' for i in range(len(music)))
+    start = '<measure number="1"><attributes><divisions>1</divisions></attributes>'
+    bodies = "".join(f'<part id="P{i}">{start}{inside}</measure></part>' for i, inside in enumerate(music))
+    return f"<score-partwise><part-list>{listed}</part-list>{bodies}</score-partwise>".encode()
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing"),
+    [
+        ('<pedal type="start"/>', '<pedal type="stop"/>'),
+        ('<wedge type="crescendo"/>', '<wedge type="stop"/>'),
+        ('<octave-shift type="up"/>', '<octave-shift type="stop"/>'),
+    ],
+)
+def test_a_part_knows_nothing_of_the_one_before(opening, closing):
+    mark = "<direction><direction-type>{}</direction-type></direction>"
+    voices = (note(inside="<voice>1</voice>"), note(inside="<voice>5</voice>"))
+    one = mark.format(opening) + voices[0] + mark.format('<pedal type="start"/>') + voices[0]
+    other = voices[1] + mark.format(closing) + voices[1] + mark.format('<pedal type="stop"/>')
+    text = musicxml_to_abc(parts(one, other)).text
+    assert text.count("C2") == 4
+
+
+def test_notes_without_pitch_need_no_clef():
+    drum = "<unpitched><display-step>E</display-step><display-octave>4</display-octave></unpitched>"
+    drum = f"<note>{drum}<duration>4</duration></note>"
+    made = musicxml_to_abc(parts(note(duration=4), drum))
+    assert "V:2 perc" in made.text
+    assert made.text.rstrip().endswith("V:2\n E8 | %1")
+    assert "clef of percussion added" in made.notes
+
+
+def test_marks_in_a_part_without_notes_do_no_harm():
+    mark = "<direction><direction-type><words>tacet</words></direction-type></direction>"
+    made = musicxml_to_abc(parts(note(), mark))
+    assert " C2 |" in made.text
+    assert made.notes == ("part without notes emptied",)
+
+
+def test_a_key_inside_a_bar_is_said():
+    key = "<attributes><key><fifths>2</fifths></key></attributes>"
+    assert convert(note("F") + key + note("F")).notes == ("key change inside a bar moved to its beginning",)
+    assert convert(key + note("F")).notes == ()

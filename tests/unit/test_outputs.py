@@ -24,7 +24,7 @@ def source(tmp_path):
 
 
 def opened(out, source, *, task="t", force=None):
-    folder = OutputFolder(out, source, task=task, force=force)
+    folder = OutputFolder(out, source, task=task, force=force, shared=True)  # several at a time
     folder.begin({PurePosixPath("a.x"): PurePosixPath("a.y")})
     return folder
 
@@ -100,3 +100,40 @@ def test_a_plan_goes_to_a_worker(tmp_path, source):
 def test_a_file_is_no_output_folder(tmp_path, source):
     with pytest.raises(ConfigError, match="is a file; give a folder"):
         OutputFolder(source / "a.x", source, task="t")
+
+
+def test_a_folder_has_one_writer(tmp_path, source):
+    out = tmp_path / "out"
+    first = OutputFolder(out, source, task="t")
+    assert not out.exists()
+    first.begin({PurePosixPath("a.x"): PurePosixPath("a.y")})
+    with pytest.raises(ConfigError, match=r"another process writes to .*out; let it end first"):
+        OutputFolder(out, source, task="t")
+    made(first)
+    assert sorted(path.name for path in out.iterdir()) == ["a.y", "ledger.jsonl"]
+    with OutputFolder(out, source, task="t") as again:
+        again.begin({PurePosixPath("a.x"): PurePosixPath("a.y")})
+        assert again.is_done("a.x", digest(b"one"))
+
+
+def test_a_folder_made_for_nothing_goes(tmp_path, source):
+    with OutputFolder(tmp_path / "out", source, task="t") as folder:
+        folder.begin({PurePosixPath("a.x"): PurePosixPath("a.y")})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["../other/x", "/etc/x", "sub/../../x", "link/x", "a\0", "\ud800", 7, ["a"], None])
+def test_a_ledger_never_names_what_lies_outside(tmp_path, source, name):
+    out, other = tmp_path / "out", tmp_path / "other"
+    made(opened(out, source))
+    other.mkdir()
+    (out / "link").symlink_to(other)
+    (other / "x").write_bytes(b"ONE")
+    place = str(other / "x") if name == "/etc/x" else name
+    row = {"input": "a.x", "status": "ok", "task": "t", "sha256": digest(b"one"), "output_sha256": digest(b"ONE")}
+    with (out / "ledger.jsonl").open("a") as stream:
+        stream.write(json.dumps({**row, "root": str(source.resolve()), "output": place}) + "\n")
+    with OutputFolder(out, source, task="t") as folder:
+        folder.begin({PurePosixPath("a.x"): PurePosixPath("b.y")})
+        made(folder)
+    assert (other / "x").read_bytes() == (out / "b.y").read_bytes() == b"ONE"

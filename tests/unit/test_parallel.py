@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from clamp3.errors import Clamp3Error, ConfigError, FormatError
+from clamp3.errors import Clamp3Error, ConfigError, FormatError, describe
 from clamp3.jobs import parallel
-from clamp3.jobs.parallel import describe, process_map, start_method, usable_cores
+from clamp3.jobs.parallel import process_map, start_method, usable_cores
 
 METHODS = ["fork", "forkserver", "spawn"] if sys.platform == "linux" else ["spawn"]
 posix = pytest.mark.skipif(os.name != "posix", reason="signals")

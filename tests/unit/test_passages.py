@@ -16,6 +16,8 @@ from clamp3.jobs.cache import VectorCache
 from clamp3.modalities import SYMBOLIC, patches
 from clamp3.modalities.marks import Marks, performance_marks, score_marks, sound_marks
 
+pytestmark = pytest.mark.kernels
+
 RATE = 24_000
 
 

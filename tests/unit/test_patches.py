@@ -1,5 +1,6 @@
 """Patches: expected strings and codes are derived by hand from behaviour.md section 3."""
 
+import hashlib
 import random
 import re
 import time
@@ -213,3 +214,14 @@ def test_a_piece_of_100_patches_takes_less_than_2_ms():
         encode(text)
         spent.append(time.process_time() - start)
     assert min(spent) < 0.002
+
+
+def test_text_is_that_of_the_release_published_weights_learned_from():
+    assert split_text("T:フルート・♥ ŋ ½\n") == ["T:huruto NG  1/2\n"]
+    # Every character there is, transliterated by Unidecode 1.3.6: one hash, whatever is installed.
+    left_out = {*range(0xD800, 0xE000), 0x2028, 0x2029}  # surrogates, and what becomes a line break
+    characters = [chr(code) for code in range(128, 0x110000) if code not in left_out]
+    texts = "".join(split_text("".join(f"T:{character}\n" for character in characters)))
+    assert hashlib.sha256(texts.encode()).hexdigest() == (
+        "1b77aec2cf1277234ece0f692d7ca5c06a0aaaf6de5e8f5c23ade109c3f2657e"
+    )

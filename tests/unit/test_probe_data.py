@@ -81,7 +81,7 @@ def test_values_of_objects_are_told_by_name(tmp_path):
         ("l.csv", "file,genre\na,jazz\na,pop\n", "second time"),
         ("l.csv", "file\na\n", "one column"),
         ("l.csv", "file,genre\na,\n", "none for multiclass"),
-        ("l.json", "[1]", "no object"),
+        ("l.json", "[1]", "not an object"),
         ("l.json", "{", "not JSON"),
     ],
 )
@@ -160,7 +160,7 @@ def test_a_class_of_one_stays_in_training():
     assert 4 in split.train
 
 
-def test_folds_judge_every_example_once():
+def test_folds_test_every_example_once():
     strata = ["a"] * 8 + ["b"] * 4
     found = list(splits.folds(12, 4, 0.25, 3, strata=strata))
     assert sorted(row for split in found for row in split.test) == list(range(12))
@@ -261,7 +261,7 @@ def noisy(rng, n, width, n_outputs, noise=0.6):
     return x, (x @ weights + noise * rng.standard_normal((n, n_outputs))).astype(np.float32)
 
 
-def judged(x, labels, task, **settings):
+def trained(x, labels, task, **settings):
     data = Labelled([f"{i:04d}" for i in range(len(x))], x, labels)
     split = splits.Split(np.arange(0, 800), np.arange(0), np.arange(800, len(x)))
     defaults = {"task": task, "num_epochs": 60, "learning_rate": 0.01, "batch_size": 40, "weight_decay": 0.0}
@@ -271,7 +271,7 @@ def judged(x, labels, task, **settings):
 def test_tag_probes_match_logistic_regression():
     x, z = noisy(np.random.default_rng(10), 1200, 12, 4)
     y = z > 0.3
-    run, split = judged(x, [tuple(str(tag) for tag in np.flatnonzero(row)) for row in y], "multilabel")
+    run, split = trained(x, [tuple(str(tag) for tag in np.flatnonzero(row)) for row in y], "multilabel")
     oracle = np.stack(
         [
             LogisticRegression(C=1e6).fit(x[split.train], y[split.train, tag]).decision_function(x[split.test])
@@ -288,7 +288,7 @@ def test_tag_probes_match_logistic_regression():
 def test_value_probes_match_ridge_in_any_unit():
     x, y = noisy(np.random.default_rng(11), 1200, 12, 2)
     y = y * np.array([100, 0.01]) + np.array([5000, -3])
-    run, split = judged(x, [tuple(map(float, row)) for row in y], "regression")
+    run, split = trained(x, [tuple(map(float, row)) for row in y], "regression")
     guesses = Ridge(alpha=1e-3).fit(x[split.train], y[split.train]).predict(x[split.test])
     wanted = sk.r2_score(y[split.test], guesses, multioutput="raw_values")
     assert (wanted > 0.5).all() and (wanted < 0.95).all()
@@ -300,7 +300,7 @@ def test_value_probes_match_ridge_in_any_unit():
 def test_class_probes_match_logistic_regression(head):
     x, z = noisy(np.random.default_rng(12), 1200, 12, 3)
     y = z.argmax(axis=1)
-    run, split = judged(x, ["abc"[label] for label in y], "multiclass", head=head, hidden=32, num_epochs=20)
+    run, split = trained(x, ["abc"[label] for label in y], "multiclass", head=head, hidden=32, num_epochs=20)
     oracle = LogisticRegression(C=1e6).fit(x[split.train], y[split.train]).score(x[split.test], y[split.test])
     assert 0.6 < oracle < 0.95
     assert run.scores["accuracy"] == pytest.approx(oracle, abs=0.03)
@@ -308,4 +308,4 @@ def test_class_probes_match_logistic_regression(head):
 
 def test_a_single_class_is_an_error():
     with pytest.raises(DataError, match="at least two classes"):
-        judged(np.ones((810, 3), np.float32), ["a"] * 810, "multiclass")
+        trained(np.ones((810, 3), np.float32), ["a"] * 810, "multiclass")

@@ -1,4 +1,4 @@
-"""Probes as files, plans of a training, and classes told by sentences."""
+"""Probes as files, plans of a training, and classes described by sentences."""
 
 import json
 import pickle
@@ -130,7 +130,7 @@ def test_an_easy_set_is_learned_and_the_parts_are_apart(tmp_path):
     assert len(data.names) == 60
 
 
-def test_the_published_selection_judges_what_chose_the_epoch(tmp_path):
+def test_the_published_selection_tests_what_chose_the_epoch(tmp_path):
     folder = clouds(tmp_path / "f")
     published = train(Plan(folder, selection="eval"), QUICK, no_model)[0][0]
     info = published.probe.info
@@ -165,7 +165,7 @@ def test_folds_and_seeds_are_summed_up(tmp_path):
 
 @pytest.mark.parametrize("seed", [1, 3])
 def test_folds_without_a_class_are_in_the_table_too(tmp_path, seed):
-    """The only file of a class is judged in one fold, where the class is not trained."""
+    """The only file of a class is tested in one fold, where the class is not trained."""
     folder = clouds(tmp_path / "f", n=10, classes="ab")
     np.save(folder / "rare_0.npy", np.ones((1, 8), np.float32))
     runs, _ = train(Plan(folder, n_folds=5), replace(QUICK, num_epochs=3, seed=seed), no_model)
@@ -203,11 +203,11 @@ def test_a_table_labels_files_and_values(tmp_path):
 
 
 def test_tags_that_were_not_trained_are_named_and_no_score_is_null(tmp_path):
-    trained, judged = clouds(tmp_path / "train", n=6), clouds(tmp_path / "test", n=2, classes="xy")
+    trained, tested = clouds(tmp_path / "train", n=6), clouds(tmp_path / "test", n=2, classes="xy")
     tags = {path.stem: ["all", path.stem[0]] for path in trained.iterdir()} | {"x_0": ["all", "new"]}
     tags |= {name: ["all"] for name in ("x_1", "y_0", "y_1")}
     (tmp_path / "t.json").write_text(json.dumps(tags), encoding="utf-8")
-    plan, config = Plan(trained, judged, tmp_path / "t.json"), ProbeConfig(task="multilabel", num_epochs=2)
+    plan, config = Plan(trained, tested, tmp_path / "t.json"), ProbeConfig(task="multilabel", num_epochs=2)
     runs, _ = train(plan, config, no_model)
     assert runs[0].scores["tags_left_out"] == ["a", "all", "b", "c", "new"]
     assert "in none or all of the judged files): a, all, b, c, new" in as_text(runs)
@@ -285,16 +285,16 @@ def test_a_class_is_the_mean_of_its_prompts_unit_vectors():
 
 def test_classes_and_axes_by_hand():
     vectors = np.array([[2, 0, 0], [3, 4, 0], [0, 0, 0]], np.float32)
-    judged = compare(vectors, WordModel(), {"h": ["happy"], "s": ["sad"]}, [{"happy": ["happy"], "sad": ["sad"]}])
-    np.testing.assert_allclose(judged.scores, [[1, 0], [0.6, 0.8], [0, 0]], atol=1e-7)
-    np.testing.assert_allclose(judged.places, [[1], [-0.2], [0]], atol=1e-7)
-    rows = judged.rows(["x", "y", "z"])
+    placed = compare(vectors, WordModel(), {"h": ["happy"], "s": ["sad"]}, [{"happy": ["happy"], "sad": ["sad"]}])
+    np.testing.assert_allclose(placed.scores, [[1, 0], [0.6, 0.8], [0, 0]], atol=1e-7)
+    np.testing.assert_allclose(placed.places, [[1], [-0.2], [0]], atol=1e-7)
+    rows = placed.rows(["x", "y", "z"])
     assert rows["y"] == {"label": "s", "scores": {"h": 0.6, "s": 0.8}, "axes": {"happy - sad": -0.2}}
     with pytest.raises(DataError, match="width 2, the model's 3"):
         compare(vectors[:, :2], WordModel(), {"h": ["happy"], "s": ["sad"]})
 
 
-def test_a_folder_is_judged_with_its_labels(tmp_path):
+def test_a_folder_is_scored_with_its_labels(tmp_path):
     folder = tmp_path / "f"
     folder.mkdir()
     for name, vector in {"h_1": [1, 0, 0], "h_2": [0, 1, 0], "s_1": [0, 2, 1], "other_1": [1, 1, 1]}.items():
@@ -308,3 +308,25 @@ def test_a_folder_is_judged_with_its_labels(tmp_path):
         answer_folder(folder, WordModel(), {"h": ["happy"]})
     with pytest.raises(ConfigError, match="nothing to tell apart"):
         answer_folder(folder, WordModel(), {})
+
+
+def test_a_probe_never_answers_with_what_is_no_number(tmp_path):
+    import dataclasses
+
+    from clamp3.probe.checkpoint import Probe
+    from clamp3.probe.config import ProbeConfig
+    from clamp3.probe.predict import predict_folder
+
+    state = {"fc.weight": np.full((2, 4), 1e38, np.float32), "fc.bias": np.zeros(2, np.float32)}
+    probe = Probe(ProbeConfig(), ("a", "b"), state)
+    (tmp_path / "f").mkdir()
+    np.save(tmp_path / "f" / "large.npy", np.full(4, 1e38, np.float32))
+    np.save(tmp_path / "f" / "small.npy", np.full(4, 1e-38, np.float32))
+    answers, problems = predict_folder(probe, tmp_path / "f", lambda: pytest.fail("no model is needed"))
+    assert [name.rsplit("/", 1)[1] for name in answers] == ["small.npy"]
+    assert problems[0][0] == "large.npy" and "no finite value" in problems[0][1]
+    for value in (np.nan, np.inf):
+        bad = dataclasses.replace(probe, state={**state, "fc.bias": np.array([0, value], np.float32)})
+        save_probe(bad, tmp_path / f"{value}.safetensors")
+        with pytest.raises(WeightsError, match="NaN or infinity"):
+            load_probe(tmp_path / f"{value}.safetensors")

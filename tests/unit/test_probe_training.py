@@ -10,6 +10,8 @@ from clamp3.probe.fit import epoch_order, fit, one_epoch
 from clamp3.probe.heads import make_head
 from clamp3.probe.losses import loss_of, sigmoid, softmax
 
+pytestmark = pytest.mark.kernels
+
 CROSS_ENTROPY = torch.nn.functional.cross_entropy
 ORACLES = {
     ("multiclass", False): lambda z, y: CROSS_ENTROPY(z, y.argmax(dim=1)),

@@ -429,8 +429,8 @@ def test_the_steps_in_order(tmp_path, optional):
     args = recipe.build_parser().parse_args(
         ["--work_dir", str(tmp_path), "--m3_steps", f"{optional}", "--audio_steps", f"{optional}", "--install"]
     )
-    pre_training, ears = (["m3"], ["sound", "audio", "pairs"]) if optional else ([], [])
-    expected = ["data", "tokenizer", *pre_training, "clamp3", "restart", *ears, "export", "evaluation", "install"]
+    pre_training, sound = (["m3"], ["sound", "audio", "pairs"]) if optional else ([], [])
+    expected = ["data", "tokenizer", *pre_training, "clamp3", "restart", *sound, "export", "evaluation", "install"]
     assert [step.name for step in recipe.steps(args)] == expected
 
 

@@ -75,8 +75,9 @@ def test_absent_weights_name_file_address_and_folder(folders, name):
 def test_an_absent_epoch_is_an_error_and_never_another_checkpoint(folders):
     file = registry.PUBLISHED["c2"].files[0]
     (folders.code / file).touch()
-    with pytest.raises(WeightsError, match=r"p_length_512_15\.pth"):
+    with pytest.raises(WeightsError, match=r"p_length_512_15\.pth") as error:
         weights.resolve("c2", epoch=15)
+    assert "http" not in str(error.value)  # there is no such address
     (folders.code / file.replace(".pth", "_15.pth")).touch()
     assert weights.resolve("c2", epoch=15).name == file.replace(".pth", "_15.pth")
 
@@ -88,7 +89,7 @@ def test_checkpoints_of_a_training_run(tmp_path):
     assert weights.resolve(tmp_path, epoch=5).name == "epoch_0005.safetensors"
     assert weights.resolve(tmp_path / "best.safetensors", epoch=5).name == "epoch_0005.safetensors"
     assert weights.resolve(tmp_path / "x.pth", epoch=5).name == "x_5.pth"
-    with pytest.raises(WeightsError, match="epoch 6"):
+    with pytest.raises(WeightsError, match=r"epoch 6 at .*; there are epoch_0005\.safetensors\."):
         weights.resolve(tmp_path, epoch=6)
 
 
@@ -169,13 +170,21 @@ def test_a_changed_file_has_another_identity(tmp_path):
     assert registry.identity(path) != first
 
 
-def test_the_hash_is_computed_once(tmp_path):
+def test_the_hash_is_computed_once(tmp_path, monkeypatch):
+    path = tmp_path / "a.pth"
+    path.write_bytes(b"one")
+    first = registry.digest(path)
+    monkeypatch.setattr(registry, "ThreadPoolExecutor", lambda: pytest.fail("read again"))
+    assert registry.digest(path) == first
+
+
+def test_a_file_with_the_size_and_time_of_another_has_its_own_hash(tmp_path):
     path = tmp_path / "a.pth"
     path.write_bytes(b"one")
     first, status = registry.digest(path), path.stat()
     path.write_bytes(b"two")
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert registry.digest(path) == first  # same path, size and time: not read again
+    assert registry.digest(path) == registry.digest(path, anew=True) != first
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 23, 24])
@@ -190,7 +199,7 @@ def test_a_digest_is_the_hash_of_the_size_and_of_the_hashes_of_blocks(tmp_path, 
 
 
 def test_opening_weights_does_not_read_all_of_them(tiny_weights, monkeypatch):
-    monkeypatch.setattr(registry, "digest", lambda path: pytest.fail("hashed before anyone asked"))
+    monkeypatch.setattr(registry, "digest", lambda *_, **__: pytest.fail("hashed before anyone asked"))
     assert Clamp3.from_pretrained(tiny_weights, towers=("text",)).encode("slow song").ok.all()
 
 

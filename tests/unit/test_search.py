@@ -13,6 +13,8 @@ from clamp3.index.ranking import Hit, cosine, rank, search
 from clamp3.index.render import as_json, as_lines, as_table, columns, shorten
 from clamp3.index.vectors import load_folder, read_vector
 
+pytestmark = pytest.mark.kernels
+
 
 def npy(array, *, allow_pickle=False):
     import io

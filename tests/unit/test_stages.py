@@ -109,7 +109,7 @@ def text_model(tmp_path_factory):
 def recipe(script, monkeypatch):
     """Return the recipe's main, with trainers in this process, and the list of the stages they were called for."""
     monkeypatch.syspath_prepend(str(CODE))
-    door = script("code/recipes/stages.py")
+    stages = script("code/recipes/stages.py")
     from recipes import stage_runs
 
     called = []
@@ -119,7 +119,7 @@ def recipe(script, monkeypatch):
         assert script(f"code/train_clamp3_{stage.music}.py").main(flags) == 0
 
     monkeypatch.setattr(stage_runs, "train", train)
-    return door.main, called
+    return stages.main, called
 
 
 def flags(music, text_model, out, *more):

@@ -12,6 +12,8 @@ from clamp3.models.clamp3 import Clamp3Model
 from clamp3.models.config import Clamp3Config, TowerConfig
 from clamp3.models.towers import PatchEmbedding, masked_mean
 
+pytestmark = pytest.mark.kernels
+
 SIZES = {"width": 32, "n_layers": 2, "n_heads": 4, "feed_forward": 64}
 CONFIG = Clamp3Config(
     text=TowerConfig(**SIZES, max_length=14, vocab_size=40, type_vocab_size=1, pad_id=1),

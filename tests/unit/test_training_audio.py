@@ -19,6 +19,8 @@ from clamp3.training.build import alignment_model
 from clamp3.training.config import AudioTraining, Clamp3Training
 from clamp3.training.loop import make_accelerator, start_run
 
+pytestmark = pytest.mark.kernels
+
 TINY = {"width": 32, "n_layers": 1, "n_heads": 2, "max_patches": 32, "warmup_steps": 2, "log_every": 1,
         "batch_size": 6, "epochs": 2, "learning_rate": 2e-3, "text_from_scratch": True, "text_length": 16,
         "hidden_size": 16, "eval_split": 0.2}  # fmt: skip

@@ -6,6 +6,8 @@ from torch import nn
 
 from clamp3.training.device import QuickDropout, quick_dropout
 
+pytestmark = pytest.mark.kernels
+
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_it_drops_the_share_asked_for_and_scales_the_rest(p):

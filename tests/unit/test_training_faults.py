@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -9,6 +12,9 @@ from training_music import AUDIO_WIDTH, read_rows, write_music, write_rows, writ
 
 from clamp3.errors import ConfigError, DataError, WeightsError
 from clamp3.models import registry
+from clamp3.models.clamp3 import Clamp3Model
+from clamp3.models.config import Clamp3Config, TowerConfig
+from clamp3.models.weights import load_model
 from clamp3.training.alignment import make_alignment_task
 from clamp3.training.config import AudioTraining, Clamp3Training, M3Training
 from clamp3.training.loop import Trainer, make_accelerator, start_run
@@ -142,3 +148,33 @@ def test_weights_that_are_no_numbers_are_never_kept(music, text_model, tmp_path,
                             make_alignment_task)  # fmt: skip
     assert outcome.reason == "done"
     assert "--learning_rate was 5e-05, is 1e-05, --max_grad_norm was 0.0, is 1.0" in caplog.text
+
+
+def narrow_heads(text_model, folder):
+    """Write a text model of width 128 with 4 heads, and a released checkpoint of it; return folder, file and model."""
+    folder.mkdir()
+    sizes = json.loads((text_model / "config.json").read_text())
+    sizes |= {"hidden_size": 128, "num_attention_heads": 4, "hidden_dropout_prob": 0.0}
+    (folder / "config.json").write_text(json.dumps(sizes))
+    shutil.copy(text_model / "tokenizer.json", folder)
+    tower = TowerConfig(width=64, n_layers=1, n_heads=1, feed_forward=64, max_length=32)
+    model = Clamp3Model(
+        Clamp3Config(text=TowerConfig.from_transformers(sizes), symbolic=tower, symbolic_length=32, text_length=16)
+    )
+    torch.save({"model": model.state_dict(), "epoch": 1, "optimizer": {}}, folder.parent / "old.pth")
+    return folder, str(folder.parent / "old.pth"), model
+
+
+@pytest.mark.parametrize("flag", ["init", "resume"])
+def test_heads_of_a_released_checkpoint_are_those_of_the_text_model(music, text_model, tmp_path, flag):
+    """Shapes do not show them, and 64 numbers a head is only a guess: it trained and exported another model."""
+    folder, old, model = narrow_heads(text_model, tmp_path / "heads")
+    start = {"init": (old,)} if flag == "init" else {"resume": old}
+    flags = {"width": 64, "n_heads": 1, "hidden_size": 768, "dropout": 0.0, "freeze_text": True, "epochs": 2}
+    config = training(music, tmp_path / "run", folder, **flags, **start)
+    start_run(config, make_alignment_task)
+    made = load_model(tmp_path / "run", ("text", "symbolic"))
+    assert (made.config.text.n_heads, made.config.symbolic.n_heads) == (4, 1)
+    tokens = torch.tensor([[0, 4, 5, 6, 2]])
+    ours, theirs = (m.eval().text_features(tokens) for m in (made.model, model))
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)

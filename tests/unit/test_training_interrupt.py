@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -198,11 +200,16 @@ def wide(data, tmp_path_factory):
     return {"text_model": str(folder), "width": 64, "n_heads": 1}
 
 
-def released(path, config, n_steps=3):
-    """Write a checkpoint as the released scripts do, of a model after some steps; return its optimizer."""
+def released(path, config, n_steps=3, frozen=()):
+    """Write a checkpoint as the released scripts do, of a model after some steps; return its optimizer.
+
+    They give it the parameters that train, and no others.
+    """
     task = make_alignment_task(config, make_accelerator(config))
     model = task.module.model
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.startswith(tuple(f"{tower}_" for tower in frozen)))
+    optimizer = torch.optim.AdamW(filter(lambda p: p.requires_grad, model.parameters()), lr=1e-3)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
     for _ in range(n_steps):
         loss, _ = task.loss(task.module, task.collate([task.train_data[0, i] for i in range(6)]))
@@ -210,7 +217,7 @@ def released(path, config, n_steps=3):
         optimizer.step()
         optimizer.zero_grad()
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "lr_sched": schedule.state_dict(),
-                "epoch": 2, "best_epoch": 1, "min_eval_loss": 0.01}, path)  # fmt: skip
+                "epoch": 2, "best_epoch": 1, "min_eval_loss": 0.01, "modality": "symbolic"}, path)  # fmt: skip
     return model, optimizer
 
 
@@ -238,9 +245,38 @@ def test_a_released_checkpoint_goes_on(data, wide, tmp_path, monkeypatch):
     assert {n for n in expected if not n.startswith("text_")} == set(found["moments"])
     assert max(float(m.abs().max()) for m in found["moments"].values()) > 0
     assert all(torch.equal(expected[name], moment) for name, moment in found["moments"].items())
-    with pytest.raises(ConfigError, match="already holds a run"):
-        train(data, out, resume=str(tmp_path / "old.pth"), freeze_text=True, **wide)
+    again = train(data, out, resume=str(tmp_path / "old.pth"), freeze_text=True, **wide)  # the same command
+    assert again.progress.step == outcome.progress.step
+    other = shutil.copy(tmp_path / "old.pth", tmp_path / "other.pth")
+    with pytest.raises(ConfigError, match="already holds another run"):
+        train(data, out, resume=str(other), freeze_text=True, **wide)
     train(data, out, resume="auto", freeze_text=True, epochs=5, **wide)
+
+
+@pytest.mark.parametrize("frozen", [("audio",), ("audio", "text")])
+def test_the_optimizer_of_a_released_checkpoint_holds_what_it_trained(data, wide, tmp_path, frozen, caplog):
+    """Every released CLaMP 3 has a frozen tower, whose parameters its optimizer never saw."""
+    tower = TowerConfig(width=64, n_layers=1, n_heads=1, feed_forward=128, max_length=16)
+    text = TowerConfig.from_transformers(json.loads((Path(wide["text_model"]) / "config.json").read_text()))
+    sizes = Clamp3Config(text=text, symbolic=tower, audio=tower, hidden_size=16, text_length=16, symbolic_length=16,
+                         audio_length=16)  # fmt: skip
+    torch.save({"model": Clamp3Model(sizes).state_dict()}, tmp_path / "start.pth")
+    flags = {**wide, "init": (str(tmp_path / "start.pth"),), "freeze_text": "text" in frozen}
+    config = Clamp3Training(**settings(data, tmp_path / "old", **flags))
+    model, optimizer = released(tmp_path / "old.pth", config, frozen=frozen)
+    n_held = sum(len(group["params"]) for group in optimizer.param_groups)
+    assert n_held < len(list(model.parameters()))
+    caplog.set_level("INFO")
+    start = Clamp3Training(**settings(data, tmp_path / "new", resume=str(tmp_path / "old.pth"), **flags))
+    accelerator = make_accelerator(start)
+    trainer = Trainer(make_alignment_task(replace(start, init=(start.resume,)), accelerator), start, accelerator)
+    names = {id(p): n for n, p in trainer.task.module.model.named_parameters()}
+    found = {names[id(p)]: state["exp_avg"] for p, state in trainer.optimizer.state.items()}
+    expected = {n: optimizer.state[p]["exp_avg"] for n, p in model.named_parameters() if p in optimizer.state}
+    assert found.keys() == expected.keys() and len(found) > 20
+    assert all(torch.equal(found[name], moment) for name, moment in expected.items())
+    assert f"optimizer state of {len(found)} of {n_held} parameters taken" in caplog.text
+    assert trainer.progress.step == 3
 
 
 def test_a_released_checkpoint_with_more_towers_goes_on_twice(data, wide, tmp_path):

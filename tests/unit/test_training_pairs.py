@@ -16,6 +16,8 @@ from clamp3.training.config import AudioTraining, Clamp3Training
 from clamp3.training.loop import make_accelerator, start_run
 from clamp3.training.loss import contrastive_loss
 
+pytestmark = pytest.mark.kernels
+
 ALL = ("text-abc", "text-mtf", "text-audio", "abc-mtf", "symbolic-audio")
 
 

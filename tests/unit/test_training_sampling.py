@@ -22,6 +22,8 @@ from clamp3.training.batches import epoch_batches, length_parts
 from clamp3.training.crop import head, random_crop
 from clamp3.training.masking import corrupt, draw_treatment, select
 
+pytestmark = pytest.mark.kernels
+
 ITEM = {
     "id": "x1",
     "title": "Air",

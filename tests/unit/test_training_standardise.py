@@ -9,6 +9,8 @@ from clamp3.models.clamp3 import Clamp3Model
 from clamp3.models.config import Clamp3Config, TowerConfig
 from clamp3.training.encoder import PairEncoder
 
+pytestmark = pytest.mark.kernels
+
 
 def small_model():
     torch.manual_seed(0)

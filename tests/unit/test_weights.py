@@ -18,6 +18,8 @@ from clamp3.models.clamp3 import Clamp3Model
 from clamp3.models.config import Clamp3Config, DecoderConfig, M3Config, TowerConfig
 from clamp3.models.m3 import M3Model
 
+pytestmark = pytest.mark.kernels
+
 SIZES = {"width": 64, "n_layers": 2, "n_heads": 1, "feed_forward": 96}
 TEXT = TowerConfig(**SIZES, max_length=130, vocab_size=30, type_vocab_size=1, layer_norm_eps=1e-5, pad_id=1)
 CONFIG = Clamp3Config(

@@ -27,8 +27,8 @@ def write_music(folder):
             notes = "".join(f"note_on {rng.randint(0, 9)} 0 {rng.randint(50, 70)} 80\n" for _ in range(9))
             (folder / names[1]).write_text(f"ticks_per_beat 480\nprogram_change 0 0 73\n{notes}")
         names.append(f"p{i:02d}.npy")
-        heard = of_key[i % len(KEYS)] + 0.3 * noise.standard_normal((1, 4 + i % 7, AUDIO_WIDTH))
-        np.save(folder / names[-1], heard.astype(np.float32))
+        features = of_key[i % len(KEYS)] + 0.3 * noise.standard_normal((1, 4 + i % 7, AUDIO_WIDTH))
+        np.save(folder / names[-1], features.astype(np.float32))
         rows.append({"id": f"p{i}", "title": f"Piece {i}", "analysis": f"key {key} number {i}", "filepaths": names})
     write_rows(folder / "train.jsonl", rows)
     return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +13,12 @@ from functools import lru_cache
 from typing import BinaryIO
 
 import numpy as np
-from numpy.lib import format as npy
 
 from clamp3.data.disk_array import DiskArray
 from clamp3.data.shards import WHOLE, Location
 from clamp3.errors import FormatError
+from clamp3.formats.arrays import Header
+from clamp3.formats.arrays import read_header as npy_header
 
 THREADS = 16  # headers read at a time: on a network disk each one is a wait
 BLOCK = 500  # of which a thread reads one after the other
@@ -45,11 +47,9 @@ class _Stored:
 
 
 @lru_cache(maxsize=10_000)
-def _parsed(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """Return shape, whether by columns, type and length of the header that an ``.npy`` starts with."""
-    file = io.BytesIO(data)
-    read = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
-    return (*read(file), file.tell())
+def _parsed(data: bytes) -> Header:
+    """Return the header that an ``.npy`` starts with; those of a data set are few."""
+    return npy_header(io.BytesIO(data), "it")
 
 
 @contextmanager
@@ -64,20 +64,24 @@ def _opened(location: Location, width: int) -> Iterator[_Stored]:
     try:
         with open(location.path, "rb") as file:
             file.seek(location.offset)
-            shape, by_columns, dtype, header = _parsed(file.read(HEADER))
+            try:
+                header = _parsed(file.read(HEADER))
+            except FormatError as error:
+                raise FormatError(f"{location}: no readable .npy file: {error}") from None
+            shape, by_columns, dtype = header.shape, header.by_columns, header.dtype
             width = width or (shape[-1] if shape else 0)
-            if dtype.kind not in "fiu" or not shape or shape[-1] != width or not np.prod(shape):
+            if not shape or shape[-1] != width or not math.prod(shape):
                 raise FormatError(
                     f"{location}: {dtype} of shape {shape}; the audio tower takes numbers of shape (…, {width})."
                 )
-            length, start = int(np.prod(shape[:-1])), location.offset + header
+            length, start = math.prod(shape[:-1]), location.offset + header.start
             if by_columns and len([n for n in shape[:-1] if n > 1]) > 1:
                 raise FormatError(f"{location}: {shape} in Fortran's order; save it with np.ascontiguousarray.")
             there = location.size if location.size != WHOLE else os.fstat(file.fileno()).st_size
-            if start - location.offset + length * width * dtype.itemsize > there:
+            if header.start + header.size > there:
                 raise FormatError(f"{location}: cut short: no readable .npy file of shape {shape}.")
             yield _Stored(file, dtype, length, width, start, by_columns and length > 1)
-    except (ValueError, EOFError, OSError, SyntaxError, TypeError) as error:
+    except (ValueError, OSError) as error:
         reason = str(getattr(error, "strerror", None) or error)
         raise FormatError(f"{location}: no readable .npy file ({reason}).") from None
 
@@ -126,7 +130,8 @@ class FeatureFiles:
             first, last, _ = part.indices(stored.length + 2)
             values = np.zeros((last - first, self.width), np.float32)
             inside = slice(max(first, 1), min(last, stored.length + 1))  # what is not one of the zero vectors
-            values[inside.start - first : inside.stop - first] = stored.rows(inside.start - 1, inside.stop - 1)
+            with np.errstate(over="ignore"):  # what is infinite in single precision is refused below
+                values[inside.start - first : inside.stop - first] = stored.rows(inside.start - 1, inside.stop - 1)
         if not np.isfinite(values).all():
             raise FormatError(f"{location}: NaN or infinite values.")
         return values

@@ -5,14 +5,15 @@ A mapped array would be simpler, but every page that is ever touched counts as r
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 
-from clamp3.errors import DataError
+from clamp3.errors import DataError, FormatError
+from clamp3.formats.arrays import read_header
 from clamp3.jobs.atomic import replacing
 
 
@@ -26,20 +27,28 @@ class DiskArray:
     dtype : dtype, optional
     row : tuple of int
         Shape of one row of a plain file.
+
+    Raises
+    ------
+    FormatError
+        If it is no such array, or has another length.
     """
 
     def __init__(self, path: Path, dtype: Any = None, row: tuple[int, ...] = ()) -> None:
         self.path = str(path)
         self.start = 0
-        if dtype is None:
-            with open(path, "rb") as file:
-                npy.read_magic(file)
-                shape, _, dtype = npy.read_array_header_1_0(file)
-                self.start, n_rows, row = file.tell(), shape[0], shape[1:]
-        else:
-            n_rows = os.path.getsize(path) // (np.dtype(dtype).itemsize * int(np.prod(row)))
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            if dtype is None:
+                header = read_header(file, self.path)
+                if header.by_columns or not header.shape or header.start + header.size != status.st_size:
+                    raise FormatError(f"{self.path} is not the array that was written.")
+                self.start, dtype, n_rows, row = header.start, header.dtype, header.shape[0], header.shape[1:]
+            else:
+                n_rows = status.st_size // (np.dtype(dtype).itemsize * math.prod(row))
         self.dtype, self.shape = np.dtype(dtype), (n_rows, *row)
-        self.row_bytes = self.dtype.itemsize * int(np.prod(row))
+        self.row_bytes = self.dtype.itemsize * math.prod(row)
+        self._inode = status.st_ino
         self._file: int | None = None
 
     def __len__(self) -> int:
@@ -65,6 +74,8 @@ class DiskArray:
         if hasattr(os, "pread"):
             if self._file is None:
                 self._file = os.open(self.path, os.O_RDONLY)
+                if os.fstat(self._file).st_ino != self._inode:
+                    raise DataError(f"{self.path} has been replaced by another run; start this one anew.")
             data = os.pread(self._file, size, offset)  # at an offset: forked workers share the file's position
         else:
             with open(self.path, "rb", buffering=0) as file:

@@ -7,7 +7,6 @@ written once, to a temporary name first, and reused by every later run that name
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,10 +17,11 @@ import numpy as np
 
 from clamp3.data.disk_array import DiskArray, save_array
 from clamp3.data.instruments import without_instruments
+from clamp3.data.seal import made_once, read_seal, write_seal
 from clamp3.data.shards import Location
 from clamp3.errors import DataError, FormatError
 from clamp3.formats import Kind
-from clamp3.jobs.atomic import replacing, write_text
+from clamp3.jobs.atomic import replacing
 from clamp3.jobs.parallel import process_map
 from clamp3.jobs.walk import walk
 from clamp3.modalities.patches import PATCH_SIZE, encode
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 _Found = TypeVar("_Found")
 
-VERSION = 2
+VERSION = 3
 FULL, PLAIN = 0, 1  # with instruments as written; without
 SUFFIXES = (".abc", ".mtf")
 PARALLEL_FROM = 200  # files; below, starting processes takes longer than the work
@@ -187,14 +187,31 @@ def open_pack(paths: Sequence[Path], folder: Path, *, n_workers: int | None = No
     """
     folder.mkdir(parents=True, exist_ok=True)
     stem = folder / _key(paths)
-    if not stem.with_suffix(".json").exists():
+
+    def load() -> PatchPack | None:
+        if not stem.with_suffix(".json").exists():
+            return None
+        try:
+            return load_pack(stem)
+        except DataError as error:
+            logger.warning("%s It is packed again.", error)
+            return None
+
+    def write() -> None:
         write_pack([Location(str(path)) for path in paths], stem, n_workers=n_workers)
-    return load_pack(stem)
+
+    return made_once(folder, load, write) or load_pack(stem)
 
 
 def load_pack(stem: Path) -> PatchPack:
-    """Return the pack ``STEM.u8``, ``STEM.npy``, ``STEM.json``."""
-    problems = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
+    """Return the pack ``STEM.u8``, ``STEM.npy``, ``STEM.json``.
+
+    Raises
+    ------
+    DataError
+        If a file of it is absent or damaged.
+    """
+    problems = read_seal(stem.with_suffix(".json"), dict[str, str])
     data, spans = DiskArray(stem.with_suffix(".u8"), np.uint8, (PATCH_SIZE,)), DiskArray(stem.with_suffix(".npy"))
     return PatchPack(data, spans, {int(key): reason for key, reason in problems.items()})
 
@@ -227,7 +244,8 @@ def write_pack(locations: Sequence[Location], stem: Path, *, n_workers: int | No
                 at += len(patches)
     save_array(stem.with_suffix(".npy"), spans)
     # The list of problems is written last: a pack without it does not exist.
-    write_text(stem.with_suffix(".json"), json.dumps(problems))
+    files = [stem.with_suffix(suffix).name for suffix in (".u8", ".npy")]
+    write_seal(stem.with_suffix(".json"), files, {str(index): reason for index, reason in problems.items()})
     if len(locations):
         logger.info("packed %d files, %d patches, %.0f MB", len(locations) - len(problems), at, at * PATCH_SIZE / 1e6)
 

@@ -16,8 +16,9 @@ import numpy as np
 from clamp3.data.disk_array import DiskArray, save_array
 from clamp3.data.patch_pack import each_file
 from clamp3.data.shards import Location
-from clamp3.errors import FormatError
+from clamp3.errors import DataError, FormatError
 from clamp3.formats import kind_of
+from clamp3.formats.tables import read_json
 from clamp3.jobs.atomic import write_text
 from clamp3.modalities import Modality
 
@@ -119,8 +120,16 @@ def index_prepared(modality: Modality, locations: Sequence[Location], stem: Path
     return problems
 
 
+@dataclass(frozen=True)
+class _Items:
+    """What items of all files have in common."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
 def load_prepared(modality: Modality, locations: Sequence[Location], stem: Path) -> PreparedFiles:
-    """Return what reads the files that `index_prepared` has seen; arguments as there."""
-    facts = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
-    blank = np.zeros((0, *facts["shape"]), facts["dtype"])
+    """Return what reads the files of an earlier index; arguments as of `index_prepared`."""
+    facts = read_json(stem.with_suffix(".json"), _Items, error=DataError)
+    blank = np.zeros((0, *facts.shape), facts.dtype)
     return PreparedFiles(modality, locations, DiskArray(stem.with_suffix(".npy")), blank, {})

@@ -7,7 +7,6 @@ how texts are read. It is written once and reused by every later run; ``done.jso
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import shutil
 import time
@@ -23,18 +22,18 @@ from clamp3.data.disk_array import DiskArray, save_array
 from clamp3.data.jsonl import JsonLines, read_objects
 from clamp3.data.music_files import MusicFiles, index_files, open_files
 from clamp3.data.records import Record, file_names
+from clamp3.data.seal import made_once, read_seal, write_seal
 from clamp3.data.shards import Locations, LocationWriter, Resolver, identity, tars_in
 from clamp3.data.splits import hash_of, item_id
 from clamp3.data.text_sampling import SAMPLINGS
 from clamp3.data.views import Pair, files_of, music_choices, suffixes, view_of, views, views_with
-from clamp3.errors import DataError, FormatError
+from clamp3.errors import DataError, FormatError, sentence_of
 from clamp3.formats import kind_of
-from clamp3.jobs.atomic import write_text
 from clamp3.modalities import MODALITIES
 
 logger = logging.getLogger(__name__)
 
-VERSION = 4
+VERSION = 5
 DONE = "done.json"
 SHOWN = 100  # reasons that are kept; all are counted
 
@@ -162,16 +161,20 @@ def open_store(jsonl: Path, folder: Path, wanted: Wanted) -> Store:
         If the JSONL cannot be read, or files change meanwhile.
     """
     stem = folder / wanted.key(jsonl)
-    store = _load(jsonl, stem, wanted)
-    if store is None:
-        started = time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def build() -> None:
+        started, unfinished = time.monotonic(), stem.with_name(f".{stem.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
+        unfinished.mkdir()
+        n_records = _build(jsonl, unfinished, wanted)
         shutil.rmtree(stem, ignore_errors=True)
-        stem.mkdir(parents=True, exist_ok=True)
-        _build(jsonl, stem, wanted)
-        store = _load(jsonl, stem, wanted)
-        if store is None:
-            raise DataError(f"Files of {jsonl} change while they are indexed; start again when nothing writes to them.")
-        logger.info("indexed %s: %d records, %.1f s", jsonl, len(store), time.monotonic() - started)
+        unfinished.replace(stem)
+        logger.info("indexed %s: %d records, %.1f s", jsonl, n_records, time.monotonic() - started)
+
+    store = made_once(folder, lambda: _load(jsonl, stem, wanted), build)
+    if store is None:
+        raise DataError(f"Files of {jsonl} change while they are indexed; start again when nothing writes to them.")
     return store
 
 
@@ -182,16 +185,30 @@ def _locations(jsonl: Path, stem: Path, tower: str) -> Locations:
 def _load(jsonl: Path, stem: Path, wanted: Wanted) -> Store | None:
     if not (stem / DONE).exists():
         return None
-    locations = {tower: _locations(jsonl, stem, tower) for tower in wanted.towers.values()}
-    if any(listed.changed() for listed in locations.values()):
-        logger.warning("files of %s have changed since they were indexed; indexing them again", jsonl)
+    try:
+        done: _Done = read_seal(stem / DONE, _Done)
+        locations = {tower: _locations(jsonl, stem, tower) for tower in wanted.towers.values()}
+        if any(listed.changed() for listed in locations.values()):
+            logger.warning("files of %s have changed since they were indexed; indexing them again", jsonl)
+            return None
+        names = ("starts", "hashes", "first", "files")
+        starts, hashes, first, files = (DiskArray(stem / f"{name}.npy") for name in names)
+        music = {tower: open_files(tower, listed, stem / f"{tower}_files", width=wanted.width)
+                 for tower, listed in locations.items()}  # fmt: skip
+    except (DataError, FormatError, OSError) as error:
+        logger.warning("%s The files of %s are indexed again.", sentence_of(error), jsonl)
         return None
-    done = json.loads((stem / DONE).read_text(encoding="utf-8"))
-    starts, hashes, first, files = (DiskArray(stem / f"{name}.npy") for name in ("starts", "hashes", "first", "files"))
-    music = {tower: open_files(tower, listed, stem / f"{tower}_files", width=wanted.width)
-             for tower, listed in locations.items()}  # fmt: skip
-    counts = done["n_problems"], done["n_other"]
-    return Store(JsonLines(jsonl, starts), hashes, first, files, wanted.files, music, done["problems"], *counts)
+    counts = done.n_problems, done.n_other
+    return Store(JsonLines(jsonl, starts), hashes, first, files, wanted.files, music, list(done.problems), *counts)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What indexing found besides records."""
+
+    problems: tuple[str, ...]
+    n_problems: int
+    n_other: int
 
 
 class _Listing:
@@ -211,17 +228,19 @@ class _Listing:
             self.reasons.append(reason)
 
 
-def _build(jsonl: Path, stem: Path, wanted: Wanted) -> None:
+def _build(jsonl: Path, stem: Path, wanted: Wanted) -> int:
+    """Write the store of a JSONL and seal it; return how many records can be used."""
     towers = dict.fromkeys(wanted.towers.values())
     with ExitStack() as stack:
         writers = {tower: stack.enter_context(LocationWriter(stem / f"{tower}_locations")) for tower in towers}
         listing = _list(jsonl, wanted, writers)
     problems = {tower: index_files(tower, _locations(jsonl, stem, tower), stem / f"{tower}_files", width=wanted.width)
                 for tower in towers}  # fmt: skip
-    _save_usable(jsonl, listing, problems, stem, wanted)
-    write_text(
-        stem / DONE, json.dumps({"problems": listing.reasons, "n_problems": listing.n_bad, "n_other": listing.n_other})
-    )
+    n_records = _save_usable(jsonl, listing, problems, stem, wanted)
+    # A pack has a seal of its own, on what is too large to be read twice.
+    files = [path.name for path in stem.iterdir() if path.suffix != ".u8"]
+    write_seal(stem / DONE, files, vars(_Done(tuple(listing.reasons), listing.n_bad, listing.n_other)))
+    return n_records
 
 
 def _list(jsonl: Path, wanted: Wanted, writers: Mapping[str, LocationWriter]) -> _Listing:
@@ -251,7 +270,7 @@ def _list(jsonl: Path, wanted: Wanted, writers: Mapping[str, LocationWriter]) ->
 
 def _save_usable(
     jsonl: Path, listing: _Listing, problems: Mapping[str, Mapping[int, str]], stem: Path, wanted: Wanted
-) -> None:
+) -> int:
     """Write the arrays of the records that can be used, with the files that can; note why others cannot."""
     need_text, names = any("text" in pair for pair in wanted.pairs), wanted.files
     towers = [wanted.towers[view] for view in names]
@@ -282,3 +301,4 @@ def _save_usable(
     save_array(stem / "hashes.npy", np.array(listing.hashes, np.uint64)[chosen])
     save_array(stem / "first.npy", np.array(first, np.int64))
     save_array(stem / "files.npy", table)
+    return len(usable)

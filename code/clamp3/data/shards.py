@@ -19,7 +19,7 @@ import numpy as np
 
 from clamp3.data.disk_array import DiskArray, save_array
 from clamp3.data.splits import hash_of
-from clamp3.errors import ConfigError, DataError, FormatError
+from clamp3.errors import ConfigError, DataError, FormatError, sentence_of
 
 SEPARATOR = "::"
 WHOLE = -1
@@ -190,12 +190,14 @@ def index_tars(paths: Sequence[str]) -> TarIndex:
             with tarfile.open(path, "r:") as tar:
                 for member in tar:
                     if member.isfile():
+                        if min(member.offset_data, member.size) < 0:
+                            raise ValueError(f"the member {member.name!r} has no size")
                         hashes.append(hash_of(_plain(member.name)))
                         for column, value in zip(columns, (number, member.offset_data, member.size), strict=True):
                             column.append(value)
                     tar.members = []  # type: ignore[attr-defined]  # else it keeps an object per member
-        except (OSError, ValueError, tarfile.TarError) as error:  # ValueError: a NUL in the name
-            raise FormatError(f"{path}: no readable, uncompressed tar ({error}).") from None
+        except Exception as error:  # tarfile's, Python's of numbers beyond all sizes, and of a NUL in the name
+            raise FormatError(f"{path}: no readable, uncompressed tar ({sentence_of(error)}).") from None
     found = np.array(hashes, dtype=np.uint64)
     order = np.argsort(found, kind="stable")  # of one name, the last comes last
     return TarIndex(list(paths), found[order], np.array(columns, dtype=np.int64).reshape(3, -1)[:, order])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from clamp3.datasets.labelled import Example, Part, recording
 from clamp3.datasets.source import Dataset
 from clamp3.errors import FormatError, printable
+from clamp3.formats.tables import read_json
 
 # MARBLE trains 128 outputs, one per MIDI pitch, though the pitches range from 9 to 120.
 PITCHES = tuple(f"{pitch:03d}" for pitch in range(1, 129))
@@ -53,10 +53,5 @@ def read(root: Path, field: str) -> list[Example]:
 
 
 def _table(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{printable(path)} cannot be read as JSON ({error}).") from None
-    if not isinstance(found, dict):
-        raise FormatError(f"{printable(path)} is no object from notes to their facts.")
+    found: dict[str, dict[str, Any]] = read_json(path, dict[str, Any])
     return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from clamp3.datasets.published import Table, tables
-from clamp3.jobs.atomic import without_nan, write_text
+from clamp3.formats.tables import json_text, without_nan
+from clamp3.jobs.atomic import write_text
 
 
 @dataclass(kw_only=True)
@@ -50,7 +50,7 @@ class Report:
 
     def write(self, path: Path) -> None:
         """Write the report as JSON."""
-        write_text(path, json.dumps(self.as_dict(), ensure_ascii=False, indent=1) + "\n")
+        write_text(path, json_text(self.as_dict(), indent=1) + "\n")
 
     def remarks(self) -> list[str]:
         """Return notes, what was not run, and what was left out, a line each."""

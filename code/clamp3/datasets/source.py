@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
-from clamp3.errors import ConfigError, printable
+from clamp3.errors import ConfigError, distinct_name, printable
 from clamp3.jobs.walk import walk
 from clamp3.modalities import modality_of
 from clamp3.sources import Source
@@ -87,7 +87,7 @@ def files_by_key(
             continue
         name = key(file.relative)
         if name is not None:
-            found.setdefault(name, Source(file.kind, printable(file.relative), path=file.path))
+            found.setdefault(name, Source(file.kind, distinct_name(file.relative), path=file.path))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Folders of recordings to folders of features, which training on audio reads."""
+"""Features of recordings, as training on audio reads them; `clamp3.embedding.extract` writes them for folders."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from clamp3.errors import Clamp3Error
 from clamp3.formats import Kind
 from clamp3.formats.audio import Sound
 from clamp3.jobs.identity import Identity
+from clamp3.modalities import preprocessing
 from clamp3.modalities.audio import AUDIO, FrontEnd, MelFrames
 from clamp3.sources import Source
 
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
     from clamp3.models.mert import Mert
 
 
-class MertFeatures:
+class _Features:
+    """What features of recordings share."""
+
+    @property
+    def preprocessing(self) -> str:
+        """Version of what comes before; later ones concern scores only, and folders of features stay in use."""
+        return preprocessing(2)
+
+
+class MertFeatures(_Features):
     """MERT's vectors of recordings.
 
     Parameters
@@ -29,7 +39,7 @@ class MertFeatures:
     mert : Mert
         The model.
     mean : bool
-        Arrays (1, chunks, D), the mean of all layers, in place of (layers + 1, chunks, D).
+        Whether arrays are (1, chunks, D), the mean of all layers, in place of (layers + 1, chunks, D).
     """
 
     def __init__(self, mert: Mert, *, mean: bool) -> None:
@@ -37,7 +47,7 @@ class MertFeatures:
         self.identity = mert.identity
 
     def identity_of(self, kind: Kind) -> str:
-        """Return the identity of MERT, its arithmetic and what comes before."""
+        """Return the text of the `Identity` of MERT, its arithmetic and the decoding of recordings."""
         return _of_recordings(self.identity)
 
     def stream(
@@ -55,9 +65,9 @@ class MertFeatures:
         items : iterable of Source
             Recordings.
         batch_size : int, optional
-            See `Mert.stream`.
+            See `clamp3.models.mert.Mert.stream`.
         temporal, n_workers
-            Of no influence here.
+            Ignored.
         """
         taken: list[tuple[Source, Sound]] = []
 
@@ -74,7 +84,7 @@ class MertFeatures:
                 yield Result(index, source.name, value, notes=tuple(sound.notes), sha256=source.sha256)
 
 
-class MelFeatures:
+class MelFeatures(_Features):
     """Log-mel frames of recordings, float16, made by several processes.
 
     Parameters
@@ -88,7 +98,7 @@ class MelFeatures:
         self.identity = str(Identity(self._front_end.identity, "float32"))
 
     def identity_of(self, kind: Kind) -> str:
-        """Return the identity of decoding and frames."""
+        """Return the text of the `Identity` of decoding and frames."""
         return _of_recordings(self.identity)
 
     def stream(
@@ -106,7 +116,7 @@ class MelFeatures:
         items : iterable of Source
             Recordings.
         batch_size, temporal
-            Of no influence here.
+            Ignored.
         n_workers : int, optional
             Processes; None takes one per core.
         """

@@ -1,4 +1,4 @@
-"""Sequences of any length through a tower: windows of all of them, sorted by length, in batches of few pads.
+"""Sequences of any length through a tower: windows of all of them, sorted by length, in batches with little padding.
 
 Shapes: B batch, T positions (tokens, patches or audio vectors), D width, E width of the joint space.
 """
@@ -30,10 +30,10 @@ class Budget:
     Attributes
     ----------
     most : int
-        Positions of a batch, pads included; a single window may exceed it.
+        Positions of a batch, padding included; a single window may exceed it.
     enough : int
-        From here on larger batches are no faster, so that pads only cost: the batch is closed when the next window is
-        more than a twentieth shorter than the longest.
+        From here on larger batches are no faster and padding only costs time: the batch is closed when the next window
+        is more than a twentieth shorter than the longest.
     """
 
     most: int
@@ -41,8 +41,8 @@ class Budget:
 
 
 # On a CPU with AVX-512 the time per patch is flat from 160 patches on. The widest tensors of 1,024 patches in float32,
-# or 2,048 in bfloat16, take 12.6 MB: what malloc still keeps for the next layer. Of twice that it gives every page back
-# to the system, and getting it anew costs a tenth of the time.
+# or 2,048 in bfloat16, take 12.6 MB, which malloc still keeps for the next layer. Blocks of twice that size are given
+# back to the system, and allocating them again takes a tenth of the time.
 _FLOAT32, _BFLOAT16 = 4, 2  # bytes of a number
 _GPU = Budget(65536, 8192)
 BUDGETS = {
@@ -56,7 +56,7 @@ _MAX_PADDING = 0.05
 
 @dataclass(frozen=True)
 class Tower:
-    """What running a batch needs of a model.
+    """The parts of a model that `run` uses.
 
     Attributes
     ----------
@@ -67,7 +67,9 @@ class Tower:
     limit : int
         Most positions of a window.
     pad : int
-        What fills up short windows.
+        Value that pads short windows.
+    device, dtype
+        Of the inputs; integers stay integers.
     """
 
     encode: Callable[[Tensor, Tensor], Tensor]
@@ -80,7 +82,7 @@ class Tower:
 
 @dataclass(frozen=True)
 class Piece:
-    """One window: positions ``start`` to ``stop`` of sequence ``owner``, and its weight in the global vector."""
+    """One window: positions ``start`` to ``stop`` (exclusive) of sequence ``owner``, and its weight there."""
 
     owner: int
     start: int
@@ -110,7 +112,7 @@ def plan(lengths: Sequence[int], *, limit: int, budget: Budget, batch_size: int 
     Returns
     -------
     list of list of Piece
-        Longest first, so that a batch too large for the memory shows itself at once.
+        Longest first, so that a batch that does not fit into memory fails at once.
     """
     pieces = [
         Piece(owner, start, stop, weight)
@@ -159,10 +161,10 @@ def run(
     Yields
     ------
     (int, array or DataError)
-        Number of a sequence, as soon as its last window is done, and its value, float32: the mean of its
-        windows' vectors weighted as `clamp3.embedding.windows.windows` says, shape (E,); or, temporal, the hidden
-        states of its windows with the overlap of the last kept once, shape (1, T, D). A DataError where the encoder
-        gave no finite numbers.
+        Number of a sequence, as soon as its last window is done, and its value, float32: the mean of its windows'
+        vectors with the weights of `clamp3.embedding.windows.windows`, shape (E,); or, temporal, the hidden states of
+        its windows with the overlap of the last kept once, shape (1, T, D). A DataError where the encoder gave NaN or
+        infinity.
     """
     lengths = [len(sequence) for sequence in sequences]
     budget = budget or BUDGETS.get((tower.device.type, tower.dtype.itemsize), BUDGETS["cpu", _FLOAT32])

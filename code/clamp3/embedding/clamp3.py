@@ -5,10 +5,10 @@
     clamp3 = Clamp3.from_pretrained("mini")
     encoded = clamp3.encode(["a lively jig for fiddle", "tune.abc", "sonata.mxl", "prelude.mid", "take3.mp3"])
     encoded.vectors  # (5, D) float32
-    encoded.errors   # [None, None, "sonata.mxl is no MusicXML …", None, None]
+    encoded.errors   # a list: None, or one sentence, per input: [None, None, "sonata.mxl is no MusicXML …", None, None]
 
-Towers are loaded when the first input needs them, so that a text question to cached scores reads the text tower
-alone. Vectors do not depend on what else is encoded with them (float32: to 5e-6), and are not normalised.
+Towers are loaded when the first input needs them, so that a text query to cached scores reads the text tower alone.
+Vectors do not depend on what else is encoded with them (float32: to 5e-6), and are not normalised.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from clamp3.embedding.front_ends import FRONT_ENDS, Opening, TowerTokenizer
 from clamp3.embedding.passages import Passage, PassagePlan
 from clamp3.errors import WeightsError
 from clamp3.jobs.identity import Identity
+from clamp3.modalities.symbolic import Reading
 from clamp3.sources import Item, Source
 
 if TYPE_CHECKING:
@@ -46,12 +47,12 @@ class Encoded:
     vectors : float32 array, shape (N, D)
         Global vectors, NaN rows for inputs with an error; (N, 0) in temporal mode. Of passages, a row for each, input
         after input.
-    errors : list of str or None
-        Why an input has no vector.
+    errors : list of (str or None)
+        For each input one sentence on why it has no vector, None if it has one.
     names : list of str
-        How messages call each input.
+        Name of each input in messages.
     notes : list of tuple of str
-        What a user should know about each conversion.
+        Remarks on the conversion of each input.
     temporal : list of arrays or None
         Hidden states (1, T, D) of each input; empty unless asked for.
     passages : list of Passage
@@ -86,6 +87,7 @@ class Clamp3(Encoder):
         dtype: Dtype = "auto",
         device: str | None = None,
         cache: VectorCache | None = None,
+        as_is: bool = False,
     ) -> None:
         from clamp3.models.weights import describe
 
@@ -94,7 +96,7 @@ class Clamp3(Encoder):
         self._described = describe(weights, text_model=text_model)
         self._described.family.require_joint(weights)
         self.config = self._described.config
-        super().__init__(dtype=dtype, device=device, cache=cache)
+        super().__init__(dtype=dtype, device=device, cache=cache, as_is=as_is)
 
     @classmethod
     def from_pretrained(
@@ -108,8 +110,9 @@ class Clamp3(Encoder):
         device: str | None = None,
         towers: Sequence[str] | None = None,
         cache: VectorCache | os.PathLike[str] | None = None,
+        as_is: bool = False,
     ) -> Clamp3:
-        """Open weights by name or path.
+        """Open weights by name or path; towers are loaded when they are first needed.
 
         Parameters
         ----------
@@ -118,8 +121,8 @@ class Clamp3(Encoder):
         text_model : str or path, optional
             Folder or Hugging Face name of the text tower's tokenizer and sizes, for weights that carry none.
         mert_model : str or path, optional
-            Folder or Hugging Face name of MERT, which checkpoints with a MERT front end hear recordings through; None
-            is the published one. Text, scores, MIDI and mel front ends never need it.
+            Folder or Hugging Face name of MERT, with which checkpoints that have a MERT front end encode recordings;
+            None is the published one. Text, scores, MIDI and mel front ends never need it.
         epoch : int, optional
             Checkpoint of this epoch in place of the best one.
         dtype : {"auto", "float32", "bfloat16"}
@@ -130,6 +133,9 @@ class Clamp3(Encoder):
             Load these now instead of with the first input that needs them.
         cache : VectorCache or path, optional
             Where vectors are kept between runs; None keeps none.
+        as_is : bool
+            Encode ABC as it is written. Without it standard ABC is interleaved first, because all that the models
+            learned was; the released scripts give a vector of whatever stands in the file.
 
         Raises
         ------
@@ -137,12 +143,24 @@ class Clamp3(Encoder):
             If the weights are absent, incomplete or unsafe.
         ConfigError
             If a value is none of the above, or a tower in ``towers`` is not in the weights.
+
+        Examples
+        --------
+        >>> clamp3 = Clamp3.from_pretrained("mini")  # comes with the package
+        >>> clamp3.width, clamp3.config.towers, clamp3.dtype
+        (256, ('text', 'symbolic', 'audio'), 'float32')
         """
         from clamp3.models.registry import resolve
 
         weights = resolve(name, epoch=epoch)
         model = cls(
-            weights, text_model=text_model, mert_model=mert_model, dtype=dtype, device=device, cache=_opened(cache)
+            weights,
+            text_model=text_model,
+            mert_model=mert_model,
+            dtype=dtype,
+            device=device,
+            cache=_opened(cache),
+            as_is=as_is,
         )
         for tower in towers or ():
             model.load(tower)
@@ -160,7 +178,7 @@ class Clamp3(Encoder):
         return found
 
     def _require_same_weights(self) -> None:
-        """Towers are read when they are first needed, and must not come from a file that was put there meanwhile."""
+        """Raise a WeightsError if the file has changed: towers are read when they are first needed."""
         if _stamp(self._weights) != self._stamp:
             raise WeightsError(f"{self._weights} was replaced while it was in use; open it again.")
 
@@ -171,14 +189,14 @@ class Clamp3(Encoder):
         return f"it needs the {modality} tower; {self._weights.name} has {' and '.join(self.config.towers)} only."
 
     def tokenizer(self) -> TextTokenizer:
-        """Return the text tower's tokenizer; that there is no such tower is a ConfigError."""
+        """Return the text tower's tokenizer; without a text tower, a ConfigError is raised."""
         self.config.restrict(["text"])
         tokenizer: TowerTokenizer = self.front_end("text")
         return tokenizer.loaded
 
     def _open_front_end(self, modality: str) -> Any:
         kind = self.config.front_end_kind(modality)
-        opening = Opening(self._described, self._mert_model, self.dtype, self._device)
+        opening = Opening(self._described, self._mert_model, self.dtype, self._device, self._as_is)
         return FRONT_ENDS[kind](opening) if kind else None
 
     def _load(self, modality: str) -> Tower:
@@ -200,7 +218,7 @@ class Clamp3(Encoder):
         windows_bars: int | None = None,
         hop_bars: int | None = None,
     ) -> Encoded:
-        """Encode sentences and files of any mixture.
+        r"""Encode sentences and files of any mixture.
 
         Parameters
         ----------
@@ -215,7 +233,21 @@ class Clamp3(Encoder):
         Returns
         -------
         Encoded
-            One row per input. An input that cannot be encoded has an error there and stops nothing.
+            One row per input. An input that cannot be encoded has an entry in ``errors`` and does not stop the others.
+
+        Examples
+        --------
+        >>> from clamp3.formats import Kind
+        >>> clamp3 = Clamp3.from_pretrained("mini")
+        >>> tune = b"X:1\nT:The Kesh\nM:6/8\nK:G\nGAG GAB|ABA ABd|edd gdd|edB dBA|\n"
+        >>> encoded = clamp3.encode(["an Irish jig", "lost.mid", (tune, Kind.ABC)])
+        >>> encoded.vectors.shape
+        (3, 256)
+        >>> encoded.ok.tolist(), encoded.errors[1]
+        ([True, False, True], 'lost.mid does not exist (to encode these words, add some that are no file name).')
+        >>> parts = clamp3.encode([(tune, Kind.ABC)], windows_bars=2, hop_bars=2)
+        >>> [str(passage) for passage in parts.passages], parts.vectors.shape
+        (['bars 1-2', 'bars 3-4'], (2, 256))
         """
         if isinstance(items, (str, os.PathLike, Source)):
             items = [items]
@@ -250,9 +282,9 @@ class M3(Encoder):
     A global vector is the plain mean of the hidden states of all patches; M3 has no joint space with text.
     """
 
-    def __init__(self, weights: Path, *, dtype: Dtype = "auto", device: str | None = None) -> None:
+    def __init__(self, weights: Path, *, dtype: Dtype = "auto", device: str | None = None, as_is: bool = False) -> None:
         self._weights = weights
-        super().__init__(dtype=dtype, device=device, cache=None)
+        super().__init__(dtype=dtype, device=device, cache=None, as_is=as_is)
 
     @classmethod
     def from_pretrained(
@@ -262,11 +294,20 @@ class M3(Encoder):
         epoch: int | None = None,
         dtype: Dtype = "auto",
         device: str | None = None,
+        as_is: bool = False,
     ) -> M3:
-        """Open weights by name or path; see `Clamp3.from_pretrained`."""
+        """Open weights by name or path.
+
+        Parameters
+        ----------
+        name : str or path
+            ``m3`` or a checkpoint file.
+        epoch, dtype, device
+            As in `Clamp3.from_pretrained`, which also lists what is raised.
+        """
         from clamp3.models.registry import resolve
 
-        return cls(resolve(name, epoch=epoch), dtype=dtype, device=device)
+        return cls(resolve(name, epoch=epoch), dtype=dtype, device=device, as_is=as_is)
 
     def _own_identity(self) -> Identity:
         from clamp3.models.registry import identity
@@ -276,6 +317,11 @@ class M3(Encoder):
     def lacks(self, modality: str) -> str | None:
         """Return why inputs of a modality cannot be encoded, None if they can."""
         return None if modality == "symbolic" else "M3 takes scores and performances only."
+
+    def _open_front_end(self, modality: str) -> Reading:
+        from clamp3.models.families import FAMILIES
+
+        return Reading(FAMILIES["m3"].without, self._as_is)
 
     def _load(self, modality: str) -> Tower:
         from clamp3.embedding.towers import load_tower
@@ -290,7 +336,7 @@ def _opened(cache: VectorCache | os.PathLike[str] | None) -> VectorCache | None:
 
 
 def _tokenizer_mark(text_model: str | os.PathLike[str] | None) -> str:
-    """Return what tells vectors of the same weights with another tokenizer apart."""
+    """Return what distinguishes vectors of the same weights with another tokenizer, "" for the weights' own."""
     from clamp3.models.registry import digest
     from clamp3.models.tokenizer import FILES, SETTINGS
     from clamp3.models.weights import RELEASED_TEXT_MODEL

@@ -1,8 +1,8 @@
-"""From inputs to results, whatever the encoder: read, look up, convert, batch, run, keep.
+"""From inputs to results, for any encoder: read, look up in the cache, convert, batch, run, keep.
 
 `Encoder` is what `Clamp3` and `M3` of `clamp3.embedding.clamp3` share. It works in rounds of a few hundred inputs,
-so that windows of many files can be sorted by length while memory stays bounded, and an input that fails ends as a
-reason.
+so that windows of many files can be sorted by length while memory stays bounded; an input that fails becomes a result
+with a reason.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from clamp3.embedding.passages import Passage, PassagePlan, cut, divide, pack, unpack
-from clamp3.errors import ConfigError, DataError, FormatError, WeightsError
-from clamp3.formats import Kind
+from clamp3.errors import ConfigError, DataError, FormatError, WeightsError, describe
+from clamp3.formats import Converted, Kind
 from clamp3.jobs.identity import Identity
 from clamp3.modalities import MODALITIES, Modality, Payload, Prepared, of_kind, preprocessing
 from clamp3.sources import Item, Source, source_of
@@ -25,16 +26,16 @@ from clamp3.sources import Item, Source, source_of
 if TYPE_CHECKING:
     from clamp3.embedding.batching import Tower
     from clamp3.jobs.cache import VectorCache
+    from clamp3.jobs.parallel import Workers
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 
+# Fewer conversions than this are quicker here than in processes that have to start.
+_MIN_FOR_PROCESSES = 3
 # One round: what is read, converted, sorted by length and encoded together; bounds the memory of long jobs.
 _ROUND_ITEMS = 512
 _ROUND_BYTES = 64 << 20
 _STREAMED_BYTES = 1 << 20  # what the sequence of a recording takes, roughly
-# Fewer conversions than this are quicker here than in processes that have to start.
-_MIN_FOR_PROCESSES = 3
-_LARGE = 1 << 20  # a file of so many bytes is converted where a time limit can stop it
 # Vectors handed to the cache at once; what an interrupted job loses.
 _KEEP_EVERY = 32
 
@@ -46,17 +47,19 @@ class Result:
     Attributes
     ----------
     index : int
-        Place among the inputs, from 0.
+        Position among the inputs, from 0.
+    name : str
+        Name of the input in messages.
     value : float32 array or None
         (D,) global vector, or (1, T, D) hidden states; None if there is an error.
     error : str or None
-        One sentence.
+        One sentence on why there is no vector.
     notes : tuple of str
-        What a user should know about the conversion.
+        Remarks on the conversion.
     sha256 : str or None
         Of the input's bytes; None if they could not be read.
     cached : bool
-        The vector was known from an earlier run.
+        Whether the vector comes from the cache.
     passages : tuple of Passage
         Where each row of ``value`` lies, if passages were asked for; ``value`` is (W, D) then.
     """
@@ -72,7 +75,7 @@ class Result:
 
 
 class Encoder(ABC):
-    """Inputs to vectors; a subclass says which towers there are and loads them.
+    """Inputs to vectors; a subclass defines which towers there are and loads them.
 
     Parameters
     ----------
@@ -82,42 +85,65 @@ class Encoder(ABC):
         As torch names it; None takes the GPU if there is one.
     cache : VectorCache, optional
         Where global vectors are kept between runs.
-
+    as_is : bool
+        Encode ABC as it is written: standard ABC is not interleaved first. The released scripts do so.
     """
 
-    def __init__(self, *, dtype: Dtype, device: str | None, cache: VectorCache | None) -> None:
+    _weights: Path
+
+    def __init__(self, *, dtype: Dtype, device: str | None, cache: VectorCache | None, as_is: bool = False) -> None:
         if dtype not in ("auto", "float32", "bfloat16"):
             raise ConfigError(f"dtype is {dtype!r}; choose auto, float32 or bfloat16.")
         self.dtype: Literal["float32", "bfloat16"] = "bfloat16" if dtype == "bfloat16" else "float32"
         self._device = device
-        self._cache = cache
+        self._cache, self._as_is = cache, as_is
         self._towers: dict[str, Tower] = {}
         self._front_ends: dict[str, Any] = {}
+        self._converters: Workers[Any, Converted] | None = None
 
     @cached_property
     def identity(self) -> str:
-        """Names weights, tokenizer and arithmetic: equal identities give comparable vectors."""
+        """Text of the `Identity` of weights, tokenizer and arithmetic: equal ones give comparable vectors."""
         return str(self._own_identity())
+
+    @property
+    def preprocessing(self) -> str:
+        """Version and options of everything between the bytes of an input and what its tower reads."""
+        return f"{preprocessing()}+as_is" if self._as_is else preprocessing()
 
     @abstractmethod
     def _own_identity(self) -> Identity:
-        """Name weights and tokenizer by their content, which the first time means reading all of it."""
+        """Return the identity of weights and tokenizer; the first time their files are read for it."""
+
+    def confirm(self) -> None:
+        """Hash the weights anew, whatever is remembered of them, before a folder is said to come from them.
+
+        Raises
+        ------
+        WeightsError
+            If they are not those that `identity` names.
+        """
+        from clamp3.models.registry import identity
+
+        if identity(self._weights, anew=True) != Identity.parse(self.identity).weights:
+            raise WeightsError(f"{self._weights} has changed, though not its size and time; run the command again.")
 
     @abstractmethod
     def lacks(self, modality: str) -> str | None:
         """Return why inputs of a modality cannot be encoded, None if they can."""
 
     def identity_of(self, kind: Kind) -> str:
-        """Return the identity of all that makes vectors of inputs of a kind; for most kinds the encoder's own."""
+        """Return the text of the `Identity` of vectors of inputs of a kind; for most kinds the encoder's own."""
         modality = of_kind(kind)
-        version = modality.version(kind)
+        front_end = self.front_end(modality.name)
+        version = modality.version(kind, front_end)
         if not version:
             return self.identity
-        front_end = getattr(self.front_end(modality.name), "identity", "")
-        return str(replace(Identity.parse(self.identity), front_end=front_end, preprocessing=version))
+        name = getattr(front_end, "identity", "")
+        return str(replace(Identity.parse(self.identity), front_end=name, preprocessing=version))
 
     def front_end(self, modality: str) -> Any:
-        """Return what comes before a tower (see `clamp3.modalities.Modality.prepare`); None if nothing does."""
+        """Return the front end of a tower (see `clamp3.modalities.Modality.prepare`), None if it has none."""
         if modality not in self._front_ends:
             absent = self.lacks(modality) is not None
             self._front_ends[modality] = None if absent else self._open_front_end(modality)
@@ -199,11 +225,10 @@ class Encoder(ABC):
                     cache.put_many(fresh)
 
     def _recall(self, work: _Round, cache: VectorCache, plan: PassagePlan | None) -> Iterator[Result]:
-        """Take out of a round what the cache knows."""
+        """Yield the results of a round that are in the cache, and take their inputs out of the round."""
         from clamp3.jobs.cache import content_key
 
         way = preprocessing() if plan is None else f"{preprocessing()} passages {plan.identity}"
-
         for index, data in work.data.items():
             source = work.sources[index]
             content = work.sha256[index].encode() if source.streamed else data
@@ -217,8 +242,6 @@ class Encoder(ABC):
 
     def _prepare(self, work: _Round, n_workers: int | None, *, marked: bool) -> None:
         """Turn the bytes of a round into sequences or errors."""
-        from clamp3.jobs.parallel import describe
-
         elsewhere: dict[int, _Job] = {}
         for index, data in work.data.items():
             source = work.sources[index]
@@ -229,20 +252,49 @@ class Encoder(ABC):
                 continue
             front_end = self.front_end(modality.name)
             payload = (source.recording if source.streamed else data, source.kind, source.name)
+            job = (modality, payload, front_end, marked)
             if modality.needs_process(payload, front_end):
-                elsewhere[index] = (modality, payload, front_end)
-                continue
-            try:
-                work.sequences[index] = modality.prepare(payload, front_end, marked=marked)
-            except WeightsError:  # an absent tokenizer is no fault of the input
-                raise
-            except Exception as error:  # whatever is in the file, it costs only itself
-                work.errors[index] = describe(error)
-        for index, value, failure in _prepare_elsewhere(elsewhere, n_workers, marked=marked):
-            if value is None:
-                work.errors[index] = failure or "the conversion gave nothing."
+                elsewhere[index] = job
             else:
-                work.sequences[index] = value
+                _prepare_here(work, index, job)
+        if len(elsewhere) < _MIN_FOR_PROCESSES:
+            self._prepare_few(work, elsewhere)
+            return
+        from clamp3.jobs.parallel import process_map
+
+        indices = list(elsewhere)
+        for outcome in process_map(_prepare_job, list(elsewhere.values()), n_workers=n_workers):
+            if outcome.value is None:
+                work.errors[indices[outcome.index]] = outcome.error or "the conversion gave nothing."
+            else:
+                work.sequences[indices[outcome.index]] = outcome.value
+
+    def _prepare_few(self, work: _Round, jobs: dict[int, _Job]) -> None:
+        """Prepare inputs in this process, except for what could stall it: a worker that stays converts that."""
+        conversions = {}
+        for index, (modality, payload, front_end, _) in jobs.items():
+            convert = modality.conversion(payload, front_end)
+            if convert is not None:
+                conversions[index] = (convert, *payload)
+        if conversions and self._converters is None:
+            from clamp3.jobs.limits import convert_within
+            from clamp3.jobs.parallel import Workers
+
+            self._converters = Workers(convert_within)
+            self._converters.start()
+            for name in {jobs[index][0].name for index in conversions}:
+                self.load(name)  # while the worker starts
+        texts = {}
+        if self._converters is not None:
+            indices = list(conversions)
+            for outcome in self._converters.map(conversions.values()):
+                if outcome.value is None:
+                    work.errors[indices[outcome.index]] = outcome.error or "the conversion gave nothing."
+                else:
+                    texts[indices[outcome.index]] = outcome.value
+        for index, (modality, (content, kind, name), front_end, marked) in jobs.items():
+            if index not in work.errors:
+                _prepare_here(work, index, (modality, (texts.get(index, content), kind, name), front_end, marked))
 
     def _run(
         self, work: _Round, batch_size: int | None, temporal: bool, plan: PassagePlan | None
@@ -294,36 +346,29 @@ def _run_passages(
                 yield work.result(index, value=vectors, passages=tuple(where[index])), work.keys.get(index)
 
 
-_Job = tuple[Modality, Payload, Any]  # a modality, what it prepares, and its front end
+_Job = tuple[Modality, Payload, Any, bool]  # a modality, what it prepares, its front end, and whether with marks
 
 
-def _prepare_job(job: _Job, *, marked: bool) -> Prepared:
-    modality, payload, front_end = job
-    return modality.prepare(payload, front_end, marked=marked)
+def _prepare_job(job: _Job) -> Prepared:
+    """Prepare an input within what one of its size may take; runs in a worker."""
+    from clamp3.jobs.limits import allowance, within
+
+    modality, payload, front_end, marked = job
+    prepare = partial(modality.prepare, payload, front_end, marked=marked)
+    content, kind, _ = payload
+    return within(allowance(content, kind), prepare) if isinstance(content, bytes) else prepare()
 
 
-def _prepare_elsewhere(
-    jobs: dict[int, _Job], n_workers: int | None, *, marked: bool
-) -> Iterator[tuple[int, Prepared | None, str | None]]:
-    """Yield (index, sequence, error) of inputs; several, or a large one, go through worker processes."""
-    from clamp3.jobs.parallel import describe, process_map
-
-    prepare = partial(_prepare_job, marked=marked)
-    large = any(isinstance(content, bytes) and len(content) > _LARGE for _, (content, *_), _ in jobs.values())
-    if len(jobs) >= _MIN_FOR_PROCESSES or large:
-        indices = list(jobs)
-        for outcome in process_map(prepare, list(jobs.values()), n_workers=n_workers):
-            yield indices[outcome.index], outcome.value, outcome.error
-        return
-    for index, job in jobs.items():
-        try:
-            yield index, prepare(job), None
-        except Exception as error:  # as in a worker process
-            yield index, None, describe(error)
+def _prepare_here(work: _Round, index: int, job: _Job) -> None:
+    modality, payload, front_end, marked = job
+    try:
+        work.sequences[index] = modality.prepare(payload, front_end, marked=marked)
+    except Exception as error:  # whatever is in the file or lacks to read it, only this input fails
+        work.errors[index] = describe(error)
 
 
 class _Round:
-    """Inputs that are read, converted and encoded together; everything is keyed by their place in the round."""
+    """Inputs that are read, converted and encoded together; everything is keyed by their position in the round."""
 
     def __init__(self, start: int) -> None:
         self.start = start

@@ -1,8 +1,7 @@
 """Encode a folder into a folder of ``.npy`` files: shared by processes, resumable, one vector or one reason per input.
 
-The output folder says in ``features.json`` which weights, arithmetic and conversions its arrays come from, and takes
-no others (`clamp3.jobs.manifest`); what holds for every output, whatever ends the run, is said in
-`clamp3.jobs.outputs`.
+``features.json`` in the output folder states which weights, arithmetic and conversions its arrays come from; others
+are refused (`clamp3.jobs.manifest`). What holds for every output, however the run ends, is in `clamp3.jobs.outputs`.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from clamp3.jobs.outputs import OutputFolder
 from clamp3.jobs.progress import progress
 from clamp3.jobs.summary import Summary, report
 from clamp3.jobs.work_queue import SingleProcess, WorkQueue, work_queue_from_environment
-from clamp3.modalities import modality_of, preprocessing
+from clamp3.modalities import modality_of
 from clamp3.sources import Source
 
 
 class Extractor(Maker, Protocol):
-    """What turns a folder into arrays: an `Encoder`, or what makes the features that an encoder takes."""
+    """What turns files into arrays: an `Encoder`, or what makes the features that an encoder takes."""
 
     def stream(
         self, items: Iterable[Source], *, batch_size: int | None, temporal: bool, n_workers: int | None
@@ -56,7 +55,7 @@ class ExtractionItem:
 
 
 def run_extract(encoder: Encoder, args: argparse.Namespace) -> int:
-    """Extract as `clamp3.cli.add_extract_flags` says, sharing the work of a launch; return the exit code.
+    """Extract with the flags of `clamp3.cli.add_extract_flags`, sharing the work of a launch; return the exit code.
 
     Parameters
     ----------
@@ -139,13 +138,15 @@ def extract_folder(
     started = time.monotonic()
     input_dir, output_dir = Path(input_dir), Path(output_dir)
     mode = arrays or ("temporal" if temporal else "global")
-    task = f"extract {mode} {encoder.identity} {preprocessing()}"
-    with OutputFolder(output_dir, input_dir, task=task) as folder:
+    task = f"extract {mode} {encoder.identity} {encoder.preprocessing}"
+    with OutputFolder(output_dir, input_dir, task=task, shared=queue.rank > 0) as folder:
         if input_dir.resolve() == output_dir.resolve():
             raise ConfigError("the input folder cannot be the output folder too.")
         listed = None
         if queue.rank == 0:
             listed = _list_work(folder, kinds)
+            if isinstance(encoder, Encoder):
+                encoder.confirm()
             claim_folder(output_dir, encoder, mode, recordings=any(kind == Kind.AUDIO for *_, kind in listed))
         listed = queue.agree(listed)
         folder.assign({input: output for input, output, _ in listed})
@@ -171,15 +172,15 @@ def extract_folder(
 
 
 def _list_work(folder: OutputFolder, kinds: Collection[Kind] | None) -> list[tuple[str, str, str]]:
-    """Return (input, output, kind) of every file, largest first within each modality; note what cannot be listed."""
+    """Return (input, output, kind) of every file, largest first within each modality; record what cannot be listed."""
     found = folder.walk(kinds)
     if not found.files and not found.problems:
         wanted = "file that can be encoded" if kinds is None else f"{' or '.join(kind.value for kind in kinds)} file"
         raise ConfigError(f"{printable(folder.input_dir)} holds no {wanted}.")
     folder.summary.ignored = found.ignored
     folder.begin(output_names((file.relative for file in found.files), ".npy"), found.problems)
-    # Large files first: the last pieces of work are small, so the processes end together, and files of like length
-    # are encoded in one batch.
+    # Large files first: the last shares of work are small, so that the processes end together, and files of similar
+    # length are encoded in one batch.
     files = sorted(found.files, key=lambda file: (modality_of(file.kind), -file.size, file.relative.as_posix()))
     named = ((file.relative.as_posix(), file.kind.value) for file in files)
     return [(name, folder.outputs[name], kind) for name, kind in named]

@@ -1,6 +1,7 @@
-"""What comes before the towers of a checkpoint: its tokenizer, and what turns recordings into vectors.
+"""The front ends of a checkpoint's towers: its tokenizer, how scores are read, what turns recordings into vectors.
 
-Nothing is opened before it is used: a question in words never loads MERT, a cached one not even the tokenizer.
+`FRONT_ENDS` is the table of them. Nothing is opened before it is used: a text query never loads MERT, a cached one not
+even the tokenizer.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from clamp3.errors import ConfigError, DataError, WeightsError
 from clamp3.jobs.identity import NO_FRONT_END
 from clamp3.modalities.audio import MelFrames
+from clamp3.modalities.symbolic import Reading
 
 if TYPE_CHECKING:
     from clamp3.embedding.htcl_frames import HtclFrames
@@ -42,18 +44,28 @@ class TowerTokenizer:
     def __init__(self, folder: Path | str | None, n_rows: int | None, weights: Path) -> None:
         self._folder, self._n_rows, self._weights = folder, n_rows, weights
 
-    @cached_property
+    @property
     def loaded(self) -> TextTokenizer:
-        """The tokenizer itself; a `WeightsError` if it is absent, or has more tokens than the tower."""
+        """The tokenizer itself; a `WeightsError` is raised if it is absent or has more tokens than the tower."""
+        if isinstance(self._found, WeightsError):
+            raise self._found
+        return self._found
+
+    @cached_property
+    def _found(self) -> TextTokenizer | WeightsError:
+        """The tokenizer, or why there is none; it is looked for once."""
         from clamp3.models.tokenizer import load_tokenizer
 
-        tokenizer = load_tokenizer(self._folder)
-        if self._n_rows is not None and tokenizer.n_tokens > self._n_rows:
-            raise WeightsError(
-                f"the tokenizer in {self._folder} has {tokenizer.n_tokens} tokens, but the text tower "
-                f"of {self._weights.name} knows {self._n_rows}; name the tokenizer it was trained with by --text_model."
-            )
-        return tokenizer
+        try:
+            tokenizer = load_tokenizer(self._folder)
+        except WeightsError as error:
+            return error
+        if self._n_rows is None or tokenizer.n_tokens <= self._n_rows:
+            return tokenizer
+        return WeightsError(
+            f"the tokenizer in {self._folder} has {tokenizer.n_tokens} tokens, but the text tower "
+            f"of {self._weights.name} knows {self._n_rows}; name the tokenizer it was trained with by --text_model."
+        )
 
     def encode_lines(self, lines: list[str]) -> list[int]:
         """Return the ids of lines joined by the separator token."""
@@ -61,7 +73,7 @@ class TowerTokenizer:
 
 
 class MertVectors:
-    """MERT's vectors of recordings, in this process; without MERT, a recording fails and nothing else does.
+    """MERT's vectors of recordings, in this process; without MERT's weights only the recordings fail.
 
     Parameters
     ----------
@@ -94,7 +106,7 @@ class MertVectors:
 
     @property
     def identity(self) -> str:
-        """MERT's, or that there is none."""
+        """MERT's, or `clamp3.jobs.identity.NO_FRONT_END`."""
         return NO_FRONT_END if isinstance(self._mert, str) else self._mert.identity
 
     @cached_property
@@ -108,12 +120,25 @@ class MertVectors:
             return f"recordings need MERT with these weights: {error}"
 
     def vectors(self, sound: Sound, *, whole: bool) -> np.ndarray:
-        """Return (T, D) vectors of a recording, always to its end; a `DataError` says why there are none."""
+        """Return (T, D) vectors of a recording.
+
+        Parameters
+        ----------
+        sound : Sound
+            The recording.
+        whole : bool
+            Ignored: MERT takes every recording to its end.
+
+        Raises
+        ------
+        DataError
+            If there is no MERT, or its vectors have another width.
+        """
         if isinstance(self._mert, str):
             raise DataError(self._mert)
         try:
             found = self._mert.features(sound)[0]  # (T, D)
-        except (WeightsError, ConfigError) as error:  # no fault of the scores that are encoded with it
+        except (WeightsError, ConfigError) as error:  # not an error of the scores that are encoded with it
             raise DataError(f"{sound.name}: {error}") from None
         if found.shape[1] != self.width:
             raise DataError(
@@ -125,12 +150,21 @@ class MertVectors:
 
 @dataclass(frozen=True)
 class Opening:
-    """What a front end may need to know of the checkpoint it belongs to, and of the settings of the encoder."""
+    """What a front end is opened with: the checkpoint it belongs to, and the settings of the encoder.
+
+    Attributes
+    ----------
+    described : Described
+        Sizes, tokenizer and path of the checkpoint.
+    mert_model, dtype, device
+        As `clamp3.embedding.clamp3.Clamp3.from_pretrained` takes them.
+    """
 
     described: Described
     mert_model: str | os.PathLike[str] | None
     dtype: Literal["float32", "bfloat16"]
     device: str | None
+    as_is: bool = False
 
 
 def _tokenizer(opening: Opening) -> TowerTokenizer:
@@ -151,8 +185,9 @@ def _htcl_mel(opening: Opening) -> HtclFrames:
 
 FRONT_ENDS: dict[str, Callable[[Opening], Any]] = {
     "tokenizer": _tokenizer,
+    "reading": lambda opening: Reading(opening.described.family.without, opening.as_is),
     "mert": _mert,
     "mel": lambda _: MelFrames(),
     "htcl_mel": _htcl_mel,
 }
-"""By the name that `clamp3.models.config.ModelConfig.front_end_kind` gives; they load nothing before they are used."""
+"""Functions that open a front end, by the name that `clamp3.models.config.ModelConfig.front_end_kind` gives."""

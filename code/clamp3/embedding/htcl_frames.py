@@ -45,7 +45,18 @@ class HtclFrames:
         return self.mel.identity
 
     def vectors(self, sound: Sound, *, whole: bool) -> np.ndarray:
-        """Return (T, bins) standardised frames: of the first two minutes, filled up; or ``whole``, of what there is."""
+        """Return standardised frames.
+
+        Parameters
+        ----------
+        sound : Sound
+        whole : bool
+            Whether to take all of it, without filling up, and not the first two minutes, filled up.
+
+        Returns
+        -------
+        float32 array, shape (T, bins)
+        """
         if whole:
             return standardised(self.mel.frames(sound.blocks()))
         return self.mel.piece(sound.blocks(LONGEST_SEC))

@@ -1,7 +1,7 @@
-"""Stretches of a piece, each as a piece of its own: where they lie, and what of a sequence belongs to them.
+"""Passages of a piece, each encoded like a piece of its own: their positions, and which items of a sequence they hold.
 
 A plan is in the music's own unit: seconds for recordings and performances, bars for scores. Every passage of a score
-begins with the score's header, every passage of a performance with what stands before its first note, so that key,
+begins with the score's header, every passage of a performance with the messages before its first note, so that key,
 metre and instruments are known; a passage of a recording is a run of audio vectors.
 """
 
@@ -19,12 +19,33 @@ from clamp3.modalities.marks import Marks
 
 Unit = Literal["seconds", "bars", "whole"]
 _UNITS: tuple[Unit, ...] = ("seconds", "bars", "whole")
-_N_FACTS = 7  # numbers that say where a passage lies
+_N_FACTS = 7  # numbers that locate a passage
 
 
 @dataclass(frozen=True)
 class PassagePlan:
-    """How long passages are and how far apart they begin; hops may not leave gaps."""
+    """How long passages are and how far apart they begin; a hop may not exceed its window.
+
+    Attributes
+    ----------
+    windows_sec, hop_sec : float
+        For recordings and performances.
+    windows_bars, hop_bars : int
+        For scores.
+
+    Raises
+    ------
+    ConfigError
+        If a hop is not above 0 or exceeds its window.
+
+    Examples
+    --------
+    >>> from clamp3.modalities.marks import sound_marks
+    >>> plan = PassagePlan(windows_sec=20, hop_sec=10)
+    >>> marks = sound_marks(n_vectors=7, vector_sec=5)  # a recording of 35 s between two zero vectors
+    >>> [(str(passage), passage.first, passage.last) for passage in divide(9, marks, plan)]
+    [('0:00-0:20', 1, 5), ('0:10-0:30', 3, 7), ('0:20-0:35', 5, 8)]
+    """
 
     windows_sec: float = 30.0
     hop_sec: float = 10.0
@@ -40,13 +61,13 @@ class PassagePlan:
 
     @property
     def identity(self) -> str:
-        """What the cache tells plans apart by."""
+        """What distinguishes plans in the cache."""
         return f"{self.windows_sec:g}/{self.hop_sec:g}s,{self.windows_bars}/{self.hop_bars}bars"
 
 
 @dataclass(frozen=True)
 class Passage:
-    """Where a passage lies.
+    """The position of a passage in its piece.
 
     Attributes
     ----------
@@ -57,7 +78,7 @@ class Passage:
     first, last : int
         Its patches or audio vectors in the sequence of the piece, ``last`` exclusive.
     start_tick, end_tick : int or None
-        In performances.
+        The same in ticks, for performances.
     """
 
     unit: Unit
@@ -74,12 +95,12 @@ class Passage:
         return f"{_clock(self.start)}-{_clock(self.end)}" if self.unit == "seconds" else ""
 
     def overlaps(self, other: Passage) -> bool:
-        """Whether two passages of one piece share anything."""
+        """Return whether two passages of one piece share any item."""
         return self.first < other.last and other.first < self.last
 
 
 def divide(n_items: int, marks: Marks | None, plan: PassagePlan) -> list[Passage]:
-    """Return the passages of a sequence.
+    """Return the passages of a sequence; see `PassagePlan` for an example.
 
     Parameters
     ----------
@@ -120,10 +141,10 @@ def divide(n_items: int, marks: Marks | None, plan: PassagePlan) -> list[Passage
 
 
 def _ranges(places: np.ndarray, end: float, window: float, hop: float) -> Iterator[tuple[int, int]]:
-    """Yield (first, last) items of each window that holds any of their places."""
+    """Yield (first, last) items of each window that holds the place of at least one."""
     number, n_windows = 0, max(1, math.ceil((end - window) / hop - 1e-9) + 1)
     while number < n_windows:
-        # A window that begins at a place holds it, whatever the rounding of the times; the last one holds the rest.
+        # A window that begins at a place holds it, however the times are rounded; the last one holds the rest.
         first, last = np.searchsorted(places, (number * hop - 1e-6, number * hop + window - 1e-6))
         if number * hop + window >= end - 1e-6:
             last = len(places)
@@ -131,20 +152,41 @@ def _ranges(places: np.ndarray, end: float, window: float, hop: float) -> Iterat
             yield int(first), int(last)
         elif first == len(places):
             return
-        else:  # silence, however long: on to the window that the next place lies in
+        else:  # silence, however long: skip to the window with the next place
             number = max(number, math.floor((places[first] - window) / hop) - 1)
         number += 1
 
 
 def cut(values: np.ndarray, marks: Marks | None, passage: Passage) -> np.ndarray:
-    """Return a passage's sequence: the first wrapping item, the head, its own items and the last wrapping item."""
+    """Return a passage's sequence: the first wrapping item, the head, its own items and the last wrapping item.
+
+    Parameters
+    ----------
+    values : array, shape (T, …)
+        The sequence of the piece.
+    marks : Marks or None
+        Its marks.
+    passage : Passage
+        One of those that `divide` returned for it.
+    """
     if passage.unit == "whole" or marks is None:
         return values
     return np.concatenate([values[: 1 + marks.head], values[passage.first : passage.last], values[-1:]])
 
 
 def pack(vectors: np.ndarray, passages: Sequence[Passage]) -> np.ndarray:
-    """Return (W, D) vectors with their passages as one float32 array, shape (1 + W * (D + 14),), for the cache."""
+    """Return vectors with their passages as one array, for the cache; `unpack` is the inverse.
+
+    Parameters
+    ----------
+    vectors : float array, shape (W, D)
+    passages : sequence of Passage
+        One per vector.
+
+    Returns
+    -------
+    float32 array, shape (1 + W * (D + 14),)
+    """
     facts = [
         (_UNITS.index(p.unit), p.start, p.end, p.first, p.last, _or_nan(p.start_tick), _or_nan(p.end_tick))
         for p in passages
@@ -155,7 +197,7 @@ def pack(vectors: np.ndarray, passages: Sequence[Passage]) -> np.ndarray:
 
 
 def unpack(packed: np.ndarray) -> tuple[np.ndarray, tuple[Passage, ...]]:
-    """Return what `pack` was given."""
+    """Return the vectors, shape (W, D), and passages that `pack` was given."""
     rows = packed[1:].reshape(int(packed[0]), -1)
     facts = np.ascontiguousarray(rows[:, -2 * _N_FACTS :]).view(np.float64)
     passages = tuple(

@@ -1,4 +1,4 @@
-"""Loaded models as `clamp3.embedding.batching.Tower`: the only module between the embedding API and torch modules."""
+"""Models loaded as a `clamp3.embedding.batching.Tower`: the only module between the embedding API and torch modules."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def load_tower(
     modality : str
         Which tower.
     text_model, family
-        As `clamp3.models.weights.load_model` takes them; it also says what this raises.
+        As `clamp3.models.weights.load_model` takes them, which also lists what is raised.
     dtype : {"float32", "bfloat16"}
         Type of the layers.
     device : str, optional

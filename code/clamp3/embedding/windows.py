@@ -1,4 +1,4 @@
-"""How an input longer than its encoder is cut into windows: the one plan every modality shares.
+"""How an input longer than its tower's window is cut into windows: the one plan that every modality shares.
 
 Source: CLaMP 3 (arXiv 2502.10362), feature extraction; the last window overlaps the one before it so
 that it is full, but counts only for what it adds.
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Window(NamedTuple):
-    """One window over the items of an input: ``start`` up to but without ``stop``."""
+    """One window over the items of an input: ``start`` to ``stop`` (exclusive)."""
 
     start: int
     stop: int
@@ -25,7 +25,7 @@ def windows(n: int, limit: int) -> list[Window]:
     n : int
         Number of items: tokens, patches (wrapping ones included) or audio vectors.
     limit : int
-        Items one window may hold.
+        Most items of a window.
 
     Returns
     -------

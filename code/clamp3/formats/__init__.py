@@ -43,7 +43,7 @@ class Kind(str):
     known: ClassVar[dict[str, Kind]] = {}
     TEXT: ClassVar[Kind]
     MUSICXML: ClassVar[Kind]
-    SCORE: ClassVar[Kind]  # other notations that music21 reads; converted through MusicXML
+    SCORE: ClassVar[Kind]  # other notations; converted through MusicXML
     ABC: ClassVar[Kind]
     MIDI: ClassVar[Kind]
     MTF: ClassVar[Kind]

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, Union
 import numpy as np
 
 from clamp3.errors import FormatError
+from clamp3.formats import audio_containers as containers
 from clamp3.formats.resample import Resampler
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ MAX_SEC = 12 * 3600.0
 MAX_CHANNELS = 64
 
 _BLOCK_FRAMES = 1 << 18  # 6 s at 44.1 kHz
-# No containers that refer to other files or addresses (playlists, concatenations, image sequences).
-_CONTAINERS = "mov,matroska,webm,asf,aac,mp3,ogg,wav,w64,flac,aiff,au,caf,ac3,eac3,avi,mpegts,mpeg,flv,amr,ape,wv,tta"
-_SIZES = re.compile(r"(\d+) \(should be (\d+)\)")
+_SIZES = re.compile(r"(\d{1,15}) \(should be (\d{1,15})\)")
 _MAX_DAMAGED = 1000  # packets that are skipped before a file is refused
 
 Recording = Union[bytes, "os.PathLike[str]"]
@@ -81,12 +80,16 @@ class Sound:
         limit = MAX_SEC if longest_sec is None else min(longest_sec, MAX_SEC)
         room, given = round(limit * RATE_HZ), 0
         resampler: Resampler | None = None
+        source_hz = 0
         try:
             for mono, rate in self._decode():
                 if not np.isfinite(mono).all():
                     raise FormatError(f"{self.name} has NaN or infinite samples.")
-                resampler = resampler or Resampler(rate, RATE_HZ)
-                block = resampler.push(mono)[: room - given]
+                ended = np.zeros(0, np.float32)
+                if resampler is None or rate != source_hz:  # streams in a row may have different rates
+                    ended = resampler.finish() if resampler is not None else ended
+                    resampler, source_hz = Resampler(rate, RATE_HZ), rate
+                block = np.concatenate([ended, resampler.push(mono)])[: room - given]
                 given += len(block)
                 self.seconds = given / RATE_HZ
                 if len(block):
@@ -112,22 +115,25 @@ class Sound:
         """Yield mono blocks at the recording's own rate, with that rate."""
         import soundfile
 
-        done, known = 0, False
+        done, rate = 0, 0
         with self._open() as file:
             try:
                 with soundfile.SoundFile(file) as sound:
-                    known = True
+                    rate = sound.samplerate
                     for mono in self._by_soundfile(sound):
-                        yield mono, sound.samplerate
+                        yield mono, rate
                         done += len(mono)
-                    rate, promised = sound.samplerate, sound.extra_info
-                if not self.notes and (_is_shorter(promised) or _is_unfinished_ogg(file)):
-                    self.notes.append(_cut_off(done / rate))
-                return
-            except soundfile.LibsndfileError:
-                file.seek(0)  # FFmpeg's decoders know other types, and resynchronise after damage
-            if known:
-                self.notes.append("damaged in places")
+                    frames, promised = sound.frames, sound.extra_info
+                if done and not containers.goes_on(file, done / rate):
+                    # Lengths of compressed streams may be estimates, and unknown ones are stated as huge numbers.
+                    is_cut = done + rate // 10 < frames < 1 << 60 and not containers.has_estimated_length(file)
+                    if is_cut or _is_shorter(promised) or containers.is_unfinished_ogg(file):
+                        self.notes.append(_cut_off(done / rate))
+                    return
+            except soundfile.LibsndfileError:  # FFmpeg's decoders know other types, and resynchronise after damage
+                if rate and not containers.has_estimated_length(file):
+                    self.notes.append("damaged in places")
+            file.seek(0)
             for mono, rate in self._by_av(file):
                 if done < len(mono):
                     yield mono[done:], rate
@@ -146,20 +152,14 @@ class Sound:
 
     def _by_soundfile(self, sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
         self._check_channels(sound.channels)
-        done = 0
         while len(block := sound.read(_BLOCK_FRAMES // sound.channels, dtype="float32", always_2d=True)):
-            done += len(block)
             yield _mono(block.T)
-        # Lengths of compressed streams may be estimates, and unknown ones are stated as huge numbers.
-        if done + sound.samplerate // 10 < sound.frames < 1 << 60:
-            self.notes.append(_cut_off(done / sound.samplerate))
 
     def _by_av(self, file: IO[bytes]) -> Iterator[tuple[np.ndarray, int]]:
         import av
 
-        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
         try:
-            container = av.open(file, options=options, metadata_errors="replace")
+            container = containers.open_by_av(file)
         except (av.FFmpegError, ValueError) as error:
             raise FormatError(f"{self.name} is no recording that can be read ({_reason(error)}).") from None
         with container:
@@ -174,7 +174,7 @@ class Sound:
         """Yield what the packets of one stream decode to; damaged ones are skipped."""
         import av
 
-        rate, waiting, damaged, done = 0, 0, 0, 0
+        rate, waiting, damaged, done_sec = 0, 0, 0, 0.0
         pieces: list[np.ndarray] = []  # a frame lasts a few hundredths of a second: too short to filter one by one
         packets = container.demux(stream)
         while True:
@@ -191,25 +191,24 @@ class Sound:
                     raise
                 continue
             for frame in frames:
-                rate = rate or frame.sample_rate
-                if frame.sample_rate != rate:
-                    raise FormatError(f"{self.name} changes its sampling rate ({rate} to {frame.sample_rate} Hz).")
                 values = _channels(frame)  # (C, N)
                 self._check_channels(len(values))
-                if pieces and (len(values) != len(pieces[0]) or waiting >= _BLOCK_FRAMES // 2):
+                changes = frame.sample_rate != rate or len(values) != len(pieces[0]) if pieces else False
+                if changes or waiting >= _BLOCK_FRAMES // 2:
                     yield _mono(np.concatenate(pieces, axis=1)), rate
                     pieces, waiting = [], 0
+                rate = frame.sample_rate
                 pieces.append(values)
                 waiting += values.shape[1]
-                done += values.shape[1]
+                done_sec += values.shape[1] / rate
         if pieces:
             yield _mono(np.concatenate(pieces, axis=1)), rate
         elif damaged:
             raise FormatError(f"{self.name} is damaged: none of its packets can be decoded.")
         if damaged:
             self.notes.append(f"{damaged} damaged packets were left out")
-        elif rate and done / rate + 1 < _stated_sec(container, stream):
-            self.notes.append(_cut_off(done / rate))
+        elif rate and done_sec + 1 < _stated_sec(container, stream):
+            self.notes.append(_cut_off(done_sec))
 
     def _check_channels(self, n_channels: int) -> None:
         if n_channels > MAX_CHANNELS:
@@ -224,17 +223,6 @@ def _is_shorter(promised: str) -> bool:
     """Return whether a header states more bytes than there are, by libsndfile's log; streams state the maximum."""
     stated = [(int(size), int(found)) for size, found in _SIZES.findall(promised)]
     return any(found < 0.99 * size and size < 0x7FFFF000 for size, found in stated)
-
-
-def _is_unfinished_ogg(file: IO[bytes]) -> bool:
-    """Return whether the last page of an Ogg stream lacks the end-of-stream flag (RFC 3533, section 6)."""
-    file.seek(0)
-    if file.read(4) != b"OggS":
-        return False
-    file.seek(max(0, file.seek(0, os.SEEK_END) - (1 << 16)))  # a page has at most 65,307 bytes
-    tail = file.read()
-    flags = tail[tail.rfind(b"OggS") + 5 :][:1]
-    return not flags or not flags[0] & 4
 
 
 def _stated_sec(container: Any, stream: Any) -> float:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.parsers import expat
 
-from clamp3.errors import FormatError
+from clamp3.errors import FormatError, sentence_of
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -27,6 +27,7 @@ MAX_FILE_BYTES = 128 * MIB
 MAX_XML_BYTES = 128 * MIB  # after unpacking; a two-hour opera in full score stays below 60 MiB
 MAX_XML_DEPTH = 64  # MusicXML 4.0 nests about a dozen levels, MEI about twenty
 MAX_ZIP_ENTRIES = 10_000
+MIN_BOMB_BYTES, MAX_RATIO = 8 * MIB, 200  # notation programs' files unpack to twenty or forty times their size
 CONTAINER = "META-INF/container.xml"
 MAX_CONTAINER_BYTES = MIB
 ZIP_MAGIC = b"PK\x03\x04"
@@ -125,9 +126,20 @@ def _archive(data: bytes, kind: str) -> Iterator[zipfile.ZipFile]:
             yield archive
     # zipfile raises NotImplementedError for unknown compression and RuntimeError for encrypted members.
     except (
-        zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError, KeyError
+        zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError, LookupError
     ) as error:  # fmt: skip
-        raise FormatError(f"not a readable {kind} archive: {str(error).rstrip('.')}.") from error
+        raise FormatError(f"not a readable {kind} archive: {sentence_of(error, 200).rstrip('.')}.") from error
+
+
+def unpacked_size(data: bytes) -> int:
+    """Return how many bytes a file has once its archive, if it is one, is unpacked, as its directory says."""
+    if not is_zip(data):
+        return len(data)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return sum(info.file_size for info in archive.infolist())
+    except Exception:  # damaged in any way; the reader says how
+        return len(data)
 
 
 def _rootfile(archive: zipfile.ZipFile, names: list[str]) -> str:
@@ -149,12 +161,16 @@ def _rootfile(archive: zipfile.ZipFile, names: list[str]) -> str:
 
 
 def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    shown = sentence_of(name, 80)
     if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise FormatError(f"{name} is packed in another way than MusicXML allows (DEFLATE).")
+        raise FormatError(f"{shown} is packed in another way than MusicXML allows (DEFLATE).")
     with archive.open(name) as member:
         content = member.read(limit + 1)  # the size stated in the directory may be wrong
+        packed = archive.getinfo(name).compress_size
     if len(content) > limit:
-        raise FormatError(f"{name} unpacks to more than the limit of {limit // MIB} MiB.")
+        raise FormatError(f"{shown} unpacks to more than the limit of {limit // MIB} MiB.")
+    if len(content) > MIN_BOMB_BYTES and len(content) > MAX_RATIO * packed:
+        raise FormatError(f"{shown} unpacks to more than {MAX_RATIO} times its size; no score is so repetitive.")
     return content
 
 
@@ -175,7 +191,9 @@ def check_xml(data: bytes) -> None:
         raise FormatError("the file is empty.")
 
     def entity(*declared: object) -> None:
-        raise FormatError(f"the XML declares the entity {declared[0]!r}; entities are not expanded here.")
+        raise FormatError(
+            f"the XML declares the entity {sentence_of(declared[0], 80)!r}; entities are not expanded here."
+        )
 
     def attributes(_element: str, _name: str, _kind: str, default: str | None, _required: bool) -> None:
         # A long default is copied into every element that lacks the attribute: a bomb without entities.

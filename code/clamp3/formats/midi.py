@@ -121,6 +121,7 @@ class MergedTrack:
     end: int = 0
     has_notes: bool = False
     notes: list[str] = field(default_factory=list)
+    escapes: int = 0
 
 
 def read_midi(data: bytes, *, keep_unknown_time: bool = False) -> MergedTrack:
@@ -164,6 +165,10 @@ def read_midi(data: bytes, *, keep_unknown_time: bool = False) -> MergedTrack:
             continue
         n_read += 1
         _read_track(content, n_read, merged, cache, keep_unknown_time)
+    if surplus := _count_tracks(chunks):
+        merged.notes.append(f"{surplus} of {n_read + surplus} tracks were left out: the header counts {n_tracks}.")
+    if merged.escapes:
+        merged.notes.append(f"{merged.escapes} escape messages (0xF7) with bytes above 127 were left out.")
     merged.has_notes = any(0x90 <= event[0] <= 0x9F and event[2] for event in cache)
     return merged
 
@@ -247,6 +252,17 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         raise FormatError("The MIDI file is cut short inside its header.")
 
 
+def _count_tracks(chunks: Iterator[tuple[bytes, bytes]]) -> int:
+    """Return how many whole tracks follow; what is cut short after the last counted track was never part of it."""
+    n_tracks = 0
+    try:
+        for name, _ in chunks:
+            n_tracks += name == b"MTrk"
+    except FormatError:
+        pass
+    return n_tracks
+
+
 def _read_track(
     track: bytes, number: int, merged: MergedTrack, cache: dict[bytes, Message], keep_unknown_time: bool
 ) -> None:
@@ -255,9 +271,8 @@ def _read_track(
     ``cache`` maps the three bytes of a channel message with two data bytes to its text, shared by all tracks.
     """
     add_time, add_message, known = merged.times.append, merged.messages.append, cache.get
-    now = pos = 0
+    now, pos, end = 0, 0, len(track)
     last = b""  # the last message that is no meta message; its first byte is the running status
-    end = len(track)
     try:
         while pos < end:
             delta = track[pos]
@@ -290,11 +305,12 @@ def _read_track(
                 if n_data == _SYSEX:
                     # As mido: after a sysex a byte without status starts another sysex and is itself lost.
                     payload, pos = _payload(track, pos + (first <= 0x7F))
+                    if first == 0xF7 and not payload.removesuffix(b"\xf7").isascii():
+                        merged.escapes += 1
+                        continue
                     message = _sysex(payload)
-                elif n_data == _UNDEFINED:
-                    raise _Fault(f"the status byte 0x{last[0]:02x} is undefined")
-                elif n_data == 0 and first <= 0x7F:
-                    raise _Fault("a message has no status byte and its predecessor takes no data")
+                elif n_data == _UNDEFINED or (n_data == 0 and first <= 0x7F):
+                    raise _misplaced(last[0])
                 else:
                     event = last[:1] + track[pos : pos + n_data]
                     pos += n_data
@@ -312,6 +328,12 @@ def _read_track(
     except _Fault as fault:
         raise FormatError(f"Track {number} of the MIDI file, near byte {pos} of {end}: {fault}.") from None
     merged.end = max(merged.end, now)
+
+
+def _misplaced(status: int) -> _Fault:
+    if _N_DATA[status] == _UNDEFINED:
+        return _Fault(f"the status byte 0x{status:02x} is undefined")
+    return _Fault("a message has no status byte and its predecessor takes no data")
 
 
 def _number(data: bytes, pos: int) -> tuple[int, int]:

@@ -12,6 +12,7 @@ CLaMP 2 (arXiv 2410.13267), section 3.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from clamp3.errors import FormatError
 from clamp3.formats import Converted
@@ -38,7 +39,9 @@ _MAX_DELTA = (1 << 7 * MAX_NUMBER_BYTES) - 1
 _RATE_CODES = {text: code for code, text in FRAME_RATES.items()}
 
 
-def midi_to_mtf(data: bytes, *, m3_compatible: bool = True, keep_timing: bool = False) -> Converted:
+def midi_to_mtf(
+    data: bytes, *, m3_compatible: bool = True, keep_timing: bool = False, without: Collection[str] = ()
+) -> Converted:
     r"""Convert a MIDI file.
 
     Parameters
@@ -49,6 +52,9 @@ def midi_to_mtf(data: bytes, *, m3_compatible: bool = True, keep_timing: bool = 
         Leave out the text-like messages (names, lyrics, markers …), as the published weights expect.
     keep_timing : bool
         Add the delta times of text-like messages, which are lost with them otherwise, to the message that follows.
+    without : collection of str
+        Types of further messages to leave out in the same way; CLaMP 2 and M3 learned no ``sysex`` and no
+        ``sequencer_specific``.
 
     Returns
     -------
@@ -70,8 +76,11 @@ def midi_to_mtf(data: bytes, *, m3_compatible: bool = True, keep_timing: bool = 
     end_of_track 0
     """
     merged = read_midi(data, keep_unknown_time=keep_timing)
-    dropped = merged.text_like if m3_compatible else set()
     times, messages = merged.times, merged.messages
+    dropped = merged.text_like if m3_compatible else set()
+    if without:
+        further = {index for index, (before, _) in enumerate(messages) if before.partition(" ")[0] in without}
+        dropped = dropped | further
     lines = [f"{_HEAD} {merged.ticks_per_beat}"]
     add = lines.append
     last = lost = 0
@@ -88,7 +97,8 @@ def midi_to_mtf(data: bytes, *, m3_compatible: bool = True, keep_timing: bool = 
     add(f"end_of_track {merged.end - last}")
     notes = merged.notes
     if lost:
-        notes.append(f"{len(dropped)} text-like messages were left out, and {lost} ticks of time with them.")
+        what = f"text-like, {' and '.join(without)}" if without else "text-like"
+        notes.append(f"{len(dropped)} {what} messages were left out, and {lost} ticks of time with them.")
     if merged.ticks_per_beat <= 0:
         notes.append(f"The time unit {merged.ticks_per_beat} is not ticks per beat (SMPTE frames or none).")
     if not merged.has_notes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from clamp3.errors import FormatError
+from clamp3.errors import FormatError, sentence_of
 from clamp3.formats import Converted
 from clamp3.formats.guards import is_zip, parse_xml, unpack_mxl
 
@@ -25,6 +25,8 @@ _LOSSES = {
     "longer than metre": "bar longer than its metre",
     "added chord": "overlapping notes joined into a chord",
 }
+
+_MOST = {"octave": 20, "clef-octave-change": 10, "lyric": 1000, "tremolo": 20}
 
 
 def musicxml_to_abc(data: bytes, *, name: str = "score") -> Converted:
@@ -47,11 +49,39 @@ def musicxml_to_abc(data: bytes, *, name: str = "score") -> Converted:
     FormatError
         If the file is no MusicXML, has no notes, or exceeds a limit of `clamp3.formats.guards`.
     """
-    root = _partwise(parse_xml(unpack_mxl(data) if is_zip(data) else data))
+    return tree_to_abc(_partwise(parse_xml(unpack_mxl(data) if is_zip(data) else data)), name=name)
+
+
+def tree_to_abc(root: Element, *, name: str = "score") -> Converted:
+    """Convert a parsed score, which is changed if xml2abc needs it repaired.
+
+    Parameters
+    ----------
+    root : Element
+        ``score-partwise`` without namespaces.
+    name : str
+        Used in messages only.
+
+    Raises
+    ------
+    FormatError
+        As `musicxml_to_abc`.
+    """
+    _check_numbers(root)
     try:
         return _convert(root, name)
     except _ConverterError as stopped:
         return _repaired(root, stopped, name)
+
+
+def _check_numbers(root: Element) -> None:
+    """Refuse numbers that xml2abc writes out as so many characters."""
+    for tag, most in _MOST.items():
+        for node in root.iter(tag):
+            text = (node.text if tag != "lyric" else node.get("number")) or ""
+            digits = text.strip().lstrip("+-0")
+            if digits.isdecimal() and (len(digits) > 4 or int(digits) > most):
+                raise FormatError(f"the score states {tag} {sentence_of(text, 20)}, beyond {most}.")
 
 
 class _ConverterError(Exception):
@@ -68,21 +98,23 @@ def _partwise(root: Element) -> Element:
 
         return partwise(root)
     if root.tag != "score-partwise":
-        raise FormatError(f"not a MusicXML score: its root element is <{root.tag}>.")
+        raise FormatError(f"not a MusicXML score: its root element is <{sentence_of(root.tag, 60)}>.")
     return root
 
 
-def _convert(root: Element, name: str) -> Converted:
+def _convert(root: Element, name: str, *, forget: bool = False) -> Converted:
     from clamp3.formats.xml2abc_engine import engine
 
     converter = engine()
     try:
-        text = converter.convert(root, name=name)
+        text = converter.convert(root, name=name, forget=forget)
+    except MemoryError:
+        raise
     except Exception as error:  # of any type: KeyError, IndexError, ValueError, …
-        raise _ConverterError(f"{type(error).__name__}: {error}") from error
+        raise _ConverterError(f"{type(error).__name__}: {sentence_of(error, 80)}") from error
     if not text:
         raise FormatError("the score holds no notes.")
-    return Converted(text, _losses(converter.messages))
+    return Converted(text, _losses(converter.messages) + _moved_keys(root))
 
 
 def _repaired(root: Element, stopped: _ConverterError, name: str) -> Converted:
@@ -91,20 +123,35 @@ def _repaired(root: Element, stopped: _ConverterError, name: str) -> Converted:
 
     notes = tuple(repair(root))
     try:
-        made = _convert(root, name)
+        made = _convert(root, name, forget=True)
         return Converted(made.text, notes + made.notes)
     except _ConverterError as still:
         stopped = still
     from xml.etree.ElementTree import tostring
 
-    from clamp3.formats.notation import score_to_musicxml
+    from clamp3.formats.notation import read_notation
 
     try:
-        fresh = parse_xml(score_to_musicxml(tostring(root), suffix=".musicxml", name=name))
-        made = _convert(fresh, name)
+        fresh = read_notation(tostring(root), suffix=".musicxml", name=name)
+        made = _convert(fresh.root, name, forget=True)
     except (FormatError, _ConverterError) as last:
-        raise FormatError(f"xml2abc stops with {stopped}; by way of music21: {last}") from last
-    return Converted(made.text, ("rewritten by music21, since xml2abc stops with " + str(stopped), *made.notes))
+        raise FormatError(f"xml2abc stops with {stopped}; by way of music21: {sentence_of(last, 150)}") from last
+    why = f"rewritten by music21, since xml2abc stops with {stopped}"
+    return Converted(made.text, (why, *fresh.notes[1:], *made.notes))
+
+
+def _moved_keys(root: Element) -> tuple[str, ...]:
+    """Return a note if the key changes inside a bar: xml2abc writes the new key at the bar's beginning."""
+    n_bars = 0
+    for measure in root.iterfind("part/measure"):
+        if measure.find("attributes/key") is not None:
+            tags = [
+                child.tag if child.tag != "attributes" or child.find("key") is not None else "" for child in measure
+            ]
+            if "note" in tags and "attributes" in tags[tags.index("note") :]:
+                n_bars += 1
+    what = "key change inside a bar moved to its beginning"
+    return (f"{what} ({n_bars})" if n_bars > 1 else what,) if n_bars else ()
 
 
 def _losses(messages: list[str]) -> tuple[str, ...]:

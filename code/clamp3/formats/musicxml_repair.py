@@ -30,6 +30,7 @@ SPANNERS = {
 PEDAL_MOVES = {"change": ("stop", "start"), "discontinue": ("stop",), "resume": ("start",), "sostenuto": ("start",)}
 MAX_DIVISIONS = 10_080
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_LEVEL = re.compile(r"[+-]?\d{1,12}(?:\.\d{0,12})?")
 _DECIMAL = re.compile(r"[+-]?\d{0,12}(?:\.\d{0,12})?")
 
 
@@ -54,7 +55,10 @@ def repair(root: Element) -> list[str]:
         _whole_numbers(part, "voice", done)
         _whole_numbers(part, "staff", done)
         _lyrics(part, done)
-        staves = {note.findtext("staff", "1") for note in part.iterfind("measure/note")} or {"1"}
+        if part.find("measure/note") is None:
+            _empty(part, done)
+        staves = _staves(part)
+        _clefs(part, done)
         for measure in part.findall("measure"):
             _chords(measure, done)
             for parent in measure.iter():
@@ -70,7 +74,7 @@ def _remove(parent: Element, child: Element, done: Counter[str], what: str) -> N
 
 
 def _whole(text: str | None) -> bool:
-    return re.fullmatch(r"\s*[+-]?\d+\s*", text or "") is not None
+    return re.fullmatch(r"\s*[+-]?\d{1,9}\s*", text or "") is not None
 
 
 def _part_list(root: Element, done: Counter[str]) -> None:
@@ -85,7 +89,9 @@ def _part_list(root: Element, done: Counter[str]) -> None:
     for entry in listed.findall("score-part"):
         for instrument in entry.findall("midi-instrument"):
             values = [instrument.findtext(tag) for tag in ("midi-channel", "midi-program", "midi-unpitched")]
-            if not all(value is None or _whole(value) for value in values):
+            levels = [instrument.findtext(tag) for tag in ("volume", "pan")]
+            numbers = all(value is None or _LEVEL.fullmatch(value.strip()) for value in levels)
+            if not numbers or not all(value is None or _whole(value) for value in values):
                 _remove(entry, instrument, done, "MIDI settings that are no numbers left out")
 
 
@@ -141,6 +147,39 @@ def _lyrics(part: Element, done: Counter[str]) -> None:
             node.set("number", str(names[number]))
     if names:
         done["named verse numbered"] += len(names)
+
+
+def _empty(part: Element, done: Counter[str]) -> None:
+    """Leave out what stands in a part without a single note: xml2abc looks for the voice of a direction or a clef."""
+    for measure in part.findall("measure"):
+        measure[:] = [child for child in measure if child.tag in ("attributes", "barline", "print")]
+        for attributes in measure.findall("attributes"):
+            attributes[:] = [child for child in attributes if child.tag not in ("clef", "measure-style")]
+    done["part without notes emptied"] += 1
+
+
+def _staves(part: Element) -> set[str]:
+    """Return the staves that xml2abc gives a voice: each voice belongs to the staff with most of its notes."""
+    counts: dict[str, Counter[tuple[int, str]]] = {}
+    for note in part.iterfind("measure/note"):
+        staff = (note.findtext("staff") or "1").strip()
+        counts.setdefault(note.findtext("voice", "1"), Counter())[int(staff), staff] += 1
+    return {max((count, staff) for staff, count in own.items())[1][1] for own in counts.values()} or {"1"}
+
+
+def _clefs(part: Element, done: Counter[str]) -> None:
+    """Give a staff with notes of no pitch the clef of percussion if it begins without one, for xml2abc looks it up."""
+    known: set[str] = set()
+    for measure in part.findall("measure"):
+        for child in list(measure):
+            known.update(clef.get("number", "1") for clef in child.findall("clef"))
+            staff = (child.findtext("staff") or "1").strip()
+            if child.tag == "note" and child.find("unpitched") is not None and staff not in known:
+                attributes = ElementTree.Element("attributes")
+                SubElement(SubElement(attributes, "clef", number=staff), "sign").text = "percussion"
+                measure.insert(list(measure).index(child), attributes)
+                known.add(staff)
+                done["clef of percussion added"] += 1
 
 
 def _chords(measure: Element, done: Counter[str]) -> None:

@@ -106,15 +106,17 @@ def score_to_abc(data: bytes, kind: Kind, *, name: str) -> Converted:
     FormatError
         As `to_symbolic`.
     """
-    from clamp3.formats.musicxml import musicxml_to_abc
+    from clamp3.formats.musicxml import musicxml_to_abc, tree_to_abc
 
     if kind != Kind.SCORE:
         return musicxml_to_abc(data, name=name)
-    from clamp3.formats.notation import score_to_musicxml
+    from clamp3.formats import note_counts
+    from clamp3.formats.notation import read_notation
 
-    suffix = PurePath(name).suffix
-    made = musicxml_to_abc(score_to_musicxml(data, suffix=suffix, name=name), name=name)
-    return Converted(made.text, (f"read as {suffix} by music21", *made.notes))
+    read = read_notation(data, suffix=PurePath(name).suffix, name=name)
+    made = tree_to_abc(read.root, name=name)
+    lost = note_counts.difference(read.n_notes, note_counts.in_abc(made.text), "xml2abc")
+    return Converted(made.text, (*read.notes, *made.notes, *lost))
 
 
 def _midi(data: bytes, name: str) -> Converted:

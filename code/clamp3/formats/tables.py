@@ -1,15 +1,25 @@
-"""The one reader of tables: CSV, JSON and JSON Lines, and the lines of a file with their offsets."""
+"""The one reader of tables: CSV, JSON and JSON Lines, and the lines of a file with their offsets.
+
+Whatever a file holds, what comes out is a value of bounded size and depth or one sentence; what types its fields have
+is checked by `clamp3.formats.fields`.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from clamp3.errors import Clamp3Error, DataError, FormatError, printable
+from clamp3.formats.fields import typed
+
+MAX_DEPTH = 64  # lists and objects inside each other; what is printed, copied or written again has to recurse too
+MAX_LINE_BYTES = 64 << 20
+MAX_FILE_BYTES = 512 << 20
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -31,10 +41,16 @@ def reading(path: Path, error: type[Clamp3Error] = FormatError) -> Iterator[None
         raise error(f"{printable(path)} cannot be read ({failure.strerror or failure}).") from None
     except UnicodeDecodeError as failure:
         raise FormatError(f"{printable(path)} is not UTF-8 ({failure.reason}).") from None
+    except ValueError as failure:
+        if "null" not in str(failure):  # in its name
+            raise
+        raise error(f"{printable(path)} cannot be read ({failure}).") from None
 
 
 def lines_in(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield (offset, line with its end) of a file; lines end with a newline character only.
+
+    Of a line longer than `MAX_LINE_BYTES`, which no reader of ours writes, only the beginning is given.
 
     Raises
     ------
@@ -43,9 +59,14 @@ def lines_in(path: Path) -> Iterator[tuple[int, bytes]]:
     """
     start = 0
     with open(path, "rb") as stream:
-        for line in stream:
+        while line := stream.readline(MAX_LINE_BYTES):
+            size = len(line)
+            while not line.endswith(b"\n") and (more := stream.readline(MAX_LINE_BYTES)):
+                size += len(more)
+                if more.endswith(b"\n"):
+                    break
             yield start, line
-            start += len(line)
+            start += size
 
 
 def parse_json(data: bytes, *, strict: bool = False) -> Any:
@@ -60,38 +81,79 @@ def parse_json(data: bytes, *, strict: bool = False) -> Any:
     Raises
     ------
     FormatError
-        What is wrong, without the place: ``not UTF-8``, ``not JSON: …``.
+        What is wrong, without the place: ``not UTF-8``, ``not JSON: …``, ``nested too deeply``.
 
     Examples
     --------
     >>> parse_json(b'{"title": "Drowsy Maggie", "bars": 16}')
     {'title': 'Drowsy Maggie', 'bars': 16}
     """
+    if len(data) > MAX_FILE_BYTES:
+        raise FormatError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
     try:
-        return (_STRICT if strict else _DECODER).decode(data.removeprefix(_BOM).decode("utf-8"))
+        value = (_STRICT if strict else _DECODER).decode(data.removeprefix(_BOM).decode("utf-8"))
     except UnicodeDecodeError:
         raise FormatError("not UTF-8") from None
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"not JSON: {error}") from None
+    except RecursionError:
+        raise FormatError(_TOO_DEEP) from None
+    except ValueError as error:
+        raise FormatError(f"not JSON: {str(error).partition('; use sys.')[0]}") from None
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+        _check_depth(value)
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            part
+            for outer in level
+            for part in (outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ())
+            if isinstance(part, dict | list)
+        ]
+        if not level:
+            return
+    raise FormatError(_TOO_DEEP)
 
 
 def _refuse(constant: str) -> NoReturn:
     raise FormatError(f"{constant} is not JSON")
 
 
+_TOO_DEEP = f"nested too deeply: {MAX_DEPTH} lists and objects inside each other is the limit"
 _DECODER, _STRICT = json.JSONDecoder(), json.JSONDecoder(parse_constant=_refuse)
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, kind: Any = Any, *, error: type[Clamp3Error] = FormatError, default: Any = ...) -> Any:
     """Return the value of a JSON file.
+
+    Parameters
+    ----------
+    path : Path
+    kind : type, optional
+        What the value has to be, as `clamp3.formats.fields.typed` takes it.
+    error : type, optional
+        What is raised.
+    default : object, optional
+        Returned if there is no such file.
 
     Raises
     ------
-    FormatError
-        If the file cannot be read or is no JSON; the message has its path.
+    FormatError or error
+        If the file cannot be read, is no JSON or holds something else; the message has its path.
     """
-    with reading(path):
-        return _parsed(path.read_bytes(), printable(path))
+    name = printable(path)
+    try:
+        with open(path, "rb") as stream:
+            data = stream.read(MAX_FILE_BYTES + 1)
+        return typed(kind, _parsed(data, name), name)
+    except (OSError, ValueError) as failure:  # ValueError: a NUL in its name
+        if default is not ... and isinstance(failure, FileNotFoundError | NotADirectoryError):
+            return default
+        raise error(f"{name} cannot be read ({getattr(failure, 'strerror', None) or failure}).") from None
+    except FormatError as failure:
+        raise error(str(failure)) from None
 
 
 def read_jsonl(path: Path, *required: str) -> list[dict[str, Any]]:
@@ -169,6 +231,38 @@ def read_csv(path: Path, *required: str, delimiter: str | None = None) -> list[d
         present = {name: value for name, value in row.items() if value is not None}
         _check(present, required, f"{printable(path)}:{number}")
     return rows
+
+
+def without_nan(value: Any) -> Any:
+    """Return lists and objects with None in place of NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: without_nan(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """Return a value as JSON that every reader takes: null in place of NaN, half surrogates as escapes.
+
+    Parameters
+    ----------
+    value : object
+    indent : int, optional
+        Blanks per level.
+
+    Examples
+    --------
+    >>> json_text({"score": float("nan"), "title": "Für Elise"})
+    '{"score": null, "title": "Für Elise"}'
+    """
+    plain = without_nan(value)
+    text = json.dumps(plain, ensure_ascii=False, allow_nan=False, indent=indent)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(plain, allow_nan=False, indent=indent)
+    return text
 
 
 def _parsed(data: bytes, place: str) -> Any:

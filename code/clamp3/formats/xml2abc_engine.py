@@ -39,12 +39,21 @@ class Xml2Abc:
         self._module.E = _TreeAsIs()
         _restore_stemless(self._module)
         _look_up_faster(self._module)
+        self._forgets = False
+        locate = self._module.Parser.locStaffMap
+
+        def begin_part(parser: Any, part: Element, measures: list[Element]) -> None:
+            if self._forgets:
+                _forget(parser)
+            locate(parser, part, measures)
+
+        self._module.Parser.locStaffMap = begin_part
 
     def _record(self, message: str, warn: int = 1) -> None:
         if warn:
             self.messages.append(message)
 
-    def convert(self, root: Element, *, name: str) -> str:
+    def convert(self, root: Element, *, name: str, forget: bool = False) -> str:
         """Return standard ABC, empty if no part has a note; ``messages`` then holds the converter's warnings.
 
         Parameters
@@ -53,6 +62,10 @@ class Xml2Abc:
             ``score-partwise`` without namespaces.
         name : str
             Used in the converter's messages.
+        forget : bool
+            Begin each part without what the converter remembers of the one before: the voice of pedal marks, and
+            slurs, wedges and repeated bars left open. The released converter remembers, and fails where the next part
+            numbers its voices otherwise.
 
         Raises
         ------
@@ -60,6 +73,7 @@ class Xml2Abc:
             Of any type: the converter raises what its code runs into (KeyError, ValueError, …).
         """
         self.messages.clear()
+        self._forgets = forget
         options = SimpleNamespace(**OPTIONS)
         out = self._module.ABCoutput(name, "", 0, options)
         out.outfile = io.StringIO()
@@ -86,6 +100,12 @@ class _TreeAsIs:
     @staticmethod
     def parse(root: Element) -> Element:
         return root
+
+
+def _forget(parser: Any) -> None:
+    parser.pedVce, parser.ingrace = None, 0
+    for state in (parser.slurBuf, parser.dirStk, parser.curStf, parser.vce2stf, parser.repeat_str, parser.msralts):
+        state.clear()
 
 
 def private_copy(name: str) -> Any:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from clamp3.errors import ConfigError, DataError
 from clamp3.index.ties import SCORE_DECIMALS, best_first
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from clamp3.index.vectors import VectorFolder
 
 _ROUNDING = 1e-4  # far above what single precision gets wrong in a cosine
+_SHORT, _LONG = 1e-140, 1e140  # of vectors whose squares are computed as they are
 _CHUNK_ROWS = 8192  # bounds the float64 copy to 50 MB at width 768
 
 
@@ -66,13 +68,33 @@ def cosine(query: np.ndarray, reference: np.ndarray) -> np.ndarray:
             f"the query has width {query.size} but the references have shape {reference.shape}; "
             "both must come from the same model."
         )
-    query = query / max(float(np.linalg.norm(query)), np.finfo(np.float64).tiny)
+    query = unit_rows(query[None])[0]
     scores = np.empty(len(reference))
     for start in range(0, len(reference), _CHUNK_ROWS):
-        rows = reference[start : start + _CHUNK_ROWS].astype(np.float64)
-        norms = np.maximum(np.linalg.norm(rows, axis=1), np.finfo(np.float64).tiny)
-        scores[start : start + _CHUNK_ROWS] = (rows @ query) / norms
+        scores[start : start + _CHUNK_ROWS] = unit_rows(reference[start : start + _CHUNK_ROWS]) @ query
     return np.round(scores, SCORE_DECIMALS)
+
+
+def unit_rows(vectors: ArrayLike) -> NDArray[np.float64]:
+    """Return the rows scaled to length 1; zero rows stay zero.
+
+    Raises
+    ------
+    DataError
+        If the array is not two-dimensional, or holds NaN or infinity.
+    """
+    values = np.asarray(vectors, dtype=np.float64)
+    if values.ndim != 2:
+        raise DataError(f"vectors must have shape (items, width), got {values.shape}.")
+    with np.errstate(over="ignore", under="ignore"):
+        lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    if not ((lengths > _SHORT) & (lengths < _LONG)).all():  # squares of some pass the range of double precision
+        if not np.isfinite(values).all():
+            raise DataError("vectors hold NaN or infinity; leave inputs that failed to encode out.")
+        largest = np.abs(values).max(axis=1, keepdims=True, initial=0.0)
+        values = np.divide(values, largest, out=np.zeros_like(values), where=largest > 0)
+        lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.divide(values, lengths, out=np.zeros_like(values), where=lengths > 0)
 
 
 def rank(
@@ -126,11 +148,13 @@ def _near(query: np.ndarray, reference: np.ndarray, top_k: int) -> np.ndarray:
     reference = np.asarray(reference)
     if reference.ndim != 2 or reference.shape[1] != np.size(query) or top_k >= len(reference):
         return np.arange(len(reference))  # `cosine` says what is wrong with shapes
-    vectors = reference.astype(np.float32, copy=False)
-    direction = np.asarray(query, np.float32).reshape(-1)
-    tiny = np.finfo(np.float32).tiny
-    norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors)) * max(float(np.linalg.norm(direction)), tiny)
-    scores = (vectors @ direction) / np.maximum(norms, tiny)
+    direction = unit_rows(np.reshape(query, (1, -1)))[0].astype(np.float32)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        vectors = reference.astype(np.float32, copy=False)
+        norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+        if not ((norms > 1e-12) & (norms < 1e18)).all():  # squares of some pass the range of single precision
+            return np.arange(len(reference))
+        scores = (vectors @ direction) / norms
     # Everything that may tie with the k-th best stays in, so that the name decides and not the rounding.
     threshold = np.partition(scores, len(scores) - top_k)[len(scores) - top_k]
     return np.flatnonzero(scores >= threshold - _ROUNDING)

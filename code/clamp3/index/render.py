@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED
+from clamp3.formats.tables import json_text
 from clamp3.index.ranking import Hit
 
 
@@ -45,7 +45,7 @@ def as_json(hits: Sequence[Hit], **facts: object) -> str:
         Query, model, failures …
     """
     rows = [{key: value for key, value in asdict(hit).items() if value not in ("", None)} for hit in hits]
-    return json.dumps({**facts, "results": rows}, ensure_ascii=False, indent=2)
+    return json_text({**facts, "results": rows}, indent=2)
 
 
 def as_lines(hits: Sequence[Hit]) -> str:

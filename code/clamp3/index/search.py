@@ -53,7 +53,7 @@ class Answer:
 
 
 def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10, passages: PassagePlan | None = None) -> Answer:
-    """Rank the files of a folder by their similarity to a query.
+    r"""Rank the files of a folder by their similarity to a query.
 
     Parameters
     ----------
@@ -76,6 +76,18 @@ def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10, passages:
         If no file of the folder can be compared.
     Clamp3Error
         If the query cannot be encoded.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from clamp3 import Clamp3
+    >>> jig, air = "X:1\nT:The Kesh\nM:6/8\nK:G\nGAG GAB|ABA ABd|\n", "X:1\nT:Air\nM:3/4\nK:Dm\nD4 E2|F4 D2|A6|\n"
+    >>> with TemporaryDirectory() as folder:
+    ...     for name, tune in {"1": jig, "2": air}.items():
+    ...         _ = Path(folder, f"{name}.abc").write_text(tune)
+    ...     answer = ask(Clamp3.from_pretrained("mini"), Path(folder, "2.abc"), Path(folder), top_k=1)
+    >>> [(hit.rank, hit.name, hit.title, hit.score) for hit in answer.hits]
+    [(1, '2.abc', 'Air', 1.0)]
     """
     check_top_k(top_k)
     if not folder.exists():
@@ -176,6 +188,8 @@ def _vector_of(query: Item, clamp3: Clamp3, stored: _Stored) -> np.ndarray:
         return vector
     asked = clamp3.encode([source])
     if asked.errors[0] is not None:
+        if source.kind == Kind.TEXT:
+            clamp3.tokenizer()  # an absent one is no fault of the query, and its error says so
         raise Clamp3Error(f"the query cannot be encoded: {asked.errors[0]}")
     return np.asarray(asked.vectors[0])
 
@@ -183,7 +197,7 @@ def _vector_of(query: Item, clamp3: Clamp3, stored: _Stored) -> np.ndarray:
 def describe_skipped(skipped: list[str]) -> str:
     """Return a sentence on the files without a reader, "" if there are none."""
     listed = _suffixes(skipped)
-    return f"passed over files of other types: {listed}." if listed else ""
+    return f"skipped files of other types: {listed}." if listed else ""
 
 
 def _suffixes(names: list[str]) -> str:
@@ -202,6 +216,6 @@ def _title(source: Source) -> str:
     if modality_of(source.kind) == "audio":
         return ""
     try:
-        return title_of(source.read(), source.kind)
+        return printable(title_of(source.read(), source.kind))
     except Clamp3Error:
         return ""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError, printable
+from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError, distinct_name, printable
 from clamp3.formats import Kind
 from clamp3.formats.arrays import read_array
 from clamp3.jobs.identity import Identity
@@ -93,7 +93,17 @@ def load_folder(folder: Path, open_model: Opener | None = None) -> VectorFolder:
         If the folder does not exist.
     DataError
         If it holds no file with a vector, its vectors come from several weights or others than the model's, or
-        extraction says that a folder in it holds hidden states.
+        extraction has marked a folder in it as one of hidden states.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     for name, vector in {"b": [0.0, 1.0], "a": [1.0, 1.0]}.items():
+    ...         np.save(f"{folder}/{name}.npy", vector)
+    ...     loaded = load_folder(Path(folder))
+    >>> loaded.names, loaded.vectors.tolist(), loaded.problems
+    (['a', 'b'], [[1.0, 1.0], [0.0, 1.0]], [])
     """
     if open_model is None and not folder.exists():
         raise ConfigError(f"{folder} does not exist; give a folder of .npy files made with --get_global.")
@@ -158,10 +168,10 @@ def read_contents(
         Errors of ``read`` that are the problem of one file; others are raised.
     """
     walked = walk(folder, kinds)
-    problems = [(printable(problem.relative), problem.reason) for problem in walked.problems]
+    problems = [(distinct_name(problem.relative), problem.reason) for problem in walked.problems]
     found = Contents([], [], problems, walked.ignored)
     for file in walked.files:
-        source = Source(file.kind, printable(file.relative), path=file.path)
+        source = Source(file.kind, distinct_name(file.relative), path=file.path)
         try:
             vector = read(source)
         except refused as error:
@@ -224,9 +234,10 @@ def _as_vector(array: np.ndarray, name: str) -> np.ndarray | None:
         raise FormatError(f"{name} has shape {array.shape}: it holds nothing.")
     if array.ndim not in (1, 2) or array.shape[-1] != array.size:
         return None
-    if not array.any():
+    vector = array.reshape(-1).astype(np.float32)  # (D,)
+    if not vector.any():
         raise FormatError(f"{name} is all zeros, so no cosine exists.")
-    return array.reshape(-1).astype(np.float32)  # (D,)
+    return vector
 
 
 def encode(sources: list[Source], model: Clamp3) -> tuple[dict[Source, np.ndarray], dict[Source, str]]:

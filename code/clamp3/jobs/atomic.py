@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import math
 import os
 import platform
 import re
@@ -17,7 +16,6 @@ import time
 import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
 
 _PART = re.compile(r"\.clamp3-([0-9a-f]{8})-(\d+)-(\d+)\.part")
 _STARTED = time.time_ns()  # in containers host and pid come again; a forked child's files are younger too
@@ -76,15 +74,6 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
         The whole content.
     """
     write_bytes(path, text.encode("utf-8"), durable=durable)
-
-
-def without_nan(value: Any) -> Any:
-    """Return lists and objects with None in place of NaN and infinity, which JSON does not have."""
-    if isinstance(value, dict):
-        return {name: without_nan(part) for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_nan(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def sweep(folders: Collection[Path]) -> int:

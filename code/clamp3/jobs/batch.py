@@ -14,12 +14,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from clamp3.errors import ConfigError, DataError, printable
+from clamp3.errors import ConfigError, DataError, describe, printable
 from clamp3.formats import SUFFIXES, Converted, Kind, kind_of
 from clamp3.jobs.ledger import Row, Status
+from clamp3.jobs.limits import allowance, check_output, within
 from clamp3.jobs.naming import output_names
 from clamp3.jobs.outputs import OutputFolder, OutputPlan
-from clamp3.jobs.parallel import Outcome, describe, process_map
+from clamp3.jobs.parallel import Outcome, process_map
 from clamp3.jobs.summary import Summary, report
 from clamp3.jobs.walk import Walk
 
@@ -100,10 +101,31 @@ def convert_folder(
     return folder.summary
 
 
-def add_batch_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add what all folder conversions share: the two folders and the flags of the job."""
-    parser.add_argument("input_dir", type=Path, help="folder to read, recursively, or a single file")
-    parser.add_argument("output_dir", type=Path, help="folder to write the same tree to; the ledger lies in it")
+def add_batch_flags(
+    parser: argparse.ArgumentParser, input_dir: str = "", *, ending: str = ""
+) -> argparse.ArgumentParser:
+    """Add what all folder conversions share: the two folders and the flags of the job.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Of the script.
+    input_dir : str
+        What the script has as its ``input_dir``: with it the script runs without arguments, as the first released
+        ones did.
+    ending : str
+        What the name of the output folder then has behind that of the input folder.
+    """
+    here, to = (
+        (Path(input_dir), Path(input_dir).with_name(Path(input_dir).name + ending)) if input_dir else (None, None)
+    )
+    nargs = "?" if input_dir else None
+    parser.add_argument(
+        "input_dir", type=Path, nargs=nargs, default=here, help="folder to read, recursively, or a file"
+    )
+    parser.add_argument(
+        "output_dir", type=Path, nargs=nargs, default=to, help="folder to write the same tree to; the ledger lies in it"
+    )
     parser.add_argument("--n_workers", type=_positive(int), help="processes (default: one per usable core)")
     parser.add_argument(
         "--timeout_sec", type=_positive(float), default=120.0, help="longest time for one file (default: %(default)s)"
@@ -188,7 +210,7 @@ def _refuse_overlap(folder: OutputFolder, outputs: Mapping[PurePosixPath, PurePo
 
 def _convert_one(convert: Convert, item: _ConversionItem) -> _Conversion:
     """Read, convert and write one file; runs in a worker."""
-    from clamp3.formats.guards import read_file
+    from clamp3.formats.guards import read_file, unpacked_size
 
     sha256 = ""
     try:
@@ -198,10 +220,11 @@ def _convert_one(convert: Convert, item: _ConversionItem) -> _Conversion:
         if item.plan.is_done(sha256):
             return _Conversion("skipped")
         item.plan.refuse_foreign(sha256)
-        made = convert(data, path.name)
+        made = within(allowance(data, kind_of(path.name)), functools.partial(convert, data, path.name))
         content, notes = (made.text.encode("utf-8"), made.notes) if isinstance(made, Converted) else (made, ())
         if not content:
             raise DataError("the conversion gave nothing")
+        check_output(len(content), unpacked_size(data))
         try:
             output_sha256 = item.plan.write(sha256, content)
         except OSError as error:

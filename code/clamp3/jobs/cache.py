@@ -1,7 +1,8 @@
 """Vectors by content: what was embedded once, with the same weights, is never embedded again.
 
 One SQLite file in WAL mode, safe for several processes. A cache must never stop or spoil work: a damaged file is moved
-aside and begun anew, a damaged row counts as absent, and where nothing can be stored, nothing is, with a warning.
+aside and begun anew, a damaged row (its checksum covers key and vector) is dropped, and where nothing can be stored,
+nothing is, with a warning.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from types import TracebackType
 
 import numpy as np
 
+from clamp3.errors import sentence_of
+
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "vectors.sqlite"
 BUSY_SEC = 30.0
 _ASKED_AT_ONCE = 500  # SQLite takes at least 999 parameters per statement
+_TROUBLES = ("locked", "busy", "full", "readonly", "unable to open", "disk I/O", "interrupted", "out of memory")
 _SCHEMA = "CREATE TABLE IF NOT EXISTS vectors (key TEXT PRIMARY KEY, crc INTEGER NOT NULL, value BLOB NOT NULL)"
 
 
@@ -86,7 +90,10 @@ class VectorCache:
     def get_many(self, keys: Iterable[str]) -> dict[str, np.ndarray]:
         """Return the vectors that are there, by key: float32, shape (length,)."""
         asked = list(dict.fromkeys(keys))
+        known = set(asked)  # a damaged index finds rows of other keys
         found: dict[str, np.ndarray] = {}
+
+        damaged: set[str] = set()
 
         def read(connection: sqlite3.Connection) -> None:
             for start in range(0, len(asked), _ASKED_AT_ONCE):
@@ -94,12 +101,20 @@ class VectorCache:
                 marks = ",".join("?" * len(part))
                 query = f"SELECT key, crc, value FROM vectors WHERE key IN ({marks})"  # noqa: S608 - only question marks
                 for key, crc, value in connection.execute(query, part):
-                    if isinstance(value, bytes) and len(value) % 4 == 0 and zlib.crc32(value) == crc:
+                    if isinstance(value, bytes) and len(value) % 4 == 0 and _checksum(key, value) == crc:
                         found[key] = np.frombuffer(value, dtype="<f4").astype(np.float32)
+                    else:
+                        damaged.add(key)
+
+        def drop(connection: sqlite3.Connection) -> None:
+            with connection:
+                connection.executemany("DELETE FROM vectors WHERE key = ?", [(key,) for key in damaged])
 
         if asked:
             self._try(read)
-        return found
+        if damaged:
+            self._try(drop)
+        return {key: vector for key, vector in found.items() if key in known}
 
     def put_many(self, vectors: Mapping[str, np.ndarray]) -> None:
         """Store vectors, replacing what is there under the same keys.
@@ -115,7 +130,7 @@ class VectorCache:
             if array.ndim != 1:
                 raise ValueError(f"the vector of {key} has shape {array.shape}; one dimension is stored.")
             value = np.ascontiguousarray(array, dtype="<f4").tobytes()
-            rows.append((key, zlib.crc32(value), value))
+            rows.append((key, _checksum(key, value), value))
 
         def write(connection: sqlite3.Connection) -> None:
             with connection:
@@ -153,10 +168,10 @@ class VectorCache:
                 try:
                     act(self._open())
                     return
-                except (sqlite3.OperationalError, OSError) as error:  # full, locked, read-only, no place for a folder
-                    self._warn(error)
-                    return
-                except sqlite3.DatabaseError as error:
+                except (sqlite3.DatabaseError, UnicodeDecodeError, OSError, OverflowError) as error:
+                    if _is_trouble(error):
+                        self._warn(error)
+                        return
                     self.close()
                     if last or not self._move_aside(error):
                         self._warn(error)
@@ -171,12 +186,12 @@ class VectorCache:
         """Rename a damaged file, unless another process did so already; return whether to try again."""
         probe = sqlite3.connect(self.path, timeout=BUSY_SEC)
         try:
-            if probe.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok":
+            sound = probe.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
+            if sound and [row[1] for row in probe.execute("PRAGMA table_info(vectors)")] == ["key", "crc", "value"]:
                 return True
-        except sqlite3.OperationalError:
-            return False
-        except sqlite3.DatabaseError:
-            pass
+        except (sqlite3.DatabaseError, UnicodeDecodeError, TypeError) as trouble:
+            if _is_trouble(trouble):
+                return False
         finally:
             probe.close()
         aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
@@ -188,7 +203,7 @@ class VectorCache:
         except OSError as trouble:
             self._warn(trouble)
             return False
-        logger.warning("the vector cache was damaged (%s): moved to %s and begun anew.", error, aside)
+        logger.warning("the vector cache was damaged (%s): moved to %s and begun anew.", sentence_of(error), aside)
         return True
 
     def _open(self) -> sqlite3.Connection:
@@ -203,8 +218,19 @@ class VectorCache:
             connection.execute("PRAGMA synchronous=NORMAL")  # a power cut may lose the last vectors, never the file
             connection.execute(_SCHEMA)
             connection.commit()
-        except sqlite3.Error:
+        except (sqlite3.Error, UnicodeDecodeError):
             connection.close()
             raise
         self._connection, self._pid = connection, os.getpid()
         return connection
+
+
+def _checksum(key: object, value: bytes) -> int:
+    return zlib.crc32(value, zlib.crc32(str(key).encode("utf-8", "replace")))
+
+
+def _is_trouble(error: Exception) -> bool:
+    """Whether an error comes from the disk or another process, and not from what the file holds."""
+    if isinstance(error, OSError):
+        return True
+    return isinstance(error, sqlite3.OperationalError) and any(word in str(error) for word in _TROUBLES)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
-from clamp3.errors import Clamp3Error, printable
+from clamp3.errors import Clamp3Error, FormatError, printable
+from clamp3.formats.fields import typed
+from clamp3.formats.tables import lines_in, parse_json
 
 LEDGER_NAME = "ledger.jsonl"  # in the output folder of a job
 
@@ -50,9 +52,6 @@ class Row:
     notes: tuple[str, ...] = ()
 
 
-_FIELDS = {field.name for field in fields(Row)}
-
-
 class Ledger:
     """Rows of a job, oldest first; read at the start, appended to while the job runs.
 
@@ -75,19 +74,19 @@ class Ledger:
         self._begun: dict[str, dict[str, Row]] = {}
         self._outputs: dict[str, str] = {}
         self._handle: int | None = None
+        self._ends_clean = True
         try:
-            data = self.path.read_bytes()
+            for _, line in lines_in(self.path):
+                self._ends_clean = line.endswith(b"\n")
+                row = _parse(line)
+                if row is not None:
+                    self._note(row)
+                elif line.strip():
+                    self.torn += 1
         except FileNotFoundError:
-            data = b""
+            pass
         except OSError as error:
             raise _trouble(self.path, "read", error) from None
-        self._ends_clean = not data or data.endswith(b"\n")
-        for line in data.splitlines():
-            row = _parse(line)
-            if row is not None:
-                self._note(row)
-            elif line.strip():
-                self.torn += 1
 
     def __len__(self) -> int:
         return len(self._last)
@@ -175,16 +174,26 @@ class Ledger:
 
 
 def _parse(line: bytes) -> Row | None:
+    """Return the row of a line; a torn or damaged one costs nothing but itself."""
     try:
-        value: Any = json.loads(line)
-    except ValueError:
+        row: Row = typed(Row, parse_json(line))
+    except FormatError:
         return None
-    if not isinstance(value, dict) or not isinstance(value.get("input"), str) or "status" not in value:
-        return None
-    known = {name: value[name] for name in value if name in _FIELDS}  # rows of a later version may hold more
-    notes = known.get("notes")
-    known["notes"] = tuple(notes) if isinstance(notes, list) else ()
-    return Row(**known)
+    return row if _is_path(row.root) and is_inside(row.output) else None
+
+
+def is_inside(name: str) -> bool:
+    """Whether a relative path from a file names something below its folder, whatever the file system."""
+    parts = name.replace("\\", "/") if os.sep == "\\" else name
+    absolute = os.path.isabs(name) or os.path.splitdrive(name)[0]
+    return _is_path(name) and not absolute and ".." not in parts.split("/")
+
+
+def _is_path(name: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:  # half of a surrogate pair, which no file system has
+        return False
 
 
 def _trouble(path: Path, verb: str, error: OSError) -> Clamp3Error:

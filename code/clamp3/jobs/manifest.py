@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from clamp3.errors import ConfigError, printable
+from clamp3.errors import ConfigError, FormatError, printable
 from clamp3.formats import Kind
+from clamp3.formats.fields import typed
+from clamp3.formats.tables import read_json
 from clamp3.jobs.atomic import write_text
 from clamp3.jobs.identity import NO_FRONT_END, Identity
-from clamp3.modalities import preprocessing
 
 META_NAME = "features.json"
 
@@ -21,6 +23,10 @@ class Maker(Protocol):
     @property
     def identity(self) -> str:
         """Text of the `Identity` of most arrays."""
+
+    @property
+    def preprocessing(self) -> str:
+        """Version and options of everything between the bytes of an input and the model."""
 
     def identity_of(self, kind: Kind) -> str:
         """Return the text of the `Identity` of arrays of inputs of a kind."""
@@ -50,7 +56,7 @@ def claim_folder(output_dir: Path, maker: Maker, mode: str, *, recordings: bool 
         "arrays": mode,
         "weights": identity.space,
         "dtype": identity.dtype,
-        "preprocessing": preprocessing(),
+        "preprocessing": maker.preprocessing,
     }
     if recordings:
         wanted["recordings"] = maker.identity_of(Kind.AUDIO)
@@ -85,11 +91,19 @@ def read_meta(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / META_NAME
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):  # a single file is a folder of one
-        return None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{printable(path)} cannot be read ({error}); move it away or give another folder.") from None
-    if not isinstance(value, dict):
-        raise ConfigError(f"{printable(path)} is not a JSON object; move it away or give another folder.")
+        value: dict[str, Any] | None = read_json(path, dict[str, Any] | None, error=ConfigError, default=None)
+        typed(_Claim, value or {}, printable(path))
+    except (ConfigError, FormatError) as error:
+        raise ConfigError(f"{error} Move it away or give another folder.") from None
     return value
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """What a folder's arrays come from; the types of the fields that readers use."""
+
+    arrays: str = ""
+    weights: str = ""
+    dtype: str = ""
+    preprocessing: str = ""
+    recordings: str = ""

@@ -9,7 +9,9 @@ What holds whatever happens, ``kill -9`` included:
   says ``begun`` and what is about to be written: one killed between output and row leaves no file of unknown origin.
   Worker processes have no ledger; what they left is recognised because the conversion gives the same content again;
 - an output made from another input folder is not replaced: the input is refused, with a reason;
-- an output made from content that an input no longer has goes when the new content fails; no other failure takes it.
+- an output made from content that an input no longer has goes when the new content fails; no other failure takes it;
+- one process at a time writes to a folder (or the processes of one launch); a second one is refused, not kept waiting;
+- what the ledger says is checked: a damaged row costs itself, and nothing outside the folder is written or removed.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from clamp3.errors import ConfigError, DataError, printable
 from clamp3.formats import Kind
 from clamp3.jobs.atomic import sweep, write_bytes
 from clamp3.jobs.ledger import LEDGER_NAME, Ledger, Row, Status
+from clamp3.jobs.locks import FolderLock
 from clamp3.jobs.naming import shared_stems
 from clamp3.jobs.summary import Summary
 from clamp3.jobs.walk import Problem, Walk, walk
@@ -60,7 +63,7 @@ class OutputPlan:
     def is_done(self, sha256: str) -> bool:
         """Whether the output is there as this task made it from an input with this SHA-256."""
         with suppress(OSError):
-            return sha256 == self.sha256 != "" and _sha256_of(self.path) == self.output_sha256
+            return sha256 == self.sha256 != "" and _sha256_of(self.path) == self.output_sha256 != ""  # absent
         return False
 
     def refuse_foreign(self, sha256: str) -> str:
@@ -125,6 +128,8 @@ class OutputFolder:
     force : bool, optional
         Make also what is done, and overwrite files of unknown origin or of other input folders. None where a job has
         no such flag.
+    shared : bool
+        By processes of one launch, of which another holds the folder.
 
     Attributes
     ----------
@@ -134,18 +139,21 @@ class OutputFolder:
     Raises
     ------
     ConfigError
-        If ``path`` is a file.
+        If ``path`` is a file, or another process writes to it.
     Clamp3Error
         If the ledger cannot be read.
     """
 
-    def __init__(self, path: Path, input_dir: Path, *, task: str, force: bool | None = None) -> None:
+    def __init__(
+        self, path: Path, input_dir: Path, *, task: str, force: bool | None = None, shared: bool = False
+    ) -> None:
         if path.exists() and not path.is_dir():
             raise ConfigError(f"{printable(path)} is a file; give a folder to write to.")
         self.path, self.input_dir, self.task = path, input_dir, task
         self.base = input_dir if input_dir.is_dir() else input_dir.parent
         self.root = str(self.base.resolve())
         self.outputs: dict[str, str] = {}
+        self._shared, self._made, self._lock = shared, False, None if shared or not path.is_dir() else self._hold()
         self.ledger = Ledger(path / LEDGER_NAME)
         self.summary = Summary(ledger=str(self.ledger.path))
         self._force, self._advice = force, "" if force is None else ", or --force"
@@ -155,7 +163,14 @@ class OutputFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.ledger.__exit__(kind, error, at)
+        try:
+            self.ledger.__exit__(kind, error, at)
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+            if self._made:
+                with suppress(OSError):
+                    self.path.rmdir()  # nothing was written
 
     def walk(self, kinds: Collection[Kind] | None) -> Walk:
         """List the inputs of these kinds, this folder excepted if it lies among them."""
@@ -177,11 +192,25 @@ class OutputFolder:
         problems : iterable of Problem
             Failures already.
         """
+        if self._lock is None and not self._shared:
+            self._claim()
         self.assign({input.as_posix(): output.as_posix() for input, output in outputs.items()})
         self.summary.renamed = shared_stems(outputs)
         for problem in problems:
             self.record(self.row(problem.relative.as_posix(), "failed", reason=problem.reason))
         self.sweep()
+
+    def _hold(self) -> FolderLock:
+        return FolderLock.only(self.path, "writes to")
+
+    def _claim(self) -> None:
+        """Make and lock a folder that was not there when this one was; read what has been written meanwhile."""
+        with suppress(OSError):  # the ledger says what is wrong
+            self.path.mkdir(parents=True)
+            self._made = True
+        if self.path.is_dir():
+            self._lock = self._hold()
+            self.ledger = Ledger(self.ledger.path)
 
     def sweep(self) -> None:
         """Remove unfinished files of killed processes."""
@@ -283,7 +312,7 @@ class OutputFolder:
         """Remove what an earlier run made of this input, if it no longer stands for it and nobody changed it."""
         candidates = {self.outputs[row.input]} if row.status == "failed" and row.input in self.outputs else set()
         last = self.ledger.output(row.input)
-        if last and last not in self._current:
+        if last and last not in self._current and self._holds(last):
             candidates.add(last)  # its name changed because another input now shares the stem
         for candidate in candidates:
             path = os.path.join(self.path, candidate)
@@ -294,6 +323,11 @@ class OutputFolder:
                     continue
                 if row.status == "ok" or self._is_new(row, made):
                     os.unlink(path)
+
+    def _holds(self, output: str) -> bool:
+        """Whether a name from the ledger lies below this folder once links are followed; others are never removed."""
+        folder, place = (os.path.realpath(p) for p in (self.path, os.path.join(self.path, os.path.dirname(output))))
+        return os.path.commonpath([folder, place]) == folder
 
     def _foreign(self, row: Row) -> str:
         """Return the input of a row if it lies in another folder than ours, else ""."""

@@ -15,14 +15,13 @@ Why not pebble: measured with 5.2.3, an item that calls ``os._exit(0)`` hangs un
 from __future__ import annotations
 
 import contextlib
-import errno
+import functools
 import multiprocessing
 import os
 import pickle
 import signal
 import sys
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -33,6 +32,7 @@ from typing import Any, Generic, TypeVar
 
 from clamp3.errors import Clamp3Error, ConfigError
 from clamp3.jobs.progress import progress
+from clamp3.jobs.worker import work
 
 Argument = TypeVar("Argument")
 Value = TypeVar("Value")
@@ -111,27 +111,63 @@ def process_map(
             yield outcome
 
 
+class Workers(Generic[Argument, Value]):
+    """Worker processes for many calls of `map`, of which one stays ready in between where starting it takes long.
+
+    Parameters
+    ----------
+    fn, timeout_sec, memory_limit_mb
+        See `process_map`.
+    """
+
+    def __init__(
+        self, fn: Callable[[Argument], Value], *, timeout_sec: float = 120.0, memory_limit_mb: int | None = 4096
+    ) -> None:
+        self._make = functools.partial(_Pool, fn, timeout_sec=timeout_sec, memory_mb=memory_limit_mb)
+        self._kept: _Pool[Argument, Value] | None = None
+        self._owner = os.getpid()
+
+    def start(self) -> None:
+        """Start a worker where that takes long, to be ready when it is needed."""
+        if self._kept is None and start_method() != "fork":
+            pool, self._owner = self._make(items=[], n_workers=1), os.getpid()
+            with _no_interrupt():
+                pool.workers.append(pool._start())
+            self._kept = pool
+
+    def map(self, items: Iterable[Argument], *, n_workers: int | None = None) -> Generator[Outcome[Value], None, None]:
+        """Yield the outcomes of items, as `process_map` does.
+
+        Parameters
+        ----------
+        items, n_workers
+            See `process_map`.
+        """
+        listed = list(items)
+        if not listed:
+            return
+        pool, self._kept = self._kept, None  # whoever calls meanwhile, from another thread, has workers of its own
+        n_workers = min(n_workers or usable_cores(), len(listed))
+        if pool is None or self._owner != os.getpid():  # after a fork they are the parent's
+            pool, self._owner = self._make(items=listed, n_workers=n_workers), os.getpid()
+        else:
+            pool.take(listed, n_workers)
+        done = False
+        try:
+            yield from pool.outcomes()
+            done = True
+        finally:
+            # A forked worker holds what this process had open, locks included, and takes 2 ms to start.
+            pool.close(n_kept=1 if done and self._kept is None and pool.method != "fork" else 0)
+            if pool.workers:
+                self._kept = pool
+
+
 def usable_cores() -> int:
     """Return how many cores this process may use, which in a container is often fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def describe(error: BaseException) -> str:
-    """Return an exception as one sentence: our own errors as they are, bugs with the place they came from."""
-    if isinstance(error, Clamp3Error):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "out of memory"
-    if isinstance(error, OSError) and error.errno is not None:
-        return f"{os.strerror(error.errno)} ({errno.errorcode.get(error.errno, error.errno)})"
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
-    place = traceback.extract_tb(error.__traceback__)[-1:]
-    where = f" ({os.path.basename(place[0].filename)}:{place[0].lineno})" if place else ""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}{where}" if text else f"{type(error).__name__}{where}"
 
 
 @dataclass
@@ -153,15 +189,20 @@ class _Pool(Generic[Argument, Value]):
         timeout_sec: float,
         memory_mb: int | None,
     ) -> None:
-        self.fn, self.items, self.n_workers = fn, items, n_workers
-        self.timeout_sec, self.memory_mb = timeout_sec, memory_mb
-        self.context = multiprocessing.get_context(start_method())
-        self.hide_main = self.context.get_start_method() != "fork" and not _uses_main(fn, items)
-        self.waiting = deque(range(len(items)))
-        self.retries: deque[int] = deque()  # each in a fresh worker
+        self.fn, self.timeout_sec, self.memory_mb = fn, timeout_sec, memory_mb
         self.workers: list[_Worker] = []
+        self.take(items, n_workers)
         self.item_sec = CHUNK_SEC  # running mean; the first chunks are single items
         self.false_starts = 0
+
+    def take(self, items: list[Argument], n_workers: int) -> None:
+        """Begin with other items; the workers that are left go on."""
+        self.items, self.n_workers = items, n_workers
+        self.method = start_method()
+        self.context = multiprocessing.get_context(self.method)
+        self.hide_main = self.method != "fork" and not _uses_main(self.fn, items)
+        self.waiting = deque(range(len(items)))
+        self.retries: deque[int] = deque()  # each in a fresh worker
 
     def outcomes(self) -> Iterator[Outcome[Value]]:
         while self.waiting or self.retries or any(worker.given for worker in self.workers):
@@ -176,7 +217,9 @@ class _Pool(Generic[Argument, Value]):
                 if time.monotonic() - worker.since > self._limit_sec(worker) and not worker.connection.poll():
                     yield from self._time_out(worker)
 
-    def close(self) -> None:
+    def close(self, n_kept: int = 0) -> None:
+        kept = [worker for worker in self.workers if worker.ready and not worker.given][:n_kept]
+        self.workers = [worker for worker in self.workers if worker not in kept]
         for worker in self.workers:
             if worker.ready and not worker.given:
                 with contextlib.suppress(OSError):
@@ -186,7 +229,7 @@ class _Pool(Generic[Argument, Value]):
             if worker.ready and not worker.given:
                 worker.process.join(max(0.0, deadline - time.monotonic()))
             _end(worker)
-        self.workers.clear()
+        self.workers = kept
 
     def _limit_sec(self, worker: _Worker) -> float:
         if not worker.ready:
@@ -226,9 +269,9 @@ class _Pool(Generic[Argument, Value]):
 
     def _start(self) -> _Worker:
         ours, theirs = self.context.Pipe()
-        parent = os.getpid() if self.context.get_start_method() == "fork" else None  # else the fork server
+        parent = os.getpid() if self.method == "fork" else None  # else the fork server
         process = self.context.Process(  # type: ignore[attr-defined]
-            target=_work, args=(theirs, self.fn, self.timeout_sec, self.memory_mb, parent), daemon=True
+            target=work, args=(theirs, self.fn, self.timeout_sec, self.memory_mb, parent), daemon=True
         )
         try:
             with _main_hidden() if self.hide_main else contextlib.nullcontext():
@@ -284,7 +327,7 @@ class _Pool(Generic[Argument, Value]):
         if worker.given:
             culprit = worker.given.popleft()
             self.waiting.extendleft(reversed(worker.given))
-            if worker.n_done > 0:
+            if worker.n_done > 0 and -(code or 0) != getattr(signal, "SIGVTALRM", None):
                 self.retries.append(culprit)
             else:
                 yield Outcome(culprit, None, f"the worker process {_death(code)}", seconds)
@@ -317,7 +360,7 @@ def _uses_main(fn: Callable[..., Any], items: list[Any]) -> bool:
     if any(type(item).__module__ == "__main__" for item in items):
         return True
     try:
-        return b"__main__" in ForkingPickler.dumps((fn, items[0])).tobytes()
+        return b"__main__" in ForkingPickler.dumps((fn, items[:1])).tobytes()
     except (pickle.PicklingError, AttributeError, TypeError):
         return True
 
@@ -350,78 +393,6 @@ def _main_hidden() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _work(
-    connection: Connection, fn: Callable[[Any], Any], timeout_sec: float, memory_mb: int | None, parent: int | None
-) -> None:
-    """Body of a worker: take chunks, report each item, end when asked to or when the parent is gone."""
-    parent = parent or os.getppid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends its workers
-    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the life of the process
-    os.dup2(sys.stdout.fileno(), 1)  # C libraries print too
-    _limit_memory(memory_mb)
-    try:
-        connection.send(None)
-        while _wait_for_work(connection, parent):
-            chunk = connection.recv()
-            if chunk is None:
-                return
-            for index, item in chunk:
-                if os.getppid() != parent:
-                    return
-                _set_alarm(min(timeout_sec + 5.0, 1e8))
-                started = time.perf_counter()
-                value, error, spent = None, None, False
-                try:
-                    value = fn(item)
-                except MemoryError:
-                    error, spent = "out of memory" + (f" (limit {memory_mb} MB)" if memory_mb else ""), True
-                except (Exception, SystemExit) as caught:
-                    error = describe(caught)
-                seconds = time.perf_counter() - started
-                _set_alarm(0.0)
-                _report(connection, index, value, error, seconds, spent)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return
-
-
-def _wait_for_work(connection: Connection, parent: int) -> bool:
-    # A forked sibling may hold a copy of the parent's end, so the pipe alone does not show that the parent is gone.
-    while not connection.poll(1.0):
-        if os.getppid() != parent:
-            return False
-    return True
-
-
-def _report(connection: Connection, index: int, value: object, error: str | None, seconds: float, spent: bool) -> None:
-    try:
-        connection.send((index, value, error, seconds, spent))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        raise
-    except Exception as caught:
-        connection.send((index, None, f"the result cannot be handed over: {describe(caught)}", seconds, spent))
-
-
-def _set_alarm(seconds: float) -> None:
-    """Let the system end this process later: a hang ends even when the parent was killed and nobody watches."""
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-
-
-def _limit_memory(limit_mb: int | None) -> None:
-    if sys.platform != "linux":
-        return  # macOS does not enforce the limit, Windows has none
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    if limit_mb is None:
-        return
-    with open("/proc/self/statm", encoding="ascii") as stream:
-        present = int(stream.read().split()[0]) * resource.getpagesize()
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    wanted = present + limit_mb * 2**20
-    resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
-
-
 def _end(worker: _Worker) -> None:
     if worker.process.is_alive():
         worker.process.kill()
@@ -432,6 +403,8 @@ def _end(worker: _Worker) -> None:
 def _death(code: int | None) -> str:
     if code is None or code >= 0:
         return f"ended by itself with exit code {code}"
+    if -code == getattr(signal, "SIGVTALRM", None):
+        return "was stopped: the conversion takes more processor time than the limit for a file of its size"
     try:
         name = signal.Signals(-code).name
     except ValueError:

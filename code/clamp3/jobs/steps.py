@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clamp3.errors import ConfigError, DataError
+from clamp3.formats.tables import read_json, without_nan
 from clamp3.jobs.atomic import write_text
 
 
@@ -41,34 +42,33 @@ def run_steps(path: Path, steps: Sequence[Step]) -> Iterator[tuple[str, Any, flo
     ConfigError
         If the file is damaged, or a step in it was done with other settings.
     """
-    state = _read(path)
-    done = {step.name: state[step.name] for step in steps if step.name in state}
+    try:
+        state: dict[str, _Done] = read_json(path, dict[str, _Done], error=ConfigError, default={})
+    except ConfigError as error:
+        raise ConfigError(f"{error} The state of this run is damaged; move it away to start anew.") from None
     for step in steps:
-        if step.name in done and done[step.name]["settings"] != step.settings:
+        if step.name in state and state[step.name].settings != step.settings:
             raise ConfigError(
-                f"{path}: the step {step.name} is done, but with other settings, {done[step.name]['settings']}; "
+                f"{path}: the step {step.name} is done, but with other settings, {state[step.name].settings}; "
                 "give the same flags or another folder."
             )
     for step in steps:
-        if step.name not in done:
+        if step.name not in state:
             started = time.monotonic()
             result = step.run()
-            seconds = round(time.monotonic() - started, 1)
-            state[step.name] = {"settings": step.settings, "seconds": seconds, "result": result}
-            write_text(path, json.dumps(state, indent=1, ensure_ascii=False) + "\n")
-        yield step.name, state[step.name]["result"], state[step.name]["seconds"]
+            state[step.name] = _Done(step.settings, result, round(time.monotonic() - started, 1))
+            noted = {name: vars(done) for name, done in state.items()}
+            write_text(path, json.dumps(without_nan(noted), indent=1) + "\n")  # ASCII: paths may be no UTF-8
+        yield step.name, state[step.name].result, state[step.name].seconds
 
 
-def _read(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} is damaged ({error}); move it away to start anew.") from error
-    if not isinstance(state, dict):
-        raise ConfigError(f"{path} holds no steps; move it away to start anew.")
-    return state
+@dataclass(frozen=True)
+class _Done:
+    """What the state file says of a step."""
+
+    settings: Any
+    result: Any
+    seconds: float
 
 
 def call(command: Sequence[str], name: str) -> None:

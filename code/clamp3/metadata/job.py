@@ -17,9 +17,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, ConfigError, DataError, FormatError, printable
+from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, ConfigError, DataError, FormatError, describe, printable
+from clamp3.formats.fields import typed
+from clamp3.formats.tables import json_text, parse_json
 from clamp3.jobs.ledger import Row
-from clamp3.jobs.parallel import describe
 from clamp3.jobs.progress import progress
 from clamp3.jobs.summary import SHOWN
 from clamp3.metadata.items import Item, list_items
@@ -221,7 +222,7 @@ def do_all(work: Work, items: list[Item], output: Path, endpoint: Endpoint) -> R
         If the endpoint stops answering; what is done is kept.
     """
     started = time.monotonic()
-    _ = endpoint.key  # if missing, fails before any file is written
+    _ = endpoint.key, endpoint.address  # if missing or malformed, fails before any file is written
     report = Report(items=len(items), output=str(output))
     task = f"{work.task} {endpoint.model_name} {json.dumps(dict(endpoint.extra), sort_keys=True)}"
     with Store(output, [item.name for item in items]) as store:
@@ -256,7 +257,7 @@ def show(report: Report, *, as_json: bool) -> int:
         As JSON instead of text.
     """
     if as_json:
-        print(json.dumps(asdict(report) | {"seconds": round(report.seconds, 3)}))
+        print(json_text(asdict(report) | {"seconds": round(report.seconds, 3)}))
         return EXIT_SOME_FAILED if report.failed else EXIT_OK
     usage = report.usage
     lines = [
@@ -351,9 +352,6 @@ def _extra(text: str) -> dict[str, Any]:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"{text!r} is no JSON object")
-    return value
+        return typed(dict[str, Any], parse_json(text.encode("utf-8", "replace"), strict=True))
+    except FormatError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON object") from None

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 from clamp3.errors import Clamp3Error, ConfigError, DataError
 from clamp3.metadata.prompts import AGAIN, Message
+from clamp3.metadata.web import RefusedAnswerError, check_url, echoes, guard
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -109,8 +110,15 @@ class Endpoint:
 
     @property
     def address(self) -> str:
-        """Return the endpoint's URL without user, password and query, to print and store."""
-        parts = urlsplit(self.base_url or os.environ.get(URL_VARIABLE, "") or "https://api.openai.com/v1")
+        """Return the endpoint's URL without user, password and query, to print and store.
+
+        Raises
+        ------
+        ConfigError
+            If it is no address.
+        """
+        named = self.base_url or os.environ.get(URL_VARIABLE, "")
+        parts = urlsplit(check_url(named or "https://api.openai.com/v1", "the endpoint"))
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
@@ -142,16 +150,24 @@ class Chat:
         self.endpoint = endpoint
         self._client: Any = None
         self._key = ""
+        self._echoes: re.Pattern[str] | None = None
         self._resume_at = 0.0
         self._succeeded = False
         self._failed_in_a_row = 0
 
     async def __aenter__(self) -> Chat:
-        from openai import AsyncOpenAI
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
         base_url = self.endpoint.base_url or os.environ.get(URL_VARIABLE) or None
-        self._key = self.endpoint.key
-        self._client = AsyncOpenAI(api_key=self._key or "none", base_url=base_url, max_retries=0)
+        self._key, _ = self.endpoint.key, self.endpoint.address  # both are checked
+        self._echoes = echoes(self._key) if len(self._key) >= SHORTEST_KEY else None
+        self._client = AsyncOpenAI(
+            api_key=self._key or "none",
+            base_url=base_url,
+            max_retries=0,
+            default_headers={"Accept-Encoding": "identity"},
+            http_client=DefaultAsyncHttpxClient(event_hooks={"response": [guard]}),
+        )
         return self
 
     async def __aexit__(
@@ -264,6 +280,8 @@ class Chat:
                 if asked:
                     self._resume_at = max(self._resume_at, time.monotonic() + asked)
                     wait *= 0.1  # not all at once when the time is up
+            except RefusedAnswerError as error:
+                raise ConfigError(f"{self.endpoint.address}: {self._clean(str(error))}.") from None
             except openai.APIConnectionError as error:
                 reason = (
                     f"{self.endpoint.address} cannot be reached: {self._clean(str(error.__cause__ or error))[:200]}"
@@ -299,8 +317,8 @@ class Chat:
         return self._clean(" ".join(f"{error.status_code} {said}".split()))[:300]
 
     def _clean(self, text: str) -> str:
-        """Return a text of the endpoint without the key, should it contain it."""
-        return text.replace(self._key, "[key]") if len(self._key) >= SHORTEST_KEY else text
+        """Return a text of the endpoint without the key, should it contain it, however encoded."""
+        return self._echoes.sub("[key]", text) if self._echoes else text
 
 
 def retry_after(headers: Mapping[str, str]) -> float:

@@ -8,22 +8,31 @@ parties: it is truncated, and given to the model as material only.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import re
 import shlex
+import signal
 import subprocess
+import tempfile
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
-from clamp3.errors import ConfigError, DataError, FormatError, printable
-from clamp3.formats.tables import lines_in, parse_json
+from clamp3.errors import ConfigError, DataError, FormatError, printable, sentence_of
+from clamp3.formats.tables import lines_in, parse_json, read_json
 from clamp3.metadata.items import files_below, parse
+from clamp3.metadata.web import MAX_ANSWER_BYTES, check_url, get
 
 N_RESULTS = 10  # as in the paper
 LONGEST_RESULT = 3000  # characters
-MAX_ANSWER_BYTES = 8 * 2**20
+
+# The argument before: what follows is a program's text.
+_RUNS_TEXT = re.compile(r"-[a-z]*[ce]|--(eval|command|execute|exec|print)|/[ck]|-(encoded)?command", re.IGNORECASE)
+_RUNS_ARGUMENTS = frozenset({"ssh", "rsh", "su", "eval", "watch", "parallel", "script", "sshpass"})
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,10 @@ class SavedResults:
             for problem in problems:
                 raise ConfigError(f"{printable(problem.name)}: {problem.problem}.")
             for name in files:
-                value = _json((path / name if path.is_dir() else path).read_bytes(), printable(name))
+                try:
+                    value = read_json(path / name if path.is_dir() else path)
+                except FormatError as error:
+                    raise ConfigError(str(error)) from None
                 self._results[_key(name.with_suffix("").as_posix())] = results_of(value)
         if not self._results:
             raise ConfigError(f"{printable(path)} holds no search results; give a JSONL or a folder of .json files.")
@@ -107,13 +119,20 @@ class SavedResults:
 
 
 class SearchCommand:
-    """A program that prints JSON; started without a shell, with the query in place of ``{query}`` in its arguments.
+    """A program that prints JSON; started without a shell, with the query as an argument or on standard input.
 
     Parameters
     ----------
     command : str
-        Split as by a shell, but not run by one. Leading dashes of a query are removed, so that it cannot be a flag.
+        Split as by a shell, but not run by one. The query takes the place of an argument ``{query}`` or
+        ``--name={query}``, without leading dashes, so that it cannot be a flag; without such an argument the program
+        reads it from its standard input. It is never put into a program's text: ``sh -c "find {query}"`` is refused.
     timeout_sec : float
+
+    Raises
+    ------
+    ConfigError
+        If the command cannot be split, or has ``{query}`` where a shell or an interpreter would run it.
     """
 
     def __init__(self, command: str, timeout_sec: float) -> None:
@@ -121,8 +140,19 @@ class SearchCommand:
             self._arguments = shlex.split(command)
         except ValueError as error:
             raise ConfigError(f"--search_command {command!r} cannot be split: {error}.") from None
-        if not any("{query}" in argument for argument in self._arguments[1:]):
-            raise ConfigError('--search_command must have {query} among its arguments, as in "find.py {query}".')
+        if not self._arguments:
+            raise ConfigError("--search_command names no program.")
+        for before, argument in zip(["", *self._arguments], self._arguments, strict=False):
+            alone = re.fullmatch(r"(--?[\w-]+=)?\{query\}", argument)
+            if "{query}" in argument and (not alone or not before or _RUNS_TEXT.fullmatch(before)):
+                raise ConfigError(
+                    "--search_command takes {query} as an argument of its own, not inside a text that is run: "
+                    'write "find.py {query}", or read standard input.'
+                )
+        if any("{query}" in argument for argument in self._arguments) and _RUNS_ARGUMENTS & {
+            PurePath(argument).name for argument in self._arguments
+        }:
+            raise ConfigError("--search_command hands {query} to a program that runs it; read standard input instead.")
         self._timeout_sec = timeout_sec
         self.identity = "command"
 
@@ -132,18 +162,42 @@ class SearchCommand:
 
     def _run(self, query: str) -> list[Result]:
         arguments = [argument.replace("{query}", query) for argument in self._arguments]
-        try:
-            done = subprocess.run(  # noqa: S603 - a list, no shell
-                arguments, stdin=subprocess.DEVNULL, capture_output=True, timeout=self._timeout_sec, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise DataError(f"the search took longer than {self._timeout_sec:g} s") from None
-        except (OSError, ValueError) as error:
-            raise DataError(f"the search cannot be started: {error}") from None
-        if done.returncode:
-            said = " ".join(done.stderr.decode("utf-8", "replace").split())[-200:]
-            raise DataError(f"the search ended with code {done.returncode}: {said}")
-        return results_of(_json(done.stdout, "the search"))
+        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as errors:
+            if arguments == self._arguments:
+                given.write(query.encode("utf-8", "replace") + b"\n")
+                given.seek(0)
+            try:
+                program = subprocess.Popen(  # noqa: S603 - a list, no shell
+                    arguments, stdin=given, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
+                )
+            except (OSError, ValueError) as error:
+                raise DataError(f"the search cannot be started: {sentence_of(error)}") from None
+            late = threading.Event()
+
+            def stop() -> None:
+                late.set()
+                _end(program)
+
+            timer = threading.Timer(self._timeout_sec, stop)
+            timer.start()
+            try:
+                assert program.stdout is not None
+                data = program.stdout.read(MAX_ANSWER_BYTES + 1)
+                if len(data) > MAX_ANSWER_BYTES:
+                    raise DataError(f"the search answered with more than {MAX_ANSWER_BYTES >> 20} MiB")
+                code = program.wait()
+            finally:
+                timer.cancel()
+                _end(program)
+                program.wait()
+                program.stdout.close()  # type: ignore[union-attr]
+            if late.is_set():
+                raise DataError(f"the search took longer than {self._timeout_sec:g} s")
+            if code:
+                errors.seek(max(0, errors.seek(0, 2) - 1000))
+                said = sentence_of(errors.read().decode("utf-8", "replace"))
+                raise DataError(f"the search ended with code {code}: {said}")
+        return results_of(_json(data, "the search"))
 
 
 class SearchURL:
@@ -157,8 +211,11 @@ class SearchURL:
     """
 
     def __init__(self, url: str, timeout_sec: float) -> None:
-        if urlsplit(url).scheme not in ("http", "https") or "{query}" not in url:
+        if not url.startswith(("http://", "https://")) or "{query}" not in url:
             raise ConfigError(f"--search_url {url!r} must begin with http and have {{query}} in it.")
+        check_url(url.replace("{query}", "query"), "--search_url")
+        if "{query}" in urlsplit(url).netloc:
+            raise ConfigError(f"--search_url {url!r} has {{query}} in the name of the server.")
         self._url, self._timeout_sec = url, timeout_sec
         self.identity = "url"
 
@@ -167,19 +224,8 @@ class SearchURL:
         return await asyncio.to_thread(self._get, query)
 
     def _get(self, query: str) -> list[Result]:
-        from http.client import HTTPException
-        from urllib.request import Request, urlopen
-
-        url = self._url.replace("{query}", quote(query, safe=""))
-        request = Request(url, headers={"Accept": "application/json", "User-Agent": "clamp3"})  # noqa: S310 - http(s)
-        try:
-            with urlopen(request, timeout=self._timeout_sec) as answer:  # noqa: S310 - scheme checked above
-                data = answer.read(MAX_ANSWER_BYTES + 1)
-        except (OSError, ValueError, HTTPException) as error:  # what urllib and sockets raise
-            raise DataError(f"the search failed: {error}") from None
-        if len(data) > MAX_ANSWER_BYTES:
-            raise DataError("the search answered with more than 8 MiB")
-        return results_of(_json(data, "the search"))
+        url = self._url.replace("{query}", quote(query, safe="", errors="replace"))
+        return results_of(_json(get(url, self._timeout_sec), "the search"))
 
 
 def open_search(saved: Path | None, command: str | None, url: str | None, timeout_sec: float) -> Search:
@@ -219,6 +265,15 @@ def numbered(results: list[Result]) -> str:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
+
+
+def _end(program: subprocess.Popen[bytes]) -> None:
+    """End a program and what it has started."""
+    with contextlib.suppress(OSError):
+        if os.name == "posix":
+            os.killpg(program.pid, signal.SIGKILL)
+        else:
+            program.kill()
 
 
 def _key(name: str) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import time
 from collections import Counter, defaultdict
@@ -20,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from clamp3.errors import Clamp3Error, ConfigError, FormatError, printable
-from clamp3.formats.tables import lines_in
+from clamp3.formats.tables import lines_in, parse_json
 from clamp3.jobs.atomic import replacing
 from clamp3.jobs.ledger import Ledger, Row, Status
 from clamp3.metadata.items import Item, line_of, parse
@@ -232,8 +231,8 @@ def repair(path: Path) -> None:
         for start, last in lines_in(path):  # noqa: B007 - the last pair is wanted
             pass
         try:
-            json.loads(last)
-        except ValueError:
+            parse_json(last)
+        except FormatError:
             stream.truncate(start)
         else:
             stream.seek(0, os.SEEK_END)

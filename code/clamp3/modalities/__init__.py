@@ -1,7 +1,7 @@
 """What can be encoded: one object per modality, in one table that encoder, extraction, training and index loop over.
 
-``base.py`` states the contract; ``text.py``, ``symbolic.py`` and ``audio.py`` fulfil it; ``patches.py`` turns the text
-of a piece into what the symbolic tower reads; ``marks.py`` says where a sequence lies in the music.
+``base.py`` defines the contract; ``text.py``, ``symbolic.py`` and ``audio.py`` implement it; ``patches.py`` turns the
+text of a piece into what the symbolic tower reads; ``marks.py`` relates the items of a sequence to bars and seconds.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ __all__ = [
     "preprocessing", "register",
 ]  # fmt: skip
 
-# Raise it when the same bytes become another sequence: cached vectors and output folders carry it.
-PREPROCESSING_VERSION = 2
+# Increment it when the same bytes become another sequence: it is part of cache keys and of features.json.
+PREPROCESSING_VERSION = 3
 
 MODALITIES: dict[str, Modality] = {modality.name: modality for modality in (TEXT, SYMBOLIC, AUDIO)}
 """By name, in the order in which their towers run."""
@@ -61,11 +61,11 @@ def modality_of(kind: Kind) -> str:
     return of_kind(kind).name
 
 
-@lru_cache(maxsize=1)
-def preprocessing() -> str:
-    """Return the identity of everything between a file's bytes and a sequence, converters' versions included."""
+@lru_cache
+def preprocessing(version: int = PREPROCESSING_VERSION) -> str:
+    """Return the version of all that is done between a file's bytes and a sequence, that of abctoolkit included."""
     try:
         converter = metadata.version("abctoolkit")
     except metadata.PackageNotFoundError:
         converter = "none"
-    return f"{PREPROCESSING_VERSION}-abctoolkit{converter}"
+    return f"{version}-abctoolkit{converter}"

@@ -1,4 +1,4 @@
-"""Recordings and files of audio features: vectors of stretches of a few seconds, between two zero vectors."""
+"""Recordings and files of audio features: a vector per chunk of a few seconds, between two zero vectors."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from clamp3.errors import FormatError
-from clamp3.formats import Kind
+from clamp3.formats import Converted, Kind
 from clamp3.modalities.base import Modality, Payload, Prepared
 from clamp3.modalities.marks import sound_marks
 
 if TYPE_CHECKING:
     from clamp3.formats.audio import Sound
 
-# Raise it when the same recording becomes other vectors: decoding, resampling, chunks and mel frames.
+# Increment it when the same recording becomes other vectors: decoding, resampling, chunks and mel frames.
 AUDIO_VERSION = 1
 
 
@@ -29,11 +29,11 @@ class FrontEnd(Protocol):
     width : int
         D, numbers of a vector.
     chunk_sec : float
-        Seconds that a vector stands for.
+        Seconds per vector.
     apart : bool
-        Whether it pickles, so that recordings are worth processes of their own.
+        Whether it pickles, so that worker processes can prepare recordings.
     identity : str
-        What names it in the identity of vectors.
+        Its part of the identity of vectors.
     """
 
     @property
@@ -46,7 +46,15 @@ class FrontEnd(Protocol):
     def identity(self) -> str: ...  # noqa: D102
 
     def vectors(self, sound: Sound, *, whole: bool) -> np.ndarray:
-        """Return (T, D) vectors of a recording, to its end or as much of it as the front end takes."""
+        """Return (T, D) vectors of a recording.
+
+        Parameters
+        ----------
+        sound : Sound
+            The recording.
+        whole : bool
+            Whether to take it to its end, and not only as much as the front end usually does.
+        """
 
 
 class MelFrames:
@@ -70,7 +78,7 @@ class MelFrames:
         return CHUNK_SEC
 
     def vectors(self, sound: Sound, *, whole: bool) -> np.ndarray:
-        """Return (T, frames * bins) chunks, float32."""
+        """Return (T, frames * bins) chunks, float32; see `FrontEnd.vectors`."""
         from clamp3.formats.mel import LONGEST_SEC, log_mel
 
         longest_sec = None if whole else LONGEST_SEC
@@ -91,6 +99,7 @@ class Audio(Modality):
         if kind == Kind.AUDIO:
             from clamp3.formats.audio import Sound
 
+            assert not isinstance(content, Converted)
             sound = Sound(content, name)
             vectors = front_end.vectors(sound, whole=marked)
             return self._between_zeros(vectors, front_end.chunk_sec, sound.seconds, tuple(sound.notes))
@@ -105,17 +114,17 @@ class Audio(Modality):
     def _between_zeros(
         self, vectors: np.ndarray, chunk_sec: float, end_sec: float = math.inf, notes: tuple[str, ...] = ()
     ) -> Prepared:
-        """Return (T, D) vectors with a zero vector on both ends, as the published tower learned them."""
+        """Return (T, D) vectors with a zero vector on both ends, as the published tower was trained."""
         ends = np.zeros((1, vectors.shape[1]), np.float32)
         marks = sound_marks(len(vectors), chunk_sec, end_sec)
         return Prepared(self.name, np.concatenate([ends, vectors, ends]), notes, marks)
 
     def needs_process(self, payload: Payload, front_end: FrontEnd | None = None) -> bool:
-        """Whether it is a recording that the front end can take elsewhere."""
+        """Return whether it is a recording whose front end works in other processes."""
         return payload[1] == Kind.AUDIO and front_end is not None and front_end.apart
 
-    def version(self, kind: Kind) -> str:
-        """Return the version of all before the vectors of recordings; files of features have theirs behind them."""
+    def version(self, kind: Kind, front_end: FrontEnd | None = None) -> str:
+        """Return the version of decoding and frames for recordings; files of features have nothing left to version."""
         return f"audio{AUDIO_VERSION}" if kind == Kind.AUDIO else ""
 
 

@@ -1,9 +1,9 @@
-"""The contract of a modality: what files it takes, and how their bytes become what its tower reads."""
+"""The contract of a modality: which files it takes, and how their bytes become what its tower reads."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -11,16 +11,28 @@ from typing import Any
 
 import numpy as np
 
-from clamp3.formats import Kind
+from clamp3.formats import Converted, Kind
 from clamp3.modalities.marks import Marks
 
-Payload = tuple[bytes | Path, Kind, str]
-"""Content, kind and name of an input; the content of a recording in a file is its path."""
+Payload = tuple[bytes | Path | Converted, Kind, str]
+"""Content, kind and name of an input; the content of a recording in a file is its path, of a converted score a text."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Numbers a tower takes, what a user should know about how they came to be, and where they lie in the music."""
+    """An input as its tower takes it.
+
+    Attributes
+    ----------
+    modality : str
+        Name of the modality, and of the tower.
+    values : array, shape (T, …)
+        Token ids, patches or vectors, of any length.
+    notes : tuple of str
+        Remarks for the user on the conversion.
+    marks : Marks or None
+        Positions of the values in the music, where they were asked for.
+    """
 
     modality: str
     values: np.ndarray
@@ -41,9 +53,9 @@ class Modality(ABC):
     name : str
         Also the name of its tower.
     pad : int
-        What fills up short sequences in a batch.
+        Value that pads short sequences in a batch.
     views : mapping of str to str
-        How training sees the modality: the name of each view, and the suffix of the files that records name for it.
+        How training reads the modality: the name of each view, and the suffix of its files in records.
     """
 
     name: str
@@ -64,23 +76,51 @@ class Modality(ABC):
         payload : (bytes or path, Kind, str)
             Content, kind and name.
         front_end : object, optional
-            What belongs to a checkpoint and comes before its tower: a tokenizer, a `clamp3.modalities.audio.FrontEnd`.
+            The front end of the checkpoint's tower: a tokenizer, a `clamp3.modalities.audio.FrontEnd`.
         marked : bool
-            For passages: with marks, and all of the input.
+            Whether to add marks and take all of the input, for passages.
 
         Raises
         ------
         FormatError
-            If the content is not what its kind says, or holds nothing to encode.
+            If the content is not of its kind, or holds nothing to encode.
         """
 
     def needs_process(self, payload: Payload, front_end: Any = None) -> bool:
-        """Whether preparing takes long enough, or is fragile enough, to be worth another process."""
+        """Return whether preparing an input takes so long, or is so fragile, that another process should do it.
+
+        Parameters
+        ----------
+        payload, front_end
+            As in `prepare`.
+        """
         return False
 
-    def version(self, kind: Kind) -> str:
-        """Return a version that vectors of inputs of a kind have beyond `preprocessing`, "" for none.
+    def conversion(self, payload: Payload, front_end: Any = None) -> Callable[..., Converted] | None:
+        """Return what only another process may do, since the bytes can make it take any time; None if nothing.
 
-        With it the identity of their front end counts. It holds no plus sign and no colon.
+        Parameters
+        ----------
+        payload, front_end
+            As in `prepare`, which takes the result as content.
+
+        Returns
+        -------
+        callable or None
+            ``conversion(content, kind, name=name)``; it pickles.
+        """
+        return None
+
+    def version(self, kind: Kind, front_end: Any = None) -> str:
+        """Return a version, beyond `preprocessing`, of what is done to inputs of a kind; "" for none.
+
+        Where there is one, the identity of vectors also holds that of the front end. It has no plus sign and no colon.
+
+        Parameters
+        ----------
+        kind : Kind
+            Of the inputs.
+        front_end : object, optional
+            As in `prepare`.
         """
         return ""

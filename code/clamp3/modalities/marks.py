@@ -1,4 +1,4 @@
-"""Where the items of a sequence lie in the music: bars of a score, seconds of a performance or a recording."""
+"""The positions of a sequence's items in the music: bars of a score, seconds of a performance or a recording."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from clamp3.formats.symbolic import is_mtf
 from clamp3.modalities import patches
 
 _MAX_HEAD = 32  # patches before the first note; some files begin with pages of controls
-_DEFAULT_TEMPO = 500_000  # microseconds per beat, until a file says otherwise
+_MAX_DIGITS = 11  # of a number of ticks that is none of a piece of music
+_DEFAULT_TEMPO = 500_000  # microseconds per beat, until a file sets another
 # MTF messages with their delta time right after their type; the others have it last.
 _TIME_FIRST = frozenset((*CHANNEL_TYPES, *SYSTEM_TYPES, "sysex"))
 
 
 @dataclass(frozen=True)
 class Marks:
-    """Where the items of a sequence lie in the music.
+    """The positions of a sequence's items in the music.
 
     Attributes
     ----------
     unit : {"seconds", "bars"}
         Of ``starts`` and ``end``; bars are counted from 0 here.
     head : int
-        Items after the first wrapping one that every passage begins with.
+        Number of items, after the first wrapping one, that every passage begins with.
     starts : float array, shape (T - 2,)
-        Where each item between the two wrapping ones begins; never decreasing.
+        Start of each item between the two wrapping ones; never decreasing.
     end : float
-        Where the last one ends.
+        End of the last one.
     ticks : int array, shape (T - 2,), or None
-        The same in ticks.
+        The starts in ticks.
     end_tick : int
-        Where the last one ends.
+        The end in ticks.
     middle : float
-        From an item's start to the place that must lie in a window for the item to belong to it.
+        Distance from an item's start to the point that must lie in a window for the item to belong to it.
     """
 
     unit: Literal["seconds", "bars"]
@@ -51,7 +52,17 @@ class Marks:
 
 
 def sound_marks(n_vectors: int, vector_sec: float, end_sec: float = math.inf) -> Marks:
-    """Return the marks of ``n_vectors`` audio vectors of a recording that lasts ``end_sec``."""
+    """Return the marks of audio vectors.
+
+    Parameters
+    ----------
+    n_vectors : int
+        Number of vectors.
+    vector_sec : float
+        Seconds per vector.
+    end_sec : float
+        Length of the recording.
+    """
     end = min(end_sec, n_vectors * vector_sec)
     return Marks("seconds", 0, np.arange(n_vectors) * vector_sec, end, middle=vector_sec / 2)
 
@@ -81,7 +92,8 @@ def score_marks(text: str) -> Marks:
 def performance_marks(text: str) -> Marks:
     """Return the marks of MTF, in seconds by its tempo changes, and in ticks."""
     strings = patches.split_text(text)
-    division = int(strings[0].split()[1]) if strings[0].split()[1:] else 0
+    said = strings[0].split()[1] if strings[0].split()[1:] else "0"
+    division = _number(said.removeprefix("-")) * (-1 if said.startswith("-") else 1)
     tempo, tick, second = _DEFAULT_TEMPO, 0, 0.0
     ticks, starts, head = [0], [0.0], 1
     sounding = False
@@ -111,7 +123,7 @@ def _delta(word: str, values: str) -> int:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isdecimal() and len(text) < 16 else 0
+    return int(text) if text.isdecimal() and len(text) < _MAX_DIGITS else 0
 
 
 def _tick_sec(division: int, tempo: int) -> float:

@@ -1,12 +1,12 @@
 """Text of a piece (interleaved ABC or MTF) to patches of 64 character codes, and back.
 
-A patch is what one position of the symbolic encoder reads: a bar, a header line or a few MIDI
-messages, written as begin code, characters, end code and pads.
+A patch is what one position of the symbolic encoder reads: a bar, a header line or a few MIDI messages, written as
+begin code, characters, end code and pads.
 
-Conventions: codes 0 to 3 are pad, begin, end and mask; characters have their ASCII code. A sequence
-starts with a patch of begin codes only and ends with a begin code followed by end codes. Two losses
-of the published system are kept because the published weights learned from them: text after the
-last bar sign of a line is dropped, and a patch is cut at 64 codes; ``lost_characters`` counts both.
+Conventions: codes 0 to 3 are pad, begin, end and mask; characters have their ASCII code. A sequence starts with a
+patch of begin codes only and ends with a begin code followed by end codes. Two losses of the published system are kept
+because the published weights were trained with them: text after the last bar sign of a line is dropped, and a patch is
+cut at 64 codes; `lost_characters` counts both.
 
 References
 ----------
@@ -46,12 +46,22 @@ _BAR_SIGN = re.compile("(" + "|".join(map(re.escape, _BAR_SIGNS)) + ")")
 _UNIT_LENGTH = "L:1/8\n"
 _MTF_HEAD = "ticks_per_beat "
 
+# Published weights learned from Unidecode 1.3.6. These are all the characters that a release from 1.3.4 to 1.4.0 writes
+# otherwise, in its words: only with them does the text not depend on what is installed.
+_RELEASED_ASCII = str.maketrans(
+    {
+        **dict.fromkeys("℃℉℟℣⅍♔♕♖♗♘♙♚♛♜♝♞♟♠♡♢♣♤♥♦♧゠・ー🅪🅫🅬", ""),
+        **{"Ŋ": "ng", "ŋ": "NG", "ẞ": "Ss", "𝛕": "tai", "🆜": "[2nc-Scr]", "🆩": "[Loss-less]"},
+        **{"¼": " 1/4", "½": " 1/2", "¾": " 3/4"},
+    }
+)
+
 _FIRST = chr(BOS) * PATCH_SIZE
 _LAST = chr(BOS) + chr(EOS) * (PATCH_SIZE - 1)
 
 
 def split_text(text: str) -> list[str]:
-    """Cut a text into the strings that become patches, without the two wrapping patches.
+    r"""Cut a text into the strings that become patches, without the two wrapping patches.
 
     Parameters
     ----------
@@ -68,6 +78,13 @@ def split_text(text: str) -> list[str]:
     ------
     FormatError
         If nothing in the text can become a patch.
+
+    Examples
+    --------
+    >>> split_text("K:G\nGAG GAB|ABA ABd|\n")
+    ['K:G\n', 'GAG GAB|', 'ABA ABd|\n']
+    >>> split_text("ticks_per_beat 480\nnote_on 0 0 0 60 90\nnote_on 240 0 0 60 0\n")
+    ['ticks_per_beat 480\n', 'note_on 0 0 0 60 90\t240 0 0 60 0\n']
     """
     text = _normalise(text)
     strings = _split_mtf(text) if text.startswith(_MTF_HEAD) else _split_abc(text)
@@ -77,7 +94,7 @@ def split_text(text: str) -> list[str]:
 
 
 def encode(text: str) -> np.ndarray:
-    """Encode a text as patches, wrapped and not cropped.
+    r"""Encode a text as patches, wrapped and not cropped.
 
     Parameters
     ----------
@@ -93,6 +110,14 @@ def encode(text: str) -> np.ndarray:
     ------
     FormatError
         If nothing in the text can become a patch.
+
+    Examples
+    --------
+    >>> patches = encode("K:G\nGAG|\n")
+    >>> patches.shape
+    (4, 64)
+    >>> patches[:, :6].tolist()
+    [[1, 1, 1, 1, 1, 1], [1, 75, 58, 71, 10, 2], [1, 71, 65, 71, 124, 10], [1, 2, 2, 2, 2, 2]]
     """
     begin, end, pad = chr(BOS), chr(EOS), chr(PAD)
     rows = [(begin + string[:_MAX_CHARACTERS] + end).ljust(PATCH_SIZE, pad)[:PATCH_SIZE] for string in split_text(text)]
@@ -101,7 +126,7 @@ def encode(text: str) -> np.ndarray:
 
 
 def decode(patches: np.ndarray) -> str:
-    """Turn patches back into text; the inverse of `encode` wherever it lost nothing.
+    r"""Turn patches back into text; the inverse of `encode` wherever it lost nothing.
 
     Parameters
     ----------
@@ -118,6 +143,11 @@ def decode(patches: np.ndarray) -> str:
     ------
     FormatError
         If the array is not of shape (L, 64) or holds codes outside 0 to 127.
+
+    Examples
+    --------
+    >>> decode(encode("K:G\nGAG|ABA|\n"))
+    'K:G\nGAG|ABA|\n'
     """
     patches = np.asarray(patches)
     if patches.ndim != 2 or patches.shape[1] != PATCH_SIZE or not np.issubdtype(patches.dtype, np.integer):
@@ -161,7 +191,7 @@ def _normalise(text: str) -> str:
     if not text.isascii():
         from unidecode import unidecode
 
-        text = unidecode(text, errors="ignore")
+        text = unidecode(text.translate(_RELEASED_ASCII), errors="ignore")
     return text
 
 
@@ -184,7 +214,7 @@ def _split_abc(text: str) -> list[str]:
         pieces = [piece for piece in _BAR_SIGN.split(line) if piece]
         if len(pieces) > 1 and pieces[0] in _BAR_SIGNS:
             pieces[:2] = [pieces[0] + pieces[1]]
-        # Pairs are taken by position: where two signs meet, the second one plays the part of the text.
+        # Pairs are taken by position: where two signs meet, the second one takes the place of the text.
         bars = [text_ + sign for text_, sign in zip(pieces[::2], pieces[1::2], strict=False)]
         if bars:
             bars[-1] += "\n"

@@ -13,7 +13,7 @@ from clamp3.modalities.base import Modality, Payload, Prepared
 
 
 class Tokenizer(Protocol):
-    """What is needed of ``clamp3.models.tokenizer.TextTokenizer``, the front end of a text tower."""
+    """The part of ``clamp3.models.tokenizer.TextTokenizer``, the front end of a text tower, that is used here."""
 
     def encode_lines(self, lines: list[str]) -> list[int]:
         """Return the ids of lines joined by the separator token."""
@@ -55,12 +55,12 @@ def text_of(data: bytes, name: str) -> list[str]:
     data : bytes
         Its content.
     name : str
-        How messages call it.
+        Its name in messages.
 
     Raises
     ------
     FormatError
-        If the bytes are no text, or blank.
+        If the bytes are not text, or blank.
     """
     lines = text_lines(decode_text(data))
     if not any(line.strip() for line in lines):

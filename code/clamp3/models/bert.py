@@ -165,7 +165,7 @@ class Bert(nn.Module):
         inputs_embeds : Tensor, shape (B, T, D), optional
             Vectors in place of word embeddings.
         attention_mask : Tensor, shape (B, T), bool, optional
-            True where there is a token. None says that nothing is padded, which is faster.
+            True where there is a token. None means that nothing is padded, which is faster.
 
         Returns
         -------

@@ -6,16 +6,18 @@ facts of the training in the header). Both are mapped into memory: a tower that 
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
+import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clamp3.errors import WeightsError
+from clamp3.errors import FormatError, WeightsError, sentence_of
+from clamp3.formats.fields import typed
+from clamp3.formats.tables import MAX_DEPTH, parse_json
 from clamp3.models.families import FAMILIES, Family, family_of, recognised
 
 if TYPE_CHECKING:
@@ -61,7 +63,10 @@ class Checkpoint:
         if isinstance(self._source, dict):
             tensor: torch.Tensor = self._source[key]
             return tensor
-        return self._source.get_tensor(key)
+        try:
+            return self._source.get_tensor(key)
+        except Exception as error:  # a type of numbers that this torch does not have
+            raise WeightsError(f"{self.path}: the tensor {name} cannot be read: {sentence_of(error)}.") from None
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -92,20 +97,30 @@ def _open_safetensors(path: Path) -> Checkpoint:
         metadata = source.metadata() or {}
         kind, names = _present_names(source.keys(), metadata.get("kind"))
         shapes = {name: tuple(source.get_slice(key).get_shape()) for name, key in names.items()}
-        config = json.loads(metadata["config"]) if "config" in metadata else None
-        info = json.loads(metadata.get("info", "{}"))
-        if not isinstance(info, dict) or not (config is None or isinstance(config, dict)):
-            raise ValueError("what it says of itself is no JSON object")
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path} is damaged or no safetensors file: {error}.") from error
+        config, info = (
+            typed(dict[str, Any], parse_json(metadata[key].encode("utf-8", "surrogatepass")), f"its {key}")
+            if key in metadata
+            else absent
+            for key, absent in (("config", None), ("info", {}))
+        )
+    except (SafetensorError, OSError, ValueError, FormatError) as error:
+        raise WeightsError(f"{path} is damaged or no safetensors file: {sentence_of(error).rstrip('.')}.") from error
     return Checkpoint(path, kind, shapes, config, info, source, names)
 
 
-def _open_pickle(path: Path) -> Checkpoint:
+def read_pickled(path: Path) -> Any:
+    """Return what ``torch.save`` wrote: tensors and plain values, mapped from the file where its format allows.
+
+    Raises
+    ------
+    WeightsError
+        If it is damaged, would run code, or tensors are larger than what the file holds of them.
+    """
     import warnings
 
     import torch
 
+    _check_archive(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols; what matters raises
@@ -117,7 +132,29 @@ def _open_pickle(path: Path) -> Checkpoint:
         raise WeightsError(f"{path} was not opened: {what}, and unpickling such a file can run any code.") from None
     except Exception as error:  # a damaged file can raise nearly anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"{path} is damaged or incomplete ({reason.split('. ')[0]}).") from error
+        raise WeightsError(f"{path} is damaged or incomplete ({sentence_of(reason.split('. ')[0])}).") from error
+    for tensor in _tensors_in(content):
+        if tensor.is_quantized or tensor.layout != torch.strided or tensor.device.type != "cpu":
+            raise WeightsError(f"{path} is damaged: it holds what is no plain tensor.")
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():  # one number for a whole matrix
+            raise WeightsError(
+                f"{path} is damaged: a tensor of {tuple(tensor.shape)} is larger than what it holds of it."
+            )
+    return content
+
+
+def _tensors_in(content: Any, depth: int = 0) -> Iterator[torch.Tensor]:
+    if hasattr(content, "untyped_storage"):
+        yield content
+    elif isinstance(content, Mapping | list | tuple) and depth < MAX_DEPTH:
+        for part in content.values() if isinstance(content, Mapping) else content:
+            yield from _tensors_in(part, depth + 1)
+
+
+def _open_pickle(path: Path) -> Checkpoint:
+    import torch
+
+    content = read_pickled(path)
     tensors = content.get("model", content) if isinstance(content, dict) else None
     if (
         not isinstance(tensors, Mapping)
@@ -129,6 +166,19 @@ def _open_pickle(path: Path) -> Checkpoint:
     shapes = {name: tuple(tensors[key].shape) for name, key in names.items()}
     info = {key: content[key] for key in ("epoch", "min_eval_loss") if isinstance(content.get(key), (int, float))}
     return Checkpoint(path, kind, shapes, None, info, dict(tensors), names)
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse an archive whose parts are larger than the file: torch writes them as they are, not packed."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(part.file_size for part in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, IndexError, struct.error, NotImplementedError) as error:
+        raise WeightsError(f"{path} is damaged or incomplete ({sentence_of(error)}).") from None
+    if size > path.stat().st_size:
+        raise WeightsError(f"{path} is damaged: its parts take {size} bytes, the file {path.stat().st_size}.")
 
 
 def _present_names(keys: Any, kind: str | None = None) -> tuple[str, dict[str, str]]:

@@ -99,15 +99,49 @@ class Clamp3Model(TowerModel):
         return cast(Tensor, self._part(modality, "proj")(masked_mean(hidden, mask)))
 
     def text_features(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (B, E) vectors of token ids (B, T); see `features`."""
+        """Return vectors of texts, not normalised.
+
+        Parameters
+        ----------
+        ids : Tensor, shape (B, T), long
+        mask : Tensor, shape (B, T), bool, optional
+            As `encode` takes it.
+
+        Returns
+        -------
+        Tensor, shape (B, E)
+        """
         return self.features("text", ids, mask)
 
     def symbolic_features(self, patches: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (B, E) vectors of patches (B, L, P); see `features`."""
+        """Return vectors of scores and performances, not normalised.
+
+        Parameters
+        ----------
+        patches : Tensor, shape (B, L, P), integer
+        mask : Tensor, shape (B, L), bool, optional
+            As `encode` takes it.
+
+        Returns
+        -------
+        Tensor, shape (B, E)
+        """
         return self.features("symbolic", patches, mask)
 
     def audio_features(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (B, E) vectors of audio vectors (B, T, F); see `features`."""
+        """Return vectors of recordings, not normalised.
+
+        Parameters
+        ----------
+        vectors : Tensor, shape (B, T, F)
+            As the front end makes them.
+        mask : Tensor, shape (B, T), bool, optional
+            As `encode` takes it.
+
+        Returns
+        -------
+        Tensor, shape (B, E)
+        """
         return self.features("audio", vectors, mask)
 
     def forward(

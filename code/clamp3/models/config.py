@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
-from clamp3.errors import ConfigError
+from clamp3.errors import ConfigError, FormatError
+from clamp3.formats.fields import typed
 
 N_CODES = 128
 """Character codes a patch position can hold (7-bit characters and the four special codes)."""
+
+MAX_SIZE = 1 << 24
+"""Of a width, a table or a window; what is beyond comes from a damaged file."""
 
 TOWERS = ("text", "symbolic", "audio")
 FRONT_ENDS = ("mert", "mel")
@@ -32,10 +36,15 @@ class _FromDict:
         unknown = sorted(set(values) - set(known))
         if unknown:
             raise ConfigError(f"{cls.__name__} has no field {', '.join(unknown)}; its fields are {', '.join(known)}.")
+        hints = get_type_hints(cls)
+        parts = {}
+        for name, value in values.items():
+            part = next((kind for kind in (hints[name], *get_args(hints[name])) if hasattr(kind, "from_dict")), None)
+            parts[name] = value if part is None or not isinstance(value, Mapping) else part.from_dict(value)
         try:
-            return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
-        except TypeError as error:
-            raise ConfigError(f"{cls.__name__} cannot be built from {dict(values)}: {error}.") from error
+            return typed(cls, parts, cls.__name__)
+        except FormatError as error:
+            raise ConfigError(str(error)) from None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON can hold."""
@@ -43,7 +52,7 @@ class _FromDict:
 
 
 class ModelConfig(_FromDict):
-    """What the sizes of every family's models offer; a family's own are a frozen dataclass that derives from it.
+    """The contract of a family's configuration, a frozen dataclass that derives from it.
 
     Attributes
     ----------
@@ -65,15 +74,15 @@ class ModelConfig(_FromDict):
         raise NotImplementedError
 
     def pad_id(self, name: str) -> int:
-        """Return what fills short sequences of a tower."""
+        """Return what pads short sequences of a tower."""
         return 0
 
     def front_end_kind(self, name: str) -> str:
         """Return what comes before a tower, a name in `clamp3.embedding.front_ends.FRONT_ENDS`; "" if nothing does."""
-        return "tokenizer" if name == "text" else ""
+        return {"text": "tokenizer", "symbolic": "reading"}.get(name, "")
 
     def n_tokens(self, name: str) -> int | None:
-        """Return how many tokens a tower knows, None where it does not matter."""
+        """Return the size of a tower's vocabulary, None where there is none."""
         return None
 
     def parts(self, name: str) -> tuple[str, ...]:
@@ -100,13 +109,18 @@ class ModelConfig(_FromDict):
 
 
 def _check_sizes(name: str, config: TowerConfig | DecoderConfig) -> None:
-    for size in ("width", "n_layers", "n_heads", "feed_forward", "max_length", "vocab_size"):
-        if getattr(config, size) < 1:
-            raise ConfigError(f"{name}.{size} is {getattr(config, size)}; it must be at least 1.")
+    sizes = {size: value for size, value in vars(config).items() if isinstance(value, int) and size != "pad_id"}
+    for size, value in sizes.items():
+        if value < 1:
+            raise ConfigError(f"{name}.{size} is {value}; it must be at least 1.")
+        if value > MAX_SIZE:
+            raise ConfigError(f"{name}.{size} is {value}; at most {MAX_SIZE} is possible.")
     if config.width % config.n_heads:
         raise ConfigError(f"{name}.width {config.width} is not divisible by n_heads {config.n_heads}.")
     if not 0.0 <= config.dropout < 1.0:
         raise ConfigError(f"{name}.dropout is {config.dropout}; it must be at least 0 and below 1.")
+    if not 0.0 <= config.layer_norm_eps < 1.0:
+        raise ConfigError(f"{name}.layer_norm_eps is {config.layer_norm_eps}; it must be at least 0 and below 1.")
 
 
 @dataclass(frozen=True)
@@ -141,6 +155,8 @@ class TowerConfig(_FromDict):
 
     def __post_init__(self) -> None:
         _check_sizes("TowerConfig", self)
+        if self.pad_id is not None and not 0 <= self.pad_id < MAX_SIZE:
+            raise ConfigError(f"TowerConfig.pad_id is {self.pad_id}; it must be a token.")
 
     @classmethod
     def from_transformers(cls, values: Mapping[str, Any]) -> TowerConfig:
@@ -154,7 +170,7 @@ class TowerConfig(_FromDict):
         ):
             raise ConfigError("only the gelu activation and absolute positions are supported for the text tower.")
         try:
-            return cls(
+            found = dict(
                 width=values["hidden_size"],
                 n_layers=values["num_hidden_layers"],
                 n_heads=values["num_attention_heads"],
@@ -168,6 +184,7 @@ class TowerConfig(_FromDict):
             )
         except KeyError as error:
             raise ConfigError(f"the text model's config.json lacks {error.args[0]}.") from error
+        return cls.from_dict(found)
 
 
 def _tower(value: TowerConfig | Mapping[str, Any] | None) -> TowerConfig | None:
@@ -182,7 +199,7 @@ class FrontEndConfig(_FromDict):
     ----------
     kind : {"mert", "mel"}
         mert: vectors of MERT, as wide as the tower, as released; nothing is learned before the tower and the other
-        fields say nothing. mel: chunks of `clamp3.formats.mel.log_mel` through a `clamp3.models.front_end.MelFrontEnd`.
+        fields are ignored. mel: chunks of `clamp3.formats.mel.log_mel` through a `clamp3.models.front_end.MelFrontEnd`.
     n_bins, n_frames : int
         Mel bands of a frame and frames of a chunk.
     channels : int
@@ -203,8 +220,9 @@ class FrontEndConfig(_FromDict):
             raise ConfigError(f"front_end is {self.kind!r}; choose from {', '.join(FRONT_ENDS)}.")
         if len(self.kernels) != len(self.strides) or not self.kernels:
             raise ConfigError("front_end.kernels and front_end.strides need one number per convolution.")
-        if min(self.n_bins, self.n_frames, self.channels, *self.kernels, *self.strides) < 1:
-            raise ConfigError("the sizes of front_end must be at least 1.")
+        sizes = (self.n_bins, self.n_frames, self.channels, *self.kernels, *self.strides)
+        if min(sizes) < 1 or max(sizes) > MAX_SIZE:
+            raise ConfigError(f"the sizes of front_end must be at least 1 and at most {MAX_SIZE}.")
         if any(kernel % 2 == 0 for kernel in self.kernels):
             raise ConfigError("front_end.kernels must be odd.")
 
@@ -244,8 +262,8 @@ class Clamp3Config(ModelConfig):
             usable = tower.max_length - (0 if tower.pad_id is None else tower.pad_id + 1)
             if not 1 <= length <= usable:
                 raise ConfigError(f"{name}_length {length} does not fit the {usable} positions of the {name} tower.")
-        if self.hidden_size < 1 or self.patch_size < 1:
-            raise ConfigError("hidden_size and patch_size must be at least 1.")
+        if not (1 <= self.hidden_size <= MAX_SIZE and 1 <= self.patch_size <= MAX_SIZE):
+            raise ConfigError(f"hidden_size and patch_size must be at least 1 and at most {MAX_SIZE}.")
 
     @classmethod
     def released(cls) -> Clamp3Config:
@@ -278,15 +296,15 @@ class Clamp3Config(ModelConfig):
         return int(getattr(self, f"{name}_length"))
 
     def pad_id(self, name: str) -> int:
-        """Return what fills short sequences of a tower: the text tower's padding token, else 0."""
+        """Return what pads short sequences of a tower: the text tower's padding token, else 0."""
         return (name == "text" and self.tower(name).pad_id) or 0
 
     def front_end_kind(self, name: str) -> str:
-        """Return what comes before a tower: a tokenizer, MERT, mel frames or nothing."""
+        """Return what comes before a tower: MERT or mel frames before the audio tower."""
         return self.front_end.kind if name == "audio" else super().front_end_kind(name)
 
     def n_tokens(self, name: str) -> int | None:
-        """Return how many tokens the text tower knows."""
+        """Return the size of the text tower's vocabulary, None for the other towers."""
         return self.tower(name).vocab_size if name == "text" else None
 
     def projection(self, name: str) -> str:
@@ -302,7 +320,7 @@ class Clamp3Config(ModelConfig):
 
 @dataclass(frozen=True)
 class DecoderConfig(_FromDict):
-    """Sizes of the GPT-2 decoder that spells out one patch; defaults as released."""
+    """Sizes of the GPT-2 decoder that predicts the characters of one patch; defaults as released."""
 
     width: int = 768
     n_layers: int = 3
@@ -335,6 +353,8 @@ class M3Config(ModelConfig):
             raise ConfigError(f"M3 needs one width: encoder {self.encoder.width}, decoder {self.decoder.width}.")
         if self.patch_length > self.encoder.max_length or self.patch_size > self.decoder.max_length:
             raise ConfigError("M3's patch_length or patch_size is longer than the position tables.")
+        if self.patch_length < 1 or self.patch_size < 1:
+            raise ConfigError("M3's patch_length and patch_size must be at least 1.")
 
     @classmethod
     def released(cls) -> M3Config:

@@ -43,8 +43,10 @@ class Family:
         Whether its towers share one space, in which their vectors compare.
     instead : str
         What messages recommend where a joint space is needed and there is none.
+    without : tuple of str
+        Types of MIDI messages that its models never learned (`clamp3.modalities.symbolic.Reading`).
     marks : tuple of str
-        Starts of tensor names by which a file that does not state its kind is known.
+        Starts of tensor names by which a file that does not state its kind is known: the family with most of them.
     renamed : mapping of str to str
         Starts of tensor names in older files, and what they are now.
     sizes : callable, optional
@@ -60,6 +62,7 @@ class Family:
     build: Callable[[Any], nn.Module]
     joint: bool = True
     instead: str = ""
+    without: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     sizes: Callable[[Shapes, Path | None], ModelConfig] | None = None
@@ -89,14 +92,25 @@ def _htcl_model(config: HtclConfig) -> nn.Module:
     return HtclModel(config)
 
 
+_LISTS = ("sysex", "sequencer_specific")  # messages that hold lists, which CLaMP 2's converter of MIDI leaves out
+
 FAMILIES: dict[str, Family] = {
     "clamp3": Family(
         "clamp3",
         "CLaMP",
         Clamp3Config,
         _clamp3_model,
-        marks=("text_proj.", "symbolic_proj.", "audio_proj.", "music_proj."),
-        renamed={"music_model.": "symbolic_model.", "music_proj.": "symbolic_proj."},  # as CLaMP 2 named them
+        marks=("text_proj.", "symbolic_proj.", "audio_proj."),
+        sizes=clamp3_sizes,
+    ),
+    "clamp2": Family(  # released files only: our own are CLaMP 3 without an audio tower
+        "clamp2",
+        "CLaMP 2",
+        Clamp3Config,
+        _clamp3_model,
+        without=_LISTS,
+        marks=("music_model.", "music_proj."),
+        renamed={"music_model.": "symbolic_model.", "music_proj.": "symbolic_proj."},
         sizes=clamp3_sizes,
     ),
     "m3": Family(
@@ -106,6 +120,7 @@ FAMILIES: dict[str, Family] = {
         _m3_model,
         joint=False,
         instead="use code/extract_m3.py with them",
+        without=_LISTS,
         marks=("encoder.patch_embedding.", "encoder.base."),
         sizes=lambda shapes, _: m3_sizes(shapes),
     ),
@@ -133,7 +148,12 @@ def register(family: Family) -> None:
 
 def recognised(names: Collection[str]) -> str:
     """Return the kind of a file that does not state it by the names of its tensors, "" if no family has such."""
-    return next((f.kind for f in FAMILIES.values() if any(name.startswith(f.marks) for name in names)), "")
+
+    def found(family: Family) -> int:
+        return sum(any(name.startswith(mark) for name in names) for mark in family.marks)
+
+    best = max(FAMILIES.values(), key=found)
+    return best.kind if found(best) else ""
 
 
 def family_of(kind: str, path: Path) -> Family:
@@ -160,7 +180,7 @@ def family_of(kind: str, path: Path) -> Family:
 
 
 def family_with(config: ModelConfig) -> Family:
-    """Return the family whose sizes these are; those of none are a ConfigError."""
+    """Return the first family whose sizes these are; those of none are a ConfigError."""
     for family in FAMILIES.values():
         if isinstance(config, family.config):
             return family

@@ -213,5 +213,15 @@ class HtclModel(TowerModel):
         return cast(Tensor, self.get_submodule(f"{modality}_mlp")(pooled)) if self.config.heads else pooled
 
     def fuse(self, audio: Tensor, text: Tensor) -> Tensor:
-        """Return (B, E) vectors of the same pieces' audio and text vectors, each (B, E)."""
+        """Return vectors of pieces from their audio and their text.
+
+        Parameters
+        ----------
+        audio, text : Tensor, shape (B, E)
+            As `pool` returns them.
+
+        Returns
+        -------
+        Tensor, shape (B, E)
+        """
         return cast(Tensor, self.fusion_mlp(torch.cat([audio, text], dim=1)))

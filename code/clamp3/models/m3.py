@@ -1,6 +1,6 @@
 """M3: masked-patch pre-training of the symbolic encoder (Wu et al., "CLaMP 2", NAACL Findings 2025).
 
-An encoder reads patches some of which are corrupted; a small GPT-2 spells out the original characters of each selected
+An encoder reads patches some of which are corrupted; a small GPT-2 predicts the original characters of each selected
 patch, its first input being the patch's encoded vector.
 
 Shapes: B pieces, L patches, P codes of a patch, N selected patches, D width.
@@ -26,7 +26,7 @@ _BUCKET = 8
 
 
 class PatchDecoder(nn.Module):
-    """Spells the characters of patches from their encoded vectors."""
+    """Predicts the characters of patches from their encoded vectors."""
 
     def __init__(self, config: M3Config) -> None:
         super().__init__()
@@ -40,12 +40,12 @@ class PatchDecoder(nn.Module):
         features : Tensor, shape (N, D)
             Encoded vectors; each takes the place of its patch's first embedding.
         patches : Tensor, shape (N, P), integer
-            The patches to spell.
+            The patches to predict.
 
         Returns
         -------
         Tensor, shape ()
-            Loss in nats per character; 0 where there is no character to spell.
+            Loss in nats per character; 0 where there is no character to predict.
         """
         patches = patches.long()
         if patches.shape[1] < 2:
@@ -107,7 +107,7 @@ class M3Model(TowerModel):
         return cast(Tensor, self.encoder(inputs, mask))
 
     def forward(self, patches: Tensor, mask: Tensor | None, selected: Tensor, corrupted: Tensor) -> Tensor:
-        """Return the loss of rebuilding the selected patches.
+        """Return the loss of predicting the selected patches.
 
         Parameters
         ----------
@@ -116,7 +116,7 @@ class M3Model(TowerModel):
         mask : Tensor, shape (B, L), bool, or None
             True at real patches; None where nothing is padded.
         selected : Tensor, shape (B, L), bool
-            Patches to rebuild; padding must not be selected.
+            Patches to predict; padding must not be selected.
         corrupted : Tensor, shape (B, L, P), integer
             What the encoder reads.
 

@@ -7,19 +7,22 @@ every layer's output. The weights are under CC BY-NC 4.0 and no part of this pac
 
 from __future__ import annotations
 
-import json
+import itertools
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError, WeightsError
+from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError, WeightsError, sentence_of
 from clamp3.formats.audio import RATE_HZ, Sound
+from clamp3.formats.fields import typed
+from clamp3.formats.tables import read_json
 from clamp3.jobs.identity import Identity
+from clamp3.models.config import MAX_SIZE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,25 +32,6 @@ CHUNK_SEC = 5
 CHUNK = CHUNK_SEC * RATE_HZ
 SHORTEST = RATE_HZ  # a last chunk under one second is left out
 
-# The fields of config.json that say how the network is built; the others are other libraries' business.
-_FIELDS = [
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "hidden_act",
-    "layer_norm_eps",
-    "feat_extract_norm",
-    "feat_extract_activation",
-    "feat_proj_layer_norm",
-    "conv_dim",
-    "conv_stride",
-    "conv_kernel",
-    "conv_bias",
-    "num_conv_pos_embeddings",
-    "num_conv_pos_embedding_groups",
-    "do_stable_layer_norm",
-]
 # Parts of other MERTs that HuBERT has not, and the values that mean they are absent.
 _WITHOUT = {"feature_extractor_cqt": (False, None), "deepnorm": (False, None), "attention_relax": (-1.0, -1, None)}
 _POSITIONS = "encoder.pos_conv_embed.conv."
@@ -301,12 +285,17 @@ def load_network(config_file: Path, weights_file: Path, *, fast_attention: bool 
     from clamp3.models.checkpoint import open_checkpoint
     from clamp3.models.weights import check_tensors
 
-    config = HubertConfig(**_architecture(config_file), mask_time_prob=0.0, mask_feature_prob=0.0)
-    config._attn_implementation = "sdpa" if fast_attention else "eager"
-    with torch.device("meta"):
-        network = HubertModel(config)
-        torch.nn.utils.parametrize.remove_parametrizations(network.encoder.pos_conv_embed.conv, "weight")
-    checkpoint = open_checkpoint(weights_file)
+    architecture, checkpoint = _architecture(config_file), open_checkpoint(weights_file)
+    if architecture.get("num_hidden_layers", 0) > len(checkpoint.shapes):
+        raise WeightsError(f"{weights_file} has fewer tensors than {config_file} has layers.")
+    try:
+        config = HubertConfig(**architecture, mask_time_prob=0.0, mask_feature_prob=0.0)
+        config._attn_implementation = "sdpa" if fast_attention else "eager"
+        with torch.device("meta"):
+            network = HubertModel(config)
+            torch.nn.utils.parametrize.remove_parametrizations(network.encoder.pos_conv_embed.conv, "weight")
+    except Exception as error:  # each layer refuses other sizes in its own way
+        raise ConfigError(f"{config_file} describes no network: {sentence_of(error)}.") from None
     state = {name: checkpoint.tensor(name).float() for name in checkpoint.shapes if name != "masked_spec_embed"}
     for old, new in (
         ("weight_g", "weight_v"),
@@ -326,11 +315,8 @@ def load_network(config_file: Path, weights_file: Path, *, fast_attention: bool 
 
 def _architecture(path: Path) -> dict[str, Any]:
     """Return the fields of ``config.json`` that the network is built from."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read: {error}.") from error
-    kind = values.get("model_type") if isinstance(values, dict) else None
+    values = read_json(path, dict[str, Any], error=WeightsError)
+    kind = values.get("model_type")
     if kind not in ("mert_model", "hubert"):
         raise ConfigError(f"{path} describes a model of type {kind!r}; MERT's says mert_model.")
     for name, absent in _WITHOUT.items():
@@ -338,4 +324,37 @@ def _architecture(path: Path) -> dict[str, Any]:
             raise ConfigError(f"{path} has {name}: {values[name]}, which is not supported; use {RELEASED}.")
     if values.get("sample_rate", RATE_HZ) != RATE_HZ:
         raise ConfigError(f"{path} asks for {values['sample_rate']} samples per second; {RATE_HZ} are supported.")
-    return {name: values[name] for name in _FIELDS if name in values}
+    try:
+        known = typed(_Architecture, values, str(path))
+    except FormatError as error:
+        raise ConfigError(str(error)) from None
+    sizes = (known.hidden_size, known.num_hidden_layers, known.num_attention_heads, known.intermediate_size)
+    rows = (known.conv_dim, known.conv_stride, known.conv_kernel)
+    positions = (known.num_conv_pos_embeddings, known.num_conv_pos_embedding_groups)
+    if not all(1 <= size <= MAX_SIZE for size in (*sizes, *positions, *itertools.chain(*rows))):
+        raise ConfigError(f"{path} has sizes that are not from 1 to {MAX_SIZE}.")
+    if len({len(row) for row in rows}) != 1 or not rows[0]:
+        raise ConfigError(f"{path} has conv_dim, conv_stride and conv_kernel of different lengths.")
+    return {field.name: getattr(known, field.name) for field in fields(known) if field.name in values}
+
+
+@dataclass(frozen=True)
+class _Architecture:
+    """The fields that say how the network is built, as the transformers library names and fills them."""
+
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-5
+    feat_extract_norm: Literal["group", "layer"] = "group"
+    feat_extract_activation: str = "gelu"
+    feat_proj_layer_norm: bool = True
+    conv_dim: tuple[int, ...] = (512,) * 7
+    conv_stride: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    conv_kernel: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    conv_bias: bool = False
+    num_conv_pos_embeddings: int = 128
+    num_conv_pos_embedding_groups: int = 16
+    do_stable_layer_norm: bool = False

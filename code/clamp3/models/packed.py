@@ -59,7 +59,17 @@ class FrozenLinear(nn.Module):
         return cast(Tensor, product(x, self._weight, self._bias, activation, [], algorithm))
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
-        """Return (…, n_outputs): the product of (…, n_inputs), without GELU, added to ``other``."""
+        """Return the product, without GELU, added to another tensor.
+
+        Parameters
+        ----------
+        x : Tensor, shape (…, n_inputs)
+        other : Tensor, shape (…, n_outputs)
+
+        Returns
+        -------
+        Tensor, shape (…, n_outputs)
+        """
         if not self._packed:
             return other + F.linear(x, self._weight, self._bias)
         return cast(Tensor, torch.ops.mkldnn._linear_pointwise.binary(x, other, self._weight, self._bias, "add"))

@@ -2,8 +2,8 @@
 
 Order: a path; the ``code/`` folder, where the released scripts keep their files; the cache folder
 (``$CLAMP3_CACHE/weights`` or ``~/.cache/clamp3/weights``) and the Hugging Face cache; a checked download. Absent
-weights are an error that names file, address and folder; nothing else is ever used in their place. Text models, their
-tokenizers and MERT are named by a folder or a Hugging Face name (`folder_or_hub`).
+weights are an error that states file, address and folder; nothing else is ever used in their place. Text models, their
+tokenizers and MERT are identified by a folder or a Hugging Face name (`folder_or_hub`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _CLAMP2_FILE = (
 
 @dataclass(frozen=True)
 class Published:
-    """A name that weights can be asked for by.
+    """Published weights, as their name in `PUBLISHED` selects them.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ def cache_folder() -> Path:
 
 
 def resolve(name_or_path: str | os.PathLike[str], *, epoch: int | None = None, download: bool = True) -> Path:
-    """Find the file of some weights, downloading published ones that are nowhere on this machine.
+    """Find the file of some weights, downloading published ones that are not on this computer.
 
     Parameters
     ----------
@@ -117,9 +117,15 @@ def resolve(name_or_path: str | os.PathLike[str], *, epoch: int | None = None, d
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    wanted = "weights" if epoch is None else f"a checkpoint of epoch {epoch}"
+    wanted = "weights" if epoch is None else f"checkpoint of epoch {epoch}"
     places = " or ".join(str(candidate) for candidate in candidates)
-    raise WeightsError(f"no {wanted} at {places}; give one of {', '.join(PUBLISHED)} or the path of a checkpoint.")
+    kept = sorted(candidates[-1].parent.glob("epoch_*.safetensors")) if epoch is not None else []
+    advice = (
+        f"there are {', '.join(file.name for file in kept)}"
+        if kept
+        else (f"give one of {', '.join(PUBLISHED)} or the path of a checkpoint")
+    )
+    raise WeightsError(f"no {wanted} at {places}; {advice}.")
 
 
 def _candidates(path: Path, epoch: int | None) -> list[Path]:
@@ -148,6 +154,12 @@ def _resolve_name(name: str, epoch: int | None, download: bool) -> Path:
     if published.repo is None:
         hint = "it has no checkpoints of single epochs" if epoch is not None else "code/recipes/mini trains it"
         raise WeightsError(f"the weights {name!r} are absent: no {files[0]} in {folders[0]}; {hint}.")
+    if epoch is not None:
+        raise WeightsError(
+            f"there is no checkpoint of epoch {epoch} of {name!r}: no {files[0]} in {folders[0]} or {folders[1]}, and "
+            "of published weights there is one checkpoint only; --model names the folder of a run, whose epochs are "
+            "kept."
+        )
     failures = []
     for file in files:
         try:
@@ -276,8 +288,14 @@ def _check_download(metadata: object, path: Path) -> None:
         raise WeightsError(f"{path.name} arrived damaged and was removed; run the command again")
 
 
-def digest(path: Path) -> str:
-    """Return a hash of a file's content, remembered in the cache folder by path, size and time of change.
+def digest(path: Path, *, anew: bool = False) -> str:
+    """Return a hash of a file's content, remembered in the cache folder by path, inode, size and times of change.
+
+    Parameters
+    ----------
+    path : Path
+    anew : bool
+        Read the file whatever is remembered.
 
     Returns
     -------
@@ -286,11 +304,13 @@ def digest(path: Path) -> str:
         all cores. SHA-256 of a released file takes longer than loading a tower of it.
     """
     status = path.stat()
-    key = f"blake2b|{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+    # The time of change of the inode cannot be set by whoever keeps the file's own time, as cp -p and rsync do.
+    facts = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    key = f"blake2b|{path.resolve()}|{'|'.join(map(str, facts))}"
     memo = cache_folder() / "digests" / hashlib.sha256(key.encode()).hexdigest()
     try:
         known = memo.read_text(encoding="ascii")
-        if re.fullmatch(r"[0-9a-f]{64}", known):
+        if re.fullmatch(r"[0-9a-f]{64}", known) and not anew:
             return known
     except (OSError, UnicodeDecodeError):
         pass
@@ -313,9 +333,16 @@ def digest(path: Path) -> str:
     return value.hexdigest()
 
 
-def identity(path: Path) -> str:
-    """Return what names these weights in outputs and cache keys: a short name and 12 digits of the content's hash."""
+def identity(path: Path, *, anew: bool = False) -> str:
+    """Return what names these weights in outputs and cache keys: a short name and 12 digits of the content's hash.
+
+    Parameters
+    ----------
+    path, anew
+        As of `digest`.
+    """
+    hashed = digest(path, anew=anew)[:12]
     for name, published in PUBLISHED.items():
         if path.name in published.files:
-            return f"{name}-{digest(path)[:12]}"
-    return f"{path.stem[:40]}-{digest(path)[:12]}"
+            return f"{name}-{hashed}"
+    return f"{path.stem[:40]}-{hashed}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 from clamp3.errors import WeightsError
+from clamp3.formats.tables import read_json
 from clamp3.models.config import N_CODES, TOWERS, Clamp3Config, DecoderConfig, M3Config, TowerConfig
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -15,15 +17,8 @@ HEAD_WIDTH = 64  # released towers have width / 64 heads
 
 def text_tower_of(folder: Path) -> TowerConfig | None:
     """Return the text tower's sizes from a folder's ``config.json``, or None if it has none."""
-    try:
-        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{folder / 'config.json'} cannot be read: {error}.") from error
-    if not isinstance(values, dict):
-        raise WeightsError(f"{folder / 'config.json'} is no JSON object.")
-    return TowerConfig.from_transformers(values)
+    values = read_json(folder / "config.json", dict[str, Any], error=WeightsError, default=None)
+    return None if values is None else TowerConfig.from_transformers(values)
 
 
 def bert_sizes(shapes: Shapes, prefix: str, *, like: TowerConfig | None = None) -> TowerConfig:
@@ -79,7 +74,8 @@ def clamp3_sizes(shapes: Shapes, text_folder: Path | None) -> Clamp3Config:
         like = text_tower_of(text_folder) if name == "text" and text_folder is not None else None
         towers[name] = bert_sizes(shapes, f"{name}_model.{'base.' if name == 'symbolic' else ''}", like=like)
     sizes = {name: tower.max_length for name, tower in towers.items()}
-    patch = shapes.get("symbolic_model.patch_embedding.weight", (0, 64 * N_CODES))[1] // N_CODES
+    patches = "symbolic_model.patch_embedding.weight"
+    patch = _shape(shapes, patches)[1] // N_CODES if patches in shapes else 64
     return Clamp3Config(
         text=towers.get("text"),
         symbolic=towers.get("symbolic"),
@@ -107,6 +103,30 @@ def m3_sizes(shapes: Shapes) -> M3Config:
     )
     patch_size = _shape(shapes, "encoder.patch_embedding.weight")[1] // N_CODES
     return M3Config(encoder, decoder, patch_size=patch_size, patch_length=encoder.max_length)
+
+
+def check_layers(config: Any, n_tensors: int, path: Path) -> None:
+    """Refuse sizes of more layers than a file has tensors, before a model of a billion layers is built.
+
+    Parameters
+    ----------
+    config : ModelConfig or part of one
+    n_tensors : int
+        In the file.
+    path : Path
+        The file, for messages.
+
+    Raises
+    ------
+    WeightsError
+        If there are more.
+    """
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if is_dataclass(value):
+            check_layers(value, n_tensors, path)
+        elif field.name == "n_layers" and value > n_tensors:
+            raise WeightsError(f"{path} does not fit its model: {n_tensors} tensors for {value} layers.")
 
 
 def _shape(shapes: Shapes, name: str) -> tuple[int, ...]:

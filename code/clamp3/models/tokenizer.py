@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -10,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clamp3.errors import WeightsError
+from clamp3.errors import FormatError, WeightsError, sentence_of
+from clamp3.formats.tables import read_json
 from clamp3.models.registry import folder_or_hub, hub_file
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _from_json(path: Path) -> TextTokenizer:
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the Rust library raises plain Exception
-        raise WeightsError(f"{path} cannot be read as a tokenizer: {error}.") from error
+        raise WeightsError(f"{path} cannot be read as a tokenizer: {sentence_of(error)}.") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     sep, pad = _special_tokens(path.parent, tokenizer)
@@ -106,7 +106,9 @@ def _from_json(path: Path) -> TextTokenizer:
     if pad_id is None or tokenizer.token_to_id(sep) is None:
         raise WeightsError(f"{path} has no token {sep!r} or no token {pad!r}.")
 
-    return TextTokenizer(sep, pad_id, tokenizer.get_vocab_size(with_added_tokens=True), _Json(tokenizer))
+    encode = _Json(tokenizer, path)
+    encode("a piece for fiddle, \u266d \u4e2d")  # unknown words need a token as well
+    return TextTokenizer(sep, pad_id, tokenizer.get_vocab_size(with_added_tokens=True), encode)
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,13 @@ class _Json:
     """Encoder of a ``tokenizer.json``; a class, as is the other, so that it pickles."""
 
     tokenizer: Tokenizer
+    path: Path
 
     def __call__(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text).ids)
+        try:
+            return list(self.tokenizer.encode(text).ids)
+        except Exception as error:  # the Rust library raises plain Exception
+            raise WeightsError(f"{self.path} is damaged: a text has no tokens: {sentence_of(error)}.") from None
 
 
 def _special_tokens(folder: Path, tokenizer: Tokenizer) -> tuple[str, str]:
@@ -124,14 +130,14 @@ def _special_tokens(folder: Path, tokenizer: Tokenizer) -> tuple[str, str]:
     declared: dict[str, Any] = {}
     for name in SETTINGS:
         try:
-            values = json.loads((folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            values = read_json(folder / name, dict[str, Any], default={})
+        except FormatError:
             continue
         for token in ("sep_token", "pad_token"):
             value = values.get(token)
             value = value.get("content") if isinstance(value, dict) else value
             if isinstance(value, str):
-                declared.setdefault(token, value)
+                declared.setdefault(token, value.encode("utf-8", "replace").decode())
     is_bert = tokenizer.token_to_id("</s>") is None and tokenizer.token_to_id("[SEP]") is not None
     sep, pad = ("[SEP]", "[PAD]") if is_bert else ("</s>", "<pad>")
     return declared.get("sep_token", sep), declared.get("pad_token", pad)
@@ -143,8 +149,8 @@ def _from_sentencepiece(path: Path) -> TextTokenizer:
 
     try:
         pieces = SentencePieceProcessor(model_file=str(path))
-    except (OSError, RuntimeError) as error:
-        raise WeightsError(f"{path} cannot be read as a SentencePiece model: {error}.") from error
+    except Exception as error:  # protobuf's, among others
+        raise WeightsError(f"{path} cannot be read as a SentencePiece model: {sentence_of(error)}.") from error
     encode = _Pieces(pieces)
     return TextTokenizer("</s>", encode.special["<pad>"], encode.special["<mask>"] + 1, encode)
 

@@ -62,7 +62,7 @@ class PatchEncoder(nn.Module):
         patches : Tensor, shape (B, L, P), integer
             Codes below 128.
         mask : Tensor, shape (B, L), bool, optional
-            True at real patches; None says that nothing is padded.
+            True at real patches; None means that nothing is padded.
 
         Returns
         -------
@@ -111,7 +111,7 @@ class TowerModel(nn.Module):
         inputs : Tensor, shape (B, T, ...)
             As the modality prepares them.
         mask : Tensor, shape (B, T), bool, optional
-            True where there is an input. None says that nothing is padded, which is faster.
+            True where there is an input. None means that nothing is padded, which is faster.
 
         Returns
         -------

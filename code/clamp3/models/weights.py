@@ -7,6 +7,7 @@ memory on torch's meta device and take the mapped tensors over.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ from clamp3.errors import ConfigError, WeightsError
 from clamp3.models.checkpoint import Checkpoint, open_checkpoint
 from clamp3.models.config import ModelConfig, TowerConfig
 from clamp3.models.families import FAMILIES, RELEASED_TEXT_MODEL, Family, family_with
-from clamp3.models.registry import PUBLISHED, folder_or_hub, identity, model_files, resolve
-from clamp3.models.sizes import text_tower_of
+from clamp3.models.registry import PUBLISHED, folder_or_hub, hub_file, identity, model_files, resolve
+from clamp3.models.sizes import check_layers, text_tower_of
 from clamp3.models.tokenizer import FILES as TOKENIZER_FILES
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ __all__ = [
     "resolve",
     "save_safetensors",
 ]
+
+logger = logging.getLogger(__name__)
 
 _SHOWN = 3  # names listed in an error
 
@@ -171,7 +174,7 @@ def load_m3(
     Parameters
     ----------
     name_or_path, dtype, device, epoch
-        As in `load_model`, which also says what is raised.
+        As in `load_model`, which also lists what is raised.
     """
     return load_model(name_or_path, ("symbolic",), dtype, device, epoch=epoch, family="m3")
 
@@ -191,7 +194,7 @@ def save_safetensors(
     model : Module
         Of a registered family; tied tensors are written once.
     config : ModelConfig
-        Its sizes, which say whose family's it is.
+        Its sizes, whose class determines the family.
     path : str or path
         The file.
     dtype : torch.dtype, optional
@@ -250,6 +253,7 @@ def init_text_tower(dir_or_name: str | os.PathLike[str]) -> tuple[TowerConfig, d
     if config is None:
         raise WeightsError(f"{sizes.parent} has no config.json, so the sizes of the text model are unknown.")
     checkpoint = open_checkpoint(weights)
+    check_layers(config, len(checkpoint.shapes), weights)
     with torch.device("meta"):
         expected = Bert(config).state_dict()
     prefix = next((p for p in ("roberta.", "bert.") if any(name.startswith(p) for name in checkpoint.shapes)), "")
@@ -296,11 +300,25 @@ def _describe(checkpoint: Checkpoint, text_model: str | os.PathLike[str] | None)
     if checkpoint.config is not None:
         config = family.config.from_dict(checkpoint.config)
     elif family.sizes is not None:
-        config = family.sizes(checkpoint.shapes, named if isinstance(named, Path) else None)
+        config = family.sizes(checkpoint.shapes, _sizes_folder(named))
     else:
         raise WeightsError(f"{checkpoint.path} does not state the sizes of its model.")
+    check_layers(config, len(checkpoint.shapes), checkpoint.path)
     tokenizer = named or _tokenizer_of(checkpoint)
     return Described(checkpoint.path, config, family, tokenizer if family.joint else None, checkpoint.info)
+
+
+def _sizes_folder(text_model: Path | str | None) -> Path | None:
+    """Return the folder that may hold the config.json of a text model, of a Hugging Face name too."""
+    if text_model is None or text_model == RELEASED_TEXT_MODEL:
+        return None
+    if isinstance(text_model, Path):
+        return text_model
+    try:
+        return hub_file(text_model, "config.json").parent
+    except WeightsError as error:
+        logger.warning("heads of the text tower are taken to be 64 wide: no config.json of %s (%s)", text_model, error)
+        return None
 
 
 def _tokenizer_of(checkpoint: Checkpoint) -> Path | str | None:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from clamp3.errors import ConfigError, DataError, WeightsError, printable
-from clamp3.jobs.atomic import replacing, without_nan
+from clamp3.errors import ConfigError, DataError, FormatError, WeightsError, printable, sentence_of
+from clamp3.formats.fields import typed
+from clamp3.formats.tables import json_text, parse_json
+from clamp3.jobs.atomic import replacing
 from clamp3.probe.config import ProbeConfig
 from clamp3.probe.heads import State, make_head
 from clamp3.probe.losses import sigmoid, softmax
@@ -68,10 +69,11 @@ class Probe:
             )
         head = make_head(self.width, len(self.classes), self.config)
         head.load(self.state)
-        outputs = head.outputs(head.prepare(features))
-        if self.config.task == "regression":
-            return outputs * np.asarray(self.scale or 1, np.float32) + np.asarray(self.offset or 0, np.float32)
-        return softmax(outputs) if self.config.task == "multiclass" else sigmoid(outputs)
+        with np.errstate(over="ignore", invalid="ignore"):  # `predict_folder` names files whose values overflow
+            outputs = head.outputs(head.prepare(features))
+            if self.config.task == "regression":
+                return outputs * np.asarray(self.scale or 1, np.float32) + np.asarray(self.offset or 0, np.float32)
+            return softmax(outputs) if self.config.task == "multiclass" else sigmoid(outputs)
 
 
 def save_probe(probe: Probe, path: Path) -> None:
@@ -95,13 +97,13 @@ def save_probe(probe: Probe, path: Path) -> None:
         "weights": list(probe.weights),
         "offset": list(probe.offset),
         "scale": list(probe.scale),
-        "info": without_nan(probe.info),
+        "info": probe.info,
     }
     if path.suffix == ".safetensors":
         from safetensors.numpy import save_file
 
         with replacing(path) as temporary:
-            save_file(probe.state, str(temporary), {"kind": KIND, "facts": json.dumps(facts, ensure_ascii=False)})
+            save_file(probe.state, str(temporary), {"kind": KIND, "facts": json_text(facts)})
         return
     import torch
 
@@ -111,7 +113,7 @@ def save_probe(probe: Probe, path: Path) -> None:
         "input_size": probe.width,
         "epoch": probe.info.get("best_epoch", 0),
         "max_eval_acc": probe.info.get("scores", {}).get("accuracy", 0.0),
-        "clamp3": json.dumps({"kind": KIND, **facts}, ensure_ascii=False),
+        "clamp3": json_text({"kind": KIND, **facts}),
     }
     with replacing(path) as temporary:
         torch.save(content, temporary)
@@ -149,22 +151,40 @@ def load_probe(path: Path) -> Probe:
         raise WeightsError(f"no probe at {printable(path)}; classification/train_cls.py makes one.")
     try:
         state, facts = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-        classes = tuple(map(str, facts["classes"]))
-        config = ProbeConfig(**facts["config"])
-        wanted = make_head(_width(state), len(classes), config).state()
-        if {name: value.shape for name, value in wanted.items()} != {n: v.shape for n, v in state.items()}:
-            raise KeyError("its tensors do not fit its settings")
-        return Probe(
-            config,
-            classes,
-            state,
-            tuple(facts["weights"]),
-            tuple(facts["offset"]),
-            tuple(facts["scale"]),
-            facts["info"],
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise WeightsError(f"{printable(path)} is no probe of these scripts ({error}).") from None
+        known = typed(_Facts, facts, "what it says of itself")
+        unknown = facts["config"].keys() - known.config.to_plain().keys()
+        if unknown:
+            raise KeyError(f"unknown settings {', '.join(sorted(unknown))}")
+        _check_state(state, known)
+        return Probe(known.config, known.classes, state, known.weights, known.offset, known.scale, known.info)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ConfigError, FormatError) as error:
+        raise WeightsError(f"{printable(path)} is no probe of these scripts ({sentence_of(error)}).") from None
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the file of a probe states."""
+
+    config: ProbeConfig
+    classes: tuple[str, ...]
+    weights: tuple[str, ...] = ()
+    offset: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+def _check_state(state: State, facts: _Facts) -> None:
+    """Compare tensors with settings, before memory is taken for a head of that size."""
+    n, width, hidden = len(facts.classes), _width(state), facts.config.hidden
+    wanted: dict[str, tuple[int, ...]] = {"fc.weight": (n, width), "fc.bias": (n,)}
+    if facts.config.head == "mlp":
+        wanted |= {"hidden.weight": (hidden, width), "hidden.bias": (hidden,), "fc.weight": (n, hidden)}
+    if wanted != {name: value.shape for name, value in state.items()} or len(set(facts.classes)) != n:
+        raise KeyError("its tensors do not fit its settings")
+    if not all(np.isfinite(value).all() for value in state.values()):
+        raise ValueError("its tensors hold NaN or infinity")
+    if any(len(values) not in (0, n) for values in (facts.offset, facts.scale)):
+        raise ValueError("its offsets do not fit its values")
 
 
 def _read_safetensors(path: Path) -> tuple[State, dict[str, Any]]:
@@ -172,31 +192,26 @@ def _read_safetensors(path: Path) -> tuple[State, dict[str, Any]]:
 
     try:
         with safe_open(str(path), framework="numpy") as source:
-            facts = json.loads((source.metadata() or {})["facts"])
+            facts = parse_json((source.metadata() or {})["facts"].encode("utf-8", "surrogatepass"))
             return {name: source.get_tensor(name).astype(np.float32) for name in source.keys()}, facts  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{printable(path)} is damaged or no safetensors file: {error}.") from None
 
 
 def _read_pickle(path: Path) -> tuple[State, dict[str, Any]]:
-    from clamp3.models.checkpoint import open_checkpoint
+    from clamp3.models.checkpoint import open_checkpoint, read_pickled
 
     checkpoint = open_checkpoint(path)  # refuses everything but tensors and plain values
     state = {name: checkpoint.tensor(name).detach().float().numpy() for name in checkpoint.shapes}
-    content = _plain(path)
+    content = read_pickled(path)
+    if not isinstance(content, dict):
+        raise TypeError("it holds no names")
     if "clamp3" in content:
-        return state, json.loads(content["clamp3"])
+        return state, parse_json(str(content["clamp3"]).encode("utf-8", "replace"))
     labels = sorted(content["labels"].items(), key=lambda item: item[1])  # the released script's order is the set's
     facts: dict[str, Any] = {"classes": [name for name, _ in labels], "weights": [], "offset": [], "scale": []}
     info = {"best_epoch": content.get("epoch"), "scores": {"accuracy": content.get("max_eval_acc")}}
     return state, {**facts, "config": {"double_softmax": True}, "info": info}
-
-
-def _plain(path: Path) -> dict[str, Any]:
-    import torch
-
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    return content if isinstance(content, dict) else {}
 
 
 def _width(state: State) -> int:

@@ -50,6 +50,8 @@ def add_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     training.add_argument(
         "--published", action="store_true", help="the published protocol: --double_softmax --selection eval"
     )
+    training.add_argument("--wandb_log", action="store_true", help="also log to Weights & Biases, after the training")
+    training.add_argument("--wandb_key", help="its key; better in WANDB_API_KEY, where nobody else sees it")
     return parser
 
 

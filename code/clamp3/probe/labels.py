@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from clamp3.datasets.labelled import Label, TaskType
-from clamp3.errors import DataError, FormatError, printable
+from clamp3.errors import DataError, FormatError, printable, sentence_of
 from clamp3.formats import kind_of
 from clamp3.formats.tables import read_csv, read_json
 
@@ -80,10 +80,9 @@ def read_labels(path: Path, task: TaskType) -> tuple[dict[str, Label], tuple[str
     for name, value in raw.items():
         try:
             labels[name] = _label(value, task)
-        except (TypeError, ValueError):
-            raise FormatError(
-                f"{printable(path)}: the label of {name} is {value!r}, which is none for {task}."
-            ) from None
+        except (TypeError, ValueError, OverflowError):
+            shown = sentence_of(repr(value), 60)
+            raise FormatError(f"{printable(path)}: the label of {name} is {shown}, which is none for {task}.") from None
     return labels, names
 
 
@@ -187,8 +186,8 @@ def _label(value: Any, task: TaskType) -> Label:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    found = read_json(path)
-    if not isinstance(found, dict) or not found:
+    found: dict[str, Any] = read_json(path, dict[str, Any])
+    if not found:
         raise FormatError(f"{printable(path)} is no object from file names to labels.")
     return found
 

@@ -11,6 +11,8 @@ from clamp3.errors import DataError
 from clamp3.index.vectors import Opener, load_folder
 from clamp3.probe.checkpoint import Probe
 
+_OVERFLOW = "its vector is so large that the probe gives no finite value."
+
 
 def predict_folder(
     probe: Probe, folder: Path, open_model: Opener, *, threshold: float = 0.5
@@ -40,10 +42,14 @@ def predict_folder(
         )
     root = folder if folder.is_dir() else folder.parent
     values = probe.predict(found.vectors)
+    usable = np.isfinite(values).all(axis=1)
+    problems = [(name, _OVERFLOW) for name, good in zip(found.names, usable, strict=True) if not good]
     answers = {
-        (root / name).as_posix(): answer(probe, row, threshold) for name, row in zip(found.names, values, strict=True)
+        (root / name).as_posix(): answer(probe, row, threshold)
+        for name, row, good in zip(found.names, values, usable, strict=True)
+        if good
     }
-    return answers, found.problems
+    return answers, sorted(found.problems + problems)
 
 
 def answer(probe: Probe, values: np.ndarray, threshold: float = 0.5) -> dict[str, Any]:

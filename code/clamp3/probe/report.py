@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from clamp3.jobs.atomic import without_nan
+from clamp3.errors import ConfigError
+from clamp3.formats.tables import without_nan
 from clamp3.probe import metrics
 from clamp3.probe.metrics import need_eval
 from clamp3.probe.train import Run, summary
@@ -37,6 +38,31 @@ def as_plain(runs: Sequence[Run]) -> dict[str, Any]:
     facts = {"config": first.config.to_plain(), "classes": list(first.classes), "weights": list(first.weights)}
     plain: dict[str, Any] = without_nan({**facts, "summary": summary(runs), "runs": rows})
     return plain
+
+
+def log_to_wandb(runs: Sequence[Run], name: str) -> None:
+    """Log loss, score and rate of every epoch of every run to the project "linear" of Weights & Biases.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        What `clamp3.probe.train.train` returns.
+    name : str
+        What the runs are called there.
+
+    Raises
+    ------
+    ConfigError
+        If its package is absent.
+    """
+    try:
+        import wandb
+    except ImportError as error:
+        raise ConfigError("--wandb_log needs the wandb package: pip install 'clamp3[logs]'.") from error
+    for run in runs:
+        with wandb.init(project="linear", name=name, config=run.probe.config.to_plain(), reinit=True) as log:
+            for number, epoch in enumerate(run.history, 1):
+                log.log({"loss": epoch.loss, "score": epoch.score, "rate": epoch.rate}, step=number)
 
 
 def as_text(runs: Sequence[Run]) -> str:

@@ -6,7 +6,6 @@ An axis such as happy - sad has two ends; a file's place on it is its cosine to 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clamp3.errors import ConfigError, DataError, printable
+from clamp3.errors import ConfigError, DataError, printable, sentence_of
+from clamp3.formats.tables import read_json
+from clamp3.index.ranking import unit_rows
 from clamp3.index.vectors import encode, load_folder
 from clamp3.jobs.identity import Identity
 from clamp3.probe.labels import Label, as_targets, find_labels, label_from_name, read_labels
 from clamp3.probe.metrics import evaluate
-from clamp3.retrieval.cosine import unit_rows
 from clamp3.sources import sentence
 
 if TYPE_CHECKING:
@@ -87,16 +87,11 @@ def read_prompts(path: Path) -> dict[str, list[str]]:
     ConfigError
         If the file is not such an object.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{printable(path)} cannot be read as JSON ({error}).") from None
-    if not isinstance(found, dict):
-        raise ConfigError(f"{printable(path)} is no object from classes to sentences.")
+    found = read_json(path, dict[str, str | list[str]], error=ConfigError)
     prompts = {name: [value] if isinstance(value, str) else value for name, value in found.items()}
     for name, sentences in prompts.items():
-        if not isinstance(sentences, list) or not sentences or not all(isinstance(s, str) and s for s in sentences):
-            raise ConfigError(f"{printable(path)}: {name} needs a sentence or a list of sentences.")
+        if not all(sentences or [""]):
+            raise ConfigError(f"{printable(path)}: {sentence_of(name)} needs a sentence or a list of sentences.")
     return prompts
 
 
@@ -162,7 +157,7 @@ def answer_folder(
     if not classes and not axes:
         raise ConfigError("nothing to tell apart: give --classes, --prompts or --axis.")
     if len(classes) == 1:
-        raise ConfigError("a single class cannot be told apart from anything; name at least two.")
+        raise ConfigError("a single class cannot be distinguished from others; name at least two.")
     found = load_folder(folder, lambda: model)
     own = {Identity.parse(model.identity).space}
     if found.weights and found.weights != own:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clamp3.errors import DataError
+from clamp3.index.ranking import unit_rows
 from clamp3.index.ties import TIE, check_ties, precedes, ranks_of_pairs
 from clamp3.retrieval.checks import as_pairs, check_pairs, warn_if_empty
 
@@ -156,23 +157,6 @@ def mean_similarity(queries: ArrayLike, references: ArrayLike) -> float:
     if not len(left) or not len(right):
         raise DataError("a group without vectors has no mean.")
     return float(unit_rows(left).mean(axis=0) @ unit_rows(right).mean(axis=0))
-
-
-def unit_rows(vectors: ArrayLike) -> NDArray[np.float64]:
-    """Return the rows scaled to length 1; zero rows stay zero.
-
-    Raises
-    ------
-    DataError
-        If the array is not two-dimensional, or holds NaN or infinity.
-    """
-    values = np.asarray(vectors, dtype=np.float64)
-    if values.ndim != 2:
-        raise DataError(f"vectors must have shape (items, width), got {values.shape}.")
-    lengths = np.linalg.norm(values, axis=1, keepdims=True)
-    if not np.isfinite(lengths).all():
-        raise DataError("vectors hold NaN or infinity; leave inputs that failed to encode out of the evaluation.")
-    return np.divide(values, lengths, out=np.zeros_like(values), where=lengths > 0)
 
 
 class _Block:

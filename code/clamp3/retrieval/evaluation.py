@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +12,16 @@ from typing import Any
 import numpy as np
 
 from clamp3.errors import DataError, printable
+from clamp3.formats.tables import json_text
 from clamp3.index.vectors import Opener, VectorFolder, check_comparable, load_folder
 from clamp3.jobs.atomic import write_text
 from clamp3.retrieval.cosine import group_similarity, mean_similarity, pair_similarity, rank_bounds
 from clamp3.retrieval.metrics import HITS, evaluate, first_ranks, intervals
 from clamp3.retrieval.pairing import Pairing, key_of, match
+
+
+class NoPairsError(DataError):
+    """No file of one folder has a partner in the other."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ def compare(query_dir: Path, reference_dir: Path, open_model: Opener, *, paired:
         return Comparison(queries, references, match([], []))
     pairing = match([key_of(name) for name in queries.names], [key_of(name) for name in references.names])
     if not len(pairing.pairs):
-        raise DataError(
+        raise NoPairsError(
             f"no file of {printable(query_dir)} belongs to one of {printable(reference_dir)}: partners lie in the same "
             f"sub-folder and have the same name up to the first dot, unlike {queries.names[0]} and "
             f"{references.names[0]}."
@@ -200,7 +204,7 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     rows : sequence of dict
         One object per line.
     """
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_text(path, "".join(json_text(row) + "\n" for row in rows))
 
 
 def as_report(ranking: Ranking, title: str) -> str:

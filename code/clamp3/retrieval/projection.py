@@ -14,7 +14,6 @@ L. McInnes, J. Healy, J. Melville: UMAP, arXiv:1802.03426, 2018.
 from __future__ import annotations
 
 import functools
-import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,15 +22,16 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clamp3.errors import ConfigError, DataError, FormatError
-from clamp3.formats.tables import read_csv, read_jsonl
+from clamp3.errors import ConfigError, DataError, FormatError, printable, sentence_of
+from clamp3.formats.tables import json_text, read_csv, read_json, read_jsonl
+from clamp3.index.ranking import unit_rows
 from clamp3.index.vectors import Opener, check_comparable, load_folder
 from clamp3.modalities import modality_of
-from clamp3.retrieval.cosine import unit_rows
 
 METHODS = ("pca", "tsne", "umap")
 MIN_POINTS = 4
 _PERPLEXITY = 30
+_ALIKE = 1e-6
 _NEIGHBOURS = 15
 _NAME_FIELDS = ("name", "file", "path", "id")
 
@@ -106,7 +106,7 @@ def points_as_json(shown: Shown, points: dict[str, NDArray[np.float64]]) -> str:
         {"name": name, "label": label, **{method: places[row].tolist() for method, places in points.items()}}
         for row, (name, label) in enumerate(zip(shown.names, shown.labels, strict=True))
     ]
-    return json.dumps({"color": shown.color, "points": rows}, ensure_ascii=False)
+    return json_text({"color": shown.color, "points": rows})
 
 
 def project(vectors: ArrayLike, method: str, *, seed: int = 0) -> NDArray[np.float64]:
@@ -127,11 +127,13 @@ def project(vectors: ArrayLike, method: str, *, seed: int = 0) -> NDArray[np.flo
     ConfigError
         If the method is unknown, or the package it needs is absent.
     DataError
-        If there are fewer than `MIN_POINTS` vectors.
+        If there are fewer than `MIN_POINTS` vectors, or all are the same.
     """
     unit = unit_rows(vectors)
     if len(unit) < MIN_POINTS:
         raise DataError(f"{len(unit)} vectors make no map; at least {MIN_POINTS} are needed.")
+    if np.ptp(unit, axis=0).max() < _ALIKE:  # t-SNE would divide by their spread, and end the process
+        raise DataError("the vectors are all alike, so a map of them shows nothing.")
     try:
         if method == "pca":
             from sklearn.decomposition import PCA
@@ -156,6 +158,8 @@ def project(vectors: ArrayLike, method: str, *, seed: int = 0) -> NDArray[np.flo
     except ImportError as error:
         package = error.name or "more packages"
         raise ConfigError(f"a map by {method} needs {package}: pip install 'clamp3[eval]'.") from None
+    if not np.isfinite(found).all():
+        raise DataError(f"{method} finds no place for some of the vectors; choose another --method.")
     return np.asarray(found, np.float64)
 
 
@@ -208,7 +212,8 @@ def labels_of(names: Sequence[str], color: str, metadata: dict[str, dict[str, st
         return [PurePosixPath(name).name.split("_")[0] for name in names]
     fields = {field for row in (metadata or {}).values() for field in row}
     if color not in fields:
-        known = ", ".join(["modality", "source", "folder", "class", *sorted(fields)])
+        listed = [sentence_of(field, 40) for field in sorted(fields)]
+        known = ", ".join(["modality", "source", "folder", "class", *listed[:20]])
         raise ConfigError(f"nothing to colour by {color!r}; there is {known}.")
     return [_row_of(name, metadata or {}).get(color, "unknown") for name in names]
 
@@ -231,18 +236,20 @@ def read_metadata(path: Path) -> dict[str, dict[str, str]]:
     if path.suffix.lower() in (".csv", ".tsv"):
         rows = read_csv(path)
         filled = [{field: value for field, value in row.items() if isinstance(value, str)} for row in rows]
-        return {next(iter(row.values())): row for row in filled}  # without missing cells and those beyond the header
+        return {next(iter(row.values())): row for row in filled if row}  # without cells beyond the header
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig")) if path.suffix.lower() == ".json" else None
-    except (OSError, ValueError):
-        found = None  # `read_jsonl` reports what is wrong
+        found = read_json(path) if path.suffix.lower() == ".json" else None
+    except FormatError:
+        found = None  # `read_jsonl` reports what is wrong, or takes it for lines
     if isinstance(found, dict) and all(isinstance(row, dict) for row in found.values()):
         return {name: {field: str(value) for field, value in row.items()} for name, row in found.items()}
     named: dict[str, dict[str, str]] = {}
     for row in read_jsonl(path):
         key = next((key for key in _NAME_FIELDS if key in row), None)
         if key is None:
-            raise FormatError(f"{path} has a row without {' or '.join(_NAME_FIELDS)}: it has {', '.join(row)}.")
+            raise FormatError(
+                f"{printable(path)} has a row without {' or '.join(_NAME_FIELDS)}: it has {', '.join(row)}."
+            )
         named[str(row[key])] = {field: str(value) for field, value in row.items()}
     return named
 

@@ -16,7 +16,8 @@ from clamp3.errors import ConfigError, WeightsError
 from clamp3.models.clamp3 import Clamp3Model
 from clamp3.models.config import TOWERS, Clamp3Config, DecoderConfig, FrontEndConfig, M3Config, TowerConfig
 from clamp3.models.m3 import M3Model
-from clamp3.models.registry import WEIGHT_FILES
+from clamp3.models.registry import WEIGHT_FILES, folder_or_hub
+from clamp3.models.weights import RELEASED_TEXT_MODEL
 from clamp3.training.config import Clamp3Training, M3Training, SymbolicTraining
 from clamp3.training.lora import add_adapters
 
@@ -57,6 +58,7 @@ def m3_model(config: M3Training) -> M3Model:
             feed_forward=4 * config.width,
             dropout=config.dropout,
         )
+        logger.info("M3 starts at random; --init starts it from weights")
         model = M3Model(M3Config(encoder=_tower_of(config), decoder=decoder, patch_length=config.max_patches))
         set_attention_dropout(model, config.attention_dropout)
         return model
@@ -121,7 +123,6 @@ def text_tokenizer(config: Clamp3Training, model: TowerModel, *, needed: bool) -
         If it is absent or has more tokens than the tower.
     """
     from clamp3.models.tokenizer import load_tokenizer
-    from clamp3.models.weights import RELEASED_TEXT_MODEL
 
     own, name = _named_by_init(config), config.text_model
     if own and name == RELEASED_TEXT_MODEL:
@@ -221,7 +222,7 @@ def alignment_model(config: Clamp3Training) -> tuple[TowerModel, tuple[str, ...]
     """
     from clamp3.models.weights import describe
 
-    starts = [describe(name) for name in config.init]
+    starts = [describe(name, text_model=_like(config)) for name in config.init]
     if all(isinstance(start.config, Clamp3Config) for start in starts if start.family.joint):
         model: TowerModel = _clamp3_model(config, starts)
     elif len(starts) == 1:
@@ -232,6 +233,12 @@ def alignment_model(config: Clamp3Training) -> tuple[TowerModel, tuple[str, ...]
     if config.lora_towers:
         add_adapters(model, config.lora_towers, rank=config.lora_rank, alpha=config.lora_alpha)
     return model, tuple(name for name in model.config.towers if name in config.frozen)
+
+
+def _like(config: Clamp3Training) -> str | None:
+    """Return ``--text_model``, whose config.json has the heads of files that do not state them; None as released."""
+    name = config.text_model
+    return None if name == RELEASED_TEXT_MODEL or folder_or_hub(name) is None else name
 
 
 def _model_of(start: Described, towers: Collection[str]) -> TowerModel:
@@ -261,7 +268,7 @@ def _clamp3_model(config: Clamp3Training, starts: Sequence[Described]) -> Clamp3
         if not start.family.joint:
             towers["symbolic"], states["symbolic_model"] = init_symbolic_tower(start.path)
         else:
-            loaded = load_model(start.path, start.config.towers)
+            loaded = load_model(start.path, start.config.towers, text_model=_like(config))
             front = start.config if start.config.audio else sizes
             if towers and start.config.hidden_size != sizes.hidden_size:
                 width = sizes.hidden_size
@@ -290,6 +297,9 @@ def _clamp3_model(config: Clamp3Training, starts: Sequence[Described]) -> Clamp3
         kind = FrontEndConfig(kind=config.front_end, channels=config.audio_channels)
         sizes = replace(sizes, front_end=kind, audio_length=config.audio_length)
     for name in used:
+        if f"{name}_model" not in states:
+            hint = "; --init m3, or CLAMP3_LOAD_M3 = True in config.py, starts it from M3" if name == "symbolic" else ""
+            logger.info("the %s tower starts at random%s", name, hint)
         if name not in config.frozen:
             towers[name] = replace(towers[name], dropout=config.dropout)
     if "symbolic" in towers:

@@ -6,17 +6,19 @@ import logging
 import os
 import shutil
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from clamp3.errors import ConfigError, DataError
+from clamp3.errors import ConfigError, DataError, WeightsError
 from clamp3.jobs.atomic import replacing
+from clamp3.models.checkpoint import read_pickled
 
 logger = logging.getLogger(__name__)
 
+_PARTS = {"model": dict, "optimizer": dict, "rng": list, "config": dict}
 LAST, BEST = "last.pt", "best.safetensors"
 
 
@@ -162,14 +164,20 @@ def load(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ConfigError(f"{path} does not exist; --resume needs a last.pt of an earlier run.")
+    kept = _written(path.parent)
+    advice = f" Try --resume {kept[-1]}." if kept else ""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a dozen types for a damaged file
-        kept = _written(path.parent)
-        advice = f" Try --resume {kept[-1]}." if kept else ""
-        raise ConfigError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}{advice}") from error
+        state = read_pickled(path)
+    except WeightsError as error:
+        raise ConfigError(f"{path} cannot be read as a checkpoint: {error}{advice}") from error
     if not isinstance(state, dict) or state.get("format") != "clamp3 training 1":
         raise ConfigError(f"{path} is no training checkpoint; weights to start from are named by --init.")
+    known = {field.name: type(field.default) for field in fields(Progress)}
+    progress = state.get("progress")
+    if any(not isinstance(state.get(name), kind) for name, kind in _PARTS.items()) or not isinstance(progress, dict):
+        raise ConfigError(f"{path} is damaged: a part of it is missing.{advice}")
+    if not all(isinstance(value, (known.get(name, str), int)) for name, value in progress.items()):
+        raise ConfigError(f"{path} is damaged: it does not say where the run stands.{advice}")
     return state
 
 
@@ -232,7 +240,10 @@ def check_same_run(saved: dict[str, Any], now: dict[str, Any]) -> str:
     differences = {name: f"--{name} was {saved[name]}, is {now[name]}" for name in names}
     steered = ", ".join(differences.pop(name) for name in names if name in STEERING)
     if differences:
-        raise ConfigError(f"The checkpoint belongs to a run with other settings: {', '.join(differences.values())}.")
+        raise ConfigError(
+            f"The checkpoint belongs to a run with other settings: {', '.join(differences.values())}. "
+            "Name another --out for a new run."
+        )
     return steered
 
 

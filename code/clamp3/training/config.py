@@ -19,15 +19,16 @@ from typing import Any, ClassVar, TypeVar
 from clamp3.data.views import Pair, parse_pairs, towers_of, views
 from clamp3.errors import ConfigError
 from clamp3.models.config import FRONT_ENDS
+from clamp3.training.config_file import file_settings, value_of
 
 SCHEDULES, PRECISIONS = ("constant", "cosine"), ("auto", "no", "bf16", "fp16")
 TEXTS = ("clamp3", "clamp2")  # clamp3.data.text_sampling.SAMPLINGS
 LOSSES = ("infonce", "cosine", "sigmoid")
 
 
-def _setting(default: Any, text: str, *, name: str | None = None, choices: tuple[str, ...] | None = None) -> Any:
-    """Declare a field: its default, its help line, the released name in ``code/config.py`` if it has one."""
-    metadata = {"help": text, "name": name, "choices": choices}
+def _setting(default: Any, text: str, *, name: str = "", choices: tuple[str, ...] | None = None) -> Any:
+    """Declare a field: its default, its help line, its released names in ``code/config.py``, the first counts."""
+    metadata = {"help": text, "names": name.split(), "choices": choices}
     if isinstance(default, list):
         return field(default_factory=lambda: tuple(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -38,9 +39,12 @@ class RunConfig:
     """What every run has. The fields' help texts are their documentation.
 
     A subclass says in ``task`` what makes its task, as ``module:function``; it is imported when the run starts.
+    ``prefix`` is how names in ``code/config.py`` start that concern it alone, ``modality`` the music it aligns.
     """
 
     task: ClassVar[str]
+    prefix: ClassVar[str] = ""
+    modality: ClassVar[str] = ""
 
     out: Path = _setting(Path("runs/run"), "folder of the run: checkpoints, metrics.jsonl, best.safetensors")
     epochs: int = _setting(100, "passes over the data")
@@ -158,11 +162,14 @@ class M3Training(SymbolicTraining):
     """M3 pre-training: rebuild hidden patches (arXiv 2410.13267)."""
 
     task: ClassVar[str] = "clamp3.training.m3_task:make_m3_task"
+    prefix: ClassVar[str] = "M3"
 
     out: Path = _setting(Path("runs/m3"), "folder of the run: checkpoints, metrics.jsonl, best.safetensors")
-    data: tuple[Path, ...] = _setting([], "folders or files of interleaved .abc and .mtf", name="M3_TRAIN_FOLDERS")
+    data: tuple[Path, ...] = _setting(
+        [], "folders or files of interleaved .abc and .mtf", name="M3_TRAIN_FOLDERS TRAIN_FOLDERS"
+    )
     eval_data: tuple[Path, ...] = _setting(
-        [], "evaluation folders; without any, eval_split acts", name="M3_EVAL_FOLDERS"
+        [], "evaluation folders; without any, eval_split acts", name="M3_EVAL_FOLDERS EVAL_FOLDERS"
     )
     pack: Path | None = _setting(None, "folder for the packed patches, reused by later runs (default: OUT/pack)")
     epochs: int = _setting(100, "passes over the data", name="M3_NUM_EPOCH")
@@ -191,15 +198,18 @@ class Clamp3Training(SymbolicTraining):
     """
 
     task: ClassVar[str] = "clamp3.training.alignment:make_alignment_task"
+    prefix: ClassVar[str] = "CLAMP3"
     modality: ClassVar[str] = "symbolic"
 
     out: Path = _setting(
         Path("runs/clamp3_symbolic"), "folder of the run: checkpoints, metrics.jsonl, best.safetensors"
     )
     train_jsonl: Path | None = _setting(
-        None, "one object per piece; filepaths relative to it", name="CLAMP3_TRAIN_JSONL"
+        None, "one object per piece; filepaths relative to it", name="CLAMP3_TRAIN_JSONL TRAIN_JSONL"
     )
-    eval_jsonl: Path | None = _setting(None, "evaluation pieces; without it, eval_split acts", name="CLAMP3_EVAL_JSONL")
+    eval_jsonl: Path | None = _setting(
+        None, "evaluation pieces; without it, eval_split acts", name="CLAMP3_EVAL_JSONL EVAL_JSONL"
+    )
     pairs: tuple[str, ...] = _setting(
         [], "compare these, not just text and one kind of music: text-abc text-mtf text-audio abc-mtf symbolic-audio"
     )
@@ -305,22 +315,27 @@ class AudioTraining(Clamp3Training):
     modality: ClassVar[str] = "audio"
 
     out: Path = _setting(Path("runs/clamp3_audio"), "folder of the run: checkpoints, metrics.jsonl, best.safetensors")
-    batch_size: int = _setting(256, "pieces per process and step", name="CLAMP3_AUDIO_BATCH_SIZE")
-    learning_rate: float = _setting(1e-5, "rate after warm-up", name="CLAMP3_AUDIO_LEARNING_RATE")
+    batch_size: int = _setting(256, "pieces per process and step", name="CLAMP3_AUDIO_BATCH_SIZE CLAMP3_BATCH_SIZE")
+    learning_rate: float = _setting(1e-5, "rate after warm-up", name="CLAMP3_AUDIO_LEARNING_RATE CLAMP3_LEARNING_RATE")
 
 
 @dataclass(frozen=True)
 class Clamp2Training(Clamp3Training):
     """CLaMP 2's alignment of text and symbolic music (arXiv 2410.13267): the same model and loss, other texts."""
 
+    prefix: ClassVar[str] = "CLAMP2"
+
     out: Path = _setting(Path("runs/clamp2"), "folder of the run: checkpoints, metrics.jsonl, best.safetensors")
     train_jsonl: Path | None = _setting(
-        None, "one object per piece; filepaths relative to it", name="CLAMP2_TRAIN_JSONL"
+        None, "one object per piece; filepaths relative to it", name="CLAMP2_TRAIN_JSONL TRAIN_JSONL"
     )
-    eval_jsonl: Path | None = _setting(None, "evaluation pieces; without it, eval_split acts", name="CLAMP2_EVAL_JSONL")
+    eval_jsonl: Path | None = _setting(
+        None, "evaluation pieces; without it, eval_split acts", name="CLAMP2_EVAL_JSONL EVAL_JSONL"
+    )
     epochs: int = _setting(100, "passes over the data", name="CLAMP2_NUM_EPOCH")
     batch_size: int = _setting(128, "pieces per process and step", name="CLAMP2_BATCH_SIZE")
     learning_rate: float = _setting(5e-5, "rate after warm-up", name="CLAMP2_LEARNING_RATE")
+    hidden_size: int = _setting(768, "width of the joint space", name="CLAMP2_HIDDEN_SIZE CLAMP3_HIDDEN_SIZE")
     texts: str = _setting(
         "clamp2", "texts of a record: metadata and summaries, or CLaMP 3's fields and translations", choices=TEXTS
     )
@@ -367,12 +382,13 @@ def add_flags(parser: argparse.ArgumentParser, config: type[RunConfig], file: An
         The same parser.
     """
     hints = typing.get_type_hints(config)
+    settings = file_settings(file, config.prefix, config.modality if config.prefix == "CLAMP3" else "")
+    parser.set_defaults(file_settings=settings)
     for item in _in_help_order(config):
         kind, several = _base_type(hints[item.name])
         default = item.default_factory() if item.default_factory is not dataclasses.MISSING else item.default
-        name = item.metadata["name"]
-        if file is not None and name and hasattr(file, name):
-            default = getattr(file, name)
+        found = settings.defaults.get(item.name, value_of(file, item.metadata["names"]))
+        default = default if found is None else found
         about = f"{item.metadata['help']} (default: {'none' if default in (None, (), []) else default})"
         about = about.replace("%", "%%")
         if kind is bool:

@@ -51,7 +51,7 @@ class HtclTraining(RunConfig):
     audio_feed_forward: int = _setting(0, "its feed-forward width; 0 = 4 x width")
     audio_channels: int = _setting(512, "width of its convolutions")
     n_frames: int = _setting(1251, "mel frames of a song that a new audio encoder reads")
-    rate_hz: int = _setting(16_000, "with a new audio encoder: what extract_mel.py was told; kept in the model's file")
+    rate_hz: int = _setting(16_000, "with a new audio encoder: as given to extract_mel.py; kept in the model's file")
     low_hz: float = _setting(0.0, "likewise")
     high_hz: float = _setting(0.0, "likewise")
 

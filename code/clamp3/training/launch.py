@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+import os
 import pkgutil
+from dataclasses import replace
 
 from clamp3.jobs.atomic import write_text
-from clamp3.training.config import RunConfig, from_flags
+from clamp3.training.config import Config, RunConfig, from_flags
+from clamp3.training.config_file import FileSettings
+
+logger = logging.getLogger(__name__)
 
 OUTCOME = "outcome.json"  # in the run's folder: why it ended, "stopped" if it was asked to, and where
 
@@ -27,7 +33,7 @@ def train(config: type[RunConfig], args: argparse.Namespace) -> int:
     int
         Exit code.
     """
-    resolved = from_flags(config, args)
+    resolved = _started(from_flags(config, args), args.file_settings)
     from clamp3.training.loop import start_run
 
     outcome = start_run(resolved, pkgutil.resolve_name(resolved.task))
@@ -42,3 +48,21 @@ def train(config: type[RunConfig], args: argparse.Namespace) -> int:
         write_text(resolved.out / OUTCOME, json.dumps(facts) + "\n")
         print(outcome.summary(resolved.out))
     return 0
+
+
+def _started(config: Config, file: FileSettings) -> Config:
+    """Say what of ``code/config.py`` has no effect; let the run go on, or start, from the checkpoint the file names.
+
+    The released scripts go on from it, or start from its weights if another kind of music was trained last.
+    """
+    if int(os.environ.get("RANK", "0")) == 0:
+        for note in file.notes:
+            logger.info("config.py: %s", note)
+    asked = config.resume == "auto" and [*config.init] == file.defaults.get("init", [])
+    if file.checkpoint is None or not asked:
+        return config
+    from clamp3.training import checkpoint, released
+
+    if released.music_of(file.checkpoint) not in ("", config.modality):
+        return replace(config, init=(str(file.checkpoint),))
+    return config if (config.out / checkpoint.LAST).exists() else replace(config, resume=str(file.checkpoint))

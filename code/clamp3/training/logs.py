@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from clamp3.errors import ConfigError
-from clamp3.jobs.atomic import replacing
+from clamp3.errors import ConfigError, FormatError
+from clamp3.formats.fields import typed
+from clamp3.formats.tables import json_text, lines_in, parse_json
+from clamp3.jobs.atomic import replacing, write_bytes
 from clamp3.training.config import RunConfig, to_plain
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ class Metrics:
         """Add one row; ``kind`` and ``step`` are among its values."""
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+                file.write(json_text(row) + "\n")
         named = {f"{row['kind']}/{name}": value for name, value in row.items() if name not in ("kind", "step")}
         if self.wandb is not None:
             self.wandb.log(named, step=row["step"])
@@ -87,16 +89,15 @@ def truncate(path: Path, step: int, epoch: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for _, line in lines_in(path):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             again = row.get("kind") == "epoch" and not row.get("partial") and row.get("epoch", 0) > epoch
             if row.get("step", 0) <= step and not again:
-                kept.append(line)
-        except (json.JSONDecodeError, AttributeError):
+                kept.append(line.rstrip(b"\n") + b"\n")
+        except (FormatError, AttributeError, TypeError):
             logger.warning("%s: dropped a line that is no JSON", path)
-    with replacing(path) as temporary:
-        temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    write_bytes(path, b"".join(kept))
 
 
 def plot_losses(metrics: Path, picture: Path) -> None:
@@ -112,10 +113,13 @@ def plot_losses(metrics: Path, picture: Path) -> None:
     except ImportError:
         logger.info("no %s: the plot needs matplotlib (%s)", picture.name, GET_LOGS)
         return
-    rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()] if metrics.exists() else []
+    rows: list[dict[str, Any]] = []
+    for _, line in lines_in(metrics) if metrics.exists() else ():
+        with suppress(FormatError):
+            rows.append(typed(dict[str, Any], parse_json(line)))
     curves = {
-        "training": [(row["step"], row["loss"]) for row in rows if row["kind"] == "train"],
-        "evaluation": [(row["step"], row["eval_loss"]) for row in rows if "eval_loss" in row],
+        name: [(row["step"], row[field]) for row in rows if row.get(field) is not None and row.get("kind") != other]
+        for name, field, other in (("training", "loss", "epoch"), ("evaluation", "eval_loss", "train"))
     }
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot(xlabel="step", ylabel="loss", title=metrics.parent.name)

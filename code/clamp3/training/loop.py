@@ -21,14 +21,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from clamp3.errors import ConfigError
+from clamp3.errors import ConfigError, sentence_of
 from clamp3.training import checkpoint, logs, released
 from clamp3.training.checkpoint import Progress
 from clamp3.training.config import RunConfig, to_plain
 from clamp3.training.device import compile_layers, make_accelerator, make_optimizer, quick_dropout
 from clamp3.training.gradcache import average_gradients, cached_backward, chunks
 from clamp3.training.loading import groups, make_loader
-from clamp3.training.task import ChunkedTask, RatedTask, Stopped, Task
+from clamp3.training.run_folder import only_run
+from clamp3.training.task import ChunkedTask, Stopped, Task
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -50,7 +51,7 @@ class Outcome:
     def summary(self, out: Path) -> str:
         """Return the end of the run in one line, for the user."""
         why = {"done": "finished", "time": "stopped at the time limit", "steps": "stopped at the step limit",
-               "stopped": "stopped on request; --resume auto goes on"}[self.reason]  # fmt: skip
+               "stopped": "stopped on request; the same command goes on, or --resume auto"}[self.reason]  # fmt: skip
         progress = self.progress
         best = (
             f"; best evaluation loss {progress.best_loss:.4f} (epoch {progress.best_epoch})"
@@ -152,10 +153,8 @@ class Trainer:
         elif accelerator.device.type == "cpu":
             quick_dropout(task.module)
         self.wrapped = accelerator.prepare_model(task.module)
-        trained = {name: parameter for name, parameter in task.module.named_parameters() if parameter.requires_grad}
-        self.parameters = list(trained.values())
-        factors = [task.rate_factor(name) for name in trained] if isinstance(task, RatedTask) else ()
-        self.optimizer = make_optimizer(self.parameters, config, factors)
+        self.parameters = [parameter for parameter in task.module.parameters() if parameter.requires_grad]
+        self.optimizer = make_optimizer(task, config)
         # Flags travel between the CPUs, so that no step has to wait for the GPU.
         self.group = torch.distributed.new_group(backend="gloo") if self.world_size > 1 else None
         self.asked: list[int] = []
@@ -177,10 +176,13 @@ class Trainer:
             return
         state = checkpoint.load(path)
         changed = checkpoint.check_same_run(state["config"], to_plain(self.config))
-        self.task.module.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if state["scaler"] and self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
+        try:
+            self.task.module.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if state.get("scaler") and self.accelerator.scaler is not None:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{path} does not fit this run: {sentence_of(error)}.") from None
         self.progress = Progress(**state["progress"])
         if len(state["rng"]) == self.world_size:
             checkpoint.set_rng_state(state["rng"][self.rank])
@@ -435,10 +437,14 @@ def start_run(config: Settings, make_task: Callable[[Settings, Accelerator], Tas
     """
     resume = checkpoint.find_resume(config.resume, config.out)  # fails before the data are read
     accelerator = make_accelerator(config)
-    seed_everything(config.seed)
-    started = config
-    if resume is not None and (adopted := released.adopted_by(resume)):
-        if (config.out / checkpoint.LAST).exists() and adopted == str(resume.resolve()):
-            raise ConfigError(f"{config.out} already holds a run; go on with it by --resume auto.")
-        started = replace(config, init=(adopted,))  # sizes and weights of every tower are in it, at every start
-    return Trainer(make_task(started, accelerator), config, accelerator).fit()
+    with only_run(config.out, accelerator):
+        seed_everything(config.seed)
+        started = config
+        if resume is not None and (adopted := released.adopted_by(resume)):
+            last = config.out / checkpoint.LAST
+            if last.exists() and adopted == str(resume.resolve()):
+                if released.adopted_by(last) != adopted:
+                    raise ConfigError(f"{config.out} already holds another run; go on with it by --resume auto.")
+                config = replace(config, resume="auto")  # the same command again
+            started = replace(config, init=(adopted,))  # sizes and weights of every tower are in it, at every start
+        return Trainer(make_task(started, accelerator), config, accelerator).fit()

@@ -39,7 +39,7 @@ def ranks(query: Tensor, reference: Tensor, own: slice | None = None) -> Tensor:
 
 
 def mean_reciprocal_rank(query: Tensor, reference: Tensor) -> Tensor:
-    """Return the mean of 1 / rank of row i of ``reference`` for row i of ``query``; equal vectors score 1 / N."""
+    """Return the mean of 1 / rank, with arguments as of `ranks`; equal vectors score 1 / N."""
     return (1 / ranks(query, reference)).mean()
 
 

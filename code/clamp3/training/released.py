@@ -7,8 +7,8 @@ were never saved, and its best loss came from another evaluation set on every ra
 
 from __future__ import annotations
 
+import itertools
 import logging
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clamp3.models.checkpoint import open_checkpoint
+from clamp3.errors import WeightsError
+from clamp3.models.checkpoint import open_checkpoint, read_pickled
 from clamp3.training.checkpoint import Progress
 
 logger = logging.getLogger(__name__)
@@ -37,10 +38,15 @@ def adopted_by(path: Path) -> str | None:
     return config.get(ADOPTED) if isinstance(config, Mapping) else None
 
 
+def music_of(path: Path) -> str:
+    """Return the kind of music that a released CLaMP 3 checkpoint was trained with last; "" for others."""
+    return str(_content(path).get("modality", ""))
+
+
 def _content(path: Path) -> dict[str, Any]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception:  # whoever reads it as a checkpoint says what is wrong with it
+        content = read_pickled(path)
+    except WeightsError:  # whoever reads it as a checkpoint says what is wrong with it
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -67,9 +73,9 @@ def adopt(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> Pr
     ours = {name.removeprefix("model."): parameter for name, parameter in module.named_parameters()}
     # torch numbers an optimizer's parameters in the order of the model's, as the file lists them.
     names = [name for name in open_checkpoint(path).shapes if name in ours]
-    states = _states(content.get("optimizer"), len(names))
+    states = _states(content.get("optimizer"))
     adopted = 0
-    for name, state in zip(names, states, strict=False):
+    for name, state in zip(_trained(names, states, ours), states, strict=False):
         if ours[name].requires_grad and _fits(state, ours[name]):
             optimizer.state[ours[name]] = _like(state, ours[name])
             progress.step = max(progress.step, int(state["step"]))
@@ -79,14 +85,34 @@ def adopt(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> Pr
     return progress
 
 
-def _states(optimizer: Any, n_parameters: int) -> list[Mapping[str, Any]]:
-    """Return the state of every parameter in order; nothing if there are not as many."""
+def _states(optimizer: Any) -> list[Mapping[str, Any]]:
+    """Return the state of every parameter of an optimizer in order; empty for one that never had a gradient."""
     try:
         order = [index for group in optimizer["param_groups"] for index in group["params"]]
-        found = [optimizer["state"].get(index, {}) for index in order]
+        return [optimizer["state"].get(index, {}) for index in order]
     except (KeyError, TypeError, AttributeError):
         return []
-    return found if len(found) == n_parameters else []
+
+
+def _trained(names: list[str], states: list[Mapping[str, Any]], parameters: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of the parameters that ``states`` belong to, nothing if there is no telling.
+
+    The released trainers give their optimizer the towers that train, and do not write down which these were: they are
+    those, of all towers of the file, whose parameters are as many and of the same shapes.
+    """
+    towers = list(dict.fromkeys(map(_tower, names)))
+    for n_trained in range(len(towers), 0, -1):
+        for trained in itertools.combinations(towers, n_trained):
+            kept = [name for name in names if _tower(name) in trained]
+            if len(kept) == len(states) and all(
+                not state or _fits(state, parameters[name]) for name, state in zip(kept, states, strict=True)
+            ):
+                return kept
+    return []
+
+
+def _tower(name: str) -> str:
+    return name.split(".")[0].removesuffix("_model").removesuffix("_proj")
 
 
 def _fits(state: Mapping[str, Any], parameter: Tensor) -> bool:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import shutil
 import sys
@@ -26,6 +25,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `recipes` and `clamp3`, without installation
 
 from clamp3.cli import parser_for, run
+from clamp3.errors import FormatError
+from clamp3.formats.fields import typed
+from clamp3.formats.tables import json_text, lines_in, parse_json
 from recipes.mini.pieces import convert
 from recipes.mini.works import Source, corpus_root, list_works
 
@@ -47,9 +49,9 @@ def build_parser() -> argparse.ArgumentParser:
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the objects of a JSONL, without a torn last line."""
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
+    for _, line in lines_in(path) if path.exists() else []:
+        with contextlib.suppress(FormatError):
+            rows.append(typed(dict[str, Any], parse_json(line)))
     return rows
 
 
@@ -57,7 +59,7 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write objects as JSONL, replacing the file at once."""
     from clamp3.jobs.atomic import write_text
 
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_text(path, "".join(json_text(row) + "\n" for row in rows))
 
 
 def convert_all(
@@ -80,7 +82,7 @@ def convert_all(
                 failed[f"{todo[outcome.index].collection}: {str(outcome.error)[:80]}"] += 1
                 continue
             done[outcome.value["id"]] = outcome.value
-            stream.write(json.dumps(outcome.value, ensure_ascii=False) + "\n")
+            stream.write(json_text(outcome.value) + "\n")
             stream.flush()
     wanted = {work.id for work in works}
     return [done[name] for name in sorted(done) if name in wanted], failed
@@ -136,8 +138,8 @@ def main(argv: list[str] | None = None) -> int:
         "by_collection": {name: dict(sorted(count.items())) for name, count in counts.items()},
         "failed": dict(failed.most_common(30)), "seconds": round(time.monotonic() - started, 1),
     }  # fmt: skip
-    write_text(out / "stats.json", json.dumps(stats, indent=1, ensure_ascii=False) + "\n")
-    print(json.dumps(stats, indent=1, ensure_ascii=False))
+    write_text(out / "stats.json", json_text(stats, indent=1) + "\n")
+    print(json_text(stats, indent=1))
     empty = [name for name, count in counts.items() if not count]
     if empty:
         raise DataError(f"no pieces for {' and '.join(empty)}: too few were converted, or --limit is too small.")

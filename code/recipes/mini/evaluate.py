@@ -14,7 +14,6 @@ count against the query; chance MRR is that of a random order.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `recipes` and `clamp3`, without installation
 
 from clamp3.cli import parser_for, run
+from clamp3.formats.tables import json_text
 
 # Catch-all collections ("classical piece", "folk tune") are no classes a prompt can name.
 CLASSES = (
@@ -120,7 +120,7 @@ def zero_shot(music: Any, prompts: Any, truth: Sequence[int], names: Sequence[st
     """
     import numpy as np
 
-    from clamp3.retrieval.cosine import unit_rows
+    from clamp3.index.ranking import unit_rows
 
     guess = (unit_rows(music) @ unit_rows(prompts).T).argmax(axis=1)
     expected = np.asarray(truth)
@@ -240,7 +240,7 @@ def main(argv: list[str] | None = None) -> int:
     result["seconds"] = round(time.monotonic() - started, 1)
     print(summary(result))
     if args.json:
-        write_text(args.json, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        write_text(args.json, json_text(result, indent=1) + "\n")
     return 0
 
 

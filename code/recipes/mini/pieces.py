@@ -65,7 +65,7 @@ def midi_of(work: Source, score: Score) -> bytes:
 
 
 def row_of(work: Source, score: Score) -> dict[str, Any]:
-    """Return what ``pieces.jsonl`` says of a piece: its header, its facts, where its files go, its fingerprints."""
+    """Return a piece's row for ``pieces.jsonl``: its header, its facts, the paths of its files, its fingerprints."""
     from recipes.mini.scores import facts_of, fingerprints
 
     row = {name: value for name, value in asdict(work).items() if name not in ("text", "tonic", "mode")}

@@ -1,4 +1,4 @@
-"""Render pieces of the mini data as audio and keep their log-mel features: what the audio tower learns from.
+"""Render pieces of the mini data as audio and keep their log-mel features, which the audio tower is trained on.
 
     apt-get install fluidsynth fluid-soundfont-gm        (Debian; for this step only)
     python code/recipes/mini/render.py DATA_DIR

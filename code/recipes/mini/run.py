@@ -104,7 +104,7 @@ def _alignment(work: Path, name: str) -> list[str]:
 
 
 def audio_flags(work: Path, steps: int) -> list[str]:
-    """Return the flags of the stage that gives the model ears; text and scores stay as they are."""
+    """Return the flags of the stage that adds the audio tower; text and scores stay as they are."""
     return [
         *_alignment(work, "audio"), "--init", str(work / "restart/best.safetensors"), "--freeze_text",
         "--front_end", "mel", "--audio_width", "192", "--audio_layers", "2", "--audio_heads", "3",
@@ -126,7 +126,7 @@ def pair_flags(work: Path, steps: int) -> list[str]:
 
 
 def script(name: str, *flags: str) -> None:
-    """Run one of our scripts to its end; it is told to end when we are."""
+    """Run one of our scripts to its end; signals that end this process are passed to it."""
     from clamp3.jobs.steps import call
 
     call([sys.executable, str(CODE / name), *flags], name)

@@ -1,4 +1,4 @@
-"""Reading partwise MusicXML into notes, the musical facts of a piece, and a plain MIDI file of it.
+"""Read partwise MusicXML into notes, the musical facts of a piece, and a plain MIDI file of it.
 
 music21 could do all three, but takes 0.2 to 2 s per score; a corpus of 14,000 pieces has to be read
 in minutes on two cores. Repeats are not unfolded; grace and cue notes are left out.
@@ -197,7 +197,7 @@ def melody(part: Part) -> list[Note]:
 
 
 def find_key(score: Score, tonic: int | None = None, mode: str | None = None) -> tuple[str, str]:
-    """Return tonic name and mode, from the sounding lengths of pitch classes where the source does not say.
+    """Return tonic name and mode, from the sounding lengths of pitch classes where the source does not state them.
 
     Parameters
     ----------
@@ -262,7 +262,7 @@ def facts_of(score: Score, tonic: int | None = None, mode: str | None = None) ->
     score : Score
         The piece.
     tonic, mode : optional
-        What the source's header says of the key, see `find_key`.
+        The key that the source's header states, see `find_key`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Listing the works of music21's corpus (and, optionally, of OpenScore Lieder) with what their headers say.
+"""List the works of music21's corpus (and, optionally, of OpenScore Lieder) with the facts in their headers.
 
 A `Source` is one piece: a tune of a multi-tune ABC file, a kern movement, or a MusicXML score.
 Nothing is converted here; listing everything takes seconds.
@@ -23,7 +23,7 @@ PITCH_CLASS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 # music21 takes a second per movement: of each mass some movements, and of those what nearly fills a window.
 KERN_BARS, MOVEMENTS_PER_MASS = 60, 3
 
-# What Essen's German fields say, by the first pattern that fits.
+# The meaning of Essen's German fields, by the first pattern that fits.
 ESSEN_REGIONS = (
     (r"China|Taiwan", "china"), (r"Luxemb", "luxembourg"), (r"^Lothringen|Mitteleuropa, Lothringen", "lorraine"),
     (r"Irland|Gaelisch", "ireland"), (r"Deutschland", "germany"),
@@ -115,7 +115,7 @@ class Source:
     """One piece before conversion.
 
     ``kind`` is ``abc`` (then ``text`` is the tune), ``kern`` or ``musicxml`` (then ``path`` is read);
-    ``tonic``/``mode`` hold what the header says of the key; pieces with a ``group`` in common are one work.
+    ``tonic``/``mode`` hold the key that the header states; pieces with a ``group`` in common are one work.
     """
 
     id: str
@@ -233,7 +233,7 @@ def _tell(work: Source, head: dict[str, list[str]]) -> None:
         number = re.match(r"([A-Z]+\d+)[A-Z]?\b", (head.get("N") or [""])[0])
         work.groups = [f"essen:{number[1]}"] if number else []
         work.groups.append(f"essen-title:{title}")
-        work.mode = None  # the source gives a tonic and no mode; the music says which
+        work.mode = None  # the source gives a tonic and no mode; it is estimated from the notes
         if work.region == "china":
             work.collection, work.century = "essen_china", 20
     elif work.collection in ("ryan", "oneill", "aird", "misc_folk"):
@@ -292,7 +292,7 @@ def _scores(root: Path) -> Iterator[Source]:
 
 
 def _place(work: Source, folder: str, inner: str) -> None:
-    # Names of files that say more than their folder does.
+    # Names of files that hold more than the name of their folder.
     if folder == "bach":
         number = re.match(r"bwv(\d+)", inner)
         work.groups = [f"bach:{number[1]}" if number else f"bach:{inner}"]

@@ -21,7 +21,7 @@ from clamp3.errors import FormatError
 SIGNS = ("||:", ":||", "[|:", ":|]", "|]:", ":[|", "|:", "::", ":|", "[|", "||", "|]", "|")
 BAR_SIGN = re.compile("(" + "|".join(map(re.escape, SIGNS)) + ")")
 _SIGNS = frozenset(SIGNS)
-_INLINE_FIELD = re.compile(r"\[[A-Za-z]:[^\]]*\]")
+_INLINE_FIELD = re.compile(r"\[[A-Za-z]:[^\[\]]*\]")
 _ENDING_STARTS = frozenset("0123456789:")
 _ENDING = re.compile(r"[0-9:][0-9,.:-]*")
 _DECORATION = re.compile(r"![^!]+!")

@@ -6,7 +6,8 @@ import itertools
 import re
 
 QUOTED = re.compile(r'"[^"]*"')
-_VOICE = re.compile(r"\[V:\s*(\d+)\s*\]")
+_VOICE = re.compile(r"\[V:\s*(\d{1,6})\s*\]")
+_NOT_SOUNDED = re.compile(r'"[^"]*"|![^!]*!|\[[A-Za-z]:[^\[\]]*\]')
 _LETTER = re.compile(r"[A-Za-z]")
 _NOTE = re.compile(r"[A-Ga-gxz]")
 
@@ -14,7 +15,7 @@ _NOTE = re.compile(r"[A-Ga-gxz]")
 def is_interleaved(text: str) -> bool:
     r"""Recognise interleaved ABC by its content.
 
-    Lines of music open with ``[V:n]``, hold their voices in ascending order and one bar of each. ABC that
+    Lines of music open with ``[V:n]``, hold their voices in one order and one bar of each. ABC that
     only names its voices inline has several bars behind a name.
 
     Examples
@@ -25,17 +26,25 @@ def is_interleaved(text: str) -> bool:
     lines = [line for line in text.split("\n") if _VOICE.match(line)]
     if not lines:
         return False
+    # Voices stand as the first line with most of them has them: xml2abc's part lists need not ascend.
+    widest = max((_VOICE.findall(line) for line in lines), key=len)
+    places = {number: place for place, number in enumerate(widest)}
     most = 0
     for line in lines:
         _, *pieces = _VOICE.split(line)
-        numbers = [int(number) for number in pieces[::2]]
-        if any(below >= above for below, above in itertools.pairwise(numbers)):
+        numbers = pieces[::2]
+        if not (_ascend([int(number) for number in numbers]) or _ascend([places.get(name, -1) for name in numbers])):
             return False
-        if any(_is_several_bars(QUOTED.sub("", bar)) for bar in pieces[1::2]):
-            return False
+        for bar in pieces[1::2]:
+            if _is_several_bars(QUOTED.sub("", bar)) and _is_several_bars(_NOT_SOUNDED.sub("", bar)):
+                return False
         most = max(most, len(numbers))
     known = {number for line in lines for number in _VOICE.findall(line)}
     return most > 1 or len(known) == 1
+
+
+def _ascend(numbers: list[int]) -> bool:
+    return all(below < above for below, above in itertools.pairwise(numbers))
 
 
 def _is_several_bars(text: str) -> bool:

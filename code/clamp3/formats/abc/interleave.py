@@ -14,14 +14,22 @@ from __future__ import annotations
 import itertools
 import re
 
+from clamp3.errors import FormatError
 from clamp3.formats import Converted
 from clamp3.formats.abc.bars import Voice, cut_tune, sounding
 from clamp3.formats.abc.dialect import QUOTED, is_interleaved
 from clamp3.formats.abc.lengths import bar_length, bar_lengths
-from clamp3.formats.abc.standard import has_bar_rests, standard_form
+from clamp3.formats.abc.standard import has_bar_rests, is_field, standard_form
 
 DROPPED_FIELDS = ("X:", "T:", "C:", "W:", "w:", "Z:", "%%MIDI")
 _FIELD = re.compile(r"[A-Za-z]:")
+_AMONG_MUSIC = ("V:", "w:", "W:", "T:", "C:", "Z:", "I:repbra", "%%MIDI")
+# Comments other than the number of a bar, directives, continued fields, ends of printed lines, invisible bar lines.
+_BY_HAND = re.compile(r"^%|^\+:|%(?!\d+$)|\\$|\$|\[\|\]")
+_CLOSED = re.compile(r"[|\]:][\d,.-]*(?:\s*%\d+)?$")
+MOST_FILLED = 200_000  # bars; an opera whose voices pause half of the time has fewer
+_MOST_REMARKS = 1000  # different ones with bar lines in a line
+_LONGEST_REST = 256  # eighths
 LENGTH_TOLERANCE = 0.125  # a 64th note: xml2abc rounds odd tuplets to 64ths
 
 
@@ -64,23 +72,36 @@ def interleave(text: str) -> Converted:
     if not _in_standard_form(lines):
         text, notes = standard_form(text)
         lines = text.splitlines(keepends=True)
-    return _woven(_clean(lines), notes)
+    made = _woven(_clean(lines), notes)
+    if not is_interleaved(made.text):
+        raise FormatError("the bars of its voices cannot be kept apart once they stand side by side.")
+    return made
 
 
 def _in_standard_form(lines: list[str]) -> bool:
-    """Return whether the lines are in the form xml2abc writes: header, then one block per voice, from ``V:1`` on."""
+    """Return whether the lines are in the form xml2abc writes: header, then one block per voice, from ``V:1`` on.
+
+    What people write and xml2abc does not, a remark or a field between the lines of music, means another form.
+    """
     names = [line.strip() for line in lines if line.startswith("V:") and " " not in line.strip()]
     if not names or names[0] != "V:1" or len(set(names)) < len(names):
         return False
-    body = next(index for index, line in enumerate(lines) if line.strip() == "V:1")
-    # A title or part name may contain a line break; only music before V:1 means another form.
-    if any(line.startswith("L:") and line.strip() not in ("L:1/8", "L: 1/8") for line in lines):
+    start = next(index for index, line in enumerate(lines) if line.strip() == "V:1")
+    header, body = lines[:start], lines[start:]
+    units = [line.strip() for line in header if line.startswith("L:")]
+    if not units or any(unit not in ("L:1/8", "L: 1/8") for unit in units):
         return False  # the models were trained with eighths as the only unit
-    if any(has_bar_rests(line) for line in lines[body:] if not _FIELD.match(line) and line[0] != "%"):
+    # A title or part name may contain a line break; only music before V:1 means another form.
+    if any("|" in line and not _FIELD.match(line) and not line.startswith("%") for line in header):
+        return False
+    if sum(line.startswith("V:") for line in body) != len(names):
+        return False
+    texts = [line for line in body if not line.startswith(_AMONG_MUSIC)]
+    plain = [QUOTED.sub("", line.replace('\\"', "")) for line in texts]
+    if any(is_field(line) or _BY_HAND.search(line) or has_bar_rests(line) for line in plain):
         return False  # xml2abc writes a rest in every bar
-    is_header = not any("|" in line and not _FIELD.match(line) and not line.startswith("%") for line in lines[:body])
-    voices = [line for line in lines[body:] if line.startswith(("V:", "X:", "K:"))]
-    return is_header and len(voices) == len(names)
+    blocks = re.split(r"^V:.*\n", "".join(line for line in texts if line.strip()), flags=re.MULTILINE)
+    return all(_CLOSED.search(block.rstrip()[-40:]) for block in blocks if block.strip())
 
 
 def _clean(lines: list[str]) -> list[str]:
@@ -93,9 +114,11 @@ def _clean(lines: list[str]) -> list[str]:
         if '"' in line:
             if '\\"' in line and not (_FIELD.match(line) or line.startswith("%")):
                 line = line.replace('\\"', "")
-            for quoted in QUOTED.findall(line):
-                if "|" in quoted or "::" in quoted:
-                    line = line.replace(quoted, "")
+            barred = [quoted for quoted in dict.fromkeys(QUOTED.findall(line)) if "|" in quoted or "::" in quoted]
+            if len(barred) > _MOST_REMARKS:
+                raise FormatError(f"a line has more than {_MOST_REMARKS} remarks with bar lines in them.")
+            for quoted in barred:
+                line = line.replace(quoted, "")
         cleaned.append(line)
     return cleaned
 
@@ -123,13 +146,16 @@ def _made_equal(voices: dict[str, Voice]) -> list[str]:
     """Fill voices that have fewer bars than the longest with invisible rests; the published tool refuses such tunes."""
     longest = max(voices.values(), key=lambda voice: len(voice.bars))
     n_bars = len(longest.bars)
+    n_filled = sum(n_bars - len(voice.bars) for voice in voices.values())
+    if n_filled > MOST_FILLED:
+        raise FormatError(f"{len(voices)} voices of up to {n_bars} bars lack {n_filled} bars, more than {MOST_FILLED}.")
     notes = []
     for name, voice in voices.items():
         missing = range(len(voice.bars), n_bars)
         if missing:
             notes.append(f"{name} has {len(voice.bars)} bars of {n_bars}: filled with invisible rests")
         for index in missing:
-            voice.bars.append(f"x{max(1, round(bar_length(longest.bars[index])))}")
+            voice.bars.append(f"x{min(max(1, round(bar_length(longest.bars[index]))), _LONGEST_REST)}")
             voice.closing.append(longest.closing[index])
     return notes
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-_SILENT = re.compile(r'"[^"]*"|![^!]*!|\{[^}]*\}|\[[A-Za-z]:[^\]]*\]')
+_SILENT = re.compile(r'"[^"]*"|![^!]*!|\{[^{}]*\}|\[[A-Za-z]:[^\[\]]*\]')
 _TIMED = re.compile(
     r"\((\d+)(?::(\d*))?(?::(\d*))?"  # tuplet p:q:r
-    r"|(?:\[([^\]]*)\]|[A-Ga-gxz][,']*)(\d*)(/*)(\d*)"  # chord or note with its length
+    r"|(?:\[([^\[\]]*)\]|[A-Ga-gxz][,']*)(\d*)(/*)(\d*)"  # chord or note with its length
 )
 _INNER = re.compile(r"[A-Ga-gxz][,']*(\d*)(/*)(\d*)")
+_MOST_DIGITS = 6
+_MOST_NESTED = 8  # tuplets
+_LONG = 400  # characters of a bar that is not worth keeping
 _IN_TIME = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}  # ABC 2.1, section 4.13: "(p" alone puts p notes into the time of q
 # Pitches, octaves and accidentals do not matter for a length.
 _RHYTHM = str.maketrans({**dict.fromkeys("ABCDEFGabcdefgx", "z"), **dict.fromkeys("^_=,'")})
@@ -18,10 +21,10 @@ _RHYTHM = str.maketrans({**dict.fromkeys("ABCDEFGabcdefgx", "z"), **dict.fromkey
 
 def bar_lengths(bars: list[str]) -> list[float]:
     """Return `bar_length` of bars without line ends; few distinct rhythms make up many bars, so most are cached."""
-    return list(map(bar_length, "\n".join(bars).translate(_RHYTHM).split("\n")))
+    rhythms = "\n".join(bars).translate(_RHYTHM).split("\n")
+    return [_known_length(bar) if len(bar) < _LONG else bar_length(bar) for bar in rhythms]
 
 
-@lru_cache(maxsize=8192)
 def bar_length(text: str) -> float:
     """Return the length of a bar in units of ``L:``, tuplets included.
 
@@ -36,7 +39,9 @@ def bar_length(text: str) -> float:
     tuplets: list[list[float]] = []  # [factor, notes left], innermost last
     for p, q, r, chord, n, slash, d in _TIMED.findall(_SILENT.sub("", text)):
         if p:
-            tuplets.append([(int(q or 0) or _IN_TIME.get(int(p), 2)) / (int(p) or 1), int(r or 0) or int(p)])
+            n_notes, in_time = _whole(p), _whole(q)
+            tuplets.append([(in_time or _IN_TIME.get(n_notes, 2)) / (n_notes or 1), _whole(r) or n_notes])
+            del tuplets[:-_MOST_NESTED]
             continue
         length = _length(n, slash, d) if n or slash else 1.0
         if chord and (inner := _INNER.search(chord)):
@@ -50,8 +55,16 @@ def bar_length(text: str) -> float:
     return total
 
 
+_known_length = lru_cache(maxsize=8192)(bar_length)
+
+
 def _length(n: str, slash: str, d: str) -> float:
-    whole = float(n) if n else 1.0
+    whole = _whole(n) if n else 1.0
     if not slash:
         return whole
-    return whole / (float(d) or 1.0) if d else whole / 2 ** min(len(slash), 16)
+    return whole / (_whole(d) or 1.0) if d else whole / 2 ** min(len(slash), 16)
+
+
+def _whole(digits: str) -> int:
+    """Return a number; one of too many digits is no length and counts as its first ones."""
+    return int(digits[:_MOST_DIGITS] or 0)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 
-from clamp3.errors import FormatError
+from clamp3.errors import FormatError, sentence_of
 from clamp3.formats import Converted
 from clamp3.formats.abc.dialect import is_interleaved
-from clamp3.formats.abc.standard import standard_form
+from clamp3.formats.abc.standard import check_bar_rests, standard_form
 
 _DOCTYPE = (
     '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE score-partwise PUBLIC '
     '"-//Recordare//DTD MusicXML 3.0 Partwise//EN" "http://www.musicxml.org/dtds/partwise.dtd">\n'
 )
-_VOICE = re.compile(r"\[(V:[^\]\s]+)\]")
+_VOICE = re.compile(r"\[(V:[^\[\]\s]+)\]")
 
 
 def abc_to_musicxml(text: str, *, name: str = "score") -> Converted:
@@ -42,16 +42,21 @@ def abc_to_musicxml(text: str, *, name: str = "score") -> Converted:
 
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text, notes = (separate(text), []) if is_interleaved(text) else standard_form(text)
+    check_bar_rests(text)
     # The title is kept here only; the models never see it.
     head = "X:1\n" if re.search(r"^T:", text, re.MULTILINE) else f"X:1\nT:{' '.join(name.split())}\n"
     converter = engine()
     try:
         score = converter.convert(head + re.sub(r"^X:.*\n", "", text, flags=re.MULTILINE))
         xml = tostring(score, encoding="unicode")
+    except MemoryError:
+        raise
     except RecursionError as error:
         raise FormatError("abc2xml cannot read this text: it is nested too deeply.") from error
     except Exception as error:  # parse errors and any other failure of the converter
-        raise FormatError(f"abc2xml cannot read this text: {_first_line(error)}.") from error
+        raise FormatError(
+            f"abc2xml cannot read this text: {type(error).__name__}: {sentence_of(error, 200)}."
+        ) from error
     if score.find("part/measure/note") is None:
         raise FormatError("the ABC holds no notes.")
     misread = sum("misplaced symbol" in message for message in converter.messages)
@@ -80,8 +85,3 @@ def separate(text: str) -> str:
         header.insert(before_voices, "K:C")
     blocks = [f"{voice}\n{' '.join(bars)}" for voice, bars in voices.items()]
     return "\n".join([*header, *blocks]) + "\n"
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().split("\n")[0][:200]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -42,6 +42,7 @@ def npy(array):
     return stream.getvalue(), Kind.FEATURES
 
 
+@pytest.mark.kernels
 def test_mel_vectors_are_those_of_the_chunks_between_two_zeros(mel, tiny_mel):
     samples = tune(11, rate=RATE)
     chunks = torch.from_numpy(log_mel(samples.mean(axis=1)))
@@ -55,6 +56,7 @@ def test_mel_vectors_are_those_of_the_chunks_between_two_zeros(mel, tiny_mel):
     np.testing.assert_allclose(encoded.vectors[0], expected, atol=TOLERANCE)
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("name", ["mel", "mert"])
 def test_paths_bytes_arrays_and_features_give_one_vector(name, request, tmp_path, tiny_mert):
     clamp3, samples = request.getfixturevalue(name), tune(12, rate=RATE)
@@ -126,6 +128,7 @@ def test_a_damaged_mert_is_a_reason(tiny_weights, tmp_path, tiny_mert):
     assert "no file of tensors" in encoded.errors[0] and encoded.errors[1] is None
 
 
+@pytest.mark.kernels
 def test_the_cache_knows_what_a_recording_was_heard_through(tiny_weights, tiny_mert, tmp_path):
     path = tmp_path / "a.wav"
     path.write_bytes(wav(3))
@@ -136,8 +139,8 @@ def test_the_cache_knows_what_a_recording_was_heard_through(tiny_weights, tiny_m
         (result,) = clamp3.stream([path])
         hits.append(result.cached)
     assert hits == [False, True, False]
-    plain, heard = (clamp3.identity_of(kind) for kind in (Kind.ABC, Kind.AUDIO))
-    assert plain == clamp3.identity and "mert-" in heard and heard.startswith(plain)
+    plain, recording = (clamp3.identity_of(kind) for kind in (Kind.ABC, Kind.AUDIO))
+    assert plain == clamp3.identity and "mert-" in recording and recording.startswith(plain)
     path.write_bytes(wav(4))
     assert not next(iter(clamp3.stream([path]))).cached
 

@@ -1,0 +1,23 @@
+"""Score how alike two folders are, pair by pair or with --group as wholes, with the published weights.
+
+    python clamp3_score.py generated/ references/
+    python clamp3_score.py generated/ references/ --group --model mini
+
+The name and place that CLaMP 3's readme gives it; retrieval/clamp3_score.py does the work and explains it. Weights are
+saas unless --model names others; mini is in the package.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clamp3.cli import run, run_script
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the script that does the work; return its exit code."""
+    return run_script(Path(__file__).resolve().parent / "retrieval/clamp3_score.py", argv, __doc__, model="saas")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

@@ -1,0 +1,24 @@
+"""Find what in a folder is closest to a file: any kind of music or text against any other, with the published weights.
+
+    python clamp3_search.py query.txt my_scores/ --top_k 10
+    python clamp3_search.py theme.mid my_recordings/ --model mini
+
+The name and place that CLaMP 3's readme gives it; retrieval/clamp3_search.py does the work and explains it. Weights are
+saas unless --model names others; mini is in the package. Images are searched by their captions, which
+inference/image_captioning.py writes. Vectors are cached by content, so that nothing has to be removed after a change.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clamp3.cli import run, run_script
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the script that does the work; return its exit code."""
+    return run_script(Path(__file__).resolve().parent / "retrieval/clamp3_search.py", argv, __doc__, model="saas")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
