@@ -34,12 +34,12 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.render_midi and args.name != "wikimtx":
         parser.error("--render_midi is for wikimtx only.")
-    from clamp3.datasets import wikimtx
+    from clamp3.datasets.classification import render_midi
     from clamp3.datasets.retrieval import open_benchmark
     from clamp3.retrieval.benchmark import run_benchmark
     from clamp3.retrieval.evaluation import print_remarks
 
-    unplayed = wikimtx.render_midi(wikimtx.read(args.data), args.data / "midi") if args.render_midi else []
+    unplayed = render_midi(args.name, args.data) if args.render_midi else []
     benchmark = open_benchmark(args.name, args.data)
     report = run_benchmark(benchmark, open_model(args), name=args.model, both=args.both)
     report.failures += unplayed

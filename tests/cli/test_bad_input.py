@@ -381,8 +381,8 @@ def test_kill_in_the_middle_then_again_does_only_what_is_missing(tmp_path, delay
 
     pieces = [midi(600 + i) for i in range(20)]
     texts = [midi_to_mtf(piece).text.encode() for piece in pieces]
-    inputs = {f"{i % 7}/{i:03}.mid": pieces[i % 20] for i in range(300)}
-    expected = {f"{i % 7}/{i:03}.mtf": texts[i % 20] for i in range(300)}
+    inputs = {f"{i % 7}/{i:04}.mid": pieces[i % 20] for i in range(1500)}
+    expected = {f"{i % 7}/{i:04}.mtf": texts[i % 20] for i in range(1500)}
     source, target = put(tmp_path / "in", inputs), tmp_path / "out"
     job = subprocess.Popen(
         command(MIDI2MTF, source, target), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True

@@ -49,7 +49,7 @@ def test_mel_vectors_are_those_of_the_chunks_between_two_zeros(mel, tiny_mel):
     zero = torch.zeros(1, chunks.shape[1])
     with torch.inference_mode():
         model = load_model(tiny_mel, ("audio",)).model
-        expected = model.audio_features(torch.cat([zero, chunks, zero])[None])[0]
+        expected = model.features("audio", torch.cat([zero, chunks, zero])[None])[0]
     assert len(chunks) == 3
     encoded = mel.encode([(wav(11), Kind.AUDIO)])
     assert encoded.errors == [None]

@@ -6,13 +6,13 @@ split at random for every seed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clamp3.datasets import emo, giantsteps, gtzan, jamendo, mtt, nsynth, pianist8, vgmidi, vocalset, wikimt, wikimtx
-from clamp3.datasets.labelled import Example, TaskType
-from clamp3.datasets.source import Dataset, files_by_key, open_named, stem
+from clamp3.datasets.labelled import Example, TaskType, with_files
+from clamp3.datasets.source import OpenBenchmark, Readers, files_by_key, open_named, stem, without_suffix
 from clamp3.errors import ConfigError
 from clamp3.sources import Source
 
@@ -40,20 +40,9 @@ class ClassificationTask:
     classes: tuple[str, ...] = ()
     keys: bool = False
 
-    @property
-    def official(self) -> bool:
-        """Whether the data set has a split into training, validation and test set."""
-        return any(example.part for example in self.examples)
 
-
-@dataclass
-class Benchmark:
+class Benchmark(OpenBenchmark[ClassificationTask]):
     """The tasks that a data set's folder allows, and what is missing in it."""
-
-    dataset: Dataset
-    tasks: list[ClassificationTask] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
     def add(self, where: str, task: ClassificationTask) -> None:
         """Add a task with the examples whose files exist; note how many are missing.
@@ -66,8 +55,7 @@ class Benchmark:
             Its examples may lack a source.
         """
         there = [example for example in task.examples if example.source is not None]
-        lost = [example.id for example in task.examples if example.source is None]
-        if lost:
+        if lost := [example.id for example in task.examples if example.source is None]:
             self.missing.append(
                 f"{task.name}: {len(lost)} of {len(task.examples)} files are missing in {where}, first {lost[0]}."
             )
@@ -75,18 +63,15 @@ class Benchmark:
             self.tasks.append(replace(task, examples=there))
 
 
-def _wikimt(root: Path) -> Benchmark:
-    benchmark = Benchmark(wikimt.WIKIMT)
+def _wikimt(benchmark: Benchmark, root: Path) -> None:
     songs = wikimt.read(root)
     genres = {song.id: song.genre for song in songs}
     midi = files_by_key(root / "midi", stem, "symbolic")
     benchmark.add("wikimusictext.jsonl", _genres("abc", genres, {song.id: song.abc for song in songs}))
     benchmark.add("midi/ (rendered from the lead sheets: --render_midi)", _genres("midi", genres, midi))
-    return benchmark
 
 
-def _wikimtx(root: Path) -> Benchmark:
-    benchmark = Benchmark(wikimtx.WIKIMTX)
+def _wikimtx(benchmark: Benchmark, root: Path) -> None:
     songs = wikimtx.read(root)
     genres = {song.id: song.genre for song in songs}
     benchmark.add("the table", _genres("abc", genres, {song.id: song.abc for song in songs}))
@@ -95,80 +80,62 @@ def _wikimtx(root: Path) -> Benchmark:
     benchmark.add("audio/", _genres("audio", genres, {song.id: song.audio for song in songs}))
     for name in wikimtx.FIELDS:
         benchmark.add("the table", _genres(name, genres, {song.id: song.texts[name] for song in songs}))
-    return benchmark
 
 
 def _genres(name: str, genres: Mapping[str, str], sources: Mapping[str, Source | None]) -> ClassificationTask:
     return ClassificationTask(name, "multiclass", [Example(id, sources.get(id), genre) for id, genre in genres.items()])
 
 
-def _vgmidi(root: Path) -> Benchmark:
-    benchmark = Benchmark(vgmidi.VGMIDI)
+def _vgmidi(benchmark: Benchmark, root: Path) -> None:
     examples, left_out = vgmidi.read(root)
-    benchmark.add("abc/", ClassificationTask("abc", "multiclass", vgmidi.scores(root, examples)))
+    benchmark.add("abc/", ClassificationTask("abc", "multiclass", with_files(examples, root / "abc", stem)))
     benchmark.add("labelled/", ClassificationTask("midi", "multiclass", examples))
     benchmark.notes += [f"{name}: {reason}." for name, reason in left_out]
-    return benchmark
 
 
-def _pianist8(root: Path) -> Benchmark:
-    benchmark = Benchmark(pianist8.PIANIST8)
+def _pianist8(benchmark: Benchmark, root: Path) -> None:
     examples = pianist8.read(root)
-    benchmark.add("abc/", ClassificationTask("abc", "multiclass", pianist8.scores(root, examples)))
+    benchmark.add("abc/", ClassificationTask("abc", "multiclass", with_files(examples, root / "abc", without_suffix)))
     benchmark.add("midi/", ClassificationTask("midi", "multiclass", examples))
-    return benchmark
 
 
-def _mtt(root: Path) -> Benchmark:
-    benchmark = Benchmark(mtt.MTT)
+def _mtt(benchmark: Benchmark, root: Path) -> None:
     examples, tags = mtt.read(root)
     benchmark.add("mp3/", ClassificationTask("tags", "multilabel", examples, tags))
-    return benchmark
 
 
-def _gs(root: Path) -> Benchmark:
-    benchmark = Benchmark(giantsteps.GIANTSTEPS)
+def _gs(benchmark: Benchmark, root: Path) -> None:
     examples = giantsteps.read(root)
     benchmark.add(
         "audio/ of both folders", ClassificationTask("key", "multiclass", examples, giantsteps.KEYS, keys=True)
     )
     benchmark.notes.append("A preview is one example; MARBLE aggregates the predictions for clips of 30 s.")
-    return benchmark
 
 
-def _gtzan(root: Path) -> Benchmark:
-    benchmark = Benchmark(gtzan.GTZAN)
+def _gtzan(benchmark: Benchmark, root: Path) -> None:
     benchmark.add("genres/", ClassificationTask("genre", "multiclass", gtzan.read(root), gtzan.GENRES))
-    return benchmark
 
 
-def _emo(root: Path) -> Benchmark:
-    benchmark = Benchmark(emo.EMO)
+def _emo(benchmark: Benchmark, root: Path) -> None:
     benchmark.add("clips_45seconds/", ClassificationTask("emotion", "regression", emo.read(root), emo.VALUES))
     benchmark.notes.append("A clip of 45 s is one example; MARBLE takes its first 30 s in windows of 5 s.")
-    return benchmark
 
 
-def _nsynth(root: Path) -> Benchmark:
-    benchmark = Benchmark(nsynth.NSYNTH)
+def _nsynth(benchmark: Benchmark, root: Path) -> None:
     benchmark.add("nsynth-*/audio/", ClassificationTask("instrument", "multiclass", nsynth.read(root, "instrument")))
     benchmark.add(
         "nsynth-*/audio/", ClassificationTask("pitch", "multiclass", nsynth.read(root, "pitch"), nsynth.PITCHES)
     )
-    return benchmark
 
 
-def _vocalset(root: Path) -> Benchmark:
-    benchmark = Benchmark(vocalset.VOCALSET)
+def _vocalset(benchmark: Benchmark, root: Path) -> None:
     technique = ClassificationTask("technique", "multiclass", vocalset.read(root, "technique"), vocalset.TECHNIQUES)
     benchmark.add("FULL/", technique)
     benchmark.add("FULL/", ClassificationTask("singer", "multiclass", vocalset.read(root, "singer")))
     benchmark.notes.append("A recording is one example; MARBLE tests pieces of 3 s, and its split is another.")
-    return benchmark
 
 
-def _jamendo(root: Path) -> Benchmark:
-    benchmark = Benchmark(jamendo.JAMENDO)
+def _jamendo(benchmark: Benchmark, root: Path) -> None:
     for subset in jamendo.SUBSETS:
         try:
             examples = jamendo.read(root, subset)
@@ -176,21 +143,20 @@ def _jamendo(root: Path) -> Benchmark:
             benchmark.missing.append(f"{subset}: {str(error).split('. ')[0]}.")
             continue
         benchmark.add("audio-low/ or audio/", ClassificationTask(subset, "multilabel", examples))
-    return benchmark
 
 
-BENCHMARKS: dict[str, Callable[[Path], Benchmark]] = {
-    "wikimt": _wikimt,
-    "vgmidi": _vgmidi,
-    "pianist8": _pianist8,
-    "wikimtx": _wikimtx,
-    "mtt": _mtt,
-    "gs": _gs,
-    "gtzan": _gtzan,
-    "emo": _emo,
-    "nsynth": _nsynth,
-    "vocalset": _vocalset,
-    "jamendo": _jamendo,
+BENCHMARKS: Readers[Benchmark] = {
+    "wikimt": (wikimt.WIKIMT, _wikimt),
+    "vgmidi": (vgmidi.VGMIDI, _vgmidi),
+    "pianist8": (pianist8.PIANIST8, _pianist8),
+    "wikimtx": (wikimtx.WIKIMTX, _wikimtx),
+    "mtt": (mtt.MTT, _mtt),
+    "gs": (giantsteps.GIANTSTEPS, _gs),
+    "gtzan": (gtzan.GTZAN, _gtzan),
+    "emo": (emo.EMO, _emo),
+    "nsynth": (nsynth.NSYNTH, _nsynth),
+    "vocalset": (vocalset.VOCALSET, _vocalset),
+    "jamendo": (jamendo.JAMENDO, _jamendo),
 }
 
 
@@ -211,7 +177,7 @@ def open_benchmark(name: str, root: Path, wanted: Sequence[str] = ()) -> Benchma
     ConfigError
         If a name is unknown, or what every task needs is missing.
     """
-    benchmark = open_named(BENCHMARKS, name, root)
+    benchmark = open_named(Benchmark, BENCHMARKS, name, root)
     if wanted:
         there = [task.name for task in benchmark.tasks]
         if unknown := [task for task in wanted if task not in there]:
@@ -235,10 +201,7 @@ def render_midi(name: str, root: Path) -> list[tuple[str, str]]:
     ConfigError
         If the data set has no lead sheets.
     """
-    if name == "wikimtx":
-        return wikimtx.render_midi(wikimtx.read(root), root / "midi")
-    if name != "wikimt":
+    if name not in ("wikimt", "wikimtx"):
         raise ConfigError(f"--render_midi is for wikimt and wikimtx; {name} has no lead sheets.")
-    files = files_by_key(root / "midi", stem, "symbolic")
-    songs = [wikimtx.Song(s.id, s.genre, {}, s.abc, files.get(s.id), None) for s in wikimt.read(root)]
-    return wikimtx.render_midi(songs, root / "midi")
+    songs = wikimt.read(root) if name == "wikimt" else wikimtx.read(root)
+    return wikimtx.render_midi({song.id: song.abc for song in songs}, root / "midi")

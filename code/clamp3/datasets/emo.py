@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from clamp3.datasets.labelled import Example, Part, recording
+from clamp3.datasets.labelled import Example, Part, hashed, recording
 from clamp3.datasets.source import Dataset
 from clamp3.errors import FormatError, printable
 from clamp3.formats.tables import read_csv
@@ -69,5 +68,4 @@ def _rows(path: Path, *texts: str, numbers: Sequence[str] = ()) -> Iterator[tupl
 
 def _part(artist: str) -> Part:
     letters = "".join(c for c in artist.lower() if c.isascii() and (c.isalpha() or c.isspace()))
-    number = int(hashlib.sha1(" ".join(letters.split()).encode(), usedforsecurity=False).hexdigest(), 16)
-    return "train" if number % 10 < 8 else "valid"
+    return "train" if hashed(" ".join(letters.split())) % 10 < 8 else "valid"

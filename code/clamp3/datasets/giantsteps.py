@@ -6,11 +6,10 @@ Training and validation are the MTG set (confident annotations of a single key),
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 
-from clamp3.datasets.labelled import Example, Part, recording
+from clamp3.datasets.labelled import Example, Part, hashed, recording
 from clamp3.datasets.source import Dataset
 from clamp3.errors import ConfigError, FormatError, printable
 from clamp3.formats.tables import read_csv
@@ -74,8 +73,8 @@ def _artist_parts(teams: list[list[str]]) -> dict[str, Part]:
     """Return a part per artist by the SHA-1 of the name; collaborators of a validation artist follow, in two rounds."""
     parts: dict[str, Part] = {}
     for artist in (artist for team in teams for artist in team):
-        number = int(hashlib.sha1(artist.lower().encode(), usedforsecurity=False).hexdigest(), 16)
-        parts[artist] = "train" if number % (_TRAIN_SHARE + _VALID_SHARE) < _TRAIN_SHARE else "valid"
+        number = hashed(artist.lower()) % (_TRAIN_SHARE + _VALID_SHARE)
+        parts[artist] = "train" if number < _TRAIN_SHARE else "valid"
     for _ in range(2):
         for team in teams:
             if any(parts[artist] == "valid" for artist in team):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clamp3.datasets.labelled import Example, Part, recording, without_suffix
-from clamp3.datasets.source import Dataset
+from clamp3.datasets.labelled import PARTS, Example, recording
+from clamp3.datasets.source import Dataset, without_suffix
 from clamp3.errors import FormatError, printable
 from clamp3.formats.guards import decode_text, read_file
 
@@ -33,8 +33,7 @@ def read(root: Path) -> list[Example]:
     FormatError
         If a line names no genre.
     """
-    parts: tuple[Part, ...] = ("train", "valid", "test")
-    lists = {part: GTZAN.need(root, f"{part}_filtered.txt") for part in parts}
+    lists = {part: GTZAN.need(root, f"{part}_filtered.txt") for part in PARTS}
     folder = GTZAN.need(root, "genres", "genres_original", "Data/genres_original")
     examples = []
     for part, path in lists.items():

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from clamp3.datasets.labelled import Example, Part, recording, without_suffix
-from clamp3.datasets.source import Dataset
+from clamp3.datasets.labelled import Example, Part, recording
+from clamp3.datasets.source import Dataset, without_suffix
 from clamp3.formats.tables import read_csv
 
 SUBSETS = {"genre": "genre", "instrument": "instrument", "mood": "moodtheme", "top50": "top50tags"}

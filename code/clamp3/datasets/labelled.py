@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Literal, TypeAlias
 
 import numpy as np
 
+from clamp3.datasets.source import files_by_key
 from clamp3.formats import SUFFIXES, Kind, kind_of
 from clamp3.modalities import modality_of
 from clamp3.sources import Source
@@ -16,6 +18,7 @@ from clamp3.sources import Source
 Label: TypeAlias = str | tuple[str, ...] | tuple[float, ...]
 TaskType: TypeAlias = Literal["multiclass", "multilabel", "regression"]
 Part: TypeAlias = Literal["train", "valid", "test", ""]
+PARTS: tuple[Part, ...] = ("train", "valid", "test")
 
 _AUDIO_SUFFIXES = tuple(suffix for suffix, kind in SUFFIXES.items() if modality_of(kind) == "audio")
 
@@ -59,13 +62,27 @@ def recording(folder: Path, relative: str) -> Source | None:
     return None
 
 
-def without_suffix(relative: str) -> str:
-    """Return a path without what follows the last dot of its name."""
-    folder, slash, name = relative.rpartition("/")
-    return f"{folder}{slash}{name.rpartition('.')[0] or name}"
+def with_files(examples: Sequence[Example], folder: Path, key: Callable[[PurePosixPath], str | None]) -> list[Example]:
+    """Return the same examples with their scores of another folder, None for those that it lacks.
+
+    Parameters
+    ----------
+    examples : sequence of Example
+    folder : Path
+        Where the other files lie.
+    key : callable
+        From a path in the folder to the example's id; see `clamp3.datasets.source.files_by_key`.
+    """
+    files = files_by_key(folder, key, "symbolic")
+    return [replace(example, source=files.get(example.id)) for example in examples]
 
 
-def drawn(ids: Sequence[str], seed: int, *shares: tuple[Part, float], rest: Part = "train") -> dict[str, Part]:
+def hashed(text: str) -> int:
+    """Return a text's SHA-1 as a number, by which MARBLE splits artists."""
+    return int(hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), 16)
+
+
+def drawn(ids: Sequence[str], seed: int, *shares: tuple[Part, float]) -> dict[str, Part]:
     """Return a random part for every id.
 
     Parameters
@@ -73,9 +90,8 @@ def drawn(ids: Sequence[str], seed: int, *shares: tuple[Part, float], rest: Part
     ids : sequence of str
     seed : int
     *shares : (Part, float)
-        Parts and their shares: the first of all ids, the next of what remains, and so on.
-    rest : Part
-        Of the ids that no share takes.
+        Parts and their shares: the first of all ids, the next of what remains, and so on; the
+        rest is for training.
     """
     left = np.random.default_rng(seed).permutation(sorted(ids)).tolist()
     parts: dict[str, Part] = {}
@@ -83,4 +99,4 @@ def drawn(ids: Sequence[str], seed: int, *shares: tuple[Part, float], rest: Part
         n_taken = round(share * len(left))
         parts |= dict.fromkeys(left[:n_taken], part)
         left = left[n_taken:]
-    return parts | dict.fromkeys(left, rest)
+    return parts | dict.fromkeys(left, "train")

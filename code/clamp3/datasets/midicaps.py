@@ -64,8 +64,7 @@ def read(root: Path, *, n_pieces: int = N_PAIRS) -> list[Piece]:
         wanted = [line.strip() for line in (root / SUBSET).read_text(encoding="utf-8").splitlines() if line.strip()]
         listed = set(wanted)
         found = {location: caption for location, caption, _ in captions if location in listed}
-        unknown = [location for location in wanted if location not in found]
-        if unknown:
+        if unknown := [location for location in wanted if location not in found]:
             raise DataError(
                 f"{printable(root / SUBSET)}: {len(unknown)} locations have no caption, first {unknown[0]}."
             )

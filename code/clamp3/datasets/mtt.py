@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clamp3.datasets.labelled import Example, Part, recording, without_suffix
-from clamp3.datasets.source import Dataset
+from clamp3.datasets.labelled import Example, Part, recording
+from clamp3.datasets.source import Dataset, without_suffix
 from clamp3.errors import FormatError, printable
 from clamp3.formats.tables import read_csv
 

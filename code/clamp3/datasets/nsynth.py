@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from clamp3.datasets.labelled import Example, Part, recording
+from clamp3.datasets.labelled import PARTS, Example, recording
 from clamp3.datasets.source import Dataset
 from clamp3.errors import FormatError, printable
 from clamp3.formats.tables import read_json
@@ -39,8 +39,7 @@ def read(root: Path, field: str) -> list[Example]:
         If it is not the table of this data set.
     """
     examples = []
-    parts: tuple[Part, ...] = ("train", "valid", "test")
-    for part in parts:
+    for part in PARTS:
         path = NSYNTH.need(root, f"nsynth-{part}/examples.json")
         for name, facts in _table(path).items():
             try:

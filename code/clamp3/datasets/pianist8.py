@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clamp3.datasets.labelled import Example, without_suffix
-from clamp3.datasets.source import Dataset
+from clamp3.datasets.labelled import Example
+from clamp3.datasets.source import Dataset, without_suffix
 from clamp3.errors import DataError, printable
 from clamp3.formats import Kind
 from clamp3.jobs.walk import walk
@@ -40,18 +40,3 @@ def read(root: Path) -> list[Example]:
     if not examples:
         raise DataError(f"{printable(folder)} has no MIDI files in folders. {PIANIST8.how_to_get()}")
     return examples
-
-
-def scores(root: Path, examples: list[Example]) -> list[Example]:
-    """Return the same examples with their files of the ``abc`` folder, None for those that it lacks.
-
-    Parameters
-    ----------
-    root : Path
-        The data set's folder.
-    examples : list of Example
-        From `read`.
-    """
-    found = walk(root / "abc").files if (root / "abc").is_dir() else []
-    files = {without_suffix(str(f.relative)): Source(f.kind, str(f.relative), path=f.path) for f in found}
-    return [Example(e.id, files.get(e.id), e.label, e.part) for e in examples]

@@ -7,7 +7,7 @@ of which paper, and how the numbers were obtained. None of them is computed here
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
@@ -87,10 +87,14 @@ def as_text(table: Table) -> str:
 
 def as_markdown(table: Table) -> str:
     """Return a table for a page of the documentation, with its notes and provenance."""
-    head, *rest = _cells(table)
-    drawn = [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rest)]
     notes = [f"- {note}" for note in (*table.notes, f"Source: {table.provenance}.")]
-    return "\n".join([f"**{table.title}, {table.metric}**", "", *drawn, "", *notes])
+    return "\n".join([f"**{table.title}, {table.metric}**", "", *markdown_rows(_cells(table)), "", *notes])
+
+
+def markdown_rows(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table in Markdown; the first of ``lines`` is its head."""
+    head, *rest = lines
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rest)]
 
 
 def refreshed(page: str, known: Mapping[str, Table]) -> str:
@@ -125,11 +129,9 @@ def refreshed(page: str, known: Mapping[str, Table]) -> str:
 
 def _cells(table: Table) -> list[list[str]]:
     lines = [["", *(column.label for column in table.columns)]]
-    return lines + [[model, *map(_figure, values)] for model, values in table.rows.items()]
-
-
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+    for model, values in table.rows.items():
+        lines.append([model, *("–" if value is None else f"{value:.4f}" for value in values)])
+    return lines
 
 
 def _table(entry: dict[str, Any]) -> Table:

@@ -45,8 +45,7 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report for JSON, published tables included."""
-        found: dict[str, Any] = without_nan({**asdict(self), "published": [asdict(table) for table in self.published]})
-        return found
+        return without_nan({**asdict(self), "published": [asdict(table) for table in self.published]})
 
     def write(self, path: Path) -> None:
         """Write the report as JSON."""

@@ -6,12 +6,12 @@ left out, with a sentence that names the files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from clamp3.datasets import midicaps, musiccaps, songdescriber, wikimt, wikimtx
-from clamp3.datasets.source import Dataset, open_named
+from clamp3.datasets.source import OpenBenchmark, Readers, open_named
 from clamp3.sources import Source
 
 Side = list[tuple[str, Source]]
@@ -26,14 +26,8 @@ class RetrievalTask:
     references: Side
 
 
-@dataclass
-class Benchmark:
+class Benchmark(OpenBenchmark[RetrievalTask]):
     """The tasks that a data set's folder allows, and what is missing in it."""
-
-    dataset: Dataset
-    tasks: list[RetrievalTask] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
     def side(self, what: str, inputs: Mapping[str, Source | None]) -> Side:
         """Return the inputs whose files exist; note how many are missing.
@@ -46,8 +40,7 @@ class Benchmark:
             By key.
         """
         there = [(key, source) for key, source in inputs.items() if source is not None]
-        lost = [key for key, source in inputs.items() if source is None]
-        if lost:
+        if lost := [key for key, source in inputs.items() if source is None]:
             self.missing.append(f"{what}: {len(lost)} of {len(inputs)} are missing, first {lost[0]}.")
         return there
 
@@ -65,16 +58,13 @@ class Benchmark:
             self.tasks.append(RetrievalTask(name, queries, references))
 
 
-def _wikimt(root: Path) -> Benchmark:
-    benchmark = Benchmark(wikimt.WIKIMT)
+def _wikimt(benchmark: Benchmark, root: Path) -> None:
     songs = wikimt.read(root)
     benchmark.add("text-abc", [(song.id, song.description) for song in songs], [(song.id, song.abc) for song in songs])
     benchmark.notes.append("Queries are the descriptions; which field the paper used is not known.")
-    return benchmark
 
 
-def _midicaps(root: Path) -> Benchmark:
-    benchmark = Benchmark(midicaps.MIDICAPS)
+def _midicaps(benchmark: Benchmark, root: Path) -> None:
     pieces = midicaps.read(root)
     music = benchmark.side("lmd_full/", {piece.id: piece.midi for piece in pieces})
     benchmark.add("text-midi", [(piece.id, piece.caption) for piece in pieces], music)
@@ -83,11 +73,9 @@ def _midicaps(root: Path) -> Benchmark:
             f"{len(pieces)} pairs of the test set drawn by a hash; the paper's 1,010 are not known "
             f"({midicaps.SUBSET} may list them)."
         )
-    return benchmark
 
 
-def _wikimtx(root: Path) -> Benchmark:
-    benchmark = Benchmark(wikimtx.WIKIMTX)
+def _wikimtx(benchmark: Benchmark, root: Path) -> None:
     songs = wikimtx.read(root)
     music = {
         "abc": [(song.id, song.abc) for song in songs],
@@ -96,8 +84,7 @@ def _wikimtx(root: Path) -> Benchmark:
     }
     texts = {name: [(song.id, song.texts[name]) for song in songs] for name in wikimtx.FIELDS}
     translations = wikimtx.read_translations(root)
-    absent = [language for language in wikimtx.LANGUAGES if language not in translations]
-    if absent:
+    if absent := [language for language in wikimtx.LANGUAGES if language not in translations]:
         benchmark.missing.append(f"translations/: {' '.join(absent)} are missing.")
     texts |= {f"background.{language}": list(found.items()) for language, found in translations.items()}
     for target, references in music.items():
@@ -107,22 +94,18 @@ def _wikimtx(root: Path) -> Benchmark:
         for target, references in music.items():
             if source != target:
                 benchmark.add(f"{source}-{target}", queries, references)
-    return benchmark
 
 
-def _songdescriber(root: Path) -> Benchmark:
-    benchmark = Benchmark(songdescriber.SONGDESCRIBER)
+def _songdescriber(benchmark: Benchmark, root: Path) -> None:
     captions = songdescriber.read(root)
     audio = dict(benchmark.side("audio/", {caption.track: caption.audio for caption in captions}))
     for name, part in (("full", captions), ("valid", [caption for caption in captions if caption.valid])):
         tracks = dict.fromkeys(caption.track for caption in part)
         references = [(track, audio[track]) for track in tracks if track in audio]
         benchmark.add(name, [(caption.track, caption.text) for caption in part], references)
-    return benchmark
 
 
-def _musiccaps(root: Path) -> Benchmark:
-    benchmark = Benchmark(musiccaps.MUSICCAPS)
+def _musiccaps(benchmark: Benchmark, root: Path) -> None:
     clips = musiccaps.read(root)
     texts = {
         "R": benchmark.side("rewritten.csv", {clip.id: clip.rewritten for clip in clips}),
@@ -137,15 +120,14 @@ def _musiccaps(root: Path) -> Benchmark:
         for letter, queries in texts.items():
             for other, references in audio.items():
                 benchmark.add(f"{part}-{letter}{other}", _only(queries, keys), _only(references, keys))
-    return benchmark
 
 
-BENCHMARKS: dict[str, Callable[[Path], Benchmark]] = {
-    "wikimt": _wikimt,
-    "midicaps": _midicaps,
-    "wikimtx": _wikimtx,
-    "songdescriber": _songdescriber,
-    "musiccaps": _musiccaps,
+BENCHMARKS: Readers[Benchmark] = {
+    "wikimt": (wikimt.WIKIMT, _wikimt),
+    "midicaps": (midicaps.MIDICAPS, _midicaps),
+    "wikimtx": (wikimtx.WIKIMTX, _wikimtx),
+    "songdescriber": (songdescriber.SONGDESCRIBER, _songdescriber),
+    "musiccaps": (musiccaps.MUSICCAPS, _musiccaps),
 }
 
 
@@ -164,9 +146,8 @@ def open_benchmark(name: str, root: Path) -> Benchmark:
     ConfigError
         If the name is unknown, or what every task needs is missing.
     """
-    return open_named(BENCHMARKS, name, root)
+    return open_named(Benchmark, BENCHMARKS, name, root)
 
 
-def _only(side: Side, keys: Iterable[str]) -> Side:
-    wanted = set(keys)
-    return [(key, source) for key, source in side if key in wanted]
+def _only(side: Side, keys: Collection[str]) -> Side:
+    return [(key, source) for key, source in side if key in keys]

@@ -7,9 +7,9 @@ missing is reported with its path, address and licence.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from clamp3.errors import ConfigError, distinct_name, printable
 from clamp3.jobs.walk import walk
@@ -91,24 +91,34 @@ def files_by_key(
     return found
 
 
-class Opened(Protocol):
-    """What benchmarks of retrieval and classification have in common."""
+Task = TypeVar("Task")
+
+
+@dataclass
+class OpenBenchmark(Generic[Task]):
+    """The tasks that a data set's folder allows, and what is missing in it."""
 
     dataset: Dataset
-    tasks: list[Any]
-    missing: list[str]
+    tasks: list[Task] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
-AnyBenchmark = TypeVar("AnyBenchmark", bound=Opened)
+AnyBenchmark = TypeVar("AnyBenchmark", bound=OpenBenchmark)
 
 
-def open_named(benchmarks: Mapping[str, Callable[[Path], AnyBenchmark]], name: str, root: Path) -> AnyBenchmark:
+Readers = Mapping[str, tuple[Dataset, Callable[[AnyBenchmark, Path], None]]]
+"""Data sets by name, and what adds the tasks that a folder allows to a benchmark."""
+
+
+def open_named(kind: type[AnyBenchmark], readers: Readers[AnyBenchmark], name: str, root: Path) -> AnyBenchmark:
     """Return a benchmark by name, read from its folder.
 
     Parameters
     ----------
-    benchmarks : mapping from str to callable
-        What reads them.
+    kind : type of OpenBenchmark
+        Of retrieval or of classification.
+    readers : Readers
     name : str
         One of them.
     root : Path
@@ -119,17 +129,25 @@ def open_named(benchmarks: Mapping[str, Callable[[Path], AnyBenchmark]], name: s
     ConfigError
         If the name is unknown, or what every task needs is missing.
     """
-    if name not in benchmarks:
-        raise ConfigError(f"there is no benchmark {name!r}; choose one of {', '.join(benchmarks)}.")
-    benchmark = benchmarks[name](root)
+    if name not in readers:
+        raise ConfigError(f"there is no benchmark {name!r}; choose one of {', '.join(readers)}.")
+    dataset, add_tasks = readers[name]
+    benchmark = kind(dataset)
+    add_tasks(benchmark, root)
     if not benchmark.tasks:
-        raise ConfigError(f"{' '.join(benchmark.missing)} No task is left. {benchmark.dataset.how_to_get()}")
+        raise ConfigError(f"{' '.join(benchmark.missing)} No task is left. {dataset.how_to_get()}")
     return benchmark
 
 
 def stem(path: PurePosixPath) -> str:
     """Return a file's name up to the last dot: ids of recordings may contain other dots."""
     return path.stem
+
+
+def without_suffix(path: str | PurePosixPath) -> str:
+    """Return a file's path up to the last dot of its name."""
+    folder, slash, name = str(path).rpartition("/")
+    return f"{folder}{slash}{name.rpartition('.')[0] or name}"
 
 
 def before_dot(path: PurePosixPath) -> str:

@@ -61,17 +61,3 @@ def read(root: Path) -> tuple[list[Example], list[tuple[str, str]]]:
         Example(name, files.get(name), next(iter(found))) for name, found in emotions.items() if len(found) == 1
     ]
     return sorted(examples, key=lambda example: example.id), sorted(problems)
-
-
-def scores(root: Path, examples: list[Example]) -> list[Example]:
-    """Return the same examples with their files of the ``abc`` folder, None for those that it lacks.
-
-    Parameters
-    ----------
-    root : Path
-        The data set's folder.
-    examples : list of Example
-        From `read`.
-    """
-    files = files_by_key(root / "abc", stem, "symbolic")
-    return [Example(e.id, files.get(e.id), e.label, e.part) for e in examples]

@@ -6,14 +6,11 @@ example, and the split is drawn with MARBLE's seed and shares, so it is not the 
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from clamp3.datasets.labelled import Example, drawn, without_suffix
-from clamp3.datasets.source import Dataset
+from clamp3.datasets.labelled import Example, drawn
+from clamp3.datasets.source import Dataset, files_by_key, without_suffix
 from clamp3.errors import DataError, printable
-from clamp3.jobs.walk import walk
-from clamp3.modalities import modality_of
-from clamp3.sources import Source
 
 # The task has these ten of 17; the paper's caption says 17, its numbers come from MARBLE's code, which has ten.
 TECHNIQUES = (
@@ -50,16 +47,16 @@ def read(root: Path, task: str) -> list[Example]:
         If it holds no recordings of this layout.
     """
     folder = VOCALSET.need(root, "FULL", "VocalSet/FULL")
-    found = [
-        (without_suffix(str(file.relative)), Source(file.kind, str(file.relative), path=file.path))
-        for file in walk(folder).files
-        if modality_of(file.kind) == "audio" and len(file.relative.parts) == 4
-    ]
+    found = files_by_key(folder, _in_layout, "audio")
     if not found:
         raise DataError(f"{printable(folder)} has no recordings below singer, context, technique.")
     if task == "singer":
-        parts = drawn([id for id, _ in found], SEED, ("test", 0.2), ("valid", 0.4))
-        return [Example(id, source, id.split("/")[0], parts[id]) for id, source in found]
-    found = [(id, source) for id, source in found if id.split("/")[2] in TECHNIQUES]
-    parts = drawn([id for id, _ in found if id.split("/")[0] not in TEST_SINGERS], SEED, ("valid", 0.4))
-    return [Example(id, source, id.split("/")[2], parts.get(id, "test")) for id, source in found]
+        parts = drawn(list(found), SEED, ("test", 0.2), ("valid", 0.4))
+        return [Example(id, source, id.split("/")[0], parts[id]) for id, source in found.items()]
+    found = {id: source for id, source in found.items() if id.split("/")[2] in TECHNIQUES}
+    parts = drawn([id for id in found if id.split("/")[0] not in TEST_SINGERS], SEED, ("valid", 0.4))
+    return [Example(id, source, id.split("/")[2], parts.get(id, "test")) for id, source in found.items()]
+
+
+def _in_layout(path: PurePosixPath) -> str | None:
+    return without_suffix(path) if len(path.parts) == 4 else None

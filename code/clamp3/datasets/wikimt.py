@@ -24,8 +24,6 @@ class Song:
     """One row: ``id`` is its number in the file, from 0001."""
 
     id: str
-    title: str
-    artist: str
     genre: str
     description: Source
     abc: Source
@@ -46,5 +44,5 @@ def read(root: Path) -> list[Song]:
     for number, row in enumerate(rows, start=1):
         abc = Source(Kind.ABC, f"{number:04d} {row['title']}", data=str(row["music"]).encode())
         description = sentence(str(row["description"]))
-        songs.append(Song(f"{number:04d}", row["title"], row["artist"], row["genre"], description, abc))
+        songs.append(Song(f"{number:04d}", row["genre"], description, abc))
     return songs

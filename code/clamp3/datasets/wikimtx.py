@@ -8,7 +8,7 @@ multilingual table are not distributed.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,24 +85,24 @@ def read_translations(root: Path) -> dict[str, dict[str, Source]]:
     return found
 
 
-def render_midi(songs: Sequence[Song], folder: Path, *, n_workers: int | None = None) -> list[tuple[str, str]]:
+def render_midi(scores: Mapping[str, Source], folder: Path) -> list[tuple[str, str]]:
     """Write ``<id>.mid`` for every song that has none yet; return (id, reason) of those that cannot be rendered.
 
     Parameters
     ----------
-    songs : sequence of Song
+    scores : mapping from str to Source
+        Lead sheets by id.
     folder : Path
         The ``midi`` folder of the data set.
-    n_workers : int, optional
-        Processes; None takes one per core.
     """
     from clamp3.jobs.atomic import write_bytes
     from clamp3.jobs.parallel import process_map
 
-    wanted = [song for song in songs if song.midi is None]
+    there = files_by_key(folder, stem, "symbolic")
+    wanted = [id for id in scores if id not in there]
     failures = []
-    for outcome in process_map(_rendered, [song.abc for song in wanted], n_workers=n_workers, desc="rendering"):
-        id = wanted[outcome.index].id
+    for outcome in process_map(_rendered, [scores[id] for id in wanted], desc="rendering"):
+        id = wanted[outcome.index]
         if outcome.value is None:
             failures.append((id, outcome.error or "rendering gave nothing."))
         else:

@@ -10,7 +10,7 @@ import argparse
 import io
 import time
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,14 +44,6 @@ class Extractor(Maker, Protocol):
         batch_size, temporal, n_workers
             See `Encoder.stream`.
         """
-
-
-@dataclass(frozen=True)
-class ExtractionItem:
-    """One input, relative to the input folder."""
-
-    input: str
-    kind: Kind
 
 
 def run_extract(encoder: Encoder, args: argparse.Namespace) -> int:
@@ -150,7 +142,7 @@ def extract_folder(
             claim_folder(output_dir, encoder, mode, recordings=any(kind == Kind.AUDIO for *_, kind in listed))
         listed = queue.agree(listed)
         folder.assign({input: output for input, output, _ in listed})
-        items = [ExtractionItem(input, Kind(kind)) for input, _, kind in listed]
+        items = [(input, Kind(kind)) for input, _, kind in listed]
         with progress(len(items), "encoding", shown=queue.rank == 0) as advance:
             position = 0
             for piece in queue.claim(len(items)):
@@ -187,26 +179,26 @@ def _list_work(folder: OutputFolder, kinds: Collection[Kind] | None) -> list[tup
 
 
 class _Share:
-    """Some inputs on their way through the encoder."""
+    """Some inputs, by path and kind, on their way through the encoder."""
 
-    def __init__(self, items: list[ExtractionItem], folder: OutputFolder) -> None:
+    def __init__(self, items: list[tuple[str, Kind]], folder: OutputFolder) -> None:
         self.items, self.folder = items, folder
         self.sent: list[str] = []
 
     def sources(self) -> Iterator[Source]:
         """Yield the inputs that are not done yet, in the order of ``sent``."""
-        for item in self.items:
-            source = Source(item.kind, item.input, path=self.folder.base / item.input)
+        for name, kind in self.items:
+            source = Source(kind, name, path=self.folder.base / name)
             try:
                 data, sha256 = source.open()
             except FormatError:
                 pass  # the encoder reports it
             else:
-                if self.folder.is_done(item.input, sha256):
-                    self.folder.record(self.folder.row(item.input, "skipped"))
+                if self.folder.is_done(name, sha256):
+                    self.folder.record(self.folder.row(name, "skipped"))
                     continue
                 source = replace(source, data=None if source.streamed else data, sha256=sha256)
-            self.sent.append(item.input)
+            self.sent.append(name)
             yield source
 
     def finish(self, result: Result, seconds: float) -> None:

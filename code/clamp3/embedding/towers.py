@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from clamp3.embedding.batching import Tower
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def load_tower(
@@ -50,12 +47,11 @@ def load_tower(
         model.get_submodule(projection).float()
     suit_cpu(model)
 
-    def encode(inputs: Tensor, mask: Tensor) -> Tensor:
-        hidden: Tensor = model.encode(modality, inputs, mask)
-        return hidden
-
-    def pool(hidden: Tensor, mask: Tensor) -> Tensor:
-        vectors: Tensor = model.pool(modality, hidden.float(), mask)
-        return vectors
-
-    return Tower(encode, pool, config.length(modality), config.pad_id(modality), where, kind)
+    return Tower(
+        encode=partial(model.encode, modality),
+        pool=lambda hidden, mask: model.pool(modality, hidden.float(), mask),
+        limit=config.length(modality),
+        pad=config.pad_id(modality),
+        device=where,
+        dtype=kind,
+    )

@@ -72,7 +72,8 @@ def as_table(hits: Sequence[Hit], *, width: int = 100) -> str:
     title_room = min(max((columns(hit.title) for hit in hits), default=0), room // 2) if titled else 0
     lines = []
     for hit in hits:
-        title = pad(shorten(hit.title, title_room), title_room) + "  " if titled else ""
+        shown = shorten(hit.title, title_room)
+        title = shown + " " * (title_room - columns(shown) + 2) if titled else ""
         place = f"  {hit.passage}" if hit.passage else ""
         lines.append(f"{hit.rank:>4}  {hit.score:7.4f}  {title}{hit.name}{place}")
     return "\n".join(lines)
@@ -99,15 +100,3 @@ def shorten(text: str, room: int) -> str:
     while text and columns(text) > room - 1:
         text = text[:-1]
     return text + "…"
-
-
-def pad(text: str, room: int) -> str:
-    """Return a text with spaces behind it.
-
-    Parameters
-    ----------
-    text : str
-    room : int
-        Columns to fill.
-    """
-    return text + " " * max(0, room - columns(text))

@@ -5,6 +5,7 @@ The docstrings of the forms are part of the schema that is sent.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -36,11 +37,7 @@ class Summary(_Answer):
         if not self.enough:
             return ""
         wanted = {"summary_en": (self.summary_en, ENGLISH), "summary_nen": (self.summary_nen, code)}
-        for name, (text, language) in wanted.items():
-            problem = length_problem(text) or language_problem(text, language)
-            if problem:
-                return f"{name}: {problem}"
-        return ""
+        return _first_problem(wanted)
 
 
 class LongTexts(_Answer):
@@ -57,11 +54,7 @@ class LongTexts(_Answer):
 
     def problem(self, code: str) -> str:
         """Return why the texts cannot be used as texts in a language, "" if they can."""
-        for name, text in self.texts().items():
-            problem = length_problem(text) or language_problem(text, code)
-            if problem:
-                return f"{name}: {problem}"
-        return ""
+        return _first_problem({name: (text, code) for name, text in self.texts().items()})
 
 
 class Draft(LongTexts):
@@ -80,7 +73,9 @@ class Draft(LongTexts):
         """Return why the record cannot be used, "" if it can or is marked as unusable by the model."""
         if not self.usable:
             return ""
-        missing = [name for name in ("title", "artists", "region", "language", "genres", "tags") if not self[name]]
+        missing = [
+            name for name in ("title", "artists", "region", "language", "genres", "tags") if not getattr(self, name)
+        ]
         if missing:
             return f"{' and '.join(missing)} must not be empty"
         if len(self.region) != 2 or not country_name(self.region):
@@ -88,10 +83,6 @@ class Draft(LongTexts):
         if not language_name(self.language):
             return f"language: {self.language!r} is no code of ISO 639"
         return self.problem(self.language.casefold())
-
-    def __getitem__(self, name: str) -> str | list[str]:
-        value: str | list[str] = getattr(self, name)
-        return value
 
 
 class Verdict(_Answer):
@@ -101,6 +92,12 @@ class Verdict(_Answer):
     supported: bool
     unsupported: Texts
     reason: Text
+
+
+def _first_problem(texts: Mapping[str, tuple[str, str]]) -> str:
+    """Return what is wrong with the first of several texts, given with their languages, "" if nothing is."""
+    problems = ((name, length_problem(text) or language_problem(text, code)) for name, (text, code) in texts.items())
+    return next((f"{name}: {problem}" for name, problem in problems if problem), "")
 
 
 def length_problem(text: str) -> str:

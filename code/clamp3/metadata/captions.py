@@ -6,7 +6,6 @@ missing or changed is captioned. What holds for every output is said in `clamp3.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import struct
 import time
@@ -24,6 +23,7 @@ from clamp3.jobs.progress import progress
 from clamp3.jobs.summary import Summary
 from clamp3.jobs.walk import Problem
 from clamp3.metadata.items import files_below
+from clamp3.sources import digest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -181,7 +181,7 @@ def _batches(
         row = folder.row(name.as_posix(), "ok")
         try:
             data = read_file(folder.base / name)
-            row = replace(row, sha256=hashlib.sha256(data).hexdigest())
+            row = replace(row, sha256=digest(data))
             if folder.is_done(row.input, row.sha256):
                 folder.record(replace(row, status="skipped"))
                 continue
@@ -201,7 +201,6 @@ def _write(folder: OutputFolder, row: Row, text: str) -> None:
     try:
         if not text:
             raise DataError("the model gave no words")
-        row = folder.write(row, f"{text}\n".encode())
+        folder.record(folder.write(row, f"{text}\n".encode()))
     except DataError as error:
-        row = replace(row, status="failed", reason=str(error))
-    folder.record(row)
+        folder.record(replace(row, status="failed", reason=str(error)))

@@ -119,8 +119,7 @@ def check_texts(path: Path, *, files: bool = True, languages: bool = True) -> tu
                 continue
             statistics.n_checked += 1
             statistics.n_unchecked += code in unchecked_codes
-            problem = language_problem(text, code)
-            if problem:
+            if problem := language_problem(text, code):
                 check.add(number, f"{name}: {problem}")
     return check, statistics
 

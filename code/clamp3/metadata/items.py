@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,7 @@ from typing import Any
 from clamp3.errors import ConfigError, FormatError, printable
 from clamp3.formats.tables import lines_in, parse_json, reading
 from clamp3.jobs.walk import walk
+from clamp3.sources import digest
 
 MAX_RECORD_BYTES = 16 * 2**20
 _AWAY = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}  # line breaks for some readers, not in JSON
@@ -144,16 +144,15 @@ def _of_files(root: Path) -> Iterator[Item]:
         except OSError as error:
             yield Item(name.as_posix(), path, problem=f"cannot be read: {error.strerror or error}")
             continue
-        yield Item(name.as_posix(), path, 0, len(data), _sha256(data), _parsed(data)[1])
+        yield Item(name.as_posix(), path, 0, len(data), digest(data), _parsed(data)[1])
 
 
 def _of_lines(path: Path) -> Iterator[Item]:
     with reading(path, ConfigError):
         for number, (start, line) in enumerate(lines_in(path), 1):
-            data = line.strip()
-            if data:
+            if data := line.strip():
                 record, problem = _parsed(data)
-                sha256 = _sha256(data)
+                sha256 = digest(data)
                 name = f"line {number}" if problem else _name_of(record) or sha256[:16]
                 yield Item(name, path, start, len(line), sha256, problem)
 
@@ -174,7 +173,3 @@ def _name_of(record: dict[str, Any]) -> str:
         return str(identity)
     paths = record.get("filepaths")
     return " ".join(paths) if isinstance(paths, list) and all(isinstance(path, str) for path in paths) else ""
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -19,7 +19,6 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -170,9 +169,7 @@ class Chat:
         )
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self._client.close()
 
     async def ask(
@@ -249,8 +246,7 @@ class Chat:
         message = getattr(choices[0], "message", None)
         content = self._clean(getattr(message, "content", None) or "")
         ended = getattr(choices[0], "finish_reason", None)
-        refused = getattr(message, "refusal", None)
-        if refused:
+        if refused := getattr(message, "refusal", None):
             return content, f"the model declined: {self._clean(refused)[:200]}"
         if ended == "length":
             return content, "the answer was cut at the endpoint's limit of tokens; it must be shorter"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clamp3.errors import ConfigError
-from clamp3.jobs.atomic import write_bytes
+from clamp3.retrieval.map_plots import write_figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,20 +35,14 @@ def draw(statistics: TextStatistics, folder: Path) -> list[Path]:
         from matplotlib.figure import Figure  # noqa: F401
     except ImportError:
         raise ConfigError("plots need matplotlib: pip install 'clamp3[eval]'.") from None
-    kinds = {kind: count for kind, count in statistics.languages.items() if count}
-    figures = {
-        "languages": _bars(kinds, "language of the texts") if kinds else None,
-        "regions": _bars({"": statistics.regions}, "region") if statistics.regions else None,
-        "lengths": _histograms(statistics.n_bytes) if statistics.n_bytes else None,
-    }
-    written = []
-    for name, figure in figures.items():
-        if figure is not None:
-            stream = io.BytesIO()
-            figure.savefig(stream, format="png", dpi=120, bbox_inches="tight")
-            write_bytes(folder / f"{name}.png", stream.getvalue(), durable=False)
-            written.append(folder / f"{name}.png")
-    return written
+    figures = {}
+    if kinds := {kind: count for kind, count in statistics.languages.items() if count}:
+        figures["languages"] = _bars(kinds, "language of the texts")
+    if statistics.regions:
+        figures["regions"] = _bars({"": statistics.regions}, "region")
+    if statistics.n_bytes:
+        figures["lengths"] = _histograms(statistics.n_bytes)
+    return write_figures(figures, folder, bbox_inches="tight")
 
 
 def _bars(counts: dict[str, Counter[str]], label: str) -> Figure:

@@ -90,8 +90,7 @@ class MakeRecords:
             **draft.texts(),
         }
         await self._review(made, results, talk)
-        translations = await self._translate(item, draft, talk)
-        if translations:
+        if translations := await self._translate(item, draft, talk):
             made["translations"] = translations
         made["filepaths"] = record.get("filepaths") or []
         return made, {

@@ -59,7 +59,6 @@ class Search(Protocol):
         query : str
             What to search for.
         """
-        ...
 
 
 class SavedResults:

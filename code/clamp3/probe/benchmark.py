@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clamp3.datasets.classification import Benchmark, ClassificationTask
-from clamp3.datasets.labelled import Example, without_suffix
+from clamp3.datasets.labelled import Example
+from clamp3.datasets.source import without_suffix
 from clamp3.errors import ConfigError, DataError
 from clamp3.index.vectors import encode, load_folder
 from clamp3.modalities import modality_of

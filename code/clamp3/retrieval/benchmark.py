@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from clamp3.datasets.published import as_text
 from clamp3.datasets.report import Report
 from clamp3.datasets.retrieval import Benchmark, Side
+from clamp3.embedding.clamp3 import Clamp3
 from clamp3.errors import DataError
 from clamp3.index.vectors import encode
 from clamp3.modalities import modality_of
@@ -18,9 +18,6 @@ from clamp3.retrieval.cosine import rank_bounds
 from clamp3.retrieval.metrics import evaluate, first_ranks, intervals
 from clamp3.retrieval.pairing import match
 from clamp3.sources import Source
-
-if TYPE_CHECKING:
-    from clamp3.embedding.clamp3 import Clamp3
 
 
 @dataclass(frozen=True)
@@ -86,8 +83,7 @@ def run_benchmark(benchmark: Benchmark, model: Clamp3, *, name: str, both: bool 
     tasks = []
     for task in benchmark.tasks:
         lacking = {modality_of(source.kind) for _, source in task.queries + task.references}
-        reasons = {reason for modality in sorted(lacking) if (reason := model.lacks(modality))}
-        if reasons:
+        if reasons := {reason for modality in sorted(lacking) if (reason := model.lacks(modality))}:
             report.not_run.append(f"{task.name}: {' '.join(sorted(reasons))}")
         else:
             tasks.append(task)
@@ -125,7 +121,8 @@ def score(name: str, queries: Side, references: Side, vectors: dict[Source, np.n
     if not len(pairing.pairs):
         raise DataError(f"{name}: no query has a reference with a vector.")
     owners = pairing.pairs[:, 0]
-    best, worst = rank_bounds(_stack(asking), _stack(asked), pairing.pairs)
+    left, right = (np.stack([vector for _, vector in side]) for side in (asking, asked))
+    best, worst = rank_bounds(left, right, pairing.pairs)
     first = first_ranks(worst, owners)
     several = len(first) < len(worst)
     return Score(
@@ -135,7 +132,3 @@ def score(name: str, queries: Side, references: Side, vectors: dict[Source, np.n
         int(np.count_nonzero(first_ranks(best, owners) != first)),
         len(queries) - len(first),
     )
-
-
-def _stack(side: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
-    return np.stack([vector for _, vector in side])

@@ -134,9 +134,7 @@ def group_similarity(queries: ArrayLike, references: ArrayLike) -> float:
     DataError
         If the widths differ or a group is empty.
     """
-    left, right, _ = _checked(queries, references, [])
-    if not len(left) or not len(right):
-        raise DataError("a group without vectors has no mean.")
+    left, right = _groups(queries, references)
     means = unit_rows(np.stack([left.mean(axis=0, dtype=np.float64), right.mean(axis=0, dtype=np.float64)]))
     return float(means[0] @ means[1])
 
@@ -153,9 +151,7 @@ def mean_similarity(queries: ArrayLike, references: ArrayLike) -> float:
     DataError
         If the widths differ or a group is empty.
     """
-    left, right, _ = _checked(queries, references, [])
-    if not len(left) or not len(right):
-        raise DataError("a group without vectors has no mean.")
+    left, right = _groups(queries, references)
     return float(unit_rows(left).mean(axis=0) @ unit_rows(right).mean(axis=0))
 
 
@@ -206,6 +202,13 @@ def _dots(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.f
 def _count_rows(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return the number of True of each row; ten times as fast as ``mask.sum(axis=1)``."""
     return np.fromiter(map(np.count_nonzero, mask), np.int64, count=len(mask))
+
+
+def _groups(queries: ArrayLike, references: ArrayLike) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    left, right, _ = _checked(queries, references, [])
+    if not len(left) or not len(right):
+        raise DataError("a group without vectors has no mean.")
+    return left, right
 
 
 def _checked(

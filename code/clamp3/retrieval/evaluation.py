@@ -16,7 +16,7 @@ from clamp3.formats.tables import json_text
 from clamp3.index.vectors import Opener, VectorFolder, check_comparable, load_folder
 from clamp3.jobs.atomic import write_text
 from clamp3.retrieval.cosine import group_similarity, mean_similarity, pair_similarity, rank_bounds
-from clamp3.retrieval.metrics import HITS, evaluate, first_ranks, intervals
+from clamp3.retrieval.metrics import evaluate, first_ranks, intervals
 from clamp3.retrieval.pairing import Pairing, key_of, match
 
 
@@ -38,29 +38,27 @@ class Comparison:
         return self.queries.problems + self.references.problems
 
     @property
-    def lone_queries(self) -> list[str]:
-        """Names of queries without a reference."""
-        return [self.queries.names[row] for row in self.pairing.lone_queries]
-
-    @property
-    def lone_references(self) -> list[str]:
-        """Names of references without a query."""
-        return [self.references.names[row] for row in self.pairing.lone_references]
+    def unmatched(self) -> dict[str, list[str]]:
+        """Names of queries without a reference, and of references without a query."""
+        return {
+            "queries": [self.queries.names[row] for row in self.pairing.lone_queries],
+            "references": [self.references.names[row] for row in self.pairing.lone_references],
+        }
 
     def facts(self, *, unmatched: bool = True) -> dict[str, Any]:
         """Return what JSON reports tell about the folders."""
-        lone = {"unmatched_queries": self.lone_queries, "unmatched_references": self.lone_references}
+        lone = {f"unmatched_{side}": names for side, names in self.unmatched.items()} if unmatched else {}
         return {
             "weights": sorted(self.queries.weights | self.references.weights),
-            **(lone if unmatched else {}),
+            **lone,
             "failures": [{"name": name, "reason": reason} for name, reason in self.failures],
         }
 
     def remarks(self, *, unmatched: bool = True) -> list[str]:
         """Return a line for every file that is not part of the result, counts first."""
         lines = []
-        for kind, names in (("queries", self.lone_queries), ("references", self.lone_references)):
-            if names and unmatched:
+        for kind, names in self.unmatched.items() if unmatched else ():
+            if names:
                 lines.append(f"{len(names)} {kind} without a partner (same sub-folder, same name up to the first dot):")
                 lines += [f"  {name}" for name in names]
         if self.failures:
@@ -125,12 +123,7 @@ def compare(query_dir: Path, reference_dir: Path, open_model: Opener, *, paired:
 
 
 def rank_queries(
-    found: Comparison,
-    *,
-    ties: str = "worst",
-    distractors: bool = False,
-    reverse: bool = False,
-    hits: Sequence[int] = HITS,
+    found: Comparison, *, ties: str = "worst", distractors: bool = False, reverse: bool = False
 ) -> Ranking:
     """Rank the references for every query that has one.
 
@@ -143,8 +136,6 @@ def rank_queries(
         Rank references without a query too; the released evaluation leaves them out.
     reverse : bool
         Rank the queries for every reference instead.
-    hits : sequence of int
-        The k of Hit@k.
     """
     pairs, asking, asked = found.pairing.pairs, found.queries, found.references
     if reverse:
@@ -154,34 +145,32 @@ def rank_queries(
     best, worst = rank_bounds(asking.vectors, asked.vectors[kept], placed)
     rank = worst if ties == "worst" else best
     first = first_ranks(rank, placed[:, 0])
-    rows = []
     similarity = pair_similarity(asking.vectors, asked.vectors, pairs)
     order = np.lexsort((rank, pairs[:, 0]))
     leading = order[np.flatnonzero(np.diff(pairs[order, 0], prepend=-1))]  # the best pair of each query
-    for pair in leading:
-        query, reference = pairs[pair]
-        rows.append(
-            {
-                "query": asking.names[query],
-                "reference": asked.names[reference],
-                "rank": int(rank[pair]),
-                "similarity": round(float(similarity[pair]), 6),
-            }
-        )
+    rows = [
+        {
+            "query": asking.names[pairs[pair, 0]],
+            "reference": asked.names[pairs[pair, 1]],
+            "rank": int(rank[pair]),
+            "similarity": round(float(similarity[pair]), 6),
+        }
+        for pair in leading
+    ]
     several = len(first) < len(pairs)
-    measured = evaluate(rank, len(kept), hits=hits, queries=pairs[:, 0] if several else None)
+    measured = evaluate(rank, len(kept), queries=pairs[:, 0] if several else None)
     tied = first_ranks(best, pairs[:, 0]) != first_ranks(worst, pairs[:, 0])
-    return Ranking(measured, intervals(first, hits=hits), int(np.count_nonzero(tied)), rows)
+    return Ranking(measured, intervals(first), int(np.count_nonzero(tied)), rows)
 
 
 def pair_scores(found: Comparison) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Return the mean cosine of the pairs (what the released score prints), and a row for every pair."""
     pairs = found.pairing.pairs
     cosines = pair_similarity(found.queries.vectors, found.references.vectors, pairs)
-    names = [(found.queries.names[query], found.references.names[reference]) for query, reference in pairs]
+    queries, references = found.queries.names, found.references.names
     rows = [
-        {"query": query, "reference": reference, "similarity": round(float(cosine), 6)}
-        for (query, reference), cosine in zip(names, cosines, strict=True)
+        {"query": queries[query], "reference": references[reference], "similarity": round(float(cosine), 6)}
+        for (query, reference), cosine in zip(pairs, cosines, strict=True)
     ]
     return {"pairwise_similarity": float(cosines.mean())}, rows
 

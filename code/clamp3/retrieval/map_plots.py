@@ -6,12 +6,14 @@ import html
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clamp3.errors import ConfigError
+from clamp3.jobs.atomic import write_bytes
 
 Points = Mapping[str, NDArray[np.float64]]
 
@@ -87,8 +89,29 @@ def as_png(points: Points, labels: Sequence[str], *, title: str) -> bytes:
     else:
         handles, names = panels[0].get_legend_handles_labels()
         figure.legend(handles, names, title=literal(title), loc="outside right upper")
+    return _png(figure, dpi=150, metadata={"Software": None})
+
+
+def write_figures(figures: Mapping[str, Any], folder: Path, **options: Any) -> list[Path]:
+    """Write ``<name>.png`` for every figure; return the paths.
+
+    Parameters
+    ----------
+    figures : mapping from str to Figure
+        By name.
+    folder : Path
+        Made if absent.
+    **options
+        As matplotlib's ``savefig`` takes them.
+    """
+    for name, figure in figures.items():
+        write_bytes(folder / f"{name}.png", _png(figure, dpi=120, **options), durable=False)
+    return [folder / f"{name}.png" for name in figures]
+
+
+def _png(figure: Any, **options: Any) -> bytes:
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=150, metadata={"Software": None})
+    figure.savefig(stream, format="png", **options)
     return stream.getvalue()
 
 

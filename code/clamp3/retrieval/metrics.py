@@ -44,7 +44,6 @@ from clamp3.index.ties import check_ties, precedes, ranks_of_pairs
 from clamp3.retrieval.checks import as_pairs, as_scores, check_pairs, check_rows, warn_if_empty
 
 HITS = (1, 10, 100)
-EULER = 0.5772156649015329
 _DRAWS_AT_ONCE = 1 << 22  # bounds the bootstrap to 32 MB
 
 
@@ -248,7 +247,7 @@ def chance_mrr(n_references: int, n_right: int = 1) -> float:
     if not 1 <= n_right <= n_references:
         raise DataError(f"{n_right} of {n_references} references cannot be right.")
     if n_right == 1 and n_references > 10_000:  # ln N + Euler's constant, then off by less than 1e-4 of the value
-        return (math.log(n_references) + EULER + 0.5 / n_references) / n_references
+        return (math.log(n_references) + np.euler_gamma + 0.5 / n_references) / n_references
     # P(first right at k + 1) = P(first right at k) (N - k - R + 1) / (N - k)
     k = np.arange(1, n_references - n_right + 1)
     later = np.cumprod((n_references - k - n_right + 1) / (n_references - k))
@@ -355,10 +354,8 @@ def evaluate(
     return found
 
 
-def intervals(
-    rank: ArrayLike, *, hits: Sequence[int] = HITS, level: float = 0.95, n_resamples: int = 1000, seed: int = 0
-) -> dict[str, tuple[float, float]]:
-    """Return bootstrap intervals of MRR, Hit@k and the median rank.
+def intervals(rank: ArrayLike, *, hits: Sequence[int] = HITS) -> dict[str, tuple[float, float]]:
+    """Return 95 % bootstrap intervals of MRR, Hit@k and the median rank.
 
     Parameters
     ----------
@@ -366,8 +363,6 @@ def intervals(
         One per query, as from `ranks` or `first_ranks`.
     hits : sequence of int
         The k of Hit@k.
-    level, n_resamples, seed
-        As in `interval`.
 
     Examples
     --------
@@ -375,11 +370,8 @@ def intervals(
     (1.0, 1.0)
     """
     values = _checked(rank)
-    how = {"level": level, "n_resamples": n_resamples, "seed": seed}
-    found = {"mrr": interval(1 / values, **how)}  # type: ignore[arg-type]
-    found.update({f"hit@{k}": interval(values <= _checked_k(k), **how) for k in hits})  # type: ignore[arg-type]
-    found["median_rank"] = interval(values, statistic=np.median, **how)  # type: ignore[arg-type]
-    return found
+    hit_rates = {f"hit@{k}": interval(values <= _checked_k(k)) for k in hits}
+    return {"mrr": interval(1 / values), **hit_rates, "median_rank": interval(values, statistic=np.median)}
 
 
 def _checked(rank: ArrayLike) -> NDArray[np.float64]:
