@@ -107,7 +107,7 @@ def test_it_is_not_taken_for_another(toy):
 def test_without_its_registration_the_known_kinds_are_listed(toy, tmp_path):
     family = FAMILIES.pop("toy")
     for read in (describe, load_model):
-        with pytest.raises(WeightsError, match=r"of the unknown kind 'toy'; known are clamp3, clamp2, m3\.$"):
+        with pytest.raises(WeightsError, match=r"of the unknown kind 'toy'; known are clamp3, clamp2, m3, htcl\.$"):
             read(toy[1])
     with pytest.raises(ConfigError, match="ToyConfig holds the sizes of no registered model family"):
         save_safetensors(toy[0], ToyConfig(), tmp_path / "other.safetensors")
@@ -121,7 +121,7 @@ def test_a_family_that_cannot_tell_sizes_from_shapes_says_so(toy, tmp_path):
 
 
 def test_the_families_there_are():
-    assert list(FAMILIES) == ["clamp3", "clamp2", "m3"]
+    assert list(FAMILIES) == ["clamp3", "clamp2", "m3", "htcl"]
     assert family_with(M3Config()) is FAMILIES["m3"]
     assert family_with(Clamp3Config()) is FAMILIES["clamp3"]
 

@@ -96,7 +96,7 @@ def test_checkpoints_of_a_training_run(tmp_path):
 @pytest.mark.parametrize("name", ["sas", "weights.pth", "some/folder"])
 def test_what_is_no_name_is_a_path_and_its_absence_lists_the_names(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(WeightsError, match=r"saas, c2, clamp2, m3, mini"):
+    with pytest.raises(WeightsError, match=r"saas, c2, clamp2, m3, htcl, mini"):
         weights.resolve(name)
 
 

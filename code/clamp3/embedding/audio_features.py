@@ -15,7 +15,7 @@ from clamp3.formats import Kind
 from clamp3.formats.audio import Sound
 from clamp3.jobs.identity import Identity
 from clamp3.modalities import preprocessing
-from clamp3.modalities.audio import AUDIO, MelFrames
+from clamp3.modalities.audio import AUDIO, FrontEnd, MelFrames
 from clamp3.sources import Source
 
 if TYPE_CHECKING:
@@ -85,9 +85,17 @@ class MertFeatures(_Features):
 
 
 class MelFeatures(_Features):
-    """Log-mel chunks of recordings, float16, made by several processes."""
+    """Log-mel frames of recordings, float16, made by several processes.
 
-    identity = str(Identity("mel", "float32"))
+    Parameters
+    ----------
+    front_end : FrontEnd, optional
+        What makes them and pickles; the chunks of CLaMP 3's mel front end by default.
+    """
+
+    def __init__(self, front_end: FrontEnd | None = None) -> None:
+        self._front_end = front_end or MelFrames()
+        self.identity = str(Identity(self._front_end.identity, "float32"))
 
     def identity_of(self, kind: Kind) -> str:
         """Return the text of the `Identity` of decoding and frames."""
@@ -101,7 +109,7 @@ class MelFeatures(_Features):
         temporal: bool = False,
         n_workers: int | None = None,
     ) -> Iterator[Result]:
-        """Yield a result per recording, shape (1, T, 52 * 128).
+        """Yield a result per recording, shape (1, T, D): rows of the front end, such as chunks of 52 * 128.
 
         Parameters
         ----------
@@ -116,7 +124,7 @@ class MelFeatures(_Features):
 
         sources = list(items)
         payloads = [(source.recording, source.kind, source.name) for source in sources]
-        for outcome in process_map(partial(AUDIO.prepare, front_end=MelFrames()), payloads, n_workers=n_workers):
+        for outcome in process_map(partial(AUDIO.prepare, front_end=self._front_end), payloads, n_workers=n_workers):
             source = sources[outcome.index]
             if outcome.value is None:
                 yield Result(outcome.index, source.name, error=outcome.error or "no result", sha256=source.sha256)

@@ -21,6 +21,7 @@ from clamp3.modalities.audio import MelFrames
 from clamp3.modalities.symbolic import Reading
 
 if TYPE_CHECKING:
+    from clamp3.embedding.htcl_frames import HtclFrames
     from clamp3.formats.audio import Sound
     from clamp3.models.mert import Mert
     from clamp3.models.tokenizer import TextTokenizer
@@ -176,10 +177,17 @@ def _mert(opening: Opening) -> MertVectors:
     return MertVectors(opening.mert_model, width, dtype=opening.dtype, device=opening.device)
 
 
+def _htcl_mel(opening: Opening) -> HtclFrames:
+    from clamp3.embedding.htcl_frames import HtclFrames
+
+    return HtclFrames.of(opening.described.config)
+
+
 FRONT_ENDS: dict[str, Callable[[Opening], Any]] = {
     "tokenizer": _tokenizer,
     "reading": lambda opening: Reading(opening.described.family.without, opening.as_is),
     "mert": _mert,
     "mel": lambda _: MelFrames(),
+    "htcl_mel": _htcl_mel,
 }
 """Functions that open a front end, by the name that `clamp3.models.config.ModelConfig.front_end_kind` gives."""

@@ -8,6 +8,7 @@ frames, which `clamp3.models.front_end.MelFrontEnd` turns into one vector.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -64,13 +65,10 @@ def log_mel(sound: np.ndarray | Iterable[np.ndarray], *, longest_sec: float | No
     16
     """
     limit = None if longest_sec is None else max(1, round(longest_sec * RATE_HZ))
-    parts = list(_mel_powers([sound] if isinstance(sound, np.ndarray) else sound, limit))
-    decibels = 10.0 * np.log10(np.maximum(np.concatenate(parts), _MIN_POWER))  # (frames, N_BINS)
-    floor = decibels.max() - FLOOR_DB
-    decibels = np.maximum(decibels, floor)
-    spread = float(decibels.std())
-    frames = ((decibels - decibels.mean()) / spread) if spread > 1e-6 else np.zeros_like(decibels)
-    quiet = (floor - decibels.mean()) / spread if spread > 1e-6 else 0.0
+    levels = decibels(MelSpectrum().powers([sound] if isinstance(sound, np.ndarray) else sound, limit))
+    spread, floor = float(levels.std()), levels.max() - FLOOR_DB  # of (frames, N_BINS)
+    frames = ((levels - levels.mean()) / spread) if spread > 1e-6 else np.zeros_like(levels)
+    quiet = (floor - levels.mean()) / spread if spread > 1e-6 else 0.0
     n_chunks, rest = divmod(len(frames), CHUNK_FRAMES)
     if rest >= _MIN_FRAMES or (rest and not n_chunks):
         n_chunks += 1
@@ -80,45 +78,98 @@ def log_mel(sound: np.ndarray | Iterable[np.ndarray], *, longest_sec: float | No
     return chunks.reshape(n_chunks, CHUNK_WIDTH)
 
 
-def _mel_powers(blocks: Iterable[np.ndarray], limit: int | None) -> Iterator[np.ndarray]:
-    """Yield mel-band powers (frames, N_BINS) of the first ``limit`` samples, one frame per hop that begins in them."""
-    rest, n_samples, n_given = np.zeros(0, np.float32), 0, 0
-    for block in blocks:
-        block = np.asarray(block, np.float32)
-        if block.ndim != 1:
-            raise FormatError(f"one channel of sound is needed, not an array of shape {block.shape}.")
-        if not np.isfinite(block).all():
-            raise FormatError("the sound has NaN or infinite samples.")
-        block = block if limit is None else block[: limit - n_samples]
-        n_samples += len(block)
-        rest = np.concatenate([rest, block])
-        n_frames = max(0, (len(rest) - WINDOW) // HOP + 1)
-        yield _framed_powers(rest, n_frames)
-        rest = rest[n_frames * HOP :]
-        n_given += n_frames
-    if not n_samples:
-        raise FormatError("there is no sound in it.")
-    ending = np.concatenate([rest, np.zeros(WINDOW, np.float32)])
-    yield _framed_powers(ending, -(-n_samples // HOP) - n_given)
+@dataclass(frozen=True)
+class MelSpectrum:
+    """Powers in mel bands of a stream of samples.
 
+    Attributes
+    ----------
+    rate_hz : int
+        Samples per second.
+    window, hop : int
+        Samples of a frame (under a Hann window), and from one to the next.
+    n_bins : int
+        Mel bands, on Slaney's scale, of equal area.
+    low_hz, high_hz : float
+        Their range; 0 as ``high_hz`` is half the rate.
+    centred : bool
+        Frame k is centred at sample k * ``hop``, for every such sample and the one after the last, instead of
+        beginning there; what is missing before and after the sound is silence.
+    """
 
-def _framed_powers(samples: np.ndarray, n_frames: int) -> np.ndarray:
-    """Return the powers of the first ``n_frames`` frames, float64, shape (n_frames, N_BINS)."""
-    powers = np.empty((n_frames, N_BINS))
-    if not n_frames:
+    rate_hz: int = RATE_HZ
+    window: int = WINDOW
+    hop: int = HOP
+    n_bins: int = N_BINS
+    low_hz: float = 0.0
+    high_hz: float = 0.0
+    centred: bool = False
+
+    def powers(self, blocks: Iterable[np.ndarray], limit: int | None = None) -> np.ndarray:
+        """Return the powers, float64, shape (frames, n_bins), of the first ``limit`` samples.
+
+        Parameters
+        ----------
+        blocks : iterable of float array, shape (N,)
+            Mono, at `rate_hz`.
+        limit : int or None
+            Samples to take; None takes all.
+
+        Raises
+        ------
+        FormatError
+            If there are no samples, or some are NaN or infinite.
+        """
+        return np.concatenate(list(self._powers(blocks, limit)))
+
+    def _powers(self, blocks: Iterable[np.ndarray], limit: int | None) -> Iterator[np.ndarray]:
+        """Yield powers of the frames that each block completes, then of the rest."""
+        rest = np.zeros(self.window // 2 if self.centred else 0, np.float32)
+        n_samples, n_given = 0, 0
+        for block in blocks:
+            block = np.asarray(block, np.float32)
+            if block.ndim != 1:
+                raise FormatError(f"one channel of sound is needed, not an array of shape {block.shape}.")
+            if not np.isfinite(block).all():
+                raise FormatError("the sound has NaN or infinite samples.")
+            block = block if limit is None else block[: limit - n_samples]
+            n_samples += len(block)
+            rest = np.concatenate([rest, block])
+            n_frames = max(0, (len(rest) - self.window) // self.hop + 1)
+            yield self._framed(rest, n_frames)
+            rest = rest[n_frames * self.hop :]
+            n_given += n_frames
+        if not n_samples:
+            raise FormatError("there is no sound in it.")
+        ending = np.concatenate([rest, np.zeros(self.window, np.float32)])
+        n_frames = 1 + n_samples // self.hop if self.centred else -(-n_samples // self.hop)
+        yield self._framed(ending, n_frames - n_given)
+
+    def _framed(self, samples: np.ndarray, n_frames: int) -> np.ndarray:
+        """Return the powers of the first ``n_frames`` frames, float64, shape (n_frames, n_bins)."""
+        powers = np.empty((n_frames, self.n_bins))
+        if not n_frames:
+            return powers
+        framed = np.lib.stride_tricks.sliding_window_view(samples, self.window)[:: self.hop]
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.window) / self.window)
+        for start in range(0, n_frames, 256):  # bounds the memory of long blocks
+            stop = min(n_frames, start + 256)
+            spectrum = np.fft.rfft(framed[start:stop] * window)
+            powers[start:stop] = (spectrum.real**2 + spectrum.imag**2) @ _filters(self)
         return powers
-    framed = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP]
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
-    for start in range(0, n_frames, 256):  # bounds the memory of long blocks
-        stop = min(n_frames, start + 256)
-        spectrum = np.fft.rfft(framed[start:stop] * window)
-        powers[start:stop] = (spectrum.real**2 + spectrum.imag**2) @ _filters()
-    return powers
 
 
-@lru_cache(maxsize=1)
-def _filters() -> np.ndarray:
-    """Return triangular filters of equal area, shape (WINDOW // 2 + 1, N_BINS), 0 Hz to half the rate."""
+def decibels(powers: np.ndarray) -> np.ndarray:
+    """Return powers in dB, down to `FLOOR_DB` below the highest."""
+    values = 10.0 * np.log10(np.maximum(powers, _MIN_POWER))
+    return np.maximum(values, values.max() - FLOOR_DB)
+
+
+@lru_cache(maxsize=4)
+def _filters(mel: MelSpectrum) -> np.ndarray:
+    """Return triangular filters of equal area, shape (window // 2 + 1, n_bins)."""
     from transformers.audio_utils import mel_filter_bank
 
-    return mel_filter_bank(WINDOW // 2 + 1, N_BINS, 0.0, RATE_HZ / 2, RATE_HZ, norm="slaney", mel_scale="slaney")
+    high_hz = mel.high_hz or mel.rate_hz / 2
+    size = mel.window // 2 + 1
+    return mel_filter_bank(size, mel.n_bins, mel.low_hz, high_hz, mel.rate_hz, norm="slaney", mel_scale="slaney")

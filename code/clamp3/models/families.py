@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from clamp3.errors import ConfigError, WeightsError
 from clamp3.models.config import Clamp3Config, M3Config, ModelConfig
+from clamp3.models.htcl_config import HTCL_AUDIO_PARTS, HTCL_TEXT_MODEL, HtclConfig, htcl_sizes
 from clamp3.models.sizes import Shapes, clamp3_sizes, m3_sizes
 
 if TYPE_CHECKING:
     from torch import nn
+
+RELEASED_TEXT_MODEL = "FacebookAI/xlm-roberta-base"
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Family:
     sizes : callable, optional
         From the shapes of all tensors, and the folder of a text model or None, to the sizes, for files that do not
         state them.
+    text_model : str
+        Hugging Face name of the tokenizer of such files.
     """
 
     kind: str
@@ -61,6 +66,7 @@ class Family:
     marks: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     sizes: Callable[[Shapes, Path | None], ModelConfig] | None = None
+    text_model: str = RELEASED_TEXT_MODEL
 
     def require_joint(self, path: Path) -> None:
         """Raise a WeightsError that names the file at ``path`` if its towers share no space."""
@@ -78,6 +84,12 @@ def _m3_model(config: M3Config) -> nn.Module:
     from clamp3.models.m3 import M3Model
 
     return M3Model(config)
+
+
+def _htcl_model(config: HtclConfig) -> nn.Module:
+    from clamp3.models.htcl import HtclModel
+
+    return HtclModel(config)
 
 
 _LISTS = ("sysex", "sequencer_specific")  # messages that hold lists, which CLaMP 2's converter of MIDI leaves out
@@ -111,6 +123,17 @@ FAMILIES: dict[str, Family] = {
         without=_LISTS,
         marks=("encoder.patch_embedding.", "encoder.base."),
         sizes=lambda shapes, _: m3_sizes(shapes),
+    ),
+    "htcl": Family(
+        "htcl",
+        "HTCL",
+        HtclConfig,
+        _htcl_model,
+        marks=("audio_mlp.", "audio_model.feature_extractor.layers.", "feature_extractor.layers."),
+        # Its encoders were also saved alone, without the name of the part in front.
+        renamed={name: f"audio_model.{name}" for name in HTCL_AUDIO_PARTS},
+        sizes=htcl_sizes,
+        text_model=HTCL_TEXT_MODEL,
     ),
 }
 """Every family by its kind."""

@@ -49,7 +49,7 @@ class Published:
     repo : str or None
         Hugging Face repository; None for weights that come with the package.
     files : tuple of str
-        Accepted file names; the first one is downloaded.
+        Accepted file names; the first one that the repository has is downloaded.
     """
 
     repo: str | None
@@ -69,6 +69,8 @@ PUBLISHED: dict[str, Published] = {
     "c2": Published("sander-wood/clamp3", (_CLAMP3_FILE.format("c2"),)),
     "clamp2": Published("sander-wood/clamp2", (_CLAMP2_FILE,)),
     "m3": Published("sander-wood/clamp2", _M3_FILES),
+    # No source states its file; the names are those that the published training scripts write and read.
+    "htcl": Published("Tharya/HTCL", ("audio-model-stage-2.pth", "audio-model-stage-1.pth", "model-20.pth")),
     "mini": Published(None, ("mini.safetensors",)),
 }
 
@@ -90,8 +92,8 @@ def resolve(name_or_path: str | os.PathLike[str], *, epoch: int | None = None, d
     Parameters
     ----------
     name_or_path : str or path
-        ``saas``, ``c2``, ``m3``, ``mini``, a checkpoint file, or the folder of a training run (its best weights).
-        A file that happens to have one of the names is written ``./saas``.
+        ``saas``, ``c2``, ``clamp2``, ``m3``, ``htcl``, ``mini``, a checkpoint file, or the folder of a training run
+        (its best weights). A file that happens to have one of the names is written ``./saas``.
     epoch : int, optional
         Checkpoint of this epoch: ``<file>_<epoch>.pth`` for released weights, ``epoch_<epoch>.safetensors`` in the
         folder of a training run.
@@ -158,14 +160,17 @@ def _resolve_name(name: str, epoch: int | None, download: bool) -> Path:
             "of published weights there is one checkpoint only; --model names the folder of a run, whose epochs are "
             "kept."
         )
-    try:
-        return hub_file(published.repo, files[0], download=download)
-    except WeightsError as error:
-        offline = " Without them, --model mini is in the package." if published.repo == "sander-wood/clamp3" else ""
-        raise WeightsError(
-            f"the weights {name!r} are absent: put {files[0]} from {published.url(files[0])} into {folders[0]} or "
-            f"{folders[1]} ({error}).{offline}"
-        ) from error
+    failures = []
+    for file in files:
+        try:
+            return hub_file(published.repo, file, download=download)
+        except WeightsError as error:
+            failures.append(error)
+    offline = " Without them, --model mini is in the package." if published.repo == "sander-wood/clamp3" else ""
+    raise WeightsError(
+        f"the weights {name!r} are absent: put {files[0]} from {published.url(files[0])} into {folders[0]} or "
+        f"{folders[1]} ({failures[0]}).{offline}"
+    ) from failures[0]
 
 
 def is_hub_name(value: str | os.PathLike[str]) -> bool:

@@ -101,7 +101,7 @@ def _from_json(path: Path) -> TextTokenizer:
         raise WeightsError(f"{path} cannot be read as a tokenizer: {sentence_of(error)}.") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    sep, pad = _special_tokens(path.parent)
+    sep, pad = _special_tokens(path.parent, tokenizer)
     pad_id = tokenizer.token_to_id(pad)
     if pad_id is None or tokenizer.token_to_id(sep) is None:
         raise WeightsError(f"{path} has no token {sep!r} or no token {pad!r}.")
@@ -125,8 +125,8 @@ class _Json:
             raise WeightsError(f"{self.path} is damaged: a text has no tokens: {sentence_of(error)}.") from None
 
 
-def _special_tokens(folder: Path) -> tuple[str, str]:
-    """Return separator and padding token as the folder declares them, else XLM-R's."""
+def _special_tokens(folder: Path, tokenizer: Tokenizer) -> tuple[str, str]:
+    """Return separator and padding token as the folder declares them, else XLM-R's, or BERT's if it has only those."""
     declared: dict[str, Any] = {}
     for name in SETTINGS:
         try:
@@ -138,7 +138,9 @@ def _special_tokens(folder: Path) -> tuple[str, str]:
             value = value.get("content") if isinstance(value, dict) else value
             if isinstance(value, str):
                 declared.setdefault(token, value.encode("utf-8", "replace").decode())
-    return declared.get("sep_token", "</s>"), declared.get("pad_token", "<pad>")
+    is_bert = tokenizer.token_to_id("</s>") is None and tokenizer.token_to_id("[SEP]") is not None
+    sep, pad = ("[SEP]", "[PAD]") if is_bert else ("</s>", "<pad>")
+    return declared.get("sep_token", sep), declared.get("pad_token", pad)
 
 
 def _from_sentencepiece(path: Path) -> TextTokenizer:

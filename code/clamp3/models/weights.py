@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from clamp3.errors import ConfigError, WeightsError
 from clamp3.models.checkpoint import Checkpoint, open_checkpoint
 from clamp3.models.config import ModelConfig, TowerConfig
-from clamp3.models.families import FAMILIES, Family, family_with
+from clamp3.models.families import FAMILIES, RELEASED_TEXT_MODEL, Family, family_with
 from clamp3.models.registry import PUBLISHED, folder_or_hub, hub_file, identity, model_files, resolve
 from clamp3.models.sizes import check_layers, text_tower_of
 from clamp3.models.tokenizer import FILES as TOKENIZER_FILES
@@ -43,7 +43,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-RELEASED_TEXT_MODEL = "FacebookAI/xlm-roberta-base"
 _SHOWN = 3  # names listed in an error
 
 
@@ -329,7 +328,7 @@ def _tokenizer_of(checkpoint: Checkpoint) -> Path | str | None:
         return folder
     if isinstance(stated, str):
         return Path(stated) if Path(stated).is_dir() else stated
-    return RELEASED_TEXT_MODEL if checkpoint.config is None else None
+    return checkpoint.family.text_model if checkpoint.config is None else None
 
 
 def _assemble(

@@ -170,8 +170,15 @@ def _differ(one: str, other: str) -> bool:
     return both is not None and both[0].read_bytes() != both[1].read_bytes()
 
 
-def _text_tower(config: Clamp3Training) -> tuple[TowerConfig, dict[str, Tensor] | None]:
+def text_tower(name: str, *, from_scratch: bool) -> tuple[TowerConfig, dict[str, Tensor] | None]:
     """Return sizes and weights of ``--text_model``; None as weights where it starts at random on request.
+
+    Parameters
+    ----------
+    name : str
+        Folder or Hugging Face name.
+    from_scratch : bool
+        Allow a folder without weights.
 
     Raises
     ------
@@ -181,13 +188,13 @@ def _text_tower(config: Clamp3Training) -> tuple[TowerConfig, dict[str, Tensor] 
     from clamp3.models.sizes import text_tower_of
     from clamp3.models.weights import init_text_tower
 
-    folder = Path(config.text_model)
-    if not folder.is_dir() or any((folder / name).is_file() for name in WEIGHT_FILES):
-        return init_text_tower(config.text_model)
+    folder = Path(name)
+    if not folder.is_dir() or any((folder / file).is_file() for file in WEIGHT_FILES):
+        return init_text_tower(name)
     sizes = text_tower_of(folder)
     if sizes is None:
         raise WeightsError(f"{folder} has no config.json with the sizes of the text tower.")
-    if not config.text_from_scratch:
+    if not from_scratch:
         raise WeightsError(
             f"{folder} has no {' or '.join(WEIGHT_FILES)}; --text_from_scratch starts the text tower at random."
         )
@@ -277,7 +284,7 @@ def _clamp3_model(config: Clamp3Training, starts: Sequence[Described]) -> Clamp3
     if unknown := [tower for tower in used if tower not in TOWERS]:
         raise ConfigError(f"CLaMP 3 has no tower of {unknown[0]}; name weights of a model that has one by --init.")
     if "text" in used and "text" not in towers:
-        towers["text"], weights = _text_tower(config)
+        towers["text"], weights = text_tower(config.text_model, from_scratch=config.text_from_scratch)
         if weights is not None:
             states["text_model"] = weights
     if "symbolic" in used:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from clamp3.errors import ConfigError
 from clamp3.training.config import RunConfig
+from clamp3.training.task import RatedTask, Task
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -49,18 +49,25 @@ def precision(config: RunConfig) -> str:
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], config: RunConfig) -> torch.optim.AdamW:
+def make_optimizer(task: Task, config: RunConfig) -> torch.optim.AdamW:
     """Return AdamW, as one fused kernel where torch has it (CPU, CUDA and MPS).
 
     Parameters
     ----------
-    parameters : iterable of Parameter
+    task : Task
+        Its trained parameters are one group; of a `RatedTask` those of one rate, a multiple of the run's, which the
+        group has as ``factor``.
     config : RunConfig
         ``learning_rate`` and ``weight_decay`` are used.
     """
-    trainable = list(parameters)
-    fused = all(p.device.type in ("cpu", "cuda", "mps") for p in trainable)
-    return torch.optim.AdamW(trainable, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in task.module.named_parameters():
+        if parameter.requires_grad:
+            factor = task.rate_factor(name) if isinstance(task, RatedTask) else 1.0
+            groups.setdefault(factor, []).append(parameter)
+    fused = all(p.device.type in ("cpu", "cuda", "mps") for group in groups.values() for p in group)
+    rated = [{"params": group, "factor": factor} for factor, group in groups.items()]
+    return torch.optim.AdamW(rated, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
 
 
 def compile_layers(module: nn.Module) -> int:

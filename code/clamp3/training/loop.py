@@ -154,7 +154,7 @@ class Trainer:
             quick_dropout(task.module)
         self.wrapped = accelerator.prepare_model(task.module)
         self.parameters = [parameter for parameter in task.module.parameters() if parameter.requires_grad]
-        self.optimizer = make_optimizer(self.parameters, config)
+        self.optimizer = make_optimizer(task, config)
         # Flags travel between the CPUs, so that no step has to wait for the GPU.
         self.group = torch.distributed.new_group(backend="gloo") if self.world_size > 1 else None
         self.asked: list[int] = []
@@ -359,7 +359,7 @@ class Trainer:
             share = progress.minutes / config.max_minutes if config.max_minutes else 0.0
             rate = learning_rate_at(progress.step, config, total_steps=self.total_steps, time_share=share)
             for parameters in self.optimizer.param_groups:
-                parameters["lr"] = rate
+                parameters["lr"] = rate * parameters.get("factor", 1.0)  # absent in a resumed file of before
             loss, measures = self.step(batches)
             progress.batch += len(group)
             now = time.monotonic()

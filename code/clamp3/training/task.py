@@ -1,4 +1,7 @@
-"""What the loop asks of a model and its data: `Task`, and `ChunkedTask` where a batch may be embedded in chunks."""
+"""What the loop asks of a model and its data: `Task`.
+
+`ChunkedTask` is one whose batches may be embedded in chunks, `RatedTask` one whose parts learn at rates of their own.
+"""
 
 from __future__ import annotations
 
@@ -110,3 +113,11 @@ class ChunkedTask(Task, Protocol):
             As ``module`` returns them.
         batch : mapping of str to Tensor
         """
+
+
+@runtime_checkable
+class RatedTask(Task, Protocol):
+    """A task whose parameters do not all learn at the rate of the run."""
+
+    def rate_factor(self, name: str) -> float:
+        """Return the rate of a parameter of ``module`` as a multiple of the run's; its name is as in the module."""
