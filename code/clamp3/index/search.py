@@ -92,8 +92,8 @@ def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10, passages:
     check_top_k(top_k)
     if not folder.exists():
         raise ConfigError(f"there is no folder {printable(folder)}; the query comes first, then the folder.")
-    stored = _Stored(clamp3, folder)
-    asked = _vector_of(query, clamp3, stored)  # first: a mistake in the query must not wait for the folder
+    stored = StoredVectors(clamp3, folder)
+    asked = vector_of(query, clamp3, stored)  # first: a mistake in the query must not wait for the folder
     found = read_contents(folder, partial(stored.vector, width=len(asked)), refused=Clamp3Error)
     references = _References()
     for source, vector in found.stored:
@@ -149,26 +149,36 @@ class _References:
         return hits
 
 
-class _Stored:
+class StoredVectors:
     """Vectors that extraction has written, recognised by the ``features.json`` beside them."""
 
     def __init__(self, clamp3: Clamp3, root: Path) -> None:
         self._clamp3 = clamp3  # its identity is asked for when there is a vector: it means reading all weights
         self._meta_of = provenance(root)
 
+    def is_vector(self, source: Source) -> bool:
+        """Whether extraction says that a file is a vector."""
+        if source.kind != Kind.FEATURES or source.path is None:
+            return False
+        return self._meta_of(source.path.parent).get("arrays") == "global"
+
     def vector(self, source: Source, width: int | None = None) -> np.ndarray | None:
         """Return the joint-space vector, shape (D,), of a file that holds one; None for all that is to be encoded.
+
+        Parameters
+        ----------
+        source : Source
+        width : int, optional
+            The only one that is allowed.
 
         Raises
         ------
         FormatError
             If the vector comes from other weights, or has another width.
         """
-        if source.kind != Kind.FEATURES or source.path is None:
+        if not self.is_vector(source):
             return None
-        meta = self._meta_of(source.path.parent)
-        if meta.get("arrays") != "global":
-            return None
+        meta = self._meta_of(Path(source.path or "").parent)
         if meta.get("weights") != Identity.parse(self._clamp3.identity).space:
             raise FormatError(f"{source.name} is a vector of other weights ({meta.get('weights')}).")
         vector = stored_vector(source)
@@ -177,8 +187,16 @@ class _Stored:
         return vector
 
 
-def _vector_of(query: Item, clamp3: Clamp3, stored: _Stored) -> np.ndarray:
-    """Return the vector of a query, shape (D,)."""
+def vector_of(query: Item, clamp3: Clamp3, stored: StoredVectors) -> np.ndarray:
+    """Return the vector of a query, shape (D,).
+
+    Parameters
+    ----------
+    query : str, path, Source or (bytes, Kind)
+    clamp3 : Clamp3
+    stored : StoredVectors
+        Of the folder that is searched.
+    """
     try:
         source = source_of(query)
         vector = stored.vector(source)
