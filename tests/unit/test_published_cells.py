@@ -29,7 +29,9 @@ def test_every_cell_is_there(cells, capsys):
 
 def test_a_cell_that_differs_is_named(cells, tmp_path, capsys):
     shutil.copytree(COPY, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "table_08.md").write_text((COPY / "table_08.md").read_text("utf-8").replace("0.3361", "0.3362"), "utf-8")
+    (tmp_path / "table_08.md").write_text(
+        (COPY / "table_08.md").read_text("utf-8").replace("0.3361", "0.3362"), "utf-8"
+    )
     assert cells.main(["--tables", str(tmp_path)]) == 1
     assert capsys.readouterr().out.splitlines() == [
         "Table 8: as, wikimt midi macro_f1: 0.3362",
