@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from clamp3.embedding.passages import Passage, PassagePlan, cut, divide, pack, unpack
-from clamp3.errors import ConfigError, DataError, FormatError, WeightsError, describe
+from clamp3.errors import ConfigError, DataError, FormatError, WeightsError, describe, sentence_of
 from clamp3.formats import Converted, Kind
 from clamp3.jobs.identity import Identity
 from clamp3.modalities import MODALITIES, Modality, Payload, Prepared, of_kind, preprocessing_version
@@ -389,7 +389,7 @@ class _Round:
             try:
                 source = source_of(item)
             except FormatError as error:
-                work.names.append(str(item)[:200])
+                work.names.append(item if isinstance(item, str) and len(item) < 200 else sentence_of(item, 200))
                 work.errors[index] = str(error)
             else:
                 work.names.append(source.name)
