@@ -103,7 +103,7 @@ def language_pool(text: str) -> tuple[str, ...]:
 
 
 def language_name(code: str) -> str:
-    """Return the English name of an ISO 639 code of two or three letters or of a variety, "" if there is no such code."""
+    """Return the English name of a code of ISO 639 or of `VARIETIES`, "" if there is no such code."""
     if code.strip() in VARIETIES:
         return VARIETIES[code.strip()]
     code = code.strip().casefold()
