@@ -109,7 +109,7 @@ def test_killed_at_any_moment_it_goes_on(store, tiny_weights, tmp_path):
     folder.mkdir()
     for n in range(120):
         (folder / f"{n}.abc").write_text(
-            f"X:1\nL:1/8\nM:2/4\nK:C\n" + "".join(f"{'CDEFGAB'[(n + k) % 7]}{k % 3 + 1}|" for k in range(n % 9 + 3))
+            "X:1\nL:1/8\nM:2/4\nK:C\n" + "".join(f"{'CDEFGAB'[(n + k) % 7]}{k % 3 + 1}|" for k in range(n % 9 + 3))
         )
     (folder / "broken.mid").write_bytes(b"MThd")
     code = (

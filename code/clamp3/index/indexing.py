@@ -368,13 +368,7 @@ class _Run:
         content: Any = file.source.path if file.source.streamed else _bytes_of(file.source)
         facts = facts_of(content, file.source.kind) if content is not None else MusicFacts()
         kinds = {"modality": modality_label(file.source.kind), "kind": str(file.source.kind)}
-        row = {
-            "id": file.id,
-            "name": file.source.name,
-            **asdict(facts),
-            "modality": label,
-            "kind": str(file.source.kind),
-        }
+        row = {"id": file.id, "name": file.source.name, **asdict(facts), **kinds}
         return {**row, **_state(file), WORDS: _words(row), VECTOR: np.asarray(vector, np.float32)}
 
     def _gone(self, number: int, start: Path, present: set[str]) -> set[str]:

@@ -51,11 +51,7 @@ class SqliteStore:
     def tables(self) -> Mapping[str, int]:
         """Return the tables that are there and their number of rows."""
         names = {row[0] for row in _do(self._connection, "SELECT name FROM sqlite_master WHERE type = 'table'")}
-        return {
-            name: _do(self._connection, f"SELECT count(*) FROM {name}").fetchone()[0]
-            for name in FIELDS
-            if name in names
-        }  # noqa: S608 - names of ours
+        return {name: self.table(name, 0).count() for name in FIELDS if name in names}
 
     def close(self) -> None:
         """Let go of the file."""
