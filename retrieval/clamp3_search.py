@@ -2,7 +2,7 @@
 
     python retrieval/clamp3_search.py "a lively jig for fiddle" my_scores/ --top_k 10
     python retrieval/clamp3_search.py "eine ruhige Klaviersonate" my_scores/ --model saas --json
-    python retrieval/clamp3_search.py tune.abc my_midi_files/ more_files/ --kind midi --exclude drafts --min_score 0.4
+    python retrieval/clamp3_search.py tune.abc my_midi/ more_files/ --kind midi,abc --exclude drafts --min_score .4
     python retrieval/clamp3_search.py hummed.m4a my_scores/ --passages
 
 Folders are read with their sub-folders and may hold any mixture of .txt .xml .musicxml .mxl .krn .mei .abc .mid .midi
@@ -29,12 +29,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("query", help="a sentence, or the path of a file of any kind")
     parser.add_argument("reference_dir", type=existing, nargs="+", help="folders to search")
     parser.add_argument("--passages", action="store_true", help="rank passages of pieces, and show where they are")
-    kinds = "rank these only: music, text, score, midi, audio, all, or a kind such as abc (repeatable; default: music)"
-    parser.add_argument("--kind", action="append", default=[], help=kinds)
+    kinds = "rank these only, with commas between: music, text, score, midi, audio, all, or a kind such as abc"
+    parser.add_argument("--kind", default="", help=f"{kinds} (default: music, or texts where there is none)")
     names = "leave out files, folders or paths that match, such as drafts or '*.mid' (repeatable)"
     parser.add_argument("--exclude", action="append", default=[], metavar="PATTERN", help=names)
     parser.add_argument("--min_score", type=float, default=-1.0, help="least cosine of a result (default: all)")
-    parser.add_argument("--keep_duplicates", action="store_true", help="rank copies, and the query itself, too")
+    copies = "rank copies, and the query itself, too"
+    parser.add_argument("--keep_duplicates", action=argparse.BooleanOptionalAction, default=False, help=copies)
     return add_model_flags(add_result_flags(parser))
 
 
@@ -45,7 +46,8 @@ def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None =
     from clamp3.index.search import ask, describe_skipped, query_source
     from clamp3.index.selection import Selection
 
-    selection = Selection(args.kind, args.exclude, args.min_score, args.keep_duplicates)
+    kinds = [kind.strip() for kind in args.kind.split(",") if kind.strip()]
+    selection = Selection(kinds, args.exclude, args.min_score, args.keep_duplicates)
     query = query_source(args.query)  # what is wrong with flags, paths and query is reported before torch is imported
     from clamp3.embedding.passages import PassagePlan
 

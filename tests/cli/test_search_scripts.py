@@ -130,13 +130,24 @@ def test_copies_are_one_result_among_passages_too(script, tmp_path, tiny_mel, ca
     assert {hit["name"] for hit in hits} == {"one.abc"} and all(hit["also"] == ["two.abc"] for hit in hits)
 
 
+def test_the_released_name_ranks_everything_as_released(script, music, tiny_weights, capsys):
+    (music / "copy.abc").write_bytes((music / "long.abc").read_bytes())
+    main, query = script("clamp3_search.py").main, str(music / "long.abc")
+    assert main([query, str(music), "--model", str(tiny_weights)]) == 0
+    everything = names(capsys.readouterr().out)
+    assert everything[:2] == ["copy.abc", "long.abc"] and "song.txt" in everything and len(everything) == 6
+    flags = ["--kind", "music", "--no-keep_duplicates"]
+    assert main([query, str(music), "--model", str(tiny_weights), *flags]) == 0
+    assert set(names(capsys.readouterr().out)) == set(everything[2:]) - {"song.txt"}
+
+
 def test_texts_are_ranked_where_they_are_wanted(ask, music, tmp_path, capsys):
     assert ask("slow song", music) == 0
     captured = capsys.readouterr()
     assert "song.txt" not in names(captured.out) and "1 text is not ranked; --kind all does it." in captured.err
     assert ask("slow song", music, "--kind", "text") == 0
     assert names(capsys.readouterr().out) == ["song.txt"]
-    assert ask("slow song", music, "--kind", "midi", "--kind", "abc") == 0
+    assert ask("slow song", music, "--kind", "midi, abc") == 0
     assert set(names(capsys.readouterr().out)) == {"play.mtf", "long.abc", "sub/tune.ABC"}
     words = tmp_path / "words"
     words.mkdir()
