@@ -16,8 +16,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from clamp3.cli import add_model_flags, open_model, parser_for, run
+from clamp3.cli import add_model_flags, add_result_flags, open_model, parser_for, run
 from clamp3.index import commands
+from clamp3.index.selection import add_selection_flags
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -46,10 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("paths", type=Path, nargs="+", help="folders or files")
     sub = add_model_flags(command("search", "search the index"))
     sub.add_argument("query", help="a sentence, or the path of a file of any kind")
-    sub.add_argument("--top_k", type=int, default=10, help="how many results (default: %(default)s)")
     sub.add_argument("--passages", action="store_true", help="rank passages of pieces, and show where they are")
     sub.add_argument("--where", help="""a filter, such as 'modality = "midi" and duration < 180'""")
-    sub.add_argument("--json", action="store_true", help="print one JSON object")
+    add_result_flags(add_selection_flags(sub))
     command("info", "what the index holds").add_argument("--json", action="store_true", help="print one JSON object")
     sub = command("export", "write vectors.npy and pieces.jsonl")
     sub.add_argument("output_dir", type=Path, help="folder to write to")

@@ -20,6 +20,7 @@ from clamp3.index.folder import find_index
 from clamp3.index.indexing import bring_up_to_date
 from clamp3.index.library import Library
 from clamp3.index.store import VECTOR
+from clamp3.index.upkeep import verify
 
 ROOT = Path(__file__).resolve().parents[2]
 HAS_LANCE = importlib.util.find_spec("lancedb") is not None
@@ -144,7 +145,7 @@ def test_killed_at_any_moment_it_goes_on(store, tiny_weights, tmp_path):
         assert bring_up_to_date(library, model, prune=True).embedded == 0
         rows = library.pieces.rows(["id", "name", VECTOR])
         assert sorted(row["name"] for row in rows) == sorted(f"{n}.abc" for n in range(120))
-        assert library.verify(contents=True).problems == [] and library.failures.count() == 1
+        assert verify(library, contents=True).problems == [] and library.failures.count() == 1
         n_passages = library.passages.count()
     with Library.create(tmp_path / "fresh", model, store="sqlite", passages=library_plan()) as fresh:
         bring_up_to_date(fresh, model, [folder])

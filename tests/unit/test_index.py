@@ -15,7 +15,9 @@ from clamp3.index.indexing import bring_up_to_date
 from clamp3.index.library import Library, piece_id
 from clamp3.index.query import find
 from clamp3.index.search import ask
+from clamp3.index.selection import Selection
 from clamp3.index.store import FIELDS, PIECES, VECTOR
+from clamp3.index.upkeep import export, verify
 from clamp3.index.where import to_sql
 from clamp3.index.words import tokens_of
 from clamp3.jobs.cache import VectorCache
@@ -61,9 +63,33 @@ def state(library):
 def test_vectors_and_order_are_those_of_a_search_without_index(library, model, music):
     expected = {hit.name: hit.score for hit in ask(model, "sad waltz", music).hits}
     hits = find(library, model, "sad waltz")
-    assert [hit.name for hit in hits] == list(expected)
+    assert [hit.name for hit in hits] == list(expected) and "song.txt" not in expected
     assert [hit.score for hit in hits] == pytest.approx(list(expected.values()), abs=1e-6)
     assert all(os.path.samefile(hit.path, music / hit.name) for hit in hits)
+
+
+def test_what_is_ranked_is_what_a_search_without_index_ranks(library, model, music):
+    shutil.copy(music / "long.abc", music / "sub" / "again.abc")
+    bring_up_to_date(library, model)
+    for query in ("slow song", music / "long.abc", music / "song.txt"):
+        for how in (
+            {},
+            {"kinds": ["score"]},
+            {"kinds": ["all"]},
+            {"exclude": ["sub", "*.npy"]},
+            {"keep_duplicates": True},
+        ):
+            selection = Selection(**how)
+            expected = [
+                (hit.rank, hit.name, hit.title, hit.also) for hit in ask(model, query, music, selection=selection).hits
+            ]
+            found = find(library, model, query, selection=selection)
+            assert [(hit.rank, hit.name, hit.title, hit.also) for hit in found] == expected, (query, how)
+            assert [hit.name for hit in find(library, model, query, top_k=1, selection=selection)] == [expected[0][1]]
+    (music / "lonely").mkdir()
+    with Library.create(music / "lonely" / "i", model, store="sqlite") as texts:
+        bring_up_to_date(texts, model, [music / "song.txt"])
+        assert [hit.name for hit in find(texts, model, "slow song")] == ["song.txt"]
 
 
 def test_passages_are_those_of_a_search_without_index(library, model, music):
@@ -87,7 +113,7 @@ def test_only_what_is_new_is_embedded(library, model, music):
     n_passages = {name: library.passages.count(f"piece = '0/{name}'") for name in ("long.abc", "copy%20of%20long.abc")}
     assert n_passages["long.abc"] == n_passages["copy%20of%20long.abc"] > 3
     assert library.passages.count("piece = '0/play.mtf'") == 0 < library.passages.count("piece = '0/sub/moved.mtf'")
-    assert library.verify(contents=True).problems == []
+    assert verify(library, contents=True).problems == []
 
 
 def test_a_changed_file_is_embedded_again_and_lends_its_old_vector_to_nobody(library, model, music):
@@ -180,7 +206,9 @@ def test_an_index_moves_with_its_folder(library, model, music, tmp_path):
     shutil.move(music, moved)
     with Library.open(find_index(moved)) as again:
         assert again.meta == meta and counts(bring_up_to_date(again, model, prune=True)) == (0, 0, 5, 0)
-        assert find(again, model, moved / "long.abc", top_k=1)[0].path == str(moved / "long.abc")
+        assert {hit.path for hit in find(again, model, "sad waltz")} == {
+            str(moved / name) for name in FILES if name != "song.txt"
+        }
 
 
 def test_strange_names_are_found_again(tmp_path, model, store):
@@ -198,7 +226,7 @@ def test_strange_names_are_found_again(tmp_path, model, store):
 
 def test_filters_mean_the_same_in_every_store(library, model):
     def found(where):
-        return sorted(hit.name for hit in find(library, model, "sad waltz", where=where))
+        return sorted(hit.name for hit in find(library, model, "sad waltz", where=where, selection=Selection(["all"])))
 
     assert found('modality = "SCORE"') == ["long.abc", "sub/tune.ABC"]
     assert found("modality in ('score', 'midi') and key = 'c MAJOR'") == ["long.abc"]
@@ -260,7 +288,7 @@ def test_verify_names_what_is_wrong(library, music):
     stat = (music / "play.mtf").stat()
     (music / "play.mtf").write_bytes(b"#" * stat.st_size)
     os.utime(music / "play.mtf", ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    problems = dict(library.verify(contents=True).problems)
+    problems = dict(verify(library, contents=True).problems)
     assert list(problems) == ["long.abc", "play.mtf", "song.txt"]
     assert (
         "changed" in problems["long.abc"]
@@ -272,13 +300,13 @@ def test_verify_names_what_is_wrong(library, music):
 def test_export_has_vectors_and_facts_in_one_order(library, tmp_path):
     from clamp3.formats.tables import read_jsonl
 
-    assert library.export(tmp_path / "out", "modality = 'score'") == 2
+    assert export(library, tmp_path / "out", "modality = 'score'") == 2
     rows, vectors = read_jsonl(tmp_path / "out" / "pieces.jsonl"), np.load(tmp_path / "out" / "vectors.npy")
     assert [row["name"] for row in rows] == ["long.abc", "sub/tune.ABC"] and rows[0]["key"] == "C major"
     [own] = library.pieces.rows([VECTOR], ids=[rows[1]["id"]])
     np.testing.assert_array_equal(vectors[1], own[VECTOR])
     with pytest.raises(DataError, match="no such piece"):
-        library.export(tmp_path / "none", "year = 1")
+        export(library, tmp_path / "none", "year = 1")
 
 
 def test_one_writer_at_a_time(library):

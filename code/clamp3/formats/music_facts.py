@@ -142,7 +142,7 @@ def _musicxml(data: Any) -> MusicFacts:
     from clamp3.formats.guards import unpack_mxl
 
     text = head(unpack_mxl(data) if data[:2] == b"PK" else data)
-    people = dict(reversed(re.findall(r"""<creator\s+type=["'](\w+)["'][^<>]*>([^<]*)<""", text)))
+    people: dict[str, str] = dict(reversed(re.findall(r"""<creator\s+type=["'](\w+)["'][^<>]*>([^<]*)<""", text)))
     first = {tag: next(iter(elements(text, tag)), "") for tag in ("fifths", "mode", "beats", "beat-type", "rights")}
     metre = f"{first['beats'].strip()}/{first['beat-type'].strip()}"
     tempo = re.search(r"""<sound\b[^<>]*\btempo=["']([\d.]+)["']""", text)
@@ -165,7 +165,7 @@ def _notation(data: Any) -> MusicFacts:
     metre = re.search(r"(?:^|\t)\*M(\d{1,3}/\d{1,3})", text, re.MULTILINE)
     tempo = re.search(r"(?:^|\t)\*MM(\d{1,4}(?:\.\d+)?)", text, re.MULTILINE)
     counted = re.search(r"""\bmeter\.count=["'](\d{1,3})["'][^<>]*\bmeter\.unit=["'](\d{1,3})["']""", text)
-    named = f"{composer[1] or composer[2] or ''}" if composer else plain(mei)
+    named = f"{composer[1] or composer[2] or ''}" if composer else plain(mei or "")
     surname, _, rest = named.partition(",")  # Humdrum writes "Bach, Johann Sebastian"
     mode = "major" if key and key[1].isupper() else "minor"
     return MusicFacts(

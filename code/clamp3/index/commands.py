@@ -14,10 +14,12 @@ from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, ConfigError, printable
 from clamp3.formats.tables import json_text
 from clamp3.index.folder import INDEX_NAME, IndexMeta, find_index
 from clamp3.index.render import show
+from clamp3.index.selection import selection_of
 from clamp3.jobs.summary import SHOWN
 
 if TYPE_CHECKING:
     from clamp3.embedding.clamp3 import Clamp3
+    from clamp3.embedding.passages import PassagePlan
     from clamp3.index.indexing import Changes
     from clamp3.index.library import Library
 
@@ -27,7 +29,15 @@ VARIABLE = "CLAMP3_INDEX"
 
 
 def add(args: argparse.Namespace, open_model: Open) -> int:
-    """Add folders, or embed what is new in them."""
+    """Add folders, or embed what is new in them; return the exit code.
+
+    Parameters
+    ----------
+    args : Namespace
+        Flags of the command, as ``retrieval/index.py`` parses them.
+    open_model : callable
+        Opens the model that flags name.
+    """
     from clamp3.index.indexing import bring_up_to_date
     from clamp3.index.library import Library
 
@@ -55,7 +65,7 @@ def add(args: argparse.Namespace, open_model: Open) -> int:
 
 
 def update(args: argparse.Namespace, open_model: Open) -> int:
-    """Embed what is new, forget what is gone; with --reindex build all anew beside the old."""
+    """Embed what is new, forget what is gone; with --reindex build all anew beside the old; arguments as of `add`."""
     from clamp3.index.indexing import bring_up_to_date
 
     library = _library(args)
@@ -89,7 +99,7 @@ def _reindex(library: Library, args: argparse.Namespace, open_model: Open) -> in
 
 
 def remove(args: argparse.Namespace, open_model: Open) -> int:
-    """Forget files and folders."""
+    """Forget files and folders; arguments as of `add`."""
     library = _library(args)
     with library, library.lock():
         print(f"{library.remove(args.paths)} pieces removed from the index; no file was touched.")
@@ -97,18 +107,21 @@ def remove(args: argparse.Namespace, open_model: Open) -> int:
 
 
 def search(args: argparse.Namespace, open_model: Open) -> int:
-    """Print what is closest to a query."""
+    """Print what is closest to a query; arguments as of `add`."""
     from clamp3.index.query import find
 
     with _library(args) as library:
         model = _opened(args, open_model, library.meta)
-        hits = find(library, model, args.query, top_k=args.top_k, where=args.where, passages=args.passages)
+        selection = selection_of(args)
+        hits = find(
+            library, model, args.query, top_k=args.top_k, where=args.where, passages=args.passages, selection=selection
+        )
         facts = {"query": args.query, "model": model.identity, "n_references": library.pieces.count()}
-    return show(hits, [], in_json=args.json, **facts)
+    return show(hits, [], form=args.format, strict=args.strict, **facts)
 
 
 def info(args: argparse.Namespace, open_model: Open) -> int:
-    """Print what the index holds."""
+    """Print what the index holds; arguments as of `add`."""
     with _library(args) as library:
         facts = library.info()
     if args.json:
@@ -121,16 +134,20 @@ def info(args: argparse.Namespace, open_model: Open) -> int:
 
 
 def export(args: argparse.Namespace, open_model: Open) -> int:
-    """Write vectors and facts for other programs."""
+    """Write vectors and facts for other programs; arguments as of `add`."""
+    from clamp3.index import upkeep
+
     with _library(args) as library:
-        print(f"{library.export(args.output_dir, args.where)} pieces written to {printable(args.output_dir)}.")
+        print(f"{upkeep.export(library, args.output_dir, args.where)} pieces written to {printable(args.output_dir)}.")
     return EXIT_OK
 
 
 def verify(args: argparse.Namespace, open_model: Open) -> int:
-    """Look for what is damaged or out of date."""
+    """Look for what is damaged or out of date; arguments as of `add`."""
+    from clamp3.index import upkeep
+
     with _library(args) as library:
-        check = library.verify(contents=args.contents)
+        check = upkeep.verify(library, contents=args.contents)
     print(f"{check.n_pieces} pieces, {len(check.problems)} problems.")
     for name, reason in check.problems:
         print(f"  {name}: {reason}")
@@ -170,7 +187,7 @@ def _absolute(text: str | None) -> str | None:
     return str(Path(text).resolve()) if text and Path(text).exists() else text
 
 
-def _plan() -> object:
+def _plan() -> PassagePlan:
     from clamp3.embedding.passages import PassagePlan
 
     return PassagePlan()

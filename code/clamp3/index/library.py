@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_to_bytes
 
-import numpy as np
-
-from clamp3.errors import ConfigError, DataError, printable
+from clamp3.errors import ConfigError, printable
 from clamp3.formats import Kind
-from clamp3.formats.tables import json_text
 from clamp3.index.folder import IndexFolder, IndexMeta, default_store
-from clamp3.index.store import FACTS, FAILURES, PASSAGES, PIECES, VECTOR, Row, Table
+from clamp3.index.store import FACTS, FAILURES, PASSAGES, PIECES, Table
 from clamp3.index.where import to_sql
 from clamp3.jobs.identity import Identity
 from clamp3.jobs.locks import FolderLock
@@ -27,8 +24,6 @@ if TYPE_CHECKING:
     from clamp3.embedding.clamp3 import Clamp3
     from clamp3.embedding.passages import PassagePlan
 
-_STATE = ("content", "size", "mtime_ns", "made_by")
-
 
 def modality_label(kind: Kind) -> str:
     """Return what users call the modality of a kind: text, score, midi, audio, or that of a kind of their own."""
@@ -36,14 +31,6 @@ def modality_label(kind: Kind) -> str:
     if name != "symbolic":
         return name
     return "midi" if kind in (Kind.MIDI, Kind.MTF) else "score"
-
-
-@dataclass(frozen=True)
-class Check:
-    """What `Library.verify` found: how many pieces were looked at, and what is wrong with which."""
-
-    n_pieces: int
-    problems: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Library:
@@ -178,72 +165,6 @@ class Library:
             "folders": [printable(root) for root in self.folder.roots().values()],
         }
 
-    def export(self, folder: Path, where: str | None = None) -> int:
-        """Write ``vectors.npy`` (N, D) and ``pieces.jsonl``, one line per row, and what they come from.
-
-        Parameters
-        ----------
-        folder : Path
-            Made if absent.
-        where : str, optional
-            A filter.
-
-        Returns
-        -------
-        int
-            How many pieces.
-        """
-        from clamp3.jobs.atomic import replacing, write_text
-
-        rows = sorted(
-            self.pieces.rows(["id", *FACTS, "content", VECTOR], self.condition(where)), key=lambda r: r["name"]
-        )
-        if not rows:
-            raise DataError("the index has no such piece; nothing was written.")
-        with replacing(folder / "vectors.npy") as part, part.open("wb") as file:
-            np.save(file, np.stack([row[VECTOR] for row in rows]))
-        lines = [json_text({**_known(row), "path": printable(self.path_of(row["id"]))}) for row in rows]
-        write_text(folder / "pieces.jsonl", "\n".join(lines) + "\n")
-        write_text(folder / "export.json", json_text({"weights": self.meta.weights, "n": len(rows)}, indent=2) + "\n")
-        return len(rows)
-
-    def verify(self, *, contents: bool = False) -> Check:
-        """Look for what is damaged, out of date or absent; nothing is changed.
-
-        Parameters
-        ----------
-        contents : bool
-            Also hash every file again.
-        """
-        problems: list[tuple[str, str]] = []
-        rows = self.pieces.rows(["id", "name", *_STATE, VECTOR])
-        for piece, n in Counter(row["id"] for row in rows).items():
-            if n > 1:
-                problems.append((piece, f"is there {n} times"))
-        for row in rows:
-            problems += [(row["name"], reason) for reason in self._wrong_with(row, contents)]
-        ids = {row["id"] for row in rows}
-        orphans = {row["piece"] for row in self.passages.rows(["piece"])} - ids
-        problems += [(piece, "has passages but is no piece; `update` mends that") for piece in sorted(orphans)]
-        return Check(len(rows), sorted(problems))
-
-    def _wrong_with(self, row: Row, contents: bool) -> Iterator[str]:
-        from clamp3.formats import kind_of
-        from clamp3.sources import Source
-
-        if not np.isfinite(row[VECTOR]).all() or not row[VECTOR].any():
-            yield "has a vector of zeros, or that is not finite; `update --retry` encodes it again"
-        path = self.path_of(row["id"])
-        try:
-            stat = path.stat()
-        except OSError:
-            yield "is no longer there; `update` forgets it"
-            return
-        if (stat.st_size, stat.st_mtime_ns) != (row["size"], row["mtime_ns"]):
-            yield "has changed since; `update` encodes it again"
-        elif contents and Source(kind_of(path) or Kind.TEXT, row["name"], path=path).open()[1] != row["content"]:
-            yield "has another content, though size and time are the same; touch it, then `update`"
-
     def close(self) -> None:
         """Let go of files."""
         self.store.close()
@@ -278,7 +199,3 @@ def piece_id(root: int, relative: os.PathLike[str]) -> str:
     '0/F%C3%BCr%20%27Elise%27.abc'
     """
     return f"{root}/{quote(os.fsencode(relative), safe='/')}"
-
-
-def _known(row: Row) -> Row:
-    return {name: value for name, value in row.items() if name != VECTOR and value not in ("", None)}

@@ -36,8 +36,8 @@ class SqliteStore:
         self._connection = sqlite3.connect(
             folder / FILE_NAME, timeout=BUSY_SEC, isolation_level=None, check_same_thread=False
         )
-        for name, function in {"lower": str.lower, "strpos": lambda text, part: text.find(part) + 1}.items():
-            self._connection.create_function(name, 1 if name == "lower" else 2, function, deterministic=True)
+        self._connection.create_function("lower", 1, str.lower, deterministic=True)
+        self._connection.create_function("strpos", 2, lambda text, part: text.find(part) + 1, deterministic=True)
         _do(self._connection, "PRAGMA journal_mode=WAL")
         _do(self._connection, "PRAGMA synchronous=FULL")
         self._tables: dict[str, SqliteTable] = {}
