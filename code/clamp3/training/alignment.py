@@ -115,14 +115,16 @@ class AlignmentTask:
         vectors = self.module.comparable(vectors, known)
         rows = [(pair, *paired(vectors, known, pair)) for pair in self.train_data.pairs]
         self._count(torch.stack([both for *_, both in rows]).any(0), len(here))
-        losses, measures = [], {}
+        losses, measures, compared = [], {}, 0
         for pair, one, other, both in rows:
             if len(one):
                 own = own_rows(both)
                 losses.append(self.module.objective(one, other, own))
                 share = world()[1] / len(one)  # the mean over ranks is then the mean over all rows
                 measures[self._measure("batch_mrr", pair)] = (1 / ranks(one, other, own)).sum() * share
-        return torch.stack(losses).mean(), measures | self.module.objective.learned()
+                compared = max(compared, len(one))
+        measures |= {"compared": torch.tensor(float(compared)), **self.module.objective.learned()}
+        return torch.stack(losses).mean(), measures
 
     def _count(self, used: Tensor, n_rows: int) -> None:
         """Stop if too many pieces (W * B,) had a file that could not be read any more; on every rank alike."""

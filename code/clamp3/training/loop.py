@@ -8,11 +8,11 @@ A *step* is one change of the weights; it takes one batch, or ``--accumulate`` o
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -193,7 +193,7 @@ class Trainer:
         whole = len(batches) == 1 and self.chunked is None
         losses = []
         for batch in batches:
-            with nullcontext() if whole else self.accelerator.no_sync(self.wrapped):
+            with contextlib.nullcontext() if whole else self.accelerator.no_sync(self.wrapped):
                 loss, measures = self._backward(batch, 1 / len(batches))
             losses.append(loss)
         if not whole:
@@ -422,9 +422,10 @@ def start_run(config: Settings, make_task: Callable[[Settings, Accelerator], Tas
     Outcome
     """
     resume = checkpoint.find_resume(config.resume, config.out)  # fails before the data are read
-    accelerator = make_accelerator(config)
-    ranks = Ranks(accelerator, timedelta(minutes=config.wait_minutes))
-    with ending_together(ranks, config.wait_minutes), only_run(config.out, ranks):
+    with ending_together(config.wait_minutes), contextlib.ExitStack() as held:
+        accelerator = make_accelerator(config)
+        ranks = Ranks(accelerator, timedelta(minutes=config.wait_minutes))
+        held.enter_context(only_run(config.out, ranks))
         seed_everything(config.seed)
         config = going_on.continued(config, resume, ranks.world_size)
         config, started = going_on.build_settings(config, resume)

@@ -146,7 +146,7 @@ def settled(config: Config, given: Collection[str] = ()) -> Config:
     found: dict[str, Any] = {}
     if isinstance(config, Clamp3Training) and config.preset == "finetune":
         found |= _FINETUNE
-    as_given: SymbolicTraining = config
+    as_given: Any = config  # a type variable is not narrowed
     for start in starts_of(as_given):
         found |= _brought(start, as_given, set_here)
     changed = {name: value for name, value in found.items() if name not in set_here}

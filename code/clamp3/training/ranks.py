@@ -6,6 +6,7 @@ when a rank ends, in whatever way, the others end within seconds; when it hangs,
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -118,14 +119,8 @@ class Ranks:
 
 
 @contextmanager
-def ending_together(ranks: Ranks, wait_minutes: float) -> Iterator[None]:
-    """Turn what a rank sees of another's end into one sentence.
-
-    Parameters
-    ----------
-    ranks : Ranks
-    wait_minutes : float
-        How long it waited, if the other hangs.
+def ending_together(wait_minutes: float) -> Iterator[None]:
+    """Turn what a rank sees of another's end, or of its absence from the start, into one sentence.
 
     Raises
     ------
@@ -136,11 +131,12 @@ def ending_together(ranks: Ranks, wait_minutes: float) -> Iterator[None]:
         yield
     except RuntimeError as error:
         lost = isinstance(error, distributed.DistError) or any(sign in str(error) for sign in _LOST)
-        if ranks.world_size == 1 or not lost:
+        if os.environ.get("WORLD_SIZE", "1") == "1" or not lost:
             raise
+        rank = os.environ.get("RANK", "?")
         raise LostError(
-            f"process {ranks.rank} of the run ends because another one has ended, which says why, or kept it waiting "
-            f"for {wait_minutes:g} minutes; the same command goes on from the last checkpoint."
+            f"process {rank} of the run ends because another one has ended, which says why, or kept it waiting for "
+            f"{wait_minutes:g} minutes; the same command goes on from the last checkpoint."
         ) from None
 
 
