@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from clamp3.data.views import Pair, parse_pairs, towers_of, views
 from clamp3.errors import ConfigError
-from clamp3.models.config import FRONT_ENDS
+from clamp3.models.config import AUDIO_FRONT_ENDS
 
 SCHEDULES, PRECISIONS = ("constant", "cosine"), ("auto", "no", "bf16", "fp16")
 TEXTS = ("clamp3", "clamp2")  # clamp3.data.text_sampling.SAMPLINGS
@@ -252,7 +252,9 @@ class Clamp3Training(SymbolicTraining):
     line_keep: float = _setting(0.5, "probability that a line of the drawn text stays")
     instrument_removal: float = _setting(0.9, "probability that a training piece loses its instruments")
     front_end: str = _setting(
-        "mert", "of a new audio tower: MERT vectors, or log-mel chunks through a small network", choices=FRONT_ENDS
+        "mert",
+        "of a new audio tower: MERT vectors, or log-mel chunks and a small network",
+        choices=AUDIO_FRONT_ENDS,
     )
     audio_width: int = _setting(768, "width of a new audio tower", name="AUDIO_HIDDEN_SIZE")
     audio_layers: int = _setting(12, "its layers", name="AUDIO_NUM_LAYERS")
@@ -305,7 +307,7 @@ class Clamp3Training(SymbolicTraining):
             self._need(0 <= getattr(self, name) <= 1, name, "in [0, 1]")
         self._need(self.audio_length >= 3, "audio_length", "at least 3")
         self._need(self.texts in TEXTS, "texts", f"one of {', '.join(TEXTS)}")
-        self._need(self.front_end in FRONT_ENDS, "front_end", f"one of {', '.join(FRONT_ENDS)}")
+        self._need(self.front_end in AUDIO_FRONT_ENDS, "front_end", f"one of {', '.join(AUDIO_FRONT_ENDS)}")
         self._need(self.logit_scale > 0, "logit_scale", "above 0")
         self._need(self.loss in LOSSES, "loss", f"one of {', '.join(LOSSES)}")
         self._need(self.preset in PRESETS, "preset", f"one of {', '.join(PRESETS)}")
