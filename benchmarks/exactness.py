@@ -93,10 +93,13 @@ def train(data: Path, out: Path, stop: int = 0, **changes: Any) -> None:
     **changes
         Settings beside `SMALL`.
     """
+    from accelerate.state import AcceleratorState
+
     from clamp3.training.alignment import make_alignment_task
     from clamp3.training.config import Clamp3Training
     from clamp3.training.loop import Trainer, start_run
 
+    AcceleratorState._reset_state()  # it takes one precision per process
     settings = {**SMALL, "train_jsonl": data / "train.jsonl", "text_model": str(data), "out": out, **changes}
     step = Trainer.step
 
@@ -114,6 +117,7 @@ def train(data: Path, out: Path, stop: int = 0, **changes: Any) -> None:
         assert (ended.reason, ended.progress.step) == ("stopped", stop)
         settings["resume"] = "auto"
     start_run(Clamp3Training(**settings), make_alignment_task)
+    AcceleratorState._reset_state()
 
 
 def differing(one: Path, other: Path) -> list[str]:

@@ -73,7 +73,7 @@ def free_port():
         return str(found.getsockname()[1])
 
 
-def run_two(data, outs, spoil, *changes):
+def run_two(data, outs, spoil, *changes, seconds=SECONDS):
     """Start two ranks as a launcher does; return for each its exit code and stderr, and how long both took to end."""
     flags = [part for name, value in SMALL.items() for part in (f"--{name}", str(value))]
     flags += ["--train_jsonl", str(data / "train.jsonl"), "--text_model", str(data), "--text_from_scratch", *changes]
@@ -92,7 +92,7 @@ def run_two(data, outs, spoil, *changes):
     until = time.monotonic() + 300
     while len(ended) < 2 and time.monotonic() < until:
         ended |= {i: time.monotonic() for i, one in enumerate(running) if i not in ended and one.poll() is not None}
-        if len(ended) == 1 and time.monotonic() > next(iter(ended.values())) + SECONDS:
+        if len(ended) == 1 and time.monotonic() > next(iter(ended.values())) + seconds:
             break
         time.sleep(0.05)
     for one in running:
@@ -134,7 +134,7 @@ def test_the_other_rank_ends_within_seconds(data, tmp_path, spoil, codes, words)
 def test_a_rank_that_hangs_holds_the_others_for_the_stated_time_only(data, tmp_path):
     spoil = "at_step_2(lambda: time.sleep(1000))"
     begin = time.monotonic()
-    (first, _), ended = run_two(data, [tmp_path / "run"] * 2, spoil, "--wait_minutes", "0.2")
+    (first, _), ended = run_two(data, [tmp_path / "run"] * 2, spoil, "--wait_minutes", "0.2", seconds=2)
     assert 0 in ended and 1 not in ended  # a launcher ends the one that hangs; this test did
     assert ended[0] - begin < SECONDS + 12
     assert first[0] == 1
