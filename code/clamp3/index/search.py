@@ -143,7 +143,7 @@ class _References:
                     continue
                 taken.append((owner, passage))
             source = self.sources[owner]
-            hits.append(Hit(len(hits) + 1, source.name, score, _title(source), printable(source.path), passage))
+            hits.append(Hit(len(hits) + 1, source.name, score, _title(source), printable(source.location), passage))
             if len(hits) == top_k:
                 break
         return hits

@@ -171,7 +171,7 @@ def read_contents(
     problems = [(distinct_name(problem.relative), problem.reason) for problem in walked.problems]
     found = Contents([], [], problems, walked.ignored)
     for file in walked.files:
-        source = Source(file.kind, distinct_name(file.relative), path=file.path)
+        source = Source(file.kind, distinct_name(file.relative), path=file.path, piece=file.piece)
         try:
             vector = read(source)
         except refused as error:
