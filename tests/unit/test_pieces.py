@@ -15,6 +15,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 
+from clamp3.data.patch_pack import list_symbolic, open_pack
+from clamp3.data.record_store import Wanted, open_store
 from clamp3.embedding.clamp3 import Clamp3
 from clamp3.embedding.extract import extract_folder
 from clamp3.errors import FormatError
@@ -28,7 +30,11 @@ from clamp3.index.search import ask
 from clamp3.jobs.batch import convert_folder
 from clamp3.jobs.naming import output_names
 from clamp3.jobs.walk import walk
+from clamp3.modalities.patches import encode
 from clamp3.sources import expanded, source_of
+from clamp3.training.config import M3Training
+from clamp3.training.loop import make_accelerator
+from clamp3.training.m3_task import make_m3_task
 
 TUNE = "X:{}\nT:Tune {}\nM:4/4\nL:1/8\nK:{}\n{}\n\n"
 SCORE = """<score-partwise><part-list><score-part id="P1"><part-name>x</part-name></score-part></part-list>
@@ -183,11 +189,11 @@ def test_a_book_is_encoded_tune_by_tune_and_each_can_be_named(tmp_path):
 
 def corpus_tunes(n):
     """Return tunes of music21's corpus, numbered anew."""
-    from music21 import corpus
+    import music21
 
     found = []
-    for path in sorted(corpus.getPaths("abc")):
-        text = Path(path).read_bytes().decode("utf-8", "replace").replace("\r\n", "\n")
+    for path in sorted(Path(music21.__file__).parent.rglob("*.abc")):
+        text = path.read_bytes().decode("utf-8", "replace").replace("\r\n", "\n")
         for part in ("\n" + text).split("\nX:")[1:]:
             if "\nK:" in part:
                 found.append(part.partition("\n")[2])
@@ -253,6 +259,46 @@ def test_every_tune_of_a_large_book_is_searched_and_extracted(corpus_book, tmp_p
     (tmp_path / "alone.abc").write_text(corpus_tunes(7)[6])
     alone = model.encode([tmp_path / "alone.abc"]).vectors[0]
     np.testing.assert_allclose(np.load(tmp_path / "out/book/7.npy")[0], alone, atol=1e-5)
+
+
+def test_every_tune_of_a_large_book_is_trained_on(corpus_book, tmp_path):
+    convert(corpus_book, tmp_path / "music")
+    n_tunes = len(names(tmp_path / "music"))
+    assert n_tunes >= 995
+    small = {"width": 32, "n_layers": 1, "n_heads": 2, "max_patches": 32, "batch_size": 64, "max_steps": 3}
+    config = M3Training(data=(tmp_path / "music",), out=tmp_path / "run", decoder_layers=1, eval_split=0.1, **small)
+    task = make_m3_task(config, make_accelerator(config))
+    assert len(task.train_data) + len(task.eval_data) == n_tunes
+    assert np.isfinite(task.loss(task.module, task.collate([task.train_data[0, i] for i in range(8)]))[0].item())
+    # The tunes of a book can be named as they are; training reads them as it reads any file.
+    (tmp_path / "book.abc").write_bytes((corpus_book / "book.abc").read_bytes())
+    made = sorted(name for name in names(tmp_path / "music"))
+    rows = [{"id": name, "title": name, "filepaths": [f"music/{name}"]} for name in made]
+    rows += [{"id": f"{n}", "title": f"{n}", "filepaths": [f"book.abc#{n}"]} for n in range(1, 1001)]
+    rows += [{"id": "lost", "title": "lost", "filepaths": ["book.abc#2000"]}]
+    jsonl = tmp_path / "train.jsonl"
+    jsonl.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    store = open_store(jsonl, tmp_path / "pack", Wanted((("text", "abc"),), 0, "clamp3"))
+    assert len(store) == n_tunes + 1000 and store.n_problems == 1
+    assert store.problems == [f"train.jsonl:{len(rows)}: {tmp_path}/book.abc has no piece 2000."]
+    again = open_store(jsonl, tmp_path / "pack", Wanted((("text", "abc"),), 0, "clamp3"))
+    number = store.record(n_tunes + 499).files[0][1]
+    np.testing.assert_array_equal(
+        again.music["symbolic"].read(number, slice(None)), encode("%abc\n" + corpus_tunes(500)[499])
+    )
+
+
+def test_tunes_of_a_book_are_split_one_by_one_and_packed_anew_when_it_changes(tmp_path):
+    (tmp_path / "b.abc").write_text(tune(1) + tune(2))
+    (tmp_path / "c.mtf").write_text("ticks_per_beat 480\n")
+    found = list_symbolic([tmp_path])
+    assert [str(location) for location in found] == [f"{tmp_path}/b.abc#1", f"{tmp_path}/b.abc#2", f"{tmp_path}/c.mtf"]
+    assert [location.stem for location in found] == ["b#1", "b#2", "c"]
+    pack = open_pack(found, tmp_path / "pack")
+    np.testing.assert_array_equal(pack.read(1, slice(None)), encode(tune(2)))
+    (tmp_path / "b.abc").write_text(tune(1) + tune(2, "c|"))
+    again = open_pack(list_symbolic([tmp_path]), tmp_path / "pack")
+    np.testing.assert_array_equal(again.read(1, slice(None)), encode(tune(2, "c|")))
 
 
 def test_a_book_of_50_000_tunes_is_listed_and_read_in_bounded_memory(tmp_path):
@@ -384,9 +430,8 @@ def test_a_shard_of_webdataset_is_read_by_sample(tmp_path):
     assert names(tmp_path, kinds=[Kind.ABC]) == ["shard-000.tar#000.abc", "shard-000.tar#001.abc"]
     assert texts(tmp_path / "shard-000.tar")["001.abc"] == tune(1).encode()
     extract_folder(Clamp3.from_pretrained("mini"), tmp_path, tmp_path / "out")
-    assert [PurePosixPath(name).name for name in names(tmp_path / "out")] == [
-        "000.abc.npy", "000.txt.npy", "001.abc.npy", "001.txt.npy",
-    ]  # fmt: skip
+    outputs = [f"shard-000/{name}.npy" for name in ("000.abc", "000.txt", "001.abc", "001.txt")]
+    assert names(tmp_path / "out") == outputs
 
 
 def test_a_file_that_changes_after_it_was_listed_is_not_read_at_old_places(tmp_path):
@@ -486,7 +531,7 @@ def test_outputs_of_pieces_never_collide():
     ]  # fmt: skip
     outputs = output_names(map(PurePosixPath, inputs), ".abc")
     assert [str(outputs[PurePosixPath(name)]) for name in inputs] == [
-        "jigs.abc#1.abc", "jigs.abc#2.abc", "jigs.krn#2.abc", "jigs/1.abc.abc", "x.abc/a.abc", "x.xml.abc",
+        "jigs/1.abc", "jigs.abc#2.abc", "jigs.krn#2.abc", "jigs/1.abc.abc", "x.abc/a.abc", "x.xml.abc",
         "jigs.abc", "z/a/b/3.abc",
     ]  # fmt: skip
     assert split_name("Prelude in C#.mid") is None and split_name("C#.abc#2") == ("C#.abc", "2")

@@ -28,7 +28,7 @@ def output_names(inputs: Iterable[PurePosixPath], suffix: str) -> dict[PurePosix
     suffix : str
         Of the outputs, with its dot.
     """
-    rules: Sequence[Callable[[PurePosixPath], PurePosixPath]] = (_place, lambda path: path, _marked)
+    rules: Sequence[Callable[[PurePosixPath], PurePosixPath]] = (_place, _kept, lambda path: path, _marked)
     level = dict.fromkeys(inputs, 0)
     while True:
         outputs = {path: _fitted(rules[at](path), suffix) for path, at in level.items()}
@@ -57,11 +57,14 @@ def shared_stems(outputs: Mapping[PurePosixPath, PurePosixPath]) -> list[tuple[s
 
 def _place(path: PurePosixPath) -> PurePosixPath:
     """Return a path without suffix; a file that holds pieces is a folder."""
-    inside = ""
-    name = path.as_posix()
+    return PurePosixPath(posixpath.splitext(_kept(path))[0])
+
+
+def _kept(path: PurePosixPath) -> PurePosixPath:
+    inside, name = "", path.as_posix()
     while (parts := split_name(name)) is not None:
         inside, name = f"{inside}{posixpath.splitext(parts[0])[0]}/", parts[1]
-    return PurePosixPath(inside + posixpath.splitext(name)[0])
+    return PurePosixPath(inside + name)
 
 
 def _marked(path: PurePosixPath) -> PurePosixPath:
