@@ -27,6 +27,7 @@ from clamp3.formats.midi import read_midi
 from clamp3.formats.pieces import CONTAINERS, Piece, find, pieces_of, read_piece, register, split_name
 from clamp3.formats.symbolic import score_to_interleaved, to_symbolic
 from clamp3.index.search import ask
+from clamp3.index.selection import Selection
 from clamp3.jobs.batch import convert_folder
 from clamp3.jobs.naming import output_names
 from clamp3.jobs.walk import walk
@@ -245,7 +246,8 @@ def test_every_tune_of_a_large_book_is_converted_once_whatever_kills_the_job(cor
 
 def test_every_tune_of_a_large_book_is_searched_and_extracted(corpus_book, tmp_path):
     model = Clamp3.from_pretrained("mini", cache=tmp_path / "cache")
-    answer = ask(model, f"{corpus_book}/book.abc#500", corpus_book, top_k=1000)
+    everything = Selection(keep_duplicates=True)
+    answer = ask(model, f"{corpus_book}/book.abc#500", corpus_book, top_k=1000, selection=everything)
     assert answer.n_references + len(answer.failures) == 1000 and len(answer.failures) <= 5
     best = [hit.name for hit in answer.hits if hit.score > 0.9999]
     assert "book.abc#500" in best
@@ -253,6 +255,9 @@ def test_every_tune_of_a_large_book_is_searched_and_extracted(corpus_book, tmp_p
     title = next(line[2:].strip() for line in corpus_tunes(500)[499].splitlines() if line.startswith("T:"))
     assert hit.title.split() == title.split() and hit.path == f"{corpus_book}/book.abc#500"
     assert ask(model, "a jig", corpus_book).n_cached == answer.n_references
+    others = ask(model, f"{corpus_book}/book.abc#500", corpus_book, top_k=1000)
+    assert others.remarks and all("book.abc#500" not in (hit.name, *hit.also) for hit in others.hits)
+    assert len(others.hits) > 500
     summary = extract_folder(model, corpus_book, tmp_path / "out")
     assert summary.ok == answer.n_references
     assert len(names(tmp_path / "out", kinds=[Kind.FEATURES])) == answer.n_references
@@ -352,9 +357,11 @@ def test_a_zip_is_a_folder(tmp_path):
     assert names(tmp_path / "out") == made
     assert (tmp_path / "out/all/a/jigs/2.abc").read_text() == to_abc(tune(2).encode(), "x").text
     model = Clamp3.from_pretrained("mini")
-    answer = ask(model, tmp_path / "c.abc", tmp_path / "all.zip", top_k=9)
+    everything = Selection(keep_duplicates=True)
+    answer = ask(model, tmp_path / "c.abc", tmp_path / "all.zip", top_k=9, selection=everything)
     assert sorted(hit.name for hit in answer.hits) == expected[:-1] and not answer.failures
-    assert ask(model, f"{tmp_path}/all.zip#a/jigs.abc#2", tmp_path).hits[0].score == 1.0
+    answer = ask(model, f"{tmp_path}/all.zip#a/jigs.abc#2", tmp_path, selection=everything)
+    assert (answer.hits[0].name, answer.hits[0].score) == ("all.zip#a/jigs.abc#2", 1.0)
     with pytest.raises(FormatError, match=r"all.zip is an archive; name a file in it, as .*all.zip#a/one.abc"):
         source_of(tmp_path / "all.zip")
 

@@ -137,6 +137,8 @@ class LocationWriter:
         """
         try:
             encoded = os.fsencode(name if location.size == WHOLE else location.name)
+            if b"\0" in encoded:
+                raise FormatError(f"{location}: embedded null byte.")
             if location.piece is not None:
                 encoded += b"\0" + location.piece.to_json().encode()
         except UnicodeEncodeError as error:  # half of a surrogate pair
