@@ -107,7 +107,7 @@ def test_a_name_that_is_none_is_refused_before_encoding(script, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     for name in (".", "..", "/"):
         with pytest.raises(ConfigError, match=f"--out {name} names no file"):
-            script("retrieval/map.py").main(["absent", "--out", name])
+            script("retrieval/map.py").main([str(tmp_path), "--out", name])
 
 
 def test_dollars_make_no_formulas():

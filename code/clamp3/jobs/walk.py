@@ -148,3 +148,16 @@ def _take(result: Walk, path: Path, relative: PurePosixPath, kinds: Collection[K
 def _identity(path: Path) -> tuple[int, int]:
     status = os.stat(path)
     return status.st_dev, status.st_ino
+
+
+def existing(text: str) -> Path:
+    """Return the path of an argument that must exist: a wrong one is reported before anything is imported or loaded."""
+    path = Path(text)
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:
+        why = "" if isinstance(error, FileNotFoundError) else f" ({getattr(error, 'strerror', None) or error})"
+        raise ConfigError(
+            f"there is no folder or file {printable(text)}{why}; check the name, and the order of arguments (--help)."
+        ) from None
+    return path

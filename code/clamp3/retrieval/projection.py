@@ -25,8 +25,8 @@ from numpy.typing import ArrayLike, NDArray
 from clamp3.errors import ConfigError, DataError, FormatError, printable, sentence_of
 from clamp3.formats.tables import json_text, read_csv, read_json, read_jsonl
 from clamp3.index.ranking import unit_rows
+from clamp3.index.selection import folder_names, modalities
 from clamp3.index.vectors import Opener, check_comparable, load_folder
-from clamp3.modalities import modality_of
 
 METHODS = ("pca", "tsne", "umap")
 MIN_POINTS = 4
@@ -72,8 +72,7 @@ def gather(
     """
     table = read_metadata(metadata) if metadata is not None else None
     color = color or ("source" if len(folders) > 1 else "modality")
-    last = [folder.resolve().name for folder in folders]
-    sources = last if len(set(last)) == len(last) else [str(folder) for folder in folders]
+    sources = folder_names(folders)
     names: list[str] = []
     labels: list[str] = []
     problems: list[tuple[str, str]] = []
@@ -161,32 +160,6 @@ def project(vectors: ArrayLike, method: str, *, seed: int = 0) -> NDArray[np.flo
     if not np.isfinite(found).all():
         raise DataError(f"{method} finds no place for some of the vectors; choose another --method.")
     return np.asarray(found, np.float64)
-
-
-def modalities(folder: Path, names: Sequence[str], kinds: Sequence[str]) -> list[str]:
-    """Return the modality of every file: ``text``, ``symbolic`` or ``audio``.
-
-    That of stored vectors is in the ledger that extraction leaves beside them; without one they are ``vector``.
-
-    Parameters
-    ----------
-    folder : Path
-        Where the files lie.
-    names, kinds : sequences of str
-        As in `clamp3.index.vectors.VectorFolder`.
-    """
-    from clamp3.formats import kind_of
-    from clamp3.jobs.ledger import LEDGER_NAME, Ledger
-
-    if "vector" not in kinds or not (folder / LEDGER_NAME).is_file():
-        return list(kinds)
-    with Ledger(folder / LEDGER_NAME) as ledger:
-        rows = [ledger.maker(name) for name in names]
-    sources = [kind_of(row.input) if row is not None else None for row in rows]
-    return [
-        kind if kind != "vector" or source is None else modality_of(source)
-        for kind, source in zip(kinds, sources, strict=True)
-    ]
 
 
 def labels_of(names: Sequence[str], color: str, metadata: dict[str, dict[str, str]] | None = None) -> list[str]:
