@@ -155,9 +155,10 @@ def existing(text: str) -> Path:
     path = Path(text)
     try:
         path.stat()
+    except FileNotFoundError:
+        why = "there is no folder or file of this name; check it, and the order of arguments (--help)"
     except (OSError, ValueError) as error:
-        why = "" if isinstance(error, FileNotFoundError) else f" ({getattr(error, 'strerror', None) or error})"
-        raise ConfigError(
-            f"there is no folder or file {printable(text)}{why}; check the name, and the order of arguments (--help)."
-        ) from None
-    return path
+        why = getattr(error, "strerror", None) or str(error)
+    else:
+        return path
+    raise ConfigError(f"{printable(text)} cannot be read: {why}.")
