@@ -134,7 +134,8 @@ def add_result_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser
 
 def add_model_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add the flags that select the model for raw files; `open_model` takes them parsed."""
-    parser.add_argument("--model", default="mini", help="mini, saas, c2 or a checkpoint (default: %(default)s)")
+    model = "mini, saas, c2 or a checkpoint (default: %(default)s; of extraction: saas)"
+    parser.add_argument("--model", default="mini", help=model)
     parser.add_argument("--text_model", help="folder or name of the text tower's tokenizer, if not the model's own")
     parser.add_argument("--mert_model", help="folder or name of MERT for recordings (default: m-a-p/MERT-v1-95M)")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is float32")

@@ -209,7 +209,7 @@ class _References:
                 taken.append((owner, passage))
             source = self.sources[owner]
             hits.append(
-                (owner, Hit(len(hits) + 1, source.name, score, _title(source), printable(source.path), passage))
+                (owner, Hit(len(hits) + 1, source.name, score, _title(source), printable(source.location), passage))
             )
         remarks = []
         if ranked[0][1] < selection.min_score:
@@ -244,7 +244,10 @@ class _Stored:
         if meta.get("arrays") != "global":
             return None
         if meta.get("weights") != Identity.parse(self._clamp3.identity).space:
-            raise FormatError(f"{source.name} is a vector of other weights ({meta.get('weights')}).")
+            raise FormatError(
+                f"{source.name} is a vector of other weights, {meta.get('weights')}, which --model has to name; "
+                f"it is {Identity.parse(self._clamp3.identity).space}."
+            )
         vector = stored_vector(source)
         if vector is not None and width is not None and len(vector) != width:
             raise FormatError(f"{source.name} has width {len(vector)}, the query has {width}.")

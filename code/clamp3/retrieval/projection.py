@@ -22,7 +22,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clamp3.datasets.labelled import label_from_name
 from clamp3.errors import ConfigError, DataError, FormatError, printable, sentence_of
+from clamp3.formats import kind_of
 from clamp3.formats.tables import json_text, read_csv, read_json, read_jsonl
 from clamp3.index.ranking import unit_rows
 from clamp3.index.selection import folder_names, modalities
@@ -33,6 +35,7 @@ MIN_POINTS = 4
 _PERPLEXITY = 30
 _ALIKE = 1e-6
 _NEIGHBOURS = 15
+_FEW_CLASSES = 20
 _NAME_FIELDS = ("name", "file", "path", "id")
 
 
@@ -170,19 +173,27 @@ def labels_of(names: Sequence[str], color: str, metadata: dict[str, dict[str, st
     names : sequence of str
         Paths in their folder.
     color : str
-        ``folder`` (the first sub-folder), ``class`` (the name up to the first ``_``), or a field of the metadata.
+        ``folder`` (the first sub-folder), ``class`` (the name up to the first ``_``; names without one are "unknown"),
+        or a field of the metadata.
     metadata : dict, optional
         From `read_metadata`.
 
     Raises
     ------
     ConfigError
-        If the field is in no row.
+        If the field is in no row, or what stands before ``_`` is another word in most names.
     """
     if color == "folder":
         return [PurePosixPath(name).parts[0] if "/" in name else "." for name in names]
     if color == "class":
-        return [PurePosixPath(name).name.split("_")[0] for name in names]
+        found = [label_from_name(name) for name in names]
+        n_classes = len({label for label in found if label is not None})
+        if not n_classes or n_classes > max(_FEW_CLASSES, len(names) / 2):
+            raise ConfigError(
+                f"what stands before a '_' in the names makes {n_classes} classes of {len(names)} files; "
+                "colour by folder, or by a field of --metadata."
+            )
+        return [label or "unknown" for label in found]
     fields = {field for row in (metadata or {}).values() for field in row}
     if color not in fields:
         listed = [sentence_of(field, 40) for field in sorted(fields)]
@@ -208,6 +219,8 @@ def read_metadata(path: Path) -> dict[str, dict[str, str]]:
     """
     if path.suffix.lower() in (".csv", ".tsv"):
         rows = read_csv(path)
+        if kind_of(next(iter(rows[0]))) is not None:
+            raise FormatError(f"{printable(path)} has no header: its first line names a file, not the columns.")
         filled = [{field: value for field, value in row.items() if isinstance(value, str)} for row in rows]
         return {next(iter(row.values())): row for row in filled if row}  # without cells beyond the header
     try:
