@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import erfc, sqrt
 from pathlib import Path
 from statistics import NormalDist
@@ -70,7 +71,7 @@ def simulate(case: Case, *, n_times: int, seed: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     population, _ = case.draw(1_000_000, rng)
     measures: dict[str, Callable[[Any], Floats]] = {"mrr": lambda rank: 1 / rank}
-    measures |= {f"hit@{k}": (lambda rank, k=k: (rank <= k).astype(float)) for k in case.hits}
+    measures |= {f"hit@{k}": partial(_hits, k=k) for k in case.hits}
     truth = {name: float(measure(population).mean()) for name, measure in measures.items()}
     held: dict[str, dict[str, int]] = {name: {} for name in measures}
     for _ in range(n_times):
@@ -84,9 +85,13 @@ def simulate(case: Case, *, n_times: int, seed: int) -> dict[str, Any]:
     }
 
 
+def _hits(rank: NDArray[np.int64], k: int) -> Floats:
+    return (rank <= k).astype(float)
+
+
 def _all_intervals(name: str, values: Floats, groups: NDArray[np.int64], rng: np.random.Generator) -> dict[str, Ends]:
     ours = mean_interval if name == "mrr" else share_interval
-    sums, sizes = np.bincount(groups, values), np.bincount(groups).astype(float)
+    sums, sizes = np.bincount(groups, values).astype(float), np.bincount(groups).astype(float)
     alone = values[rng.integers(len(values), size=(N_DRAWS, len(values)))].mean(axis=1)
     found = {"ours": ours(values, groups), "percentile over queries": _ends(alone, 0.025, 0.975)}
     if name == "mrr":

@@ -1,4 +1,4 @@
-"""Judge generated music: does it follow its prompts, sound like real music, vary, and copy nothing?
+"""Evaluate generated music: does it follow its prompts, sound like real music, vary, and copy nothing?
 
     python retrieval/evaluate_generation.py generated/ --reference real/
     python retrieval/evaluate_generation.py generated/ --prompts prompts.csv --model saas
@@ -43,11 +43,11 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from clamp3.jobs.atomic import write_text
     from clamp3.retrieval.evaluation import print_remarks, write_rows
-    from clamp3.retrieval.generation import as_lines, judge, songs
+    from clamp3.retrieval.generation import as_lines, evaluate_folder, songs
 
     once = functools.cache(lambda: open_model(args))
     folders: dict[str, Any] = {"reference": args.reference, "training": args.training}
-    result, loaded = judge(args.generated, args.prompts, folders, once, min_size=args.min_size, seed=args.seed)
+    result, loaded = evaluate_folder(args.generated, args.prompts, folders, once, min_size=args.min_size, seed=args.seed)
     if args.songs and "reference" in loaded:
         music = loaded["generated"]
         write_rows(args.songs, songs(music.vectors, loaded["reference"].vectors, music.names))

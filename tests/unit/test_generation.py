@@ -148,7 +148,7 @@ def test_prompts_of_a_table_in_score_and_mrr(script, folders, capsys):
 
 def test_what_cannot_be_judged_is_one_sentence(script, folders):
     main, music = script("retrieval/evaluate_generation.py").main, str(folders / "generated")
-    with pytest.raises(ConfigError, match="nothing to judge by"):
+    with pytest.raises(ConfigError, match="nothing to compare with"):
         main([music])
     with pytest.raises(ConfigError, match="no such table or folder"):
         main([music, "--prompts", "nowhere.csv"])

@@ -101,7 +101,7 @@ def test_the_script_writes_json_picture_and_page(script, folder, tmp_path, capsy
     arguments += ["--words", str(tmp_path / "words.txt"), "--permutations", "99", "--out", str(tmp_path / "out")]
     assert main(arguments) == 1, "a file without a region is said"
     said = capsys.readouterr()
-    assert "left out: 00.npy: it has no group" in said.err and "not told apart" in said.out
+    assert "left out: 00.npy: it has no group" in said.err and "not distinguished" in said.out
     result = json.loads((tmp_path / "out" / "groups.json").read_text())
     assert result["groups"] == list(NAMES) and result["sizes"] == [11, 12, 12]
     assert {row["word"] for row in result["words"]} == {"a slow air", "a jig"}

@@ -187,4 +187,4 @@ def _by_group(
     if owners.shape != values.shape:
         raise DataError(f"{len(owners)} groups for {len(values)} queries.")
     rows = np.unique(owners, return_inverse=True)[1]
-    return np.bincount(rows, values), np.bincount(rows).astype(np.float64)
+    return np.bincount(rows, values).astype(np.float64), np.bincount(rows).astype(np.float64)

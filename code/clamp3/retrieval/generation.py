@@ -111,7 +111,7 @@ def distribution(music: Vectors, reference: Vectors, *, min_size: int, seed: int
         Of the samples.
     """
     found: dict[str, Any] = {"group_similarity": group_similarity(music, reference), "estimator": ESTIMATOR}
-    how = {"estimator": ESTIMATOR, "seed": seed}
+    how: Any = {"estimator": ESTIMATOR, "seed": seed}
     if min(len(music), len(reference)) < 2:
         return found
     with warnings.catch_warnings():
@@ -119,10 +119,10 @@ def distribution(music: Vectors, reference: Vectors, *, min_size: int, seed: int
         found["frechet_distance"] = frechet_distance(music, reference, **how)
         if len(music) > min_size:
             found["infinite"] = asdict(extrapolate(music, reference, min_size=min_size, **how))
-    halves = np.random.default_rng(seed).permutation(len(reference))
-    if len(reference) >= 4:  # what real music scores against real music of half the size
-        first, second = reference[halves[::2]], reference[halves[1::2]]
-        found["frechet_distance_of_real_halves"] = frechet_distance(first, second, **how)
+        halves = np.random.default_rng(seed).permutation(len(reference))
+        if len(reference) >= 4:  # what real music scores against real music of half the size
+            first, second = reference[halves[::2]], reference[halves[1::2]]
+            found["frechet_distance_of_real_halves"] = frechet_distance(first, second, **how)
     return found
 
 
@@ -156,11 +156,12 @@ def memorisation(
     names, training_names : sequence of str
     """
     rows, cosines = nearest(music, training)
+    usual: NDArray[np.float64] | None = None
     if reference is not None:
         usual = nearest(reference, training)[1]
-    else:
+    elif len(training) > 1:
         unit = unit_rows(training)
-        usual = np.array([np.delete(unit @ one, row).max() for row, one in enumerate(unit)]) if len(unit) > 1 else None
+        usual = np.array([np.delete(unit @ one, row).max() for row, one in enumerate(unit)])
     limit = None if usual is None else float(np.quantile(usual, RARE))
     closest = np.argsort(-cosines, kind="stable")[:N_CLOSEST]
     pairs = [(names[row], training_names[rows[row]], round(float(cosines[row]), 4)) for row in closest]
@@ -248,7 +249,7 @@ def as_lines(result: dict[str, Any]) -> list[str]:
     return [*lines, *(f"note: {line}" for line in result["notes"])]
 
 
-def judge(
+def evaluate_folder(
     generated: Path,
     prompts: str | None,
     folders: Mapping[str, Path | None],
@@ -280,7 +281,7 @@ def judge(
     """
     given = {name: folder for name, folder in folders.items() if folder is not None}
     if prompts is None and not given:
-        raise ConfigError("nothing to judge by: give --prompts, --reference or --training.")
+        raise ConfigError("nothing to compare with: give --prompts, --reference or --training.")
     loaded = {name: load_folder(folder, open_model) for name, folder in {"generated": generated, **given}.items()}
     music = loaded["generated"]
     if prompts is not None:

@@ -125,7 +125,7 @@ def permutation_tests(found: Groups, *, n_permutations: int = N_PERMUTATIONS, se
     rng = np.random.default_rng(seed)
     cosines = found.unit @ found.unit.T
     observed, p = _test(cosines, found.members, n_permutations, rng)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for first in range(len(found.groups)):
         for second in range(first + 1, len(found.groups)):
             at = np.flatnonzero((found.of == first) | (found.of == second))
@@ -259,7 +259,7 @@ def as_lines(result: dict[str, Any]) -> list[str]:
     test, near = result["test"], result["neighbours"]
     lines.append(f"groups differ: {test['statistic']:.4f}, p = {test['p']:.4f} ({test['n_permutations']} permutations)")
     alike = [" and ".join(row["groups"]) for row in test["pairs"] if row["p_holm"] > 0.05]
-    lines.append(f"not told apart (p > .05 after Holm): {'; '.join(alike) or 'none'}")
+    lines.append(f"not distinguished (p > .05 after Holm): {'; '.join(alike) or 'none'}")
     lines.append(f"nearest neighbour of the same group: {near['own_group']:.1%}, by chance {near['chance']:.1%}")
     for name in names if result.get("words") else ():
         best = sorted((row for row in result["words"] if row["p"] <= 0.05), key=lambda row: -row["d"][name])[:N_SHOWN]
