@@ -47,7 +47,9 @@ def main(argv: list[str] | None = None) -> int:
 
     once = functools.cache(lambda: open_model(args))
     folders: dict[str, Any] = {"reference": args.reference, "training": args.training}
-    result, loaded = evaluate_folder(args.generated, args.prompts, folders, once, min_size=args.min_size, seed=args.seed)
+    result, loaded = evaluate_folder(
+        args.generated, args.prompts, folders, once, min_size=args.min_size, seed=args.seed
+    )
     if args.songs and "reference" in loaded:
         music = loaded["generated"]
         write_rows(args.songs, songs(music.vectors, loaded["reference"].vectors, music.names))
