@@ -47,7 +47,6 @@ class Faults:
         self._parser: Any = None
         self._keys: dict[str, dict[str, int]] = {}  # the alterations of every key that was written, by its name
         self._place: tuple[int, str | None, str | None] | None = None  # bar, voice and staff of the note before
-        self._reader = _Reader({}, self._keys)
         self._watch()
 
     def begin(self, correct: bool) -> None:
@@ -59,7 +58,7 @@ class Faults:
     def notes(self) -> tuple[str, ...]:
         """Return what was found, each kind once, with its number and its first bar."""
         counts = Counter(what for what, _ in self.found)
-        first = {what: bar for what, bar in reversed(self.found)}
+        first = {what: min(bar for kind, bar in self.found if kind == what) for what in counts}
         return tuple(
             f"{what} ({count}, first in bar {first[what]})" if count > 1 else f"{what} (bar {first[what]})"
             for what, count in counts.items()
@@ -67,7 +66,7 @@ class Faults:
 
     def _watch(self) -> None:
         module, parser = self._module, self._module.Parser
-        set_key, out_voice, out_voices = module.setKey, module.outVoice, module.Music.outVoices
+        set_key, out_voices = module.setKey, module.Music.outVoices
         locate, do_note, do_attributes, name_pitch = parser.locStaffMap, parser.doNote, parser.doAttr, parser.ntAbc
 
         def begin_part(parser: Any, *part: Any) -> None:
@@ -95,14 +94,11 @@ class Faults:
         def voices(music: Any, *rest: Any) -> Any:
             if self._parser.ingrace:
                 self._close_grace(self._parser)
+            for voice in music.vnums:
+                self._read(music, voice)
             return out_voices(music, *rest)
 
-        def bar(measure: list[Any], divisions: int, index: int, *rest: Any) -> str:
-            self._read(measure, index)
-            text: str = out_voice(measure, divisions, index, *rest)
-            return text
-
-        module.setKey, module.outVoice, module.Music.outVoices = remember_key, bar, voices
+        module.setKey, module.Music.outVoices = remember_key, voices
         parser.locStaffMap, parser.doNote, parser.doAttr, parser.ntAbc = begin_part, note, attributes, pitch
 
     def _before_note(self, parser: Any, node: Any) -> None:
@@ -165,19 +161,13 @@ class Faults:
         name = self._module.addoct(step, octave + parser.clefOct.get(parser.curStf[rest[0]], 0))
         return f"\x01{flags}{shown}{alter}\x02{name}"
 
-    def _read(self, measure: list[Any], index: int) -> None:
-        """Read a bar of a voice as readers of ABC do, and write or check its accidentals."""
-        if index == 0:
-            self._reader = _Reader(self._first_key(measure), self._keys)
-        wrong = self._reader.bar(measure, self.correct)
-        self.found += [(WRONG_PITCH, index + 1)] * wrong
-
-    def _first_key(self, measure: list[Any]) -> dict[str, int]:
+    def _read(self, music: Any, voice: int) -> None:
+        """Read a voice as readers of ABC do, and write or check its accidentals."""
         parser = self._parser
-        voice = next(voice for voice, bar in parser.msc.gMaten[0].items() if bar is measure)
-        if "perc" in parser.clefMap.get(parser.vce2stf.get(voice), ""):
-            return {}  # its voice begins with K:none
-        return self._keys.get(self._module.abcOut.key, {})
+        percussion = "perc" in parser.clefMap.get(parser.vce2stf.get(voice), "")  # such a voice begins with K:none
+        reader = _Reader({} if percussion else self._keys.get(self._module.abcOut.key, {}), self._keys)
+        for index, voices in enumerate(music.gMaten, start=1):
+            self.found += [(WRONG_PITCH, index)] * reader.bar(voices[voice], self.correct)
 
 
 class _Reader:
@@ -186,50 +176,55 @@ class _Reader:
     def __init__(self, key: dict[str, int], keys: dict[str, dict[str, int]]) -> None:
         self._key, self._keys = key, keys
         self._bar: dict[str, Fraction | None] = {}
-        self._tied: dict[str, Fraction] = {}
-        self._write, self._wrong = False, 0
-        self._opened: dict[str, Fraction] = {}
+        self._tied: dict[str, tuple[Fraction, Any, int]] = {}  # alteration, and where the tie begins
 
     def bar(self, measure: list[Any], write: bool) -> int:
-        """Read a bar; without ``write`` return how many of its notes read as another pitch."""
-        self._bar, self._write, self._wrong = {}, write, 0
+        """Read a bar and take the marks off its pitches; without ``write`` return how many read as other ones."""
+        self._bar, wrong = {}, 0
         for item in measure:
             if not hasattr(item, "ns"):
-                for name in _KEY.findall(item.str if isinstance(item.str, str) else ""):
-                    if name in self._keys and item.str[:1] != '"':
-                        self._key = self._keys[name]
-                        self._bar = dict.fromkeys(self._bar)  # some readers forget them, some do not
+                self._change_key(item.str)
                 continue
-            self._opened = {}
-            item.ns = [_PITCH.sub(self._name, name) if "\x01" in name else name for name in item.ns]
-            if not item.grace:
-                self._tied = self._opened
-            else:
-                self._tied.update(self._opened)
-        return self._wrong
+            opened = {}
+            for index, text in enumerate(item.ns):
+                found = _PITCH.search(text)
+                if found is None:
+                    continue
+                alter = _alteration(found["alter"])
+                name = self._write(found, alter) if write else found["written"] + found["name"]
+                wrong += not write and self._is_wrong(found, alter)
+                item.ns[index] = text[: found.start()] + name + text[found.end() :]
+                if "o" in found["flags"]:
+                    opened[found["name"]] = alter, item, index
+            self._tied = {**self._tied, **opened} if item.grace else opened
+        return wrong
 
-    def _name(self, found: re.Match[str]) -> str:
-        flags, name = found["flags"], found["name"]
-        alter = _alteration(found["alter"])
-        goes_on = "t" in flags and self._tied.get(name) == alter
-        if "o" in flags:
-            self._opened[name] = alter
-        known = self._bar.get(name, Fraction(self._key.get(name[0].upper(), 0)))
-        if not self._write:
-            return self._check(found, known, alter, goes_on)
-        if "s" in flags or (known != alter and not goes_on):
+    def _change_key(self, text: object) -> None:
+        for name in _KEY.findall(text) if isinstance(text, str) and text[:1] != '"' else ():
+            if name in self._keys:
+                self._key = self._keys[name]
+                self._bar = dict.fromkeys(self._bar)  # some readers forget accidentals there, some do not
+
+    def _known(self, name: str) -> Fraction | None:
+        return self._bar.get(name, Fraction(self._key.get(name[0].upper(), 0)))
+
+    def _write(self, found: re.Match[str], alter: Fraction) -> str:
+        name = found["name"]
+        tied, item, index = self._tied.get(name, (None, None, 0))
+        if tied is not None and tied != alter:  # the reader would join them
+            item.ns[index] = item.ns[index].removesuffix("-")
+        goes_on = tied == alter and "t" in found["flags"]
+        if "s" in found["flags"] or (self._known(name) != alter and not goes_on):
             self._bar[name] = alter
             return _sign(alter) + name
         return name
 
-    def _check(self, found: re.Match[str], known: Fraction | None, alter: Fraction, goes_on: bool) -> str:
-        written = found["written"]
+    def _is_wrong(self, found: re.Match[str], alter: Fraction) -> bool:
+        name, written = found["name"], found["written"]
         if written:
-            known = self._bar[found["name"]] = Fraction(written.count("^") - written.count("_"))
-        elif goes_on:
-            known = alter
-        self._wrong += alter.denominator == 1 and known not in (None, alter)
-        return written + found["name"]
+            self._bar[name] = Fraction(written.count("^") - written.count("_"))
+        heard = self._tied[name][0] if name in self._tied else self._known(name)
+        return alter.denominator == 1 and heard not in (None, alter)
 
 
 def _alteration(text: str | None) -> Fraction:
