@@ -256,7 +256,7 @@ def tars_in(folder: Path) -> list[Path]:
     return found
 
 
-def identity(path: Path) -> bytes:
+def file_digest(path: Path) -> bytes:
     """Return a digest of a file's size, time of change and first 64 KiB.
 
     Raises

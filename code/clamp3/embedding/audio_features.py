@@ -14,7 +14,7 @@ from clamp3.errors import Clamp3Error
 from clamp3.formats import Kind
 from clamp3.formats.audio import Sound
 from clamp3.jobs.identity import Identity
-from clamp3.modalities import preprocessing
+from clamp3.modalities import preprocessing_version
 from clamp3.modalities.audio import AUDIO, FrontEnd, MelFrames
 from clamp3.sources import Source
 
@@ -28,7 +28,7 @@ class _Features:
     @property
     def preprocessing(self) -> str:
         """Version of what comes before; later ones concern scores only, and folders of features stay in use."""
-        return preprocessing(2)
+        return preprocessing_version(2)
 
 
 class MertFeatures(_Features):
