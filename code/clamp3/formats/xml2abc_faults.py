@@ -18,6 +18,19 @@ MICROTONE = "quarter-tones written as semitones"
 OPEN_GRACE = "grace notes left open at the end of a voice or bar"
 WRONG_PITCH = "notes that read as another pitch"
 
+# What an accidental means where the score states no alteration.
+_STATED = {
+    "double-flat": "-2",
+    "flat-flat": "-2",
+    "flat": "-1",
+    "sharp": "1",
+    "double-sharp": "2",
+    "sharp-sharp": "2",
+    "quarter-flat": "-1/2",
+    "quarter-sharp": "1/2",
+    "three-quarters-flat": "-3/2",
+    "three-quarters-sharp": "3/2",
+}
 _SIGNS = {-2: "__", -1: "_", 0: "=", 1: "^", 2: "^^"}
 # A pitch on its way through xml2abc: \x01 flags, alteration \x02 name. XML cannot hold these two characters.
 _PITCH = re.compile(r"\x01(?P<flags>[a-z]*)(?P<alter>[^\x02]*)\x02(?P<written>[_=^]*)(?P<name>[A-Ga-g][,']*)")
@@ -148,7 +161,7 @@ class Faults:
 
     def _pitch(self, parser: Any, step: str, octave: int, node: Any, rest: tuple[Any, ...], original: Any) -> str:
         """Return the name of a pitch with its alteration, which the reader of the bar turns into an accidental."""
-        alter = _alteration(node.findtext("pitch/alter"))
+        alter = _alteration(node.findtext("pitch/alter") or _STATED.get(node.findtext("accidental")))
         ties = {tie.get("type") for path in ("tie", "notations/tied") for tie in node.findall(path)}
         flags = ("o" if "start" in ties else "") + ("t" if "stop" in ties else "")
         if not self.correct:
@@ -210,10 +223,11 @@ class _Reader:
 
     def _write(self, found: re.Match[str], alter: Fraction) -> str:
         name = found["name"]
-        tied, item, index = self._tied.get(name, (None, None, 0))
-        if tied is not None and tied != alter:  # the reader would join them
+        tied = self._tied.get(name)
+        if tied is not None and tied[0] != alter:  # the reader would join them
+            _, item, index = tied
             item.ns[index] = item.ns[index].removesuffix("-")
-        goes_on = tied == alter and "t" in found["flags"]
+        goes_on = tied is not None and tied[0] == alter and "t" in found["flags"]
         if "s" in found["flags"] or (self._known(name) != alter and not goes_on):
             self._bar[name] = alter
             return _sign(alter) + name

@@ -69,7 +69,8 @@ class _Accidentals:
 
     def __init__(self, module: Any) -> None:
         self.wrong: list[int] = []
-        self._correct, self._number, self._bar = False, 1, {}
+        self._correct, self._number = False, 1
+        self._bar: dict[tuple[str, str | None], str] = {}  # alteration by name and octave
         self._module = module
         make_measure, make_pitch = module.MusicXml.mkMeasure, module.MusicXml.mkPitch
 
