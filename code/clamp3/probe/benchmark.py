@@ -71,7 +71,7 @@ def run_benchmark(
     need_eval("sklearn", "scores of a probe")
     if any(task.keys for task in benchmark.tasks):
         need_eval("mir_eval", "scores of keys")
-    report = Scoreboard(benchmark=benchmark.dataset.name, not_run=list(benchmark.missing), notes=list(benchmark.notes))
+    report = Scoreboard(**benchmark.facts())
     vectors = _Stored(features) if features is not None else _Encoded(model(), benchmark.tasks)
     for task in benchmark.tasks:
         data, rows = vectors.labelled(task, report)
