@@ -2,7 +2,7 @@
 
 The published weights learned from texts with these faults, so they stay by default. Counted and mended are a key that
 changes inside a bar, notes that are not printed but sound, quarter-tones, grace notes that are still open when bar or
-voice end, and accidentals that make a reader of the text hear another pitch than the score states.
+voice end, and accidentals that make a reader of the text find another pitch than the score states.
 """
 
 from __future__ import annotations
@@ -237,8 +237,8 @@ class _Reader:
         name, written = found["name"], found["written"]
         if written:
             self._bar[name] = Fraction(written.count("^") - written.count("_"))
-        heard = self._tied[name][0] if name in self._tied else self._known(name)
-        return alter.denominator == 1 and heard not in (None, alter)
+        read = self._tied[name][0] if name in self._tied else self._known(name)
+        return alter.denominator == 1 and read not in (None, alter)
 
 
 def _alteration(text: str | None) -> Fraction:
