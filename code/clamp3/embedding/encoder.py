@@ -114,6 +114,11 @@ class Encoder(ABC):
         """Version and options of everything between the bytes of an input and what its tower reads."""
         return "+".join((preprocessing_version(), *self._reading.options))
 
+    @property
+    def as_is(self) -> bool:
+        """Whether ABC is encoded as it is written."""
+        return self._reading.as_is
+
     @abstractmethod
     def _own_identity(self) -> Identity:
         """Return the identity of weights and tokenizer; the first time their files are read for it."""
