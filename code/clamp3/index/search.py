@@ -163,9 +163,8 @@ def _contents(clamp3: Clamp3, folders: Sequence[Path], width: int, selection: Se
     if n_texts and not selection.kinds:
         if not found.stored and not found.to_encode:  # texts are what this folder is about
             return replace(found, stored=texts.stored, to_encode=texts.to_encode)
-        found.remarks.append(
-            f"{n_texts} {'text is' if n_texts == 1 else 'texts are'} not ranked; --kind all ranks {'it' if n_texts == 1 else 'them'} too."
-        )
+        texts_are, them = ("text is", "it") if n_texts == 1 else ("texts are", "them")
+        found.remarks.append(f"{n_texts} {texts_are} not ranked; --kind all ranks {them} too.")
     return found
 
 
