@@ -172,7 +172,7 @@ def _written(samples: np.ndarray, suffix: str) -> bytes:
     container, codec = _AV[suffix]
     with av.open(out, "w", format=container) as file:
         stream = file.add_stream(codec, rate=_RATE, layout="mono")
-            assert isinstance(stream, av.AudioStream)
+        assert isinstance(stream, av.AudioStream)
         stream.bit_rate = 128_000  # wmav2 has no default
         frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
         frame.sample_rate = _RATE
