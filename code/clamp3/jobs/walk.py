@@ -148,3 +148,17 @@ def _take(result: Walk, path: Path, relative: PurePosixPath, kinds: Collection[K
 def _identity(path: Path) -> tuple[int, int]:
     status = os.stat(path)
     return status.st_dev, status.st_ino
+
+
+def existing(text: str) -> Path:
+    """Return the path of an argument that must exist: a wrong one is reported before anything is imported or loaded."""
+    path = Path(text)
+    try:
+        path.stat()
+    except FileNotFoundError:
+        why = "there is no folder or file of this name; check it, and the order of arguments (--help)"
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+    else:
+        return path
+    raise ConfigError(f"{printable(text)} cannot be read: {why}.")

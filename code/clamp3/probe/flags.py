@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clamp3.jobs.walk import existing
 from clamp3.probe.config import HEADS, ProbeConfig
 from clamp3.probe.losses import TASKS
 
@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 def add_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add the flags of a training to a parser; defaults are the released script's where it has the flag."""
     data = parser.add_argument_group("data")
-    data.add_argument("--train_folder", type=Path, required=True, help="vectors (.npy) or raw music to train on")
-    data.add_argument("--eval_folder", type=Path, help="what is tested on (default: a share of the training folder)")
-    data.add_argument("--labels", type=Path, metavar="FILE", help=".csv, .tsv or .json (default: in the file names)")
+    data.add_argument("--train_folder", type=existing, required=True, help="vectors (.npy) or raw music to train on")
+    data.add_argument(
+        "--eval_folder", type=existing, help="what is tested on (default: a share of the training folder)"
+    )
+    data.add_argument(
+        "--labels", type=existing, metavar="FILE", help=".csv, .tsv or .json (default: in the file names)"
+    )
     data.add_argument("--eval_split", type=float, default=0.2, help="share tested on (default: %(default)s)")
     data.add_argument(
         "--valid_split", type=float, default=0.2, help="share of the rest that chooses the epoch (default: %(default)s)"

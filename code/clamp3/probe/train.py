@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from clamp3.datasets.labelled import label_from_name
 from clamp3.errors import ConfigError, DataError, printable
 from clamp3.index.vectors import Opener, load_folder
 from clamp3.probe import metrics, splits
 from clamp3.probe.checkpoint import Probe
 from clamp3.probe.config import ProbeConfig
 from clamp3.probe.fit import Epoch, fit
-from clamp3.probe.labels import Label, as_targets, classes_of, find_labels, label_from_name, read_labels
+from clamp3.probe.labels import Label, as_targets, classes_of, find_labels, read_labels
 from clamp3.probe.splits import Split
 
 
