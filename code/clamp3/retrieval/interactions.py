@@ -125,8 +125,8 @@ def item_neighbours(interactions: Interactions, k: int = NEIGHBOURS) -> Any:
     for at in range(0, interactions.n_items, 1024):
         part = (unit[:, at : at + 1024].T @ unit).tocsr()
         for row in range(part.shape[0]):
-            part[row, at + row] = 0
-            mine = part.data[part.indptr[row] : part.indptr[row + 1]]
+            mine, columns = (values[part.indptr[row] : part.indptr[row + 1]] for values in (part.data, part.indices))
+            mine[columns == at + row] = 0
             if len(mine) > k:
                 mine[np.argsort(-mine, kind="stable")[k:]] = 0
         part.eliminate_zeros()
