@@ -117,7 +117,7 @@ def test_scales_learn_at_their_own_rate_and_weights_weigh(music, start, tmp_path
     trainer = Trainer(made(config), config, make_accelerator(config))
     trainer.fit()
     objective = trainer.task.module.objective
-    assert all(abs(float(scale) - 2.6) > 0.4 for scale in objective.parameters())
+    assert all(abs(scale.item() - 2.6) > 0.4 for scale in objective.parameters())
     (row,) = [row for row in read_rows(tmp_path / "run/metrics.jsonl") if row["kind"] == "train"]
     assert row["loss"] == pytest.approx(3 * row["loss_text"] + row["loss_pair"] + row["loss_fused"], abs=1e-4)
 

@@ -282,7 +282,7 @@ class Opened:
 
 
 def open_alignment(config: Clamp3Training, accelerator: Accelerator) -> Opened:
-    """Build the model and index the records of a run; arguments and errors as of `make_alignment_task`."""
+    """Build the model and index the records of a run, with errors and arguments as of `make_alignment_task`."""
     if config.train_jsonl is None:
         raise ConfigError("Name the training data: --train_jsonl FILE (or CLAMP3_TRAIN_JSONL in code/config.py).")
     for path in (config.train_jsonl, config.eval_jsonl):  # before weights are downloaded

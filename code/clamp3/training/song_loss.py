@@ -87,7 +87,12 @@ class Fusing(Protocol):
     """What makes one vector of the audio and the text vector of a piece."""
 
     def fuse(self, audio: Tensor, text: Tensor) -> Tensor:
-        """Return (B, E) of (B, E) audio and text vectors."""
+        """Return (B, E).
+
+        Parameters
+        ----------
+        audio, text : Tensor, shape (B, E)
+        """
 
 
 class HtclObjective(nn.Module):
