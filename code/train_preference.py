@@ -1,13 +1,16 @@
 r"""Fine-tune a CLaMP 3 model so that "more like this" follows what listeners like: HTCL's second stage on its towers.
 
 Pairs of songs from a log first (preprocessing/preferences.py), then scores and performances:
-    python code/train_preference.py --init mini --train_jsonl songs.jsonl --song_pairs pairs/pairs.parquet \
+    python code/train_preference.py --init saas --train_jsonl songs.jsonl --song_pairs pairs/pairs.parquet \
         --out runs/preference
+The small model of the package, whose windows are shorter:
+    python code/train_preference.py --init mini --max_patches 128 --text_length 96 --train_jsonl songs.jsonl \
+        --song_pairs pairs/pairs.parquet --out runs/preference_mini
 Recordings:
     python code/train_preference.py --init saas --train_jsonl songs.jsonl --song_pairs pairs/pairs.parquet \
         --pairs text-audio --out runs/preference_audio
 Closer to the vectors of the starting weights:
-    python code/train_preference.py --init mini --train_jsonl songs.jsonl --song_pairs pairs.jsonl --distill 1
+    python code/train_preference.py --init saas --train_jsonl songs.jsonl --song_pairs pairs.jsonl --distill 1
 Going on after a stop, to the same numbers as without it:
     (the same command)
 
