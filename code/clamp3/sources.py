@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard, Union, cast
@@ -18,6 +19,7 @@ import numpy as np
 from clamp3.errors import FormatError, sentence_of
 from clamp3.formats import Kind, kind_of
 from clamp3.formats.content import kind_in
+from clamp3.formats.pieces import SIGN, Piece, find, is_archive, pieces_of, read_piece
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Source:
         The bytes themselves.
     sha256 : str or None
         Of the bytes, where it is known.
+    piece : Piece or None
+        What part of the file it is, if the file holds several pieces.
     """
 
     kind: Kind
@@ -43,17 +47,23 @@ class Source:
     path: Path | None = None
     data: bytes | None = None
     sha256: str | None = None
+    piece: Piece | None = None
+
+    @property
+    def location(self) -> str:
+        """The file, and the piece in it; what `source_of` takes. "" if there is no file."""
+        return f"{self.path or ''}{SIGN + self.piece.name if self.piece else ''}"
 
     @property
     def streamed(self) -> bool:
         """Whether its bytes are read block by block where they are used, as those of a recording in a file are."""
-        return self.kind == Kind.AUDIO and self.data is None
+        return self.kind == Kind.AUDIO and self.data is None and self.piece is None
 
     @property
     def recording(self) -> bytes | Path:
-        """What `clamp3.formats.audio.Sound` takes: the bytes if they are in memory, else the path."""
-        if self.data is not None:
-            return self.data
+        """What `clamp3.formats.audio.Sound` takes: the bytes if they are in memory or in an archive, else the path."""
+        if not self.streamed:
+            return self.read()
         assert self.path is not None
         return self.path
 
@@ -102,7 +112,9 @@ class Source:
         else:
             assert self.path is not None
             try:
-                data = read_file(self.path)
+                data = read_file(self.path) if self.piece is None else read_piece(self.path, self.piece)
+            except FormatError as error:
+                raise error if self.piece is None else FormatError(f"{self.name}: {error}") from None
             except OSError as error:
                 raise FormatError(f"{self.name} cannot be read ({error.strerror or error}).") from None
         if not data.strip():
@@ -129,8 +141,9 @@ def source_of(item: Item) -> Source:
     Parameters
     ----------
     item : str, path, bytes, Source, (bytes, Kind), (samples, rate), music21 or mido object
-        A string is a path if it names an existing file; a tune if it has several lines that begin with the fields of
-        ABC, or are MTF or MusicXML (`sentence` makes words of it); else a sentence. A folder's bare name is a word.
+        A string is a path if it names an existing file, or a piece in one (``jigs.abc#12``); a tune if it has several
+        lines that begin with the fields of ABC, or are MTF or MusicXML (`sentence` makes words of it); else a sentence.
+        A folder's bare name is a word. A whole tune book stands for its first tune (`expanded` gives all).
         Bytes without a kind are taken if they show what they are. Samples are floats, full scale at 1, of shape (N,) or
         (N, channels), at an integer rate per second; torch tensors have the channels first, as torchaudio gives them.
         A music21 stream is taken as its MusicXML, a `mido.MidiFile` as its bytes.
@@ -159,7 +172,7 @@ def source_of(item: Item) -> Source:
         path = Path(item)
         if path.is_dir():
             raise FormatError(f"{path} is a folder; give the files in it.")
-        if not path.exists():
+        if not path.exists() and find(str(path)) is None:
             raise FormatError(f"{path} does not exist.")
         return _file(path)
     if _is_bytes(item):
@@ -304,6 +317,8 @@ def samples_source(samples: np.ndarray, rate_hz: int, name: str | None = None) -
 def _is_there(text: str) -> bool:
     """Return whether a string names a file, or a folder with a slash; sentences may be impossible as paths."""
     try:
+        if SIGN in text and find(text) is not None:
+            return True
         return Path(text).is_file() or (("/" in text or os.sep in text) and Path(text).is_dir())
     except (OSError, ValueError):
         return False
@@ -316,8 +331,59 @@ def _is_path(text: str) -> bool:
     return kind_of(text) is not None and ("/" in text or "\\" in text or not any(map(str.isspace, text)))
 
 
+def expanded(items: Iterable[Item]) -> Iterator[Item]:
+    r"""Yield inputs, in place of a file that holds several pieces each of them; files are listed as they are needed.
+
+    Parameters
+    ----------
+    items : iterable of str, path, Source, (bytes, Kind) or (samples, rate)
+        What cannot be listed stays in its place: whoever reads it says why.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     book = Path(folder, "jigs.abc")
+    ...     _ = book.write_text("X:1\nK:C\nC|\n\nX:2\nK:D\nD|\n")
+    ...     [source.piece.name for source in expanded([book])]
+    ['1', '2']
+    """
+    for item in items:
+        path = _whole_file(item)
+        n_pieces = 0
+        if path is not None:
+            with suppress(FormatError, OSError):
+                for piece in pieces_of(path):
+                    n_pieces += 1
+                    if piece.link and not piece.problem:
+                        yield path.parent / piece.name
+                    elif piece.kind is not None:
+                        yield Source(piece.kind, f"{path}{SIGN}{piece.name}", path=path, piece=piece)
+        if not n_pieces:
+            yield item
+
+
+def _whole_file(item: Item) -> Path | None:
+    if isinstance(item, Source):
+        return item.path if item.piece is None and item.data is None else None
+    if isinstance(item, (str, os.PathLike)) and _is_there(os.fspath(item)) and Path(item).is_file():
+        return Path(item)
+    return None
+
+
 def _file(path: Path) -> Source:
+    found = find(str(path))
+    if found is not None:
+        if found[1].kind is None:
+            raise FormatError(f"{path} is of a type no reader exists for.")
+        return Source(found[1].kind, str(path), path=found[0], piece=found[1])
     kind = kind_of(path)
+    if is_archive(path):
+        try:
+            first = next((piece.name for piece in pieces_of(path) if piece.kind is not None), "tune.abc")
+        except FormatError as error:
+            raise FormatError(f"{path}: {error}") from None
+        raise FormatError(f"{path} is an archive; name a file in it, as {path}{SIGN}{first}.")
     if kind is None:
         raise FormatError(f"{path} is of a type no reader exists for ({path.suffix or 'no suffix'}).")
     return Source(kind, str(path), path=path)

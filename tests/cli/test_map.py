@@ -98,6 +98,7 @@ def test_names_and_labels_cannot_become_markup(features, run, tmp_path):
     (tmp_path / "moods.json").write_text(json.dumps(rows))
     _, found, page, _ = run(features, "--metadata", tmp_path / "moods.json", "--color", "mood")
     assert "alert(" in page and "<script>alert" not in page and "x_<b>" not in page
+    assert "alert(&quot;" not in page, "plotly would show the entity"
     labels = {point["name"].split("/")[1]: point["label"] for point in found["points"]}
     assert labels["x_02.npy"] == "calm" and labels["y_13.npy"] == "unknown"
 

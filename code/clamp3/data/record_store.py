@@ -33,7 +33,7 @@ from clamp3.modalities import MODALITIES
 
 logger = logging.getLogger(__name__)
 
-VERSION = 5
+VERSION = 6
 DONE = "done.json"
 SHOWN = 100  # reasons that are kept; all are counted
 

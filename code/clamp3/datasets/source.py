@@ -84,7 +84,7 @@ def files_by_key(
         Only files of this modality.
     """
     found: dict[str, Source] = {}
-    for file in walk(folder).files if folder.is_dir() else ():
+    for file in walk(folder, pieces=False).files if folder.is_dir() else ():
         if modality is not None and modality_of(file.kind) != modality:
             continue
         name = key(file.relative)

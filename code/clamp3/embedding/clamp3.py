@@ -216,7 +216,7 @@ class Clamp3(Encoder):
 
     def _open_front_end(self, modality: str) -> Any:
         kind = self.config.front_end_kind(modality)
-        opening = Opening(self._described, self._mert_model, self.dtype, self._device, self._as_is)
+        opening = Opening(self._described, self._mert_model, self.dtype, self._device, self.as_is)
         return FRONT_ENDS[kind](opening) if kind else None
 
     def _load(self, modality: str) -> Tower:
@@ -342,7 +342,7 @@ class M3(Encoder):
     def _open_front_end(self, modality: str) -> Reading:
         from clamp3.models.families import FAMILIES
 
-        return Reading(FAMILIES["m3"].without, self._as_is)
+        return Reading(FAMILIES["m3"].without, self.as_is)
 
     def _load(self, modality: str) -> Tower:
         from clamp3.embedding.towers import load_tower

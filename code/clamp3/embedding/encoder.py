@@ -96,7 +96,7 @@ class Encoder(ABC):
             raise ConfigError(f"dtype is {dtype!r}; choose auto, float32 or bfloat16.")
         self.dtype: Literal["float32", "bfloat16"] = "bfloat16" if dtype == "bfloat16" else "float32"
         self._device = device
-        self._cache, self._as_is = cache, as_is
+        self._cache, self.as_is = cache, as_is
         self._towers: dict[str, Tower] = {}
         self._front_ends: dict[str, Any] = {}
         self._converters: Workers[Any, Converted] | None = None
@@ -109,7 +109,7 @@ class Encoder(ABC):
     @property
     def preprocessing(self) -> str:
         """Version and options of everything between the bytes of an input and what its tower reads."""
-        return f"{preprocessing_version()}+as_is" if self._as_is else preprocessing_version()
+        return f"{preprocessing_version()}+as_is" if self.as_is else preprocessing_version()
 
     @abstractmethod
     def _own_identity(self) -> Identity:

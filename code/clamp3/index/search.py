@@ -209,7 +209,7 @@ class _References:
                 taken.append((owner, passage))
             source = self.sources[owner]
             hits.append(
-                (owner, Hit(len(hits) + 1, source.name, score, _title(source), printable(source.path), passage))
+                (owner, Hit(len(hits) + 1, source.name, score, _title(source), printable(source.location), passage))
             )
         remarks = []
         if ranked[0][1] < selection.min_score:

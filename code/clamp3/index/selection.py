@@ -196,7 +196,7 @@ def same_input(query: Source, other: Source) -> bool:
     ----------
     query, other : Source
     """
-    if query.path is None or other.path is None:
+    if query.path is None or other.path is None or query.piece != other.piece:
         return False
     try:
         return os.path.samefile(query.path, other.path)

@@ -177,7 +177,7 @@ def read_contents(
     for file in walked.files:
         if excludes(file.relative):
             continue
-        source = Source(file.kind, distinct_name(file.relative), path=file.path)
+        source = Source(file.kind, distinct_name(file.relative), path=file.path, piece=file.piece)
         try:
             vector = read(source)
         except refused as error:

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from clamp3.jobs.walk import existing
-from clamp3.probe.config import HEADS, ProbeConfig
+from clamp3.probe.config import BALANCES, HEADS, ProbeConfig
 from clamp3.probe.losses import TASKS
 
 if TYPE_CHECKING:
@@ -46,7 +46,15 @@ def add_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     ):
         default = getattr(ProbeConfig, name)
         training.add_argument(f"--{name}", type=type(default), default=default, help=f"{about} (default: %(default)s)")
-    training.add_argument("--balanced_training", action="store_true", help="as many examples of every class, repeated")
+    training.add_argument(
+        "--balanced_training",
+        choices=BALANCES,
+        nargs="?",
+        default="",
+        const="under",
+        help="as many examples of every class in an epoch: as of the smallest (under: published, and meant without a "
+        "value) or, by repetition, of the largest (over)",
+    )
     training.add_argument("--double_softmax", action="store_true", help="softmax before a loss that has one: published")
     training.add_argument(
         "--selection", choices=("valid", "eval"), default="valid", help="what chooses the epoch; eval: as published"

@@ -19,6 +19,11 @@ from clamp3.probe.fit import Epoch, fit
 from clamp3.probe.labels import Label, as_targets, classes_of, find_labels, read_labels
 from clamp3.probe.splits import Split
 
+_UNDEFINED = (
+    "the {} files to choose the epoch by have no {}, for which files with and without a tag, or different values, are "
+    "needed: the last epoch is kept"
+)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -233,7 +238,9 @@ def train_and_test(
     if config.task == "multilabel":  # an untrained tag has no output that could be scored
         scores["tags_left_out"] = sorted({*scores["tags_left_out"], *targets["test"].unseen})
     untrained = int((~targets["test"].values.any(axis=1)).sum()) if config.task == "multiclass" else 0
+    undefined = chosen is not None and all(epoch.score is None for epoch in fitted.history)
     info = {
+        "note": _UNDEFINED.format(len(split.valid), config.score) if undefined else "",
         "best_epoch": fitted.best_epoch,
         "n_train": len(split.train),
         "n_valid": len(split.valid),

@@ -183,11 +183,12 @@ class HtclTask:
         self.module.eval()
         numbers, places = np.unique(data.rows, return_inverse=True)
         audio, text = self._encode(numbers.tolist(), data, accelerator, poll)
-        rows, size = torch.from_numpy(places.reshape(data.rows.shape)), self.config.batch_size
+        rows = torch.from_numpy(places.reshape(data.rows.shape))
+        size = self.config.eval_batch or self.config.batch_size * accelerator.num_processes
         module, songs = self.module, numbers.tolist()
         return song_measures(
             module.objective, module.model, audio, text, rows,
-            songs=songs, batch_size=size * accelerator.num_processes, seed=self.config.seed,
+            songs=songs, batch_size=size, seed=self.config.seed,
         )  # fmt: skip
 
     def _encode(

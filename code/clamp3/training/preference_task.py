@@ -185,8 +185,8 @@ class PreferenceTask(AlignmentTask):
             return {}
         return song_measures(
             self.objective, MeanFusion(), music, text, rows,
-            songs=numbers.tolist(), batch_size=self.config.batch_size * accelerator.num_processes,
-            seed=self.config.seed, name="music",
+            songs=numbers.tolist(), seed=self.config.seed, name="music",
+            batch_size=self.config.eval_batch or self.config.batch_size * accelerator.num_processes,
         )  # fmt: skip
 
 
