@@ -125,7 +125,7 @@ class AlignmentTask:
                 share = world()[1] / len(one)  # the mean over ranks is then the mean over all rows
                 measures[self._measure("batch_mrr", pair)] = (1 / ranks(one, other, own)).sum() * share
                 compared = max(compared, len(one))
-        measures |= {"compared": torch.tensor(float(compared)), **self.module.objective.learned()}
+        measures |= {"compared": torch.tensor(float(compared)), **_learned(self.module.objective)}
         return torch.stack(losses).mean(), measures
 
     def _count(self, used: Tensor, n_rows: int) -> None:
@@ -205,10 +205,13 @@ class AlignmentTask:
         model = self.module.exported()
         if self.text_model and "text" in model.config.towers:
             info = {**info, "text_model": self.text_model}
-        objective = self.module.objective
-        if isinstance(objective, Objective) and (learned := objective.learned()):  # a next stage starts from there
+        if learned := _learned(self.module.objective):  # a next stage starts from there
             info = {**info, "objective": {name: float(value) for name, value in learned.items()}}
         save_safetensors(model, model.config, path, info=info)
+
+
+def _learned(objective: nn.Module) -> dict[str, Tensor]:
+    return objective.learned() if isinstance(objective, Objective) else {}
 
 
 def _on_cpu(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
