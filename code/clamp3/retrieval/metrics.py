@@ -21,7 +21,7 @@ Metrics
   right reference each it is MRR.
 - Median rank of the first right reference.
 - Chance MRR: the expected MRR of a random order of N references.
-- Intervals: percentile bootstrap over queries.
+- Intervals: `clamp3.retrieval.confidence`.
 
 Without queries every metric is 0, and a warning says so.
 
@@ -29,7 +29,6 @@ References
 ----------
 E. M. Voorhees: The TREC-8 Question Answering Track Report, 1999 (mean reciprocal rank).
 C. D. Manning, P. Raghavan, H. Schütze: Introduction to Information Retrieval, 2008, chapter 8 (average precision).
-B. Efron, R. J. Tibshirani: An Introduction to the Bootstrap, 1993, chapter 13 (percentile intervals).
 """
 
 from __future__ import annotations
@@ -45,7 +44,6 @@ from clamp3.index.ties import check_ties, precedes, ranks_of_pairs
 from clamp3.retrieval.checks import as_pairs, as_scores, check_pairs, check_rows, warn_if_empty
 
 HITS = (1, 10, 100)
-_DRAWS_AT_ONCE = 1 << 22  # bounds the bootstrap to 32 MB
 
 
 def ranks(scores: ArrayLike, targets: ArrayLike, *, ties: str = "worst") -> NDArray[np.int64]:
@@ -281,62 +279,6 @@ def chance_mrr(n_references: int, n_right: int = 1) -> float:
     return math.fsum(first / np.arange(1, len(first) + 1))
 
 
-def interval(
-    values: ArrayLike,
-    *,
-    statistic: Callable[..., NDArray[np.floating]] = np.mean,
-    level: float = 0.95,
-    n_resamples: int = 1000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Return a percentile bootstrap interval of a statistic of queries.
-
-    Parameters
-    ----------
-    values : array of float, shape (Q,)
-        What the statistic is taken of: reciprocal ranks for MRR, and so on.
-    statistic : callable
-        Takes an array and ``axis``.
-    level : float
-        Share of resampled statistics inside.
-    n_resamples : int
-        Draws of Q queries with replacement.
-    seed : int
-        Of the draws.
-
-    Returns
-    -------
-    low, high : float
-        (0, 0) without queries.
-
-    Raises
-    ------
-    DataError
-        If ``values`` is not flat, ``level`` not between 0 and 1, or ``n_resamples`` below 1.
-
-    Examples
-    --------
-    >>> low, high = interval([0.0, 1.0] * 50)
-    >>> 0.35 < low < 0.5 < high < 0.65
-    True
-    """
-    data = np.asarray(values, np.float64)
-    if data.ndim != 1:
-        raise DataError(f"values must be flat, one per query, got shape {data.shape}.")
-    if not 0 < level < 1 or n_resamples < 1:
-        raise DataError(f"an interval needs a level between 0 and 1 and resamples, got {level} and {n_resamples}.")
-    if not data.size:
-        return 0.0, 0.0
-    rng = np.random.default_rng(seed)
-    at_once = max(1, _DRAWS_AT_ONCE // len(data))
-    drawn: list[NDArray[np.floating]] = []
-    for start in range(0, n_resamples, at_once):
-        rows = rng.integers(len(data), size=(min(at_once, n_resamples - start), len(data)))  # (draws, Q)
-        drawn.append(statistic(data[rows], axis=1))
-    low, high = np.quantile(np.concatenate(drawn), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
 def evaluate(
     rank: ArrayLike, n_references: int, *, hits: Sequence[int] = HITS, queries: ArrayLike | None = None
 ) -> dict[str, float]:
@@ -378,26 +320,6 @@ def evaluate(
         found.update({f"recall@{k}": recall_at_k(values, owners, k) for k in hits})
         found["map"] = mean_average_precision(values, owners)
     return found
-
-
-def intervals(rank: ArrayLike, *, hits: Sequence[int] = HITS) -> dict[str, tuple[float, float]]:
-    """Return 95 % bootstrap intervals of MRR, Hit@k and the median rank.
-
-    Parameters
-    ----------
-    rank : array of int, shape (Q,)
-        One per query, as from `ranks` or `first_ranks`.
-    hits : sequence of int
-        The k of Hit@k.
-
-    Examples
-    --------
-    >>> intervals([1, 1, 1], hits=(1,))["hit@1"]
-    (1.0, 1.0)
-    """
-    values = _checked(rank)
-    hit_rates = {f"hit@{k}": interval(values <= _checked_k(k)) for k in hits}
-    return {"mrr": interval(1 / values), **hit_rates, "median_rank": interval(values, statistic=np.median)}
 
 
 def _checked(rank: ArrayLike) -> NDArray[np.float64]:
