@@ -16,6 +16,7 @@ Metrics
 - Mean reciprocal rank (MRR): mean of 1 / rank of the first right reference.
 - Hit@k: share of queries with a right reference among the first k.
 - Recall@k: share of a query's right references among the first k, averaged over queries; with one each it is Hit@k.
+- NDCG@k: the gain 1 / log2(rank + 1) of right references up to k, relative to the best possible order.
 - Mean average precision (mAP): for each query the mean of j / rank of its j-th right reference, averaged; with one
   right reference each it is MRR.
 - Median rank of the first right reference.
@@ -181,7 +182,7 @@ def first_ranks(pair_rank: ArrayLike, queries: ArrayLike) -> NDArray[np.float64]
     >>> first_ranks([5, 1, 2], [7, 3, 7])
     array([1., 2.])
     """
-    return _by_query(pair_rank, queries, lambda rank: rank[0])
+    return by_query(pair_rank, queries, lambda rank: rank[0])
 
 
 def recall_at_k(pair_rank: ArrayLike, queries: ArrayLike, k: int) -> float:
@@ -199,7 +200,7 @@ def recall_at_k(pair_rank: ArrayLike, queries: ArrayLike, k: int) -> float:
     0.75
     """
     _checked_k(k)
-    return _mean(_by_query(pair_rank, queries, lambda rank: (rank <= k).mean()))
+    return _mean(by_query(pair_rank, queries, lambda rank: (rank <= k).mean()))
 
 
 def mean_average_precision(pair_rank: ArrayLike, queries: ArrayLike) -> float:
@@ -215,7 +216,32 @@ def mean_average_precision(pair_rank: ArrayLike, queries: ArrayLike) -> float:
     >>> mean_average_precision([5, 1, 2], [7, 3, 7])  # query 3: 1; query 7: (1 / 2 + 2 / 5) / 2
     0.725
     """
-    return _mean(_by_query(pair_rank, queries, lambda rank: (np.arange(1, len(rank) + 1) / rank).mean()))
+    return _mean(by_query(pair_rank, queries, lambda rank: (np.arange(1, len(rank) + 1) / rank).mean()))
+
+
+def ndcg_at_k(pair_rank: ArrayLike, queries: ArrayLike, k: int) -> float:
+    """Return the normalised discounted cumulative gain up to rank ``k``, averaged over queries.
+
+    Every right reference gains 1 / log2(rank + 1); the sum is divided by that of the best possible order.
+
+    Parameters
+    ----------
+    pair_rank, queries
+        As in `first_ranks`.
+    k : int
+
+    Examples
+    --------
+    >>> round(ndcg_at_k([1, 3, 2], [0, 0, 1], 10), 4)  # query 0: 1.5 / 1.6309; query 1: 0.6309 / 1
+    0.7753
+    """
+    return _mean(by_query(pair_rank, queries, lambda rank: ndcg_of(rank, _checked_k(k))))
+
+
+def ndcg_of(rank: NDArray[np.float64], k: int) -> float:
+    """Return the gain of one query from the ranks of its right references; see `ndcg_at_k`."""
+    best = 1 / np.log2(np.arange(min(k, len(rank))) + 2)
+    return float((1 / np.log2(rank[rank <= k] + 1)).sum() / best.sum())
 
 
 def chance_mrr(n_references: int, n_right: int = 1) -> float:
@@ -313,10 +339,18 @@ def _mean(values: NDArray[np.generic]) -> float:
     return float(values.mean()) if values.size else 0.0
 
 
-def _by_query(
+def by_query(
     pair_rank: ArrayLike, queries: ArrayLike, measure: Callable[[NDArray[np.float64]], float]
 ) -> NDArray[np.float64]:
-    """Return a measure of each query's rising ranks."""
+    """Return a measure of every query, in the order of queries.
+
+    Parameters
+    ----------
+    pair_rank, queries
+        As in `first_ranks`.
+    measure : callable
+        Takes a query's ranks, rising.
+    """
     values, owners = _checked(pair_rank), np.asarray(queries)
     if owners.shape != values.shape:
         raise DataError(f"{len(owners)} queries for {len(values)} ranks.")
