@@ -4,9 +4,9 @@
     python code/recipes/folk_songs.py songs/ --each 20 --parts   # and what docs/generation.md compares
 
 Into songs/ go abc/<number>.abc, labels.csv (name, title, region, kind: the collection's own word for what is sung),
-regions.csv (name, label) and words.txt. --parts also splits the songs into three, training/, real/ and other/, and writes what a generator might:
-copied/ (pieces of training/), shuffled/ (the bars of other/ in random order) and one_note/ (its notes all one), and
-prompts.csv for them. Songs are drawn with a seed.
+regions.csv (name, label) and words.txt. --parts also splits the songs into three, training/, real/ and other/, and
+writes what a generator might: copied/ (pieces of training/), shuffled/ (the bars of other/ in random order), one_note/
+(its notes all one), and prompts.csv for them. Songs are drawn with a seed.
 """
 
 from __future__ import annotations
