@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from clamp3.errors import DataError
 from clamp3.index.ties import SCORE_DECIMALS, best_first
+from clamp3.retrieval.confidence import bootstrap_interval
 from clamp3.retrieval.interactions import Interactions, item_neighbours, popularity
 from clamp3.retrieval.metrics import by_query, ndcg_of, pair_ranks
 
@@ -249,12 +250,15 @@ def compare(
     if one.shape != other.shape:
         raise DataError(f"both recommenders need the same users, got {len(one)} and {len(other)}.")
     paired, rng = one - other, np.random.default_rng(seed)
-    sizes = [(min(500, n_resamples - at), len(paired)) for at in range(0, n_resamples, 500)]
-    means = np.concatenate([paired[rng.integers(len(paired), size=size)].mean(1) for size in sizes])
-    drawn = np.concatenate([rng.choice([-1.0, 1.0], size) @ paired for size in sizes])
+    drawn = np.concatenate(
+        [
+            rng.choice([-1.0, 1.0], (min(500, n_resamples - at), len(paired))) @ paired
+            for at in range(0, n_resamples, 500)
+        ]
+    )
     extreme = int(np.count_nonzero(np.abs(drawn) >= abs(paired.sum()) - 1e-12))
     return {
         "difference": float(paired.mean()),
-        "interval_95": [float(end) for end in np.quantile(means, [0.025, 0.975])],
+        "interval_95": list(bootstrap_interval(paired, n_resamples=n_resamples, seed=seed)),
         "p": (extreme + 1) / (n_resamples + 1),
     }
