@@ -27,7 +27,7 @@ from clamp3.cli import EXIT_OK, parser_for, run
 
 EVENTS, USERS, ITEMS = 10_000_000, 70_000, 10_700
 SCRIPT = Path(__file__).resolve().parents[1] / "preprocessing/preferences.py"
-RUNS = {"four stars and more": ("--min_value", "4", "--split", "both"), "every event": ("--split", "user")}
+FLAGS = ("--min_value", "4", "--split", "both", "--json")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -69,17 +69,20 @@ def main(argv: list[str] | None = None) -> int:
         write_log(log, args.events)
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
-        result = {"events": args.events, "log_mb": round(log.stat().st_size / 1e6, 1)}
-        for name, flags in RUNS.items():
-            started = time.perf_counter()
-            command = [sys.executable, str(SCRIPT), str(log), "--output_path", f"{folder}/pairs", *flags, "--json"]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            result[name] = {
-                "flags": flags,
-                "seconds": round(time.perf_counter() - started, 1),
-                "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, 1),  # so far
-                "report": json.loads(done.stdout),
-            }
+        started = time.perf_counter()
+        command = [sys.executable, str(SCRIPT), str(log), "--output_path", f"{folder}/pairs", *FLAGS]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        seconds = time.perf_counter() - started
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        result = {
+            "events": args.events,
+            "log_mb": round(log.stat().st_size / 1e6, 1),
+            "seconds": round(seconds, 1),
+            "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
+            "peak_rss_mb": round(used.ru_maxrss / 1024, 1),
+            "flags": FLAGS,
+            "report": json.loads(done.stdout),
+        }
     print(json.dumps(result, indent=1))
     if args.events >= EVENTS:
         print(write_result("preferences", result))

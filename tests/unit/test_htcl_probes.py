@@ -18,8 +18,9 @@ from clamp3.training.loop import start_run
 def features(tmp_path_factory):
     """Return a folder of mel frames, and the model of stage 1."""
     songs = write_songs(tmp_path_factory.mktemp("songs"))
+    rates = {"learning_rate": 2e-3, "encoder_rate": 2e-3, "dropout": 0.0}
     config = HtclTraining(songs=songs / "songs.jsonl", out=songs / "run", text_model=str(songs), text_from_scratch=True,
-                          **{**SMALL, "epochs": 20, "dropout": 0.0, "encoder_rate": 1e-3})  # fmt: skip
+                          **{**SMALL, "epochs": 150, "batch_size": 12, **rates})  # fmt: skip
     start_run(config, make_htcl_task)
     mels = songs / "mels"
     mels.mkdir()
