@@ -4,27 +4,69 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import contextlib
 import importlib.util
 import io
 import json
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from clamp3.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, Clamp3Error, ConfigError, printable, sentence_of
+from clamp3.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_SOME_FAILED,
+    EXIT_USAGE,
+    Clamp3Error,
+    ConfigError,
+    printable,
+    sentence_of,
+)
 from clamp3.jobs.walk import existing
 
 if TYPE_CHECKING:
     from clamp3.embedding.clamp3 import Clamp3
 
+_REPLY = "TORCHELASTIC_ERROR_FILE"  # set by torchrun, torch.distributed.launch, accelerate launch
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaint comes once, also where a launcher has started several processes."""
+
+    def error(self, message: str) -> NoReturn:
+        if _speaks():
+            self.print_usage(sys.stderr)
+        complain(f"{self.prog}: error: {message}")
+        raise SystemExit(EXIT_USAGE)
+
 
 def parser_for(doc: str | None) -> argparse.ArgumentParser:
     """Return a parser whose ``--help`` is the script's docstring, examples included."""
-    return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def _speaks() -> bool:
+    """Return whether this process prints its errors: the first of those that a launcher has started here."""
+    return _REPLY not in os.environ or os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def complain(line: str) -> None:
+    """Print why the script ends: at once, and below ``torchrun`` and its kin also as the last line of their report.
+
+    They report a process that has failed in forty lines of their own, of which the last is what the process left in a
+    file that an environment variable names. So the processes after the first need not say the same again.
+    """
+    if path := os.environ.get(_REPLY):
+        extra = {"py_callstack": line, "timestamp": str(int(time.time()))}
+        with contextlib.suppress(OSError):
+            Path(path).write_text(json.dumps({"message": {"message": line, "extraInfo": extra}}), encoding="utf-8")
+    if _speaks():
+        print(line, file=sys.stderr)
 
 
 def run_script(path: Path, argv: list[str] | None, doc: str | None, **defaults: Any) -> int:
@@ -72,12 +114,19 @@ def add_extract_flags(parser: argparse.ArgumentParser, *, published: str, choice
     parser.add_argument("--model", help=f"{choices} (default: {default})")
     parser.add_argument("--epoch", type=int, help="checkpoint of this epoch in place of the best one")
     parser.add_argument("--as_is", action="store_true", help="encode standard ABC as written, as released")
+    add_correct_flag(parser)
     parser.add_argument("--batch_size", type=int, help="most windows encoded together (default: by their length)")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is float32")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps … (default: a GPU if there is one)")
     parser.add_argument("--n_workers", type=int, help="processes for conversions (default: one per usable core)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     return parser
+
+
+def add_correct_flag(parser: argparse.ArgumentParser) -> None:
+    """Add the flag that mends what the released converters of scores get wrong in silence."""
+    said = "mend keys inside bars, unprinted notes, quarter-tones, open grace notes, accidentals of scores"
+    parser.add_argument("--correct", action="store_true", help=said)
 
 
 def add_result_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -97,6 +146,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--text_model", help="folder or name of the text tower's tokenizer, if not the model's own")
     parser.add_argument("--mert_model", help="folder or name of MERT for recordings (default: m-a-p/MERT-v1-95M)")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is float32")
+    add_correct_flag(parser)
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps … (default: a GPU if there is one)")
     parser.add_argument("--no_cache", action="store_true", help="neither use nor keep vectors of earlier runs")
     return parser
@@ -115,6 +165,7 @@ def open_model(args: argparse.Namespace) -> Clamp3:
         dtype=args.dtype,
         device=args.device,
         cache=cache,
+        correct=args.correct,
     )
 
 
@@ -153,7 +204,7 @@ def run(main: Callable[[], int]) -> int:
     try:
         return main()
     except Clamp3Error as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted: what was finished is kept; run the same command again to go on.", file=sys.stderr)
@@ -162,5 +213,5 @@ def run(main: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except OSError as error:
-        print(f"error: {error.strerror or error} ({printable(error.filename or 'no file named')}).", file=sys.stderr)
+        complain(f"error: {error.strerror or error} ({printable(error.filename or 'no file named')}).")
         return EXIT_SOME_FAILED
