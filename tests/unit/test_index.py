@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -356,3 +357,32 @@ def test_with_a_cache_an_index_built_anew_encodes_nothing(music, tiny_weights, t
             bring_up_to_date(library, model, [music])
             assert names(library) == FILES
         monkeypatch.setattr(Clamp3, "load", None)  # no tower is needed any more
+
+
+def test_tunes_of_a_book_and_members_of_an_archive_are_pieces(music, model, store):
+    def write(*notes):
+        text = "".join(f"X:{n}\nT:Tune {n}\nL:1/8\nK:C\n{note * 9}|\n\n" for n, note in enumerate(notes, 1))
+        (music / "jigs.abc").write_text(text)
+
+    write("c", "de", "gG")
+    with zipfile.ZipFile(music / "all.zip", "w") as archive:
+        archive.writestr("a/b.abc", "X:1\nL:1/8\nK:C\nEFGABc|\n")
+    with Library.create(music / ".clamp3_index", model, store=store) as library:
+        bring_up_to_date(library, model, [music])
+        titles = {row["name"]: row["title"] for row in library.pieces.rows(["name", "title"]) if "#" in row["name"]}
+        assert titles == {
+            "all.zip#a/b.abc": "", "jigs.abc#1": "Tune 1", "jigs.abc#2": "Tune 2", "jigs.abc#3": "Tune 3",
+        }  # fmt: skip
+        hits = find(library, model, f"{music}/jigs.abc#2", top_k=9)
+        assert f"{music}/jigs.abc#1" in [hit.path for hit in hits] and "jigs.abc#2" not in [hit.name for hit in hits]
+        everything = Selection(keep_duplicates=True)
+        assert find(library, model, f"{music}/all.zip#a/b.abc", selection=everything)[0].name == "all.zip#a/b.abc"
+        assert not verify(library, contents=True).problems
+        write("c", "fa")
+        changes = bring_up_to_date(library, model, [music / "jigs.abc"])
+        assert (changes.embedded, changes.reused) == (1, 1)
+        assert bring_up_to_date(library, model, prune=True).removed == 1
+        (music / "all.zip").write_bytes(b"PK\x03\x04")
+        assert bring_up_to_date(library, model, prune=True).removed == 0  # it is there, though it cannot be read
+        assert library.remove([music / "jigs.abc"]) == 2
+        assert [name for name in names(library) if "#" in name] == ["all.zip#a/b.abc"]

@@ -189,14 +189,14 @@ class _Run:
         self._changes.failed += [(distinct_name(within / each.relative), each.reason) for each in walked.problems]
         self._unread += [piece_id(number, within / each.relative) for each in walked.problems]
         for found in walked.files:
-            relative = within if start.is_file() and within.parts else within / found.relative
+            relative = (within.parent if start.is_file() else within) / found.relative
             name = distinct_name(relative)
             try:
                 status = found.path.stat()
             except OSError as error:
                 self._changes.failed.append((name, describe(error)))
                 continue
-            source = Source(found.kind, name, path=found.path)
+            source = Source(found.kind, name, path=found.path, piece=found.piece)
             made_by = self._maker(source, stored)
             yield _File(piece_id(number, relative), source, status.st_size, status.st_mtime_ns, made_by)
 
@@ -380,7 +380,9 @@ class _Run:
             raise ConfigError(
                 f"{printable(start)} is empty, though the index has files of it; if they are gone, `remove` it."
             )
-        return {p for p in every - present if not any(p == u or p.startswith(f"{u}/") for u in self._unread)}
+        return {
+            p for p in every - present if not any(p == u or p.startswith((f"{u}/", f"{u}%23")) for u in self._unread)
+        }
 
     def _prune(self, gone: set[str]) -> None:
         self._changes.removed = self._library.forget(gone)

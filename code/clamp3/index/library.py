@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from clamp3.errors import ConfigError, printable
 from clamp3.formats import Kind
+from clamp3.formats.pieces import SIGN, split_name
 from clamp3.index.folder import IndexFolder, IndexMeta, default_store
 from clamp3.index.store import FACTS, FAILURES, PASSAGES, PIECES, Table
 from clamp3.index.where import to_sql
@@ -105,9 +106,22 @@ class Library:
 
     def path_of(self, piece: str) -> Path:
         """Return where the file of a piece is, or was."""
+        return self._place_of(piece)[0]
+
+    def location_of(self, piece: str) -> str:
+        """Return the path of a piece, and its own name behind a ``#`` where its file holds several."""
+        path, within = self._place_of(piece)
+        return f"{path}{SIGN}{within}" if within else str(path)
+
+    def _place_of(self, piece: str) -> tuple[Path, str]:
         number, _, relative = piece.partition("/")
-        root = self.folder.root(int(number))
-        return root if root.is_file() else root / os.fsdecode(unquote_to_bytes(relative))
+        root, name = self.folder.root(int(number)), os.fsdecode(unquote_to_bytes(relative))
+        named = split_name(name)
+        if root.is_file():
+            return root, named[1] if named is not None else ""
+        if named is None or os.path.lexists(root / name):
+            return root / name, ""
+        return root / named[0], named[1]
 
     def condition(self, where: str | None) -> str | None:
         """Return a filter as SQL."""

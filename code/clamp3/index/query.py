@@ -12,6 +12,7 @@ import numpy as np
 from clamp3.embedding.passages import Passage
 from clamp3.errors import ConfigError, printable
 from clamp3.formats import Kind
+from clamp3.formats.pieces import SIGN, Piece
 from clamp3.index.library import Library
 from clamp3.index.ranking import Hit, check_top_k, rank
 from clamp3.index.search import StoredVectors, query_source, vector_of
@@ -144,7 +145,7 @@ def _passage_hits(
 
 
 def _hit(library: Library, place: int, row: Row, score: float, passage: Passage | None = None) -> Hit:
-    path = printable(library.path_of(_piece(row)))
+    path = printable(library.location_of(_piece(row)))
     return Hit(place, row["name"], score, row["title"], path, passage)
 
 
@@ -153,4 +154,9 @@ def _piece(row: Row) -> str:
 
 
 def _source(library: Library, row: Row) -> Source:
-    return Source(Kind(row["kind"]), row["name"], path=library.path_of(_piece(row)))
+    """Return the source of a row, good enough for `same_input`."""
+    location, kind = library.location_of(_piece(row)), Kind(row["kind"])
+    path, piece = library.path_of(_piece(row)), None
+    if location != str(path):
+        piece = Piece(location.removeprefix(f"{path}{SIGN}"), kind, 0, (), (0, 0))
+    return Source(kind, row["name"], path=path, piece=piece)
