@@ -208,18 +208,14 @@ class Distinct:
         return left.shape == right.shape and float(np.abs(unit_rows(left) - unit_rows(right)).max()) <= SAME
 
 
-def _within(source: Source) -> str:
-    return source.piece.name if source.piece is not None else ""
-
-
 def same_input(query: Source, other: Source) -> bool:
-    """Return whether two sources are the same file, or the same piece of it.
+    """Return whether two sources are the same file.
 
     Parameters
     ----------
     query, other : Source
     """
-    if query.path is None or other.path is None or _within(query) != _within(other):
+    if query.path is None or other.path is None or query.piece != other.piece:
         return False
     try:
         return os.path.samefile(query.path, other.path)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clamp3.errors import DataError, FormatError, printable
+from clamp3.errors import DataError, printable
 from clamp3.formats.tables import json_text
 from clamp3.index.library import Library
 from clamp3.index.store import FACTS, VECTOR, Row
@@ -50,7 +50,7 @@ def export(library: Library, folder: Path, where: str | None = None) -> int:
         raise DataError("the index has no such piece; nothing was written.")
     with replacing(folder / "vectors.npy") as part, part.open("wb") as file:
         np.save(file, np.stack([row[VECTOR] for row in rows]))
-    lines = [json_text({**_known(row), "path": printable(library.location_of(row["id"]))}) for row in rows]
+    lines = [json_text({**_known(row), "path": printable(library.path_of(row["id"]))}) for row in rows]
     write_text(folder / "pieces.jsonl", "\n".join(lines) + "\n")
     write_text(folder / "export.json", json_text({"weights": library.meta.weights, "n": len(rows)}, indent=2) + "\n")
     return len(rows)
@@ -81,7 +81,7 @@ def verify(library: Library, *, contents: bool = False) -> Check:
 def _wrong_with(library: Library, row: Row, contents: bool) -> Iterator[str]:
     if not np.isfinite(row[VECTOR]).all() or not row[VECTOR].any():
         yield "has a vector of zeros, or that is not finite; `update --retry` encodes it again"
-    path = library.path_of(row["id"])
+    path = library.file_of(row["id"])
     try:
         stat = path.stat()
     except OSError:
@@ -89,15 +89,8 @@ def _wrong_with(library: Library, row: Row, contents: bool) -> Iterator[str]:
         return
     if (stat.st_size, stat.st_mtime_ns) != (row["size"], row["mtime_ns"]):
         yield "has changed since; `update` encodes it again"
-    elif contents and _content(library.location_of(row["id"])) != row["content"]:
+    elif contents and source_of(library.path_of(row["id"])).open()[1] != row["content"]:
         yield "has another content, though size and time are the same; touch it, then `update`"
-
-
-def _content(location: str) -> str:
-    try:
-        return source_of(Path(location)).open()[1]
-    except FormatError:  # a piece that is no longer in its file
-        return ""
 
 
 def _known(row: Row) -> Row:
