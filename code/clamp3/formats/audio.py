@@ -185,7 +185,7 @@ class Sound:
                 frames = packet.decode()
             except av.EOFError:
                 break
-            except av.FFmpegError:
+            except (av.FFmpegError, IndexError):  # IndexError: of a stream that the file's head does not name
                 damaged += 1
                 if damaged > _MAX_DAMAGED:
                     raise
