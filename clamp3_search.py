@@ -6,6 +6,7 @@
 The name and place that CLaMP 3's readme gives it; retrieval/clamp3_search.py does the work and explains it. Weights are
 saas unless --model names others; mini is in the package. Images are searched by their captions, which
 inference/image_captioning.py writes. Vectors are cached by content, so that nothing has to be removed after a change.
+As released, every file is ranked, texts, copies and the query too: --kind music --no-keep_duplicates leaves them out.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from clamp3.cli import run, run_script
 
 def main(argv: list[str] | None = None) -> int:
     """Run the script that does the work; return its exit code."""
-    return run_script(Path(__file__).resolve().parent / "retrieval/clamp3_search.py", argv, __doc__, model="saas")
+    script = Path(__file__).resolve().parent / "retrieval/clamp3_search.py"
+    return run_script(script, argv, __doc__, model="saas", kind="all", keep_duplicates=True)
 
 
 if __name__ == "__main__":

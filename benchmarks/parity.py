@@ -309,9 +309,9 @@ def training_trace(golden: Path, trace: dict[str, Any]) -> dict[str, Any]:
     from clamp3.models.tokenizer import load_tokenizer
     from clamp3.training.alignment import AlignmentTask
     from clamp3.training.config import Clamp3Training
-    from clamp3.training.data import PairDataset
-    from clamp3.training.encoder import PairEncoder
     from clamp3.training.loop import Trainer, make_accelerator
+    from clamp3.training.pair_data import PairDataset
+    from clamp3.training.pair_encoder import PairEncoder
 
     tiny = golden / "model/tiny_xlmr"
     text = TowerConfig.from_transformers({**json.loads((tiny / "config.json").read_text()), "hidden_dropout_prob": 0.0})

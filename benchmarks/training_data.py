@@ -113,8 +113,8 @@ def part_start(folder: Path, batches: int) -> dict[str, Any]:
     from clamp3.data.splits import split_hashes
     from clamp3.models.tokenizer import load_tokenizer
     from clamp3.training.batches import epoch_batches
-    from clamp3.training.data import PairDataset
     from clamp3.training.loading import make_loader
+    from clamp3.training.pair_data import PairDataset
 
     tokenizer = load_tokenizer(folder)
     before = memory()

@@ -19,13 +19,14 @@ from pathlib import Path
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
 from clamp3.errors import ConfigError
 from clamp3.formats.tables import json_text
+from clamp3.jobs.walk import existing
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
     parser = parser_for(__doc__)
     parser.add_argument("weights", type=Path, nargs="?", help="probe of train_cls.py, .pth or .safetensors")
-    parser.add_argument("folder", type=Path, help="folder of vectors (.npy) or raw files")
+    parser.add_argument("folder", type=existing, help="folder of vectors (.npy) or raw files")
     parser.add_argument("output", type=Path, help="JSON file to write")
     parser.add_argument("--labels_only", action="store_true", help="paths and labels only, as released")
     parser.add_argument("--threshold", type=float, default=0.5, help="least probability of a tag (default: .5)")

@@ -18,15 +18,16 @@ from pathlib import Path
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
 from clamp3.formats.tables import json_text
+from clamp3.jobs.walk import existing
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
     parser = parser_for(__doc__)
-    parser.add_argument("folder", type=Path, help="folder of vectors (.npy) or raw files")
+    parser.add_argument("folder", type=existing, help="folder of vectors (.npy) or raw files")
     parser.add_argument("--classes", nargs="+", default=[], metavar="CLASS", help="names of classes")
     parser.add_argument("--templates", nargs="+", metavar="TEXT", help="sentences with {} for the class")
-    parser.add_argument("--prompts", type=Path, metavar="FILE", help="sentences of every class (.json)")
+    parser.add_argument("--prompts", type=existing, metavar="FILE", help="sentences of every class (.json)")
     parser.add_argument("--axis", nargs=2, action="append", default=[], metavar=("THIS", "THAT"), help="two opposites")
     parser.add_argument("--labels", help='table of true classes, or "names"')
     parser.add_argument("--output", type=Path, help="write the answers to this JSON file")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from clamp3.cli import parser_for, run
 from clamp3.data.check_data import Check
-from clamp3.data.shards import Resolver, identity
+from clamp3.data.shards import Resolver, file_digest
 from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED
 
 
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     paths = [path for path in (args.train_jsonl, args.eval_jsonl) if path]
     for path in paths:
-        identity(path)  # fails now, not after an hour
+        file_digest(path)  # fails now, not after an hour
     resolvers = [None if args.no_files else Resolver(path.parent, args.shards) for path in paths]
     checks = [Check(path, resolver, args.show).run() for path, resolver in zip(paths, resolvers, strict=True)]
     if len(checks) == 2:

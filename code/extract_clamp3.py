@@ -9,7 +9,8 @@ Reads .txt, .abc (plain or interleaved), .mtf, .npy (audio features), and also .
 and recordings (.wav .mp3 .flac .ogg .opus .m4a .aac .wma .aiff …; released weights encode them with MERT), with
 sub-folders, and writes the same tree: arrays of shape (1, D) with --get_global, else hidden states (1, T, width).
 Several processes share the work so that none idles. Running the command again does only what is missing; failures are
-listed in OUTPUT_DIR/ledger.jsonl, and the exit code is then 1. features.json there identifies the weights.
+listed in OUTPUT_DIR/ledger.jsonl, and the exit code is then 1. features.json there identifies the weights. Without
+--model searches take mini and this script, as released, saas: name the same for both.
 """
 
 from __future__ import annotations

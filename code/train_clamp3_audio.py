@@ -28,7 +28,8 @@ import argparse
 
 import config as released
 from clamp3.cli import parser_for, run
-from clamp3.training.config import AudioTraining, add_flags
+from clamp3.training.config import AudioTraining
+from clamp3.training.flags import add_flags
 from clamp3.training.launch import train
 
 

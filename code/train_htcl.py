@@ -27,7 +27,7 @@ import argparse
 
 import config as released
 from clamp3.cli import parser_for, run
-from clamp3.training.config import add_flags
+from clamp3.training.flags import add_flags
 from clamp3.training.htcl_config import HtclTraining
 from clamp3.training.launch import train
 

@@ -18,13 +18,14 @@ from pathlib import Path
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
 from clamp3.errors import ConfigError
 from clamp3.formats.tables import json_text
+from clamp3.jobs.walk import existing
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
     parser = parser_for(__doc__)
-    parser.add_argument("query_dir", type=Path, help="one folder")
-    parser.add_argument("reference_dir", type=Path, help="the other folder")
+    parser.add_argument("query_dir", type=existing, help="one folder")
+    parser.add_argument("reference_dir", type=existing, help="the other folder")
     parser.add_argument("--group", action="store_true", help="compare the folders as wholes")
     parser.add_argument("--pairs", type=Path, metavar="FILE", help="write every pair's cosine to this JSON Lines file")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -1,51 +1,64 @@
-"""Find the pieces of a folder that are closest to a sentence or a file.
+"""Find the pieces of folders that are closest to a sentence or a file.
 
     python retrieval/clamp3_search.py "a lively jig for fiddle" my_scores/ --top_k 10
     python retrieval/clamp3_search.py "eine ruhige Klaviersonate" my_scores/ --model saas --json
-    python retrieval/clamp3_search.py tune.abc my_midi_files/
+    python retrieval/clamp3_search.py tune.abc my_midi/ more_files/ --kind midi,abc --exclude drafts --min_score .4
     python retrieval/clamp3_search.py hummed.m4a my_scores/ --passages
 
-The folder is read with its sub-folders and may hold any mixture of .txt .xml .musicxml .mxl .krn .mei .abc .mid .midi
+Folders are read with their sub-folders and may hold any mixture of .txt .xml .musicxml .mxl .krn .mei .abc .mid .midi
 .mtf, recordings (.wav .mp3 .flac .ogg .opus .m4a .aac .wma .aiff …) and .npy (audio features). Vectors are cached by
 content (in $CLAMP3_CACHE, else ~/.cache/clamp3), so the next search only has to encode its query.
---passages ranks passages of 30 s, or of 16 bars of a score, and prints their positions. Files that fail are listed on
-stderr, and the exit code is 1.
+Texts are ranked with --kind text or all, or where there is no music. Files with the same content are one result, and a
+query from the searched folder is none (--keep_duplicates). --passages ranks passages of 30 s, or of 16 bars of a score.
+On a terminal the output is a table; in a pipe lines of name, score, position (with --passages) and title (if any result
+has one), separated by tabs. Files that fail are listed on stderr; with --strict the exit code is then 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from clamp3.cli import add_model_flags, open_model, parser_for, run
+from clamp3.cli import add_model_flags, add_result_flags, open_model, parser_for, run
+from clamp3.jobs.walk import existing
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
     parser = parser_for(__doc__)
     parser.add_argument("query", help="a sentence, or the path of a file of any kind")
-    parser.add_argument("reference_dir", type=Path, help="folder to search")
-    parser.add_argument("--top_k", type=int, default=10, help="how many results (default: %(default)s)")
+    parser.add_argument("reference_dir", type=existing, nargs="+", help="folders to search")
     parser.add_argument("--passages", action="store_true", help="rank passages of pieces, and show where they are")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    return add_model_flags(parser)
+    kinds = "rank these only, with commas between: music, text, score, midi, audio, all, or a kind such as abc"
+    parser.add_argument("--kind", default="", help=f"{kinds} (default: music, or texts where there is none)")
+    names = "leave out files, folders or paths that match, such as drafts or '*.mid' (repeatable)"
+    parser.add_argument("--exclude", action="append", default=[], metavar="PATTERN", help=names)
+    parser.add_argument("--min_score", type=float, default=-1.0, help="least cosine of a result (default: all)")
+    copies = "rank copies, and the query itself, too"
+    parser.add_argument("--keep_duplicates", action=argparse.BooleanOptionalAction, default=False, help=copies)
+    return add_model_flags(add_result_flags(parser))
 
 
 def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
     """Run the script; return its exit code."""
     args = (parser or build_parser()).parse_args(argv)
-    from clamp3.embedding.passages import PassagePlan
     from clamp3.index.render import show
-    from clamp3.index.search import ask, describe_skipped
+    from clamp3.index.search import ask, describe_skipped, query_source
+    from clamp3.index.selection import Selection
+
+    kinds = [kind.strip() for kind in args.kind.split(",") if kind.strip()]
+    selection = Selection(kinds, args.exclude, args.min_score, args.keep_duplicates)
+    query = query_source(args.query)  # what is wrong with flags, paths and query is reported before torch is imported
+    from clamp3.embedding.passages import PassagePlan
 
     clamp3 = open_model(args)
     plan = PassagePlan() if args.passages else None
-    answer = ask(clamp3, args.query, args.reference_dir, top_k=args.top_k, passages=plan)
+    answer = ask(clamp3, query, args.reference_dir, top_k=args.top_k, passages=plan, selection=selection)
     facts = {"query": args.query, "model": clamp3.identity, "n_references": answer.n_references}
-    code = show(answer.hits, answer.failures, in_json=args.json, **facts)
-    if sentence := describe_skipped(answer.skipped):
-        print(sentence, file=sys.stderr)
+    code = show(answer.hits, answer.failures, form=args.format, strict=args.strict, **facts)
+    for sentence in (describe_skipped(answer.skipped), *answer.remarks):
+        if sentence:
+            print(sentence, file=sys.stderr)
     return code
 
 

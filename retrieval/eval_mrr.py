@@ -18,13 +18,14 @@ from pathlib import Path
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
 from clamp3.formats.tables import json_text
+from clamp3.jobs.walk import existing
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
     parser = parser_for(__doc__)
-    parser.add_argument("query_dir", type=Path, help="folder of queries")
-    parser.add_argument("reference_dir", type=Path, help="folder of what they should find")
+    parser.add_argument("query_dir", type=existing, help="folder of queries")
+    parser.add_argument("reference_dir", type=existing, help="folder of what they should find")
     parser.add_argument("--ties", choices=("worst", "best"), default="worst", help="place among equal scores")
     parser.add_argument("--both", action="store_true", help="also let the references find their queries")
     parser.add_argument("--distractors", action="store_true", help="rank references without a query too")

@@ -19,13 +19,14 @@ from typing import Any
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
 from clamp3.formats.tables import json_text
+from clamp3.jobs.walk import existing
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
     parser = parser_for(__doc__)
-    parser.add_argument("test_dir", type=Path, help="folder to evaluate")
-    parser.add_argument("reference_dir", type=Path, help="folder it should be like")
+    parser.add_argument("test_dir", type=existing, help="folder to evaluate")
+    parser.add_argument("reference_dir", type=existing, help="folder it should be like")
     estimators = "mle, ledoit_wolf, oas, shrinkage or bootstrap; of both covariances"
     parser.add_argument("--estimator", default="mle", help=f"{estimators} (default: %(default)s)")
     parser.add_argument("--infinite", action="store_true", help="extrapolate to infinitely many test files")

@@ -18,14 +18,15 @@ from pathlib import Path
 
 from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, add_model_flags, open_model, parser_for, run
 from clamp3.errors import ConfigError
+from clamp3.jobs.walk import existing
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
     parser = parser_for(__doc__)
-    parser.add_argument("features", type=Path, nargs="+", help="folders to show")
+    parser.add_argument("features", type=existing, nargs="+", help="folders to show")
     parser.add_argument("--color", help="what colours points (default: source of several folders, else modality)")
-    parser.add_argument("--metadata", type=Path, metavar="FILE", help="table with fields to colour by")
+    parser.add_argument("--metadata", type=existing, metavar="FILE", help="table with fields to colour by")
     parser.add_argument("--method", nargs="+", default=["pca", "tsne", "umap"], help="default: pca tsne umap")
     parser.add_argument("--seed", type=int, default=0, help="of t-SNE and UMAP (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("map"), help="files to write, without suffix (default: map)")

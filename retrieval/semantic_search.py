@@ -4,8 +4,8 @@
     python retrieval/semantic_search.py query.npy features/ --json
 
 Both come from `code/extract_clamp3.py IN OUT --get_global` with the same model. The folder is read with its
-sub-folders; a result's name is its path in the folder without suffix. Files that hold no global vector are listed on
-stderr with the reason, and the exit code is then 1.
+sub-folders; a result's name is its path in the folder without suffix. Output in a pipe is lines of name and score,
+separated by a tab. Files that hold no global vector are listed on stderr; with --strict the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from clamp3.cli import parser_for, run
+from clamp3.cli import add_result_flags, parser_for, run
+from clamp3.jobs.walk import existing
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
     parser = parser_for(__doc__)
     parser.add_argument("query", type=Path, help="one global vector, .npy of shape (1, D) or (D,)")
-    parser.add_argument("folder", type=Path, help="folder of global vectors, or one such file")
-    parser.add_argument("--top_k", type=int, default=10, help="how many results (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    return parser
+    parser.add_argument("folder", type=existing, help="folder of global vectors, or one such file")
+    return add_result_flags(parser)
 
 
 def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
@@ -44,7 +43,8 @@ def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None =
     references = load_folder(args.folder)
     check_same_model(args.query, references)
     hits = search(query, references, args.top_k)
-    return show(hits, references.problems, in_json=args.json, query=str(args.query), folder=str(args.folder))
+    facts = {"query": str(args.query), "folder": str(args.folder)}
+    return show(hits, references.problems, form=args.format, strict=args.strict, **facts)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clamp3.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, Clamp3Error, ConfigError, printable, sentence_of
+from clamp3.jobs.walk import existing
 
 if TYPE_CHECKING:
     from clamp3.embedding.clamp3 import Clamp3
@@ -64,7 +65,7 @@ def add_extract_flags(parser: argparse.ArgumentParser, *, published: str, choice
     choices : str
         Values of ``--model``, for ``--help``.
     """
-    parser.add_argument("input_dir", type=Path, help="folder to read, recursively, or a single file")
+    parser.add_argument("input_dir", type=existing, help="folder to read, recursively, or a single file")
     parser.add_argument("output_dir", type=Path, help="folder to write the same tree to")
     parser.add_argument("--get_global", action="store_true", help="one vector per file in place of hidden states")
     default = f"what config.py names, else the newest training below runs/, else {published}"
@@ -79,12 +80,24 @@ def add_extract_flags(parser: argparse.ArgumentParser, *, published: str, choice
     return parser
 
 
+def add_result_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add the flags of a search's output; `clamp3.index.render.show` takes them parsed."""
+    parser.add_argument("--top_k", type=int, default=10, help="how many results (default: %(default)s)")
+    form = "table, tsv (name, score, position with --passages, title if any has one) or json (default: see above)"
+    parser.add_argument("--format", choices=("table", "tsv", "json"), help=form)
+    parser.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
+    parser.add_argument("--strict", action="store_true", help="exit code 1 if a file had to be left out")
+    return parser
+
+
 def add_model_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add the flags that select the model for raw files; `open_model` takes them parsed."""
-    parser.add_argument("--model", default="mini", help="mini, saas, c2 or a checkpoint (default: %(default)s)")
+    model = "mini, saas, c2 or a checkpoint (default: %(default)s; of extraction: saas)"
+    parser.add_argument("--model", default="mini", help=model)
     parser.add_argument("--text_model", help="folder or name of the text tower's tokenizer, if not the model's own")
     parser.add_argument("--mert_model", help="folder or name of MERT for recordings (default: m-a-p/MERT-v1-95M)")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is float32")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps … (default: a GPU if there is one)")
     parser.add_argument("--no_cache", action="store_true", help="neither use nor keep vectors of earlier runs")
     return parser
 
@@ -96,7 +109,12 @@ def open_model(args: argparse.Namespace) -> Clamp3:
 
     cache = None if args.no_cache else VectorCache(None)
     return Clamp3.from_pretrained(
-        args.model, text_model=args.text_model, mert_model=args.mert_model, dtype=args.dtype, cache=cache
+        args.model,
+        text_model=args.text_model,
+        mert_model=args.mert_model,
+        dtype=args.dtype,
+        device=args.device,
+        cache=cache,
     )
 
 

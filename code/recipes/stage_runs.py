@@ -15,7 +15,8 @@ from clamp3.jobs.atomic import write_text
 from clamp3.jobs.steps import Step, call, run_steps
 from clamp3.models.checkpoint import open_checkpoint
 from clamp3.models.registry import resolve
-from clamp3.training.config import AudioTraining, Clamp3Training, add_flags, from_flags
+from clamp3.training.config import AudioTraining, Clamp3Training
+from clamp3.training.flags import add_flags, from_flags
 from clamp3.training.launch import OUTCOME
 from clamp3.training.stages import ALL_PAIRS, Stage, check_frozen, plan
 from recipes.stage_report import as_markdown, measure

@@ -2,10 +2,10 @@
 
     python preprocessing/abc/batch_interleaved_abc.py <input_dir> <output_dir>
 
-Takes what batch_xml2abc.py writes, and ABC from elsewhere (of several tunes in a file the first is taken). Each line
-of the output is one bar of every voice. Titles, names of people and lyrics are left out. The output folder mirrors
-the input folder; ledger.jsonl in it reports the result for every file, with notes on voices that disagree. Run again,
-only what is missing or changed is done. Exit code 1: some files failed.
+Takes what batch_xml2abc.py writes, and ABC from elsewhere. Each line of the output is one bar of every voice. Titles,
+names of people and lyrics are left out. The output folder mirrors the input folder; of a file with several tunes each
+has an output, jigs/12.abc (with --whole_files only the first). ledger.jsonl in it reports the result for every input,
+with notes on voices that disagree. Run again, only what is missing or changed is done. Exit code 1: some files failed.
 """
 
 from __future__ import annotations

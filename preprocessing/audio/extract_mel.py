@@ -21,12 +21,15 @@ from pathlib import Path
 from clamp3.cli import parser_for, run
 from clamp3.errors import ConfigError
 from clamp3.formats import Kind
+from clamp3.jobs.walk import existing
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script's flags."""
     parser = parser_for(__doc__)
-    parser.add_argument("--input_path", type=Path, required=True, help="folder to read, recursively, or a single file")
+    parser.add_argument(
+        "--input_path", type=existing, required=True, help="folder to read, recursively, or a single file"
+    )
     parser.add_argument("--output_path", type=Path, required=True, help="folder to write the same tree to")
     parser.add_argument("--form", choices=["clamp3", "htcl"], default="clamp3", help="whose frames (default: clamp3)")
     for name, default, about in (

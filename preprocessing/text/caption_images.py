@@ -15,12 +15,13 @@ import functools
 from pathlib import Path
 
 from clamp3.cli import parser_for, run
+from clamp3.jobs.walk import existing
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script's flags."""
     parser = parser_for(__doc__)
-    parser.add_argument("input_dir", type=Path, help="folder of images, recursively, or a single one")
+    parser.add_argument("input_dir", type=existing, help="folder of images, recursively, or a single one")
     parser.add_argument("output_dir", type=Path, help="folder to write the same tree of .txt files to")
     parser.add_argument("--model", help="folder or hub name (default: Salesforce/blip-image-captioning-base)")
     parser.add_argument("--prompt", default="", help='what every caption begins with, such as "a photo of"')

@@ -27,7 +27,7 @@ from clamp3.metadata.job import Work, add_job_flags, run_job
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script's flags."""
-    parser = add_job_flags(parser_for(__doc__))
+    parser = add_job_flags(parser_for(__doc__), languages="m4-rag")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--results", type=Path, help="JSONL or folder of saved search results")
     where.add_argument("--search_command", help="program, with {query} or reading it from standard input; no shell")

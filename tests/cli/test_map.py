@@ -98,6 +98,7 @@ def test_names_and_labels_cannot_become_markup(features, run, tmp_path):
     (tmp_path / "moods.json").write_text(json.dumps(rows))
     _, found, page, _ = run(features, "--metadata", tmp_path / "moods.json", "--color", "mood")
     assert "alert(" in page and "<script>alert" not in page and "x_<b>" not in page
+    assert "alert(&quot;" not in page, "plotly would show the entity"
     labels = {point["name"].split("/")[1]: point["label"] for point in found["points"]}
     assert labels["x_02.npy"] == "calm" and labels["y_13.npy"] == "unknown"
 
@@ -106,7 +107,7 @@ def test_a_name_that_is_none_is_refused_before_encoding(script, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     for name in (".", "..", "/"):
         with pytest.raises(ConfigError, match=f"--out {name} names no file"):
-            script("retrieval/map.py").main(["absent", "--out", name])
+            script("retrieval/map.py").main([str(tmp_path), "--out", name])
 
 
 def test_dollars_make_no_formulas():
@@ -155,9 +156,16 @@ def test_colours_of_metadata(tmp_path):
     with pytest.raises(ConfigError, match=r"class, file, genre, more\.$"):
         labels_of(names, "mood", read_metadata(tmp_path / "odd.csv"))
     assert labels_of(names, "folder") == ["a", "b", "."]
-    assert labels_of(["d/happy_1.npy", "sad.npy"], "class") == ["happy", "sad.npy"]
+    assert labels_of(["d/happy_1.npy", "sad.npy"], "class") == ["happy", "unknown"]
+    for names in ([f"tune{i}.abc" for i in range(500)], [f"{i}_tune.abc" for i in range(500)], ["a.abc"]):
+        with pytest.raises(ConfigError, match=rf"makes (0|500) classes of {len(names)} files; colour by folder"):
+            labels_of(names, "class")
+    names = ["a/one.mid", "b/two.1.npy", "three.npy"]
     with pytest.raises(ConfigError, match=r"there is modality, source, folder, class, file, genre"):
         labels_of(names, "mood", read_metadata(tmp_path / "t.csv"))
+    (tmp_path / "bare.csv").write_text("one.mid,jazz\ntwo.mid,folk\n")
+    with pytest.raises(FormatError, match="has no header"):
+        read_metadata(tmp_path / "bare.csv")
     (tmp_path / "bad.jsonl").write_text('{"genre": "jazz"}\n')
     with pytest.raises(FormatError, match="without name or file"):
         read_metadata(tmp_path / "bad.jsonl")

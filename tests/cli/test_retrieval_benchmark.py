@@ -168,6 +168,83 @@ def test_wikimt_with_mini(wikimt_dir, run):
     assert report["published"][0]["rows"]["sa_c2"] == [0.4498]
 
 
+ABC_BY_TITLE = {"Señorita": "C2E2G2|c2G2E2|C6|]", "Blue - Moon": "d2f2a2|f2d2A2|D6|]", "Ol' Man": "A2c2e2|e2c2A2|A6|]"}
+
+
+@pytest.fixture
+def wikimt_as_downloaded(tmp_path):
+    """The table as distributed, which has no music."""
+    rows = [
+        {"title": title, "artist": f"Artist {i}", "genre": "Jazz", "description": text}
+        for i, (title, (_, text, _)) in enumerate(zip(ABC_BY_TITLE, SONGS.values(), strict=True))
+    ]
+    write_jsonl(tmp_path / "wikimt" / "wikimusictext.jsonl", rows)
+    return tmp_path / "wikimt", rows
+
+
+def test_wikimt_as_downloaded_says_where_the_music_comes_from(wikimt_as_downloaded, script, capsys):
+    root, _ = wikimt_as_downloaded
+    for path in ("retrieval/benchmark.py", "classification/benchmark.py"):
+        with pytest.raises(ConfigError) as raised:
+            script(path).main(["wikimt", "--data", str(root), "--model", "mini"])
+        said = str(raised.value)
+        assert "3 of 3" in said and "Wikifonia/<artist> - <title>.mxl" in said and "card" in said
+
+
+def test_wikimt_takes_music_as_lines_as_its_card_writes_it(wikimt_as_downloaded):
+    root, rows = wikimt_as_downloaded
+    texts = [abc(notes) for notes in ABC_BY_TITLE.values()]
+    as_lines = [text.splitlines(keepends=keep) for text, keep in zip(texts[1:], (True, False), strict=True)]
+    write_jsonl(
+        root / "wikimusictext.jsonl", [{**row, "music": m} for row, m in zip(rows, [texts[0], *as_lines], strict=True)]
+    )
+    assert [song.abc.read().decode() for song in wikimt.read(root)] == texts
+    write_jsonl(root / "wikimusictext.jsonl", [{**rows[0], "music": {"abc": ""}}])
+    with pytest.raises(FormatError, match=r"jsonl:1 has music that is neither a text nor a list of lines"):
+        wikimt.read(root)
+
+
+def test_wikimt_takes_wikifonias_files_by_artist_and_title(wikimt_as_downloaded, run):
+    """Accents, case and punctuation differ between archive and table; a namesake by another artist is not taken."""
+    root, _ = wikimt_as_downloaded
+    names = ["ARTIST 0 - Senorita", "Artist 1 - Blue - Moon", "Somebody - Ol Man"]
+    folder = root / "Wikifonia"
+    for name, notes in zip(names, ABC_BY_TITLE.values(), strict=True):
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.abc").write_text(abc(notes))
+    (folder / "Another - Señorita.abc").write_text(abc("C6|]"))
+    assert [song.abc.name for song in wikimt.read(root)] == [f"{name}.abc" for name in names]
+    (folder / "Third - Ol' Man.abc").write_text(abc("C6|]"))
+    assert wikimt.read(root)[2].abc is None, "two artists, neither of them the row's"
+    code, report, _, said = run("wikimt", root, "mini")
+    assert code == 0 and scores(report)["text-abc"]["queries"] == 2 and "1 of 3 are missing, first 0003" in said
+    assert [name.rpartition(": ")[2] for name in report["missing_inputs"]] == ["0003"]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "{}.npy",
+        "[{}]-[30-40].npy",
+        "{}_30_40.npy",
+        "{}-30-40.npy",
+        "A title [live] [{}].npy",
+        "A title-{}.npy",
+        "{}.f140.npy",
+    ],
+)
+def test_recordings_named_by_downloaders_are_found(musiccaps_dir, wikimtx_dir, pattern):
+    for folder, loader in ((musiccaps_dir / "clips", musiccaps), (wikimtx_dir / "audio", wikimtx)):
+        for path in folder.glob("*"):
+            path.unlink()
+        for seed, id in enumerate(SONGS):
+            write_features(folder / pattern.format(id), seed)
+        write_features(folder / "A title without an id.npy", 9)
+        found = loader.read(folder.parent)
+        recordings = [clip.clip for clip in found] if loader is musiccaps else [song.audio for song in found]
+        assert [source.name for source in recordings] == [pattern.format(id) for id in SONGS]
+
+
 def test_midicaps_with_mini(midicaps_dir, run):
     code, report, _, said = run("midicaps", midicaps_dir, "mini")
     assert code == 0 and scores(report)["text-midi"]["queries"] == 2  # the test set
@@ -313,7 +390,7 @@ def test_no_task_is_left(sdd_dir, musiccaps_dir):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"title": "T"}\n', r"jsonl:1 lacks artist, genre, description, music; it has title"),
+        ('{"title": "T"}\n', r"jsonl:1 lacks artist, genre, description; it has title"),
         ("[1]", r"jsonl:1 is no record"),
         ('\n{"title": \n', r"jsonl:2 is not JSON"),
         ("", "holds no rows"),

@@ -13,7 +13,7 @@ from clamp3.data.views import parse_pairs
 from clamp3.models.clamp3 import Clamp3Model
 from clamp3.models.config import Clamp3Config, TowerConfig
 from clamp3.training.alignment import AlignmentTask
-from clamp3.training.encoder import PairEncoder
+from clamp3.training.pair_encoder import PairEncoder
 
 WORLD, ROWS = 2, 4
 PAIRS = parse_pairs(["text-symbolic", "text-audio", "abc-mtf"])

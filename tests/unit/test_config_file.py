@@ -13,14 +13,8 @@ from clamp3.cli import parser_for
 from clamp3.errors import ConfigError
 from clamp3.training import launch
 from clamp3.training.alignment import make_alignment_task
-from clamp3.training.config import (
-    AudioTraining,
-    Clamp2Training,
-    Clamp3Training,
-    M3Training,
-    add_flags,
-    from_flags,
-)
+from clamp3.training.config import AudioTraining, Clamp2Training, Clamp3Training, M3Training
+from clamp3.training.flags import add_flags, from_flags
 from clamp3.training.loop import make_accelerator
 from clamp3.training.m3_task import make_m3_task
 

@@ -11,6 +11,7 @@ from fake_llm import ENGLISH, TEXTS
 from clamp3.cli import run
 from clamp3.metadata.check import check_texts
 from clamp3.metadata.items import line_of, list_items, parse
+from clamp3.metadata.languages import CLAMP2, language_name, spoken
 from clamp3.metadata.merge import merge
 
 LONG = ("background", "analysis", "description", "scene")
@@ -205,6 +206,20 @@ def test_metadata_of_clamp2_claim_languages_only_for_summaries(tmp_path):
     check, found = check_texts(path, files=False)
     assert check.problems == [] and (found.n_checked, found.n_unchecked) == (2, 1)
     assert found.languages == {"original": {"English": 1}, "translated": {"Sundanese": 1}}
+
+
+@pytest.mark.parametrize("code", sorted(CLAMP2))
+def test_records_of_clamp2s_script_pass(tmp_path, code):
+    """The form of its README's example, whose language is Chinese (Simplified), in each name that its script draws."""
+    name = language_name(code).replace("Odia", "Oriya")
+    summary = "Yeh geet dheema aur udaas hai, ghar ki yaad ka." if code.endswith("-Latn") else TEXTS[spoken(code)]
+    row = {
+        **{"title": "Hard Times Come Again No More", "composer": "Stephen Foster", "genres": ["Folk"], "tags": []},
+        **{"description": ENGLISH, "lyrics": ENGLISH, "ensembles": ["Folk Ensemble"], "instruments": ["Violin"]},
+        **{"summary_en": ENGLISH, "summary_nen": {"language": name, "summary": summary}, "filepaths": ["a.abc"]},
+    }
+    check, found = check_texts(write(tmp_path / "r.jsonl", row), files=False)
+    assert check.problems == [] and found.n_checked == 2
 
 
 def test_the_script_prints_a_table_and_draws(script, tmp_path, capsys):

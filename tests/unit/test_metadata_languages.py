@@ -78,6 +78,41 @@ def test_a_draw_depends_on_content_and_seed_only():
     assert min(drawn.values()) > 130 and max(drawn.values()) < 280  # 200 each, standard deviation 14
 
 
+def test_presets_are_those_of_the_papers():
+    assert len(language_pool("m4-rag")) == len(set(language_pool("m4-rag"))) == 27 and "en" in language_pool("m4-rag")
+    assert len(language_pool("clamp2")) == len(set(language_pool("clamp2"))) == 100
+    assert set(language_pool("m4-rag")) - {"en"} <= set(LANGUAGES)
+    assert {"zh-Hans", "zh-Hant", "yue", "fil", "or", "kmr", "ur-Latn"} <= set(language_pool("clamp2"))
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("Chinese (Simplified)", "zh-Hans"),
+        ("Chinese (Traditional)", "zh-Hant"),
+        ("Cantonese", "yue"),
+        ("Bengali (Romanized)", "bn-Latn"),
+        ("Urdu (Romanized)", "ur-Latn"),
+        ("Filipino", "fil"),
+        ("Oriya", "or"),
+        ("Kurdish (Kurmanji)", "kmr"),
+    ],
+)
+def test_names_of_clamp2s_script(name, code):
+    assert language_pool(name) == language_pool(name.upper()) == (code,)
+    assert language_code(name) == code and language_pool(code) == (code,)
+    assert language_name(code) == (name if name != "Oriya" else "Odia")
+
+
+def test_varieties_are_checked_as_their_language_and_romanised_ones_by_their_letters():
+    chinese = TEXTS["zh"]
+    assert [language_problem(chinese, code) for code in ("zh-Hans", "zh-Hant", "yue")] == [""] * 3
+    assert language_problem(TEXTS["tl"], "fil") == language_problem(TEXTS["ku"], "kmr") == ""
+    assert "asked for Chinese (Simplified), reads as German" in language_problem(TEXTS["de"], "zh-Hans")
+    assert language_problem("Yeh ek dheema aur udaas geet hai, awaaz aur piano ke liye.", "hi-Latn") == ""
+    assert language_problem(TEXTS["hi"], "hi-Latn") and language_problem(ENGLISH, "hi-Latn")
+
+
 def test_pools_and_names():
     assert language_pool("all") == tuple(LANGUAGES)
     assert language_pool("sw, German,en,sw") == ("sw", "de", "en")

@@ -17,6 +17,7 @@ from clamp3.cli import run
 from clamp3.data.records import record_problems
 from clamp3.errors import ConfigError, DataError
 from clamp3.metadata.job import RefusedError
+from clamp3.metadata.languages import M4_RAG, language_code
 from clamp3.metadata.records import query_of
 from clamp3.metadata.sources import N_RESULTS, SavedResults, SearchCommand, SearchURL, results_of
 
@@ -99,7 +100,7 @@ def test_a_record_has_the_fields_the_trainers_read(script, tmp_path, capsys):
     assert record_problems(made) == []
     (origin,) = rows(tmp_path / "out.provenance.jsonl")
     assert origin["sources"] == [{"title": "Hard Times", "url": "https://example.org/1"}]
-    assert [version.partition("@")[0] for version in origin["prompts"]] == ["record-1", "quality-1", "translate-1"]
+    assert [version.partition("@")[0] for version in origin["prompts"]] == ["record-2", "quality-1", "translate-1"]
     assert (origin["query"], origin["requests"]) == ("Hard Times Foster", 3)
     assert origin["prompt_tokens"] == server.prompt_tokens and origin["completion_tokens"] == server.completion_tokens
     first = server.requests[0]["body"]["messages"][1]["content"]
@@ -157,6 +158,40 @@ def test_the_texts_are_translated_into_another_language_than_their_own(script, t
     (tmp_path / "out.jsonl").unlink()
     code, report, _ = generate(script, capsys, tmp_path, decide, songs[:1], "--languages", "de")
     assert code == 0 and "translations" not in rows(tmp_path / "out.jsonl")[0] and report["usage"]["requests"] == 2
+
+
+def test_the_form_is_asked_for_in_the_order_of_thought(script, tmp_path, capsys):
+    """Whether a record is possible, then what it is and in which language, and the long texts at the end."""
+    decide = lambda messages, count: Reply(right(messages))  # noqa: E731
+    code, _, server = generate(script, capsys, tmp_path, decide, [SONG], "--languages", "sw")
+    assert code == 0
+    schema = server.requests[0]["body"]["response_format"]["json_schema"]["schema"]
+    order = ["usable", "reason", "title", "artists", "region", "language", "genres", "tags", *LONG]
+    assert list(schema["properties"]) == schema["required"] == order
+    asked = server.requests[0]["body"]["messages"][0]["content"]
+    positions = [asked.index(f"- {name}:") for name in order[2:]]
+    assert positions == sorted(positions) and asked.index("usable") < positions[0]
+    for name in ("genres", "tags"):
+        line = next(line for line in asked.splitlines() if line.startswith(f"- {name}:"))
+        assert line.endswith("in the language that you name.")
+
+
+def test_translations_are_drawn_from_m4_rags_languages(script, tmp_path, capsys):
+    songs = [{**SONG, "id": f"s{i}"} for i in range(60)]
+    code, _, _ = generate(script, capsys, tmp_path, lambda messages, count: Reply(right(messages)), songs)
+    drawn = {language_code(row["translations"]["language"]) for row in rows(tmp_path / "out.jsonl")}
+    assert code == 0 and len(drawn) > 15 and drawn <= set(M4_RAG) - {"en"}
+
+
+def test_ids_of_files_have_no_suffix(script, tmp_path, capsys):
+    folder = tmp_path / "songs"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "a.b.json").write_text(json.dumps({**SONG, "id": None}))
+    (tmp_path / "found.jsonl").write_text(json.dumps({"id": "sub/a.b", "results": [FOUND]}) + "\n")
+    with FakeLLM(lambda messages, count: Reply(right(messages))).running() as server:
+        argv = [folder, tmp_path / "out.jsonl", *QUICK, "--base_url", server.url, "--results", tmp_path / "found.jsonl"]
+        assert run(lambda: script(SCRIPT).main([str(part) for part in argv])) == 0
+    assert [row["id"] for row in rows(tmp_path / "out.jsonl")] == ["sub/a.b"]
 
 
 def test_titles_and_results_that_name_no_piece_are_not_sent(script, tmp_path, capsys):

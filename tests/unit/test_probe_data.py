@@ -9,10 +9,11 @@ import pytest
 from sklearn import metrics as sk
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from clamp3.datasets.labelled import label_from_name
 from clamp3.errors import ConfigError, DataError, FormatError
 from clamp3.probe import metrics, splits
 from clamp3.probe.config import ProbeConfig
-from clamp3.probe.labels import as_targets, find_labels, label_from_name, read_labels
+from clamp3.probe.labels import as_targets, find_labels, read_labels
 from clamp3.probe.train import Labelled, train_and_test
 
 
@@ -63,6 +64,29 @@ def test_tables_of_values(tmp_path):
     for text in ("file,v\na,loud\n", "file,v\na,nan\n"):
         with pytest.raises(FormatError, match="none for regression"):
             read_labels(write(tmp_path / "bad.csv", text), "regression")
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "labels"),
+    [
+        ("multiclass", "a.npy,jazz\nb.npy,pop\n", {"a.npy": "jazz", "b.npy": "pop"}),
+        ("multiclass", "a,jazz\nb,pop\nc,jazz\n", {"a": "jazz", "b": "pop", "c": "jazz"}),
+        ("multiclass", "a,1\nb,2\nc,1\n", {"a": "1", "b": "2", "c": "1"}),
+        ("multiclass", "a,jazz,jazz\nb,jazz,x\n", {"a": "jazz", "b": "jazz"}),
+        ("multiclass", "\ufeffa.mid,jazz\r\nb.mid,pop\r\n", {"a.mid": "jazz", "b.mid": "pop"}),
+        ("multilabel", "a,slow;sad\nb,sad\nc,slow\n", {"a": ("slow", "sad"), "b": ("sad",), "c": ("slow",)}),
+        ("regression", "a,0.5,0.5\nb,1,-2\n", {"a": (0.5, 0.5), "b": (1.0, -2.0)}),
+    ],
+)
+def test_a_table_without_a_header_keeps_its_first_row(tmp_path, task, text, labels):
+    assert read_labels(write(tmp_path / "l.csv", text), task) == (labels, ())
+
+
+def test_columns_of_tags_need_a_header(tmp_path):
+    with pytest.raises(FormatError, match="no header, which names the tags"):
+        read_labels(write(tmp_path / "l.csv", "a,0,1\nb,1,1\n"), "multilabel")
+    with pytest.raises(FormatError, match=":2 names a for the second time"):
+        read_labels(write(tmp_path / "l.csv", "a,jazz\na,jazz\n"), "multiclass")
 
 
 def test_values_of_objects_are_told_by_name(tmp_path):

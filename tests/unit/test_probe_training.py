@@ -1,5 +1,7 @@
 """Losses, steps and epochs of a probe against torch's modules, autograd and optimizers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,9 @@ from clamp3.probe.config import ProbeConfig
 from clamp3.probe.fit import epoch_order, fit, one_epoch
 from clamp3.probe.heads import make_head
 from clamp3.probe.losses import loss_of, sigmoid, softmax
+from clamp3.probe.report import as_text
+from clamp3.probe.splits import Split
+from clamp3.probe.train import Labelled, train_and_test
 
 pytestmark = pytest.mark.kernels
 
@@ -179,11 +184,37 @@ def test_plateaus_halve_the_rate_and_patience_ends_the_training():
 def test_balanced_training_shows_every_class_equally_often_and_every_file():
     """The released script crashes here."""
     y = np.eye(3, dtype=np.float32)[[0] * 7 + [1] * 3 + [2]]
-    order = epoch_order(np.random.default_rng(6), y, ProbeConfig(balanced_training=True))
+    order = epoch_order(np.random.default_rng(6), y, ProbeConfig(balanced_training="over"))
     assert np.bincount(y[order].argmax(axis=1)).tolist() == [7, 7, 7]
     assert set(order.tolist()) == set(range(11))
     assert sorted(epoch_order(np.random.default_rng(6), y, ProbeConfig()).tolist()) == list(range(11))
-    fit(np.ones((11, 4), np.float32), y, ProbeConfig(balanced_training=True, num_epochs=1))
+    fit(np.ones((11, 4), np.float32), y, ProbeConfig(balanced_training="over", num_epochs=1))
+    rng = np.random.default_rng(6)
+    epochs = [epoch_order(rng, y, ProbeConfig(balanced_training="under")).tolist() for _ in range(60)]
+    assert all(sorted(y[order].argmax(axis=1)) == [0, 1, 2] for order in epochs), "as many as the smallest class has"
+    assert {row for order in epochs for row in order} == set(range(11)), "drawn anew for every epoch"
+
+
+def test_a_score_that_is_undefined_ends_nothing():
+    """ROC-AUC of a validation set in which no tag varies is NaN: patience must not count it."""
+    x, y = np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32)[:, :2]
+    config = ProbeConfig(task="multilabel", num_epochs=25, patience=10, learning_rate=0.1)
+    fitted = fit(x, y, config, valid=x, score=lambda outputs: float("nan"))
+    assert (fitted.best_epoch, len(fitted.history)) == (25, 25)
+    assert all(epoch.score is None for epoch in fitted.history)
+
+
+def test_a_validation_set_without_a_varying_tag_is_said():
+    rng = np.random.default_rng(0)
+    labels = [("slow",) if row % 2 else ("fast",) for row in range(12)]
+    labels[4:6] = [("slow",), ("slow",)]
+    data = Labelled([f"{row}.npy" for row in range(12)], rng.standard_normal((12, 4)).astype(np.float32), labels)
+    split = Split(np.array([0, 1, 2, 3]), np.array([4, 5]), np.arange(6, 12))
+    run = train_and_test(data, split, ProbeConfig(task="multilabel", num_epochs=15, patience=10))
+    assert run.probe.info["best_epoch"] == 15
+    assert "the 2 files to choose the epoch by have no roc_auc" in as_text([run])
+    chosen = train_and_test(data, Split(split.train, split.test, split.valid), replace(run.probe.config, patience=0))
+    assert "have no roc_auc" not in as_text([chosen])
 
 
 def test_a_divergent_training_says_what_to_do():
@@ -221,7 +252,7 @@ def test_one_epoch_returns_the_mean_of_the_losses_before_each_step():
         ({"dropout": 1.0}, "dropout"),
         ({"patience": -1}, "patience"),
         ({"task": "regression", "double_softmax": True}, "multiclass only"),
-        ({"task": "multilabel", "balanced_training": True}, "multiclass only"),
+        ({"task": "multilabel", "balanced_training": "over"}, "multiclass only"),
     ],
 )
 def test_settings_are_checked(settings, message):

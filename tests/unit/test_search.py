@@ -150,6 +150,12 @@ def test_results_as_lines_table_and_json():
         (Kind.MIDI, "MThd\0\0\0\6\0\0\0\1\0\x60MTrk\0\0\0\x20\0\x01\x7f\x00\x7f", ""),
         (Kind.MTF, "ticks_per_beat 480\ntrack_name Clair de lune 0\n", "Clair de lune"),
         (Kind.TEXT, "\n  a quiet song\nmore", "a quiet song"),
+        (Kind.TEXT, "~~ |\n;, i ' l : ^\n~ Nocturne ~\n", "~ Nocturne ~"),
+        (Kind.MUSICXML, "<work-title>|~ ¬ l'; _^</work-title><movement-title>Nacht</movement-title>", "Nacht"),
+        (Kind.MUSICXML, "<credit><credit-words>§|I l1 ^ ~ .. ¬</credit-words></credit>", ""),
+        (Kind.ABC, "T:\ufffd\ufffd\ufffd a\nT:Nr. 3\n", "Nr. 3"),
+        (Kind.ABC, "T:II\n", "II"),
+        (Kind.ABC, "T:A.B.C.\nT:J. S. B.\n", ""),
         (Kind.FEATURES, "x", ""),
     ],
 )
@@ -173,7 +179,7 @@ def test_the_title_of_mei_stands_among_other_elements():
 
 
 def test_a_title_can_always_be_written():
-    assert title_of(b"track_name \\ud83c 0", Kind.MTF) == "?"
+    assert title_of(b"track_name tune \\ud83c 0", Kind.MTF) == "tune ?"
 
 
 def test_the_title_of_a_midi_file_is_its_first_track_name():

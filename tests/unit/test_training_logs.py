@@ -16,8 +16,9 @@ from training_music import read_rows, write_music, write_rows, write_text_model
 from clamp3.errors import ConfigError, DataError
 from clamp3.training import logs
 from clamp3.training.alignment import make_alignment_task
-from clamp3.training.config import Clamp3Training, add_flags, from_flags
+from clamp3.training.config import Clamp3Training
 from clamp3.training.device import precision
+from clamp3.training.flags import add_flags, from_flags
 from clamp3.training.loop import make_accelerator, start_run
 
 TINY = {"width": 32, "n_layers": 1, "n_heads": 2, "max_patches": 8, "warmup_steps": 2, "log_every": 1, "epochs": 2,

@@ -12,8 +12,8 @@ from clamp3.errors import ConfigError
 from clamp3.models.weights import describe, load_model
 from clamp3.training.alignment import make_alignment_task
 from clamp3.training.config import AudioTraining, Clamp3Training
-from clamp3.training.encoder import PairEncoder
 from clamp3.training.loop import Trainer, make_accelerator, start_run
+from clamp3.training.pair_encoder import PairEncoder
 
 pytestmark = pytest.mark.kernels
 

@@ -326,7 +326,8 @@ def test_released_names_in_config_are_the_defaults(monkeypatch):
     monkeypatch.setattr(released, "CLAMP3_TRAIN_JSONL", "somewhere/train.jsonl")
     monkeypatch.setattr(released, "LOGIT_SCALE", 2)
     args = train_clamp3_symbolic.build_parser().parse_args(["--batch_size", "7"])
-    from clamp3.training.config import from_flags, to_plain
+    from clamp3.training.config import to_plain
+    from clamp3.training.flags import from_flags
 
     config = from_flags(Clamp3Training, args)
     assert config.train_jsonl == Path("somewhere/train.jsonl")

@@ -7,7 +7,7 @@ import torch
 
 from clamp3.models.clamp3 import Clamp3Model
 from clamp3.models.config import Clamp3Config, TowerConfig
-from clamp3.training.encoder import PairEncoder
+from clamp3.training.pair_encoder import PairEncoder
 
 pytestmark = pytest.mark.kernels
 

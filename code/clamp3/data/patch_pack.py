@@ -20,10 +20,11 @@ from clamp3.data.instruments import without_instruments
 from clamp3.data.seal import made_once, read_seal, write_seal
 from clamp3.data.shards import Location
 from clamp3.errors import DataError, FormatError
-from clamp3.formats import Kind
+from clamp3.formats import Kind, suffix_of
+from clamp3.formats.pieces import SIGN
 from clamp3.jobs.atomic import replacing
 from clamp3.jobs.parallel import process_map
-from clamp3.jobs.walk import walk
+from clamp3.jobs.walk import Found, walk
 from clamp3.modalities.patches import PATCH_SIZE, encode
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ def read_symbolic(location: Location) -> str:
     FormatError
         If it cannot be read, is empty, no UTF-8, or of another type.
     """
-    if not str(location).lower().endswith(SUFFIXES):
+    if suffix_of(str(location)) not in SUFFIXES:
         raise FormatError(f"{location}: training reads .abc (interleaved) and .mtf files; convert it first.")
     try:
         text = location.read().decode("utf-8-sig")
@@ -56,15 +57,23 @@ def read_symbolic(location: Location) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def list_symbolic(roots: Iterable[Path]) -> list[Path]:
+def list_symbolic(roots: Iterable[Path]) -> list[Location]:
     """Return every ``.abc`` and ``.mtf`` file under the roots, sorted, sub-folders and any case included.
+
+    Of a file with several tunes, and of an archive, each piece is one.
 
     Raises
     ------
     ConfigError
         If a root does not exist.
     """
-    return sorted({found.path for root in roots for found in walk(root, {Kind.ABC, Kind.MTF}).files})
+    found = {_location(file) for root in roots for file in walk(root, {Kind.ABC, Kind.MTF}).files}
+    return sorted(found, key=lambda location: Path(location.path, location.name))
+
+
+def _location(file: Found) -> Location:
+    name = f"{file.path}{SIGN}{file.piece.name}" if file.piece else ""
+    return Location(str(file.path), name=name, piece=file.piece)
 
 
 def _encode_file(location: Location) -> tuple[np.ndarray, np.ndarray | None] | str:
@@ -124,15 +133,17 @@ class PatchPack:
         return self.data[start + first : start + last]
 
 
-def _key(paths: Sequence[Path]) -> str:
+def _key(locations: Sequence[Location]) -> str:
     digest = hashlib.sha256(f"clamp3 pack {VERSION}".encode())
-    for path in paths:
+    for location in locations:
+        path = Path(location.path)
         try:
             stat = path.stat()
             facts = f"{stat.st_size} {stat.st_mtime_ns}"
         except OSError:
             facts = "absent"
-        digest.update(f"{path.resolve()}\0{facts}\n".encode("utf-8", "surrogatepass"))
+        piece = f"{SIGN}{location.piece.name}" if location.piece else ""
+        digest.update(f"{path.resolve()}{piece}\0{facts}\n".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:16]
 
 
@@ -168,12 +179,12 @@ def each_file(
             yield start + outcome.index, found
 
 
-def open_pack(paths: Sequence[Path], folder: Path, *, n_workers: int | None = None) -> PatchPack:
+def open_pack(paths: Sequence[Path | Location], folder: Path, *, n_workers: int | None = None) -> PatchPack:
     """Return the pack of these files, building it first if it is not there.
 
     Parameters
     ----------
-    paths : sequence of Path
+    paths : sequence of Path or Location
         ``.abc`` and ``.mtf`` files; a file's index here is its index in the pack.
     folder : Path
         Where packs live; created if absent.
@@ -186,7 +197,8 @@ def open_pack(paths: Sequence[Path], folder: Path, *, n_workers: int | None = No
         With a reason for every file that could not be used.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    stem = folder / _key(paths)
+    locations = [path if isinstance(path, Location) else Location(str(path)) for path in paths]
+    stem = folder / _key(locations)
 
     def load() -> PatchPack | None:
         if not stem.with_suffix(".json").exists():
@@ -198,7 +210,7 @@ def open_pack(paths: Sequence[Path], folder: Path, *, n_workers: int | None = No
             return None
 
     def write() -> None:
-        write_pack([Location(str(path)) for path in paths], stem, n_workers=n_workers)
+        write_pack(locations, stem, n_workers=n_workers)
 
     return made_once(folder, load, write) or load_pack(stem)
 

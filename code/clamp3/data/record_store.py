@@ -23,7 +23,7 @@ from clamp3.data.jsonl import JsonLines, read_objects
 from clamp3.data.music_files import MusicFiles, index_files, open_files
 from clamp3.data.records import Record, file_names
 from clamp3.data.seal import made_once, read_seal, write_seal
-from clamp3.data.shards import Locations, LocationWriter, Resolver, identity, tars_in
+from clamp3.data.shards import Locations, LocationWriter, Resolver, file_digest, tars_in
 from clamp3.data.splits import hash_of, item_id
 from clamp3.data.text_sampling import SAMPLINGS
 from clamp3.data.views import Pair, files_of, music_choices, suffixes, view_of, views, views_with
@@ -33,7 +33,7 @@ from clamp3.modalities import MODALITIES
 
 logger = logging.getLogger(__name__)
 
-VERSION = 5
+VERSION = 6
 DONE = "done.json"
 SHOWN = 100  # reasons that are kept; all are counted
 
@@ -82,8 +82,8 @@ class Wanted:
         for (view, tower), suffix in zip(self.towers.items(), suffixes(self.files), strict=True):
             kind = kind_of(f"any{suffix}")
             parts.append(f"{view} {suffix} {tower} {MODALITIES[tower].version(kind) if kind else ''}".encode())
-        parts += [str(jsonl.resolve().parent).encode(), identity(jsonl)]
-        parts += [path.name.encode() + identity(path) for path in (tars_in(self.shards) if self.shards else ())]
+        parts += [str(jsonl.resolve().parent).encode(), file_digest(jsonl)]
+        parts += [path.name.encode() + file_digest(path) for path in (tars_in(self.shards) if self.shards else ())]
         return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 

@@ -1,6 +1,7 @@
 """Where the bytes of a training file lie: a file of its own, or a member of a tar shard.
 
-``filepaths`` of a JSONL name files relative to its folder, or members as ``shard.tar::member``. With ``--shards`` a
+``filepaths`` of a JSONL name files relative to its folder, members as ``shard.tar::member``, or pieces of a file that
+holds several as ``jigs.abc#12`` (`clamp3.formats.pieces`). With ``--shards`` a
 folder of tars (WebDataset's layout) holds members of the very names that ``filepaths`` has. Tars are read
 through an index of their members, at their offsets, so random access costs one read; nothing is unpacked.
 """
@@ -9,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tarfile
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,9 @@ import numpy as np
 
 from clamp3.data.disk_array import DiskArray, save_array
 from clamp3.data.splits import hash_of
-from clamp3.errors import ConfigError, DataError, FormatError, sentence_of
+from clamp3.errors import ConfigError, DataError, FormatError
+from clamp3.formats.archives import tar_members
+from clamp3.formats.pieces import SIGN, Piece, pieces_of, read_piece, split_name
 
 SEPARATOR = "::"
 WHOLE = -1
@@ -27,12 +29,19 @@ WHOLE = -1
 
 @dataclass(frozen=True)
 class Location:
-    """Bytes of a file: all of them (``size`` -1), or ``size`` from ``offset`` on. ``name`` is what messages say."""
+    """Bytes of a file: all of them (``size`` -1), ``size`` from ``offset`` on, or a piece. Messages say ``name``."""
 
     path: str
     offset: int = 0
     size: int = WHOLE
     name: str = ""
+    piece: Piece | None = None
+
+    @property
+    def stem(self) -> str:
+        """Name without folder and suffix, which renderings of one piece share."""
+        within = f"{SIGN}{os.path.splitext(self.piece.name)[0]}" if self.piece is not None else ""
+        return f"{Path(self.path).stem}{within}"
 
     def read(self) -> bytes:
         """Return the bytes.
@@ -43,11 +52,15 @@ class Location:
             If the file is absent, unreadable, or shorter than it was when it was indexed.
         """
         try:
+            if self.piece is not None:
+                return read_piece(Path(self.path), self.piece)
             with open(self.path, "rb") as file:
                 file.seek(self.offset)
                 data = file.read(self.size)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             raise FormatError(f"{self}: {getattr(error, 'strerror', None) or error}.") from None
+        except FormatError as error:
+            raise FormatError(f"{self}: {error}") from None
         if self.size != WHOLE and len(data) < self.size:
             raise FormatError(f"{self}: the shard ends before it.")
         return data
@@ -79,7 +92,11 @@ class Locations(Sequence[Location]):
         end, offset, size, _ = self.table[index].tolist()
         with open(self.names, "rb", buffering=0) as file:
             file.seek(start)
-            name = os.path.join(self.folder, os.fsdecode(file.read(end - start)))
+            stored, _, piece = os.fsdecode(file.read(end - start)).partition("\0")
+        name = os.path.join(self.folder, stored)
+        if piece:
+            part = Piece.from_json(piece)
+            return Location(name.removesuffix(f"{SIGN}{part.name}"), offset, size, name, part)
         return Location(name.partition(SEPARATOR)[0], offset, size, name)
 
     def changed(self, n_checked: int = 20_000) -> bool:
@@ -120,6 +137,10 @@ class LocationWriter:
         """
         try:
             encoded = os.fsencode(name if location.size == WHOLE else location.name)
+            if b"\0" in encoded:
+                raise FormatError(f"{location}: embedded null byte.")
+            if location.piece is not None:
+                encoded += b"\0" + location.piece.to_json().encode()
         except UnicodeEncodeError as error:  # half of a surrogate pair
             raise FormatError(f"{location}: {error}.") from None
         self.end += self.file.write(encoded)
@@ -187,17 +208,13 @@ def index_tars(paths: Sequence[str]) -> TarIndex:
     hashes, columns = array("Q"), [array("q") for _ in range(3)]
     for number, path in enumerate(paths):
         try:
-            with tarfile.open(path, "r:") as tar:
-                for member in tar:
-                    if member.isfile():
-                        if min(member.offset_data, member.size) < 0:
-                            raise ValueError(f"the member {member.name!r} has no size")
-                        hashes.append(hash_of(_plain(member.name)))
-                        for column, value in zip(columns, (number, member.offset_data, member.size), strict=True):
-                            column.append(value)
-                    tar.members = []  # type: ignore[attr-defined]  # else it keeps an object per member
-        except Exception as error:  # tarfile's, Python's of numbers beyond all sizes, and of a NUL in the name
-            raise FormatError(f"{path}: no readable, uncompressed tar ({sentence_of(error)}).") from None
+            with open(path, "rb") as file:
+                for name, offset, size in tar_members(file):
+                    hashes.append(hash_of(_plain(name)))
+                    for column, value in zip(columns, (number, offset, size), strict=True):
+                        column.append(value)
+        except (FormatError, OSError, ValueError) as error:
+            raise FormatError(f"{path}: {getattr(error, 'strerror', None) or str(error).rstrip('.')}.") from None
     found = np.array(hashes, dtype=np.uint64)
     order = np.argsort(found, kind="stable")  # of one name, the last comes last
     return TarIndex(list(paths), found[order], np.array(columns, dtype=np.int64).reshape(3, -1)[:, order])
@@ -217,6 +234,7 @@ class Resolver:
     def __init__(self, folder: Path, shards: Path | None = None) -> None:
         self.folder = str(folder)
         self.tars: dict[str, TarIndex] = {}
+        self.pieces: dict[str, dict[str, Piece]] = {}
         # Members are stored by the path of their tar and read relative to the JSONL, which leaves absolute paths alone.
         self.shards = index_tars([str(path.absolute()) for path in tars_in(shards)]) if shards else None
 
@@ -233,13 +251,28 @@ class Resolver:
         tar, separator, member = name.partition(SEPARATOR)
         path = os.path.join(self.folder, tar)
         if not separator:
-            return Location(path)
+            return self._piece(path) or Location(path)
         if path not in self.tars:
             self.tars[path] = index_tars([str(Path(path).absolute())])
         found = self.tars[path].find(member)
         if found is None:
             raise FormatError(f"{path}: no member {member}.")
         return found
+
+    def _piece(self, path: str) -> Location | None:
+        """Return where a piece of a file lies, None if the path is that of a file."""
+        named = split_name(path)
+        if named is None or os.path.lexists(path):
+            return None
+        file, name = named
+        if file not in self.pieces:
+            try:
+                self.pieces[file] = {piece.name: piece for piece in pieces_of(Path(file))}
+            except (FormatError, OSError, ValueError) as error:
+                raise FormatError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
+        if name not in self.pieces[file]:
+            raise FormatError(f"{file} has no piece {name}.")
+        return Location(file, name=path, piece=self.pieces[file][name])
 
 
 def tars_in(folder: Path) -> list[Path]:
@@ -256,7 +289,7 @@ def tars_in(folder: Path) -> list[Path]:
     return found
 
 
-def identity(path: Path) -> bytes:
+def file_digest(path: Path) -> bytes:
     """Return a digest of a file's size, time of change and first 64 KiB.
 
     Raises

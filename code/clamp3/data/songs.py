@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from clamp3.data.listening import duckdb
 from clamp3.data.records import file_names
 from clamp3.data.shards import Location
 from clamp3.data.text_sampling import SAMPLINGS
-from clamp3.errors import ConfigError, DataError, FormatError, printable
+from clamp3.errors import DataError, FormatError, printable
 from clamp3.formats.tables import each_jsonl
 
 _FETCHED = 10_000  # rows of a Parquet file that are held at a time
@@ -86,15 +87,6 @@ def each_row(path: Path) -> Iterator[dict[str, Any]]:
             yield from (dict(zip(names, row, strict=True)) for row in rows)
     except database.Error as error:
         raise DataError(f"{printable(path)} cannot be read as Parquet ({str(error).splitlines()[0]}).") from None
-
-
-def duckdb() -> Any:
-    """Return the module, an optional part of the installation; a ConfigError says how to get it."""
-    try:
-        import duckdb as module
-    except ImportError:
-        raise ConfigError("Parquet files need duckdb: pip install 'clamp3[preferences]'.") from None
-    return module
 
 
 def read_songs(path: Path) -> Songs:

@@ -6,13 +6,13 @@ those of every modality that is registered besides: `clamp3.modalities.Modality.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from clamp3.errors import ConfigError
+from clamp3.formats import suffix_of
 
 if TYPE_CHECKING:
     from clamp3.modalities import Modality
@@ -74,7 +74,7 @@ def suffixes(names: Collection[str] | None = None) -> list[str]:
 
 def view_of(name: str) -> str:
     """Return the view that a file of this name is read for, "" if training reads no such files."""
-    suffix = os.path.splitext(name)[1].lower()
+    suffix = suffix_of(name)
     return next((view.name for view in views().values() if view.suffix and view.suffix == suffix), "")
 
 

@@ -55,10 +55,8 @@ class Benchmark(OpenBenchmark[ClassificationTask]):
             Its examples may lack a source.
         """
         there = [example for example in task.examples if example.source is not None]
-        if lost := [example.id for example in task.examples if example.source is None]:
-            self.missing.append(
-                f"{task.name}: {len(lost)} of {len(task.examples)} files are missing in {where}, first {lost[0]}."
-            )
+        lost = [example.id for example in task.examples if example.source is None]
+        self.lack(task.name, lost, f"{len(task.examples)} files are missing in {where}")
         if there:
             self.tasks.append(replace(task, examples=there))
 
@@ -67,7 +65,7 @@ def _wikimt(benchmark: Benchmark, root: Path) -> None:
     songs = wikimt.read(root)
     genres = {song.id: song.genre for song in songs}
     midi = files_by_key(root / "midi", stem, "symbolic")
-    benchmark.add("wikimusictext.jsonl", _genres("abc", genres, {song.id: song.abc for song in songs}))
+    benchmark.add(wikimt.SCORES, _genres("abc", genres, {song.id: song.abc for song in songs}))
     benchmark.add("midi/ (rendered from the lead sheets: --render_midi)", _genres("midi", genres, midi))
 
 
@@ -204,4 +202,4 @@ def render_midi(name: str, root: Path) -> list[tuple[str, str]]:
     if name not in ("wikimt", "wikimtx"):
         raise ConfigError(f"--render_midi is for wikimt and wikimtx; {name} has no lead sheets.")
     songs = wikimt.read(root) if name == "wikimt" else wikimtx.read(root)
-    return wikimtx.render_midi({song.id: song.abc for song in songs}, root / "midi")
+    return wikimtx.render_midi({song.id: song.abc for song in songs if song.abc is not None}, root / "midi")

@@ -100,3 +100,9 @@ def drawn(ids: Sequence[str], seed: int, *shares: tuple[Part, float]) -> dict[st
         parts |= dict.fromkeys(left[:n_taken], part)
         left = left[n_taken:]
     return parts | dict.fromkeys(left, "train")
+
+
+def label_from_name(name: str) -> str | None:
+    """Return the part of a file's name before the first ``_``, as the released scripts label files, None if empty."""
+    label, mark, _ = PurePosixPath(name).name.partition("_")
+    return label if mark and label else None

@@ -7,13 +7,11 @@ recordings, neither of which is distributed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from clamp3.datasets.source import Dataset, files_by_key
+from clamp3.datasets.source import Dataset, files_by_key, youtube_key
 from clamp3.formats.tables import read_csv
 from clamp3.sources import Source, sentence
-
-_ID_LENGTH = 11  # of every YouTube id; tools append the clip's seconds in various ways
 
 MUSICCAPS = Dataset(
     "musiccaps",
@@ -21,8 +19,8 @@ MUSICCAPS = Dataset(
     "https://huggingface.co/datasets/google/MusicCaps",
     "CC BY-SA 4.0",
     "musiccaps-public.csv    5,521 rows: ytid, start_s, end_s, caption, is_audioset_eval, …\n"
-    "clips/<ytid>*           the clips of ten seconds, or their features (.npy)\n"
-    "full/<ytid>*            the whole recordings, or their features (.npy)\n"
+    "clips/*<ytid>*          the clips of ten seconds, named as downloaders do, or their features (.npy)\n"
+    "full/*<ytid>*           the whole recordings, or their features (.npy)\n"
     "rewritten.csv           rewritten captions: ytid, caption",
 )
 
@@ -50,7 +48,8 @@ def read(root: Path) -> list[Clip]:
     rows = read_csv(MUSICCAPS.need(root, "musiccaps-public.csv"), "ytid", "caption", "is_audioset_eval")
     again = read_csv(root / "rewritten.csv", "ytid", "caption") if (root / "rewritten.csv").is_file() else []
     rewritten = {row["ytid"]: sentence(row["caption"]) for row in again}
-    clips, full = (files_by_key(root / name, _youtube_id, "audio") for name in ("clips", "full"))
+    key = youtube_key({row["ytid"] for row in rows})
+    clips, full = (files_by_key(root / name, key, "audio") for name in ("clips", "full"))
     return [
         Clip(
             row["ytid"],
@@ -62,7 +61,3 @@ def read(root: Path) -> list[Clip]:
         )
         for row in rows
     ]
-
-
-def _youtube_id(path: PurePosixPath) -> str | None:
-    return path.name[:_ID_LENGTH] if len(path.stem) >= _ID_LENGTH else None

@@ -34,7 +34,7 @@ def read(root: Path) -> list[Example]:
     folder = PIANIST8.need(root, "midi")
     examples = [
         Example(without_suffix(str(f.relative)), Source(f.kind, str(f.relative), path=f.path), f.relative.parts[0])
-        for f in walk(folder, {Kind.MIDI, Kind.MTF}).files
+        for f in walk(folder, {Kind.MIDI, Kind.MTF}, pieces=False).files
         if len(f.relative.parts) > 1
     ]
     if not examples:

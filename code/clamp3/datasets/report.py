@@ -27,6 +27,8 @@ class Report:
         Tasks and parts that were left out, with the reason.
     notes : list of str
         Remarks on the data.
+    missing_inputs : list of str
+        Every file or row that the data set's folder lacks; JSON only.
     failures : list of (str, str)
         Inputs without a vector, and why.
     """
@@ -36,6 +38,7 @@ class Report:
     scores: list[Any] = field(default_factory=list)
     not_run: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    missing_inputs: list[str] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
 
     @property

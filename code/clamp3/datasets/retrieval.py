@@ -40,8 +40,7 @@ class Benchmark(OpenBenchmark[RetrievalTask]):
             By key.
         """
         there = [(key, source) for key, source in inputs.items() if source is not None]
-        if lost := [key for key, source in inputs.items() if source is None]:
-            self.missing.append(f"{what}: {len(lost)} of {len(inputs)} are missing, first {lost[0]}.")
+        self.lack(what, [key for key, source in inputs.items() if source is None], f"{len(inputs)} are missing")
         return there
 
     def add(self, name: str, queries: Side, references: Side) -> None:
@@ -60,7 +59,8 @@ class Benchmark(OpenBenchmark[RetrievalTask]):
 
 def _wikimt(benchmark: Benchmark, root: Path) -> None:
     songs = wikimt.read(root)
-    benchmark.add("text-abc", [(song.id, song.description) for song in songs], [(song.id, song.abc) for song in songs])
+    scores = benchmark.side(wikimt.SCORES, {song.id: song.abc for song in songs})
+    benchmark.add("text-abc", [(song.id, song.description) for song in songs], scores)
     benchmark.notes.append("Queries are the descriptions; which field the paper used is not known.")
 
 

@@ -6,10 +6,12 @@ missing is reported with its path, address and licence.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from clamp3.errors import ConfigError, distinct_name, printable
 from clamp3.jobs.walk import walk
@@ -82,7 +84,7 @@ def files_by_key(
         Only files of this modality.
     """
     found: dict[str, Source] = {}
-    for file in walk(folder).files if folder.is_dir() else ():
+    for file in walk(folder, pieces=False).files if folder.is_dir() else ():
         if modality is not None and modality_of(file.kind) != modality:
             continue
         name = key(file.relative)
@@ -92,16 +94,39 @@ def files_by_key(
 
 
 Task = TypeVar("Task")
+_ID_LENGTH = 11  # of every YouTube id
 
 
 @dataclass
 class OpenBenchmark(Generic[Task]):
-    """The tasks that a data set's folder allows, and what is missing in it."""
+    """The tasks that a data set's folder allows, and what is missing in it, in sentences and input by input."""
 
     dataset: Dataset
     tasks: list[Task] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    missing_inputs: list[str] = field(default_factory=list)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a `clamp3.datasets.report.Report` says of the data set's folder."""
+        parts = {"notes": list(self.notes), "missing_inputs": list(self.missing_inputs)}
+        return {"benchmark": self.dataset.name, "not_run": list(self.missing), **parts}
+
+    def lack(self, where: str, names: Sequence[str], how_many: str) -> None:
+        """Note inputs that are missing: one sentence, and each by name.
+
+        Parameters
+        ----------
+        where : str
+            What both begin with.
+        names : sequence of str
+            Those missing; none notes nothing.
+        how_many : str
+            The sentence between that and the first name.
+        """
+        if names:
+            self.missing.append(f"{where}: {len(names)} of {how_many}, first {names[0]}.")
+            self.missing_inputs += [f"{where}: {name}" for name in names]
 
 
 AnyBenchmark = TypeVar("AnyBenchmark", bound=OpenBenchmark)
@@ -148,6 +173,45 @@ def without_suffix(path: str | PurePosixPath) -> str:
     """Return a file's path up to the last dot of its name."""
     folder, slash, name = str(path).rpartition("/")
     return f"{folder}{slash}{name.rpartition('.')[0] or name}"
+
+
+def youtube_key(ids: Collection[str]) -> Callable[[PurePosixPath], str | None]:
+    """Return a key for `files_by_key`: the one of some YouTube ids that a downloader wrote into a file's name.
+
+    Parameters
+    ----------
+    ids : collection of str
+        Those wanted.
+
+    Examples
+    --------
+    >>> key = youtube_key({"dQw4w9WgXcQ"})
+    >>> [key(PurePosixPath(name)) for name in ("dQw4w9WgXcQ.wav", "[dQw4w9WgXcQ]-[30-40].wav", "A title.webm")]
+    ['dQw4w9WgXcQ', 'dQw4w9WgXcQ', None]
+    >>> [key(PurePosixPath(name)) for name in ("A title [dQw4w9WgXcQ].m4a", "A title-dQw4w9WgXcQ.mp4")]
+    ['dQw4w9WgXcQ', 'dQw4w9WgXcQ']
+    >>> key(PurePosixPath("dQw4w9WgXcQ_30_40.npy"))
+    'dQw4w9WgXcQ'
+    """
+    wanted = frozenset(ids)
+
+    def key(path: PurePosixPath) -> str | None:
+        name = path.name.rpartition(".")[0] or path.name
+        # Whole name; what is in brackets, as yt-dlp writes it; the id before a clip's seconds; youtube-dl's end.
+        places = (name, *reversed(re.findall(r"\[([\w-]+)\]", name)), name[:_ID_LENGTH], name[-_ID_LENGTH:])
+        return next((part for part in places if part in wanted), None)
+
+    return key
+
+
+def plain(text: str) -> str:
+    """Return the letters and digits of a title in lower case, by which files and rows are joined.
+
+    >>> plain("Señorita (Don't Go!)")
+    'senoritadontgo'
+    """
+    spread = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(letter for letter in spread if letter.isalnum())
 
 
 def before_dot(path: PurePosixPath) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from clamp3.datasets.source import Dataset, files_by_key, stem
+from clamp3.datasets.source import Dataset, files_by_key, stem, youtube_key
 from clamp3.errors import FormatError, printable
 from clamp3.formats import Kind
 from clamp3.formats.tables import read_jsonl
@@ -29,7 +29,7 @@ WIKIMTX = Dataset(
     "https://huggingface.co/datasets/sander-wood/wikimt-x",
     "CC BY-NC 4.0",
     f"{_FILE}          1,000 rows: id, genre, background, analysis, description, scene, leadsheet\n"
-    "audio/<id>.<suffix>            recordings of these YouTube ids, or their features (.npy)\n"
+    "audio/*<id>*.<suffix>          recordings of these YouTube ids, named as downloaders do, or features (.npy)\n"
     "midi/<id>.mid                  rendered from the lead sheets: --render_midi makes them\n"
     "translations/<language>.jsonl  rows: id, background; languages " + " ".join(LANGUAGES),
 )
@@ -59,11 +59,11 @@ def read(root: Path) -> list[Song]:
     """
     path = WIKIMTX.need(root, _FILE)
     rows = read_jsonl(path, "genre", *FIELDS, "leadsheet")
-    audio = files_by_key(root / "audio", stem, "audio")
+    ids = [_id(row, f"{printable(path)}:{number}") for number, row in enumerate(rows, start=1)]
+    audio = files_by_key(root / "audio", youtube_key(ids), "audio")
     midi = files_by_key(root / "midi", stem, "symbolic")
     songs: dict[str, Song] = {}
-    for number, row in enumerate(rows, start=1):
-        id = _id(row, f"{printable(path)}:{number}")
+    for number, (id, row) in enumerate(zip(ids, rows, strict=True), start=1):
         if id in songs:
             raise FormatError(f"{printable(path)}:{number} has the id {id} for the second time.")
         texts = {field: sentence(str(row[field])) for field in FIELDS}

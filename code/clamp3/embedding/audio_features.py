@@ -14,7 +14,7 @@ from clamp3.errors import Clamp3Error
 from clamp3.formats import Kind
 from clamp3.formats.audio import Sound
 from clamp3.jobs.identity import Identity
-from clamp3.modalities import preprocessing
+from clamp3.modalities import Prepared, preprocessing_version
 from clamp3.modalities.audio import AUDIO, FrontEnd, MelFrames
 from clamp3.sources import Source
 
@@ -28,7 +28,7 @@ class _Features:
     @property
     def preprocessing(self) -> str:
         """Version of what comes before; later ones concern scores only, and folders of features stay in use."""
-        return preprocessing(2)
+        return preprocessing_version(2)
 
 
 class MertFeatures(_Features):
@@ -69,15 +69,15 @@ class MertFeatures(_Features):
         temporal, n_workers
             Ignored.
         """
-        taken: list[tuple[Source, Sound]] = []
+        taken: dict[int, tuple[Source, Sound]] = {}  # only while they are needed: those of archives hold their bytes
 
         def sounds() -> Iterator[Sound]:
-            for source in items:
-                taken.append((source, Sound(source.recording, source.name)))
-                yield taken[-1][1]
+            for index, source in enumerate(items):
+                taken[index] = source, Sound(source.recording, source.name)
+                yield taken[index][1]
 
         for index, value in self._mert.stream(sounds(), mean=self._mean, batch_size=batch_size):
-            source, sound = taken[index]
+            source, sound = taken.pop(index)
             if isinstance(value, Clamp3Error):
                 yield Result(index, source.name, error=str(value), sha256=source.sha256)
             else:
@@ -123,14 +123,18 @@ class MelFeatures(_Features):
         from clamp3.jobs.parallel import process_map
 
         sources = list(items)
-        payloads = [(source.recording, source.kind, source.name) for source in sources]
-        for outcome in process_map(partial(AUDIO.prepare, front_end=self._front_end), payloads, n_workers=n_workers):
+        for outcome in process_map(partial(_prepare, front_end=self._front_end), sources, n_workers=n_workers):
             source = sources[outcome.index]
             if outcome.value is None:
                 yield Result(outcome.index, source.name, error=outcome.error or "no result", sha256=source.sha256)
             else:
                 chunks = outcome.value.values[1:-1].astype(np.float16)[None]  # without the zero vectors at the ends
                 yield Result(outcome.index, source.name, chunks, notes=outcome.value.notes, sha256=source.sha256)
+
+
+def _prepare(source: Source, front_end: FrontEnd) -> Prepared:
+    """Prepare a recording; runs in a worker, which reads it from an archive if it lies in one."""
+    return AUDIO.prepare((source.recording, source.kind, source.name), front_end)
 
 
 def _of_recordings(identity: str) -> str:

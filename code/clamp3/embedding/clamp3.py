@@ -5,7 +5,7 @@
     clamp3 = Clamp3.from_pretrained("mini")
     encoded = clamp3.encode(["a lively jig for fiddle", "tune.abc", "sonata.mxl", "prelude.mid", "take3.mp3"])
     encoded.vectors  # (5, D) float32
-    encoded.errors   # a list: None, or one sentence, per input: [None, None, "sonata.mxl is no MusicXML …", None, None]
+    encoded.errors   # None, or one sentence, per input: [None, None, "sonata.mxl is no MusicXML …", None, None]
 
 Towers are loaded when the first input needs them, so that a text query to cached scores reads the text tower alone.
 Vectors do not depend on what else is encoded with them (float32: to 5e-6), and are not normalised.
@@ -28,17 +28,30 @@ from clamp3.embedding.passages import Passage, PassagePlan
 from clamp3.errors import WeightsError
 from clamp3.jobs.identity import Identity
 from clamp3.modalities.symbolic import Reading
-from clamp3.sources import Item, Source
+from clamp3.sources import Item, is_item
 
 if TYPE_CHECKING:
     from clamp3.embedding.batching import Tower
     from clamp3.jobs.cache import VectorCache
     from clamp3.models.tokenizer import TextTokenizer
 
-__all__ = ["M3", "Clamp3", "Encoded", "Result"]
+__all__ = ["M3", "Clamp3", "Encoded", "Errors", "Result"]
 
 
-@dataclass(frozen=True)
+class Errors(list["str | None"]):
+    """For each input one sentence on why it has no vector, None if it has one; true if any has none.
+
+    Examples
+    --------
+    >>> bool(Errors([None, None])), bool(Errors([None, "lost.mid does not exist."]))
+    (False, True)
+    """
+
+    def __bool__(self) -> bool:
+        return any(error is not None for error in self)
+
+
+@dataclass(frozen=True, repr=False)
 class Encoded:
     """Vectors of several inputs, in their order.
 
@@ -47,8 +60,8 @@ class Encoded:
     vectors : float32 array, shape (N, D)
         Global vectors, NaN rows for inputs with an error; (N, 0) in temporal mode. Of passages, a row for each, input
         after input.
-    errors : list of (str or None)
-        For each input one sentence on why it has no vector, None if it has one.
+    errors : Errors
+        A list: for each input one sentence on why it has no vector, None if it has one. True if any has none.
     names : list of str
         Name of each input in messages.
     notes : list of tuple of str
@@ -62,7 +75,7 @@ class Encoded:
     """
 
     vectors: np.ndarray
-    errors: list[str | None]
+    errors: Errors
     names: list[str]
     notes: list[tuple[str, ...]]
     temporal: list[np.ndarray | None] = field(default_factory=list)
@@ -73,6 +86,13 @@ class Encoded:
     def ok(self) -> np.ndarray:
         """Boolean array (N,), True where an input has a vector."""
         return np.array([error is None for error in self.errors], bool)
+
+    def __repr__(self) -> str:
+        failed = sum(error is not None for error in self.errors)
+        parts = [f"{len(self.names)} inputs", f"vectors {self.vectors.shape} {self.vectors.dtype}"]
+        parts += [f"{len(self.passages)} passages"] * bool(self.passages) + ["hidden states"] * bool(self.temporal)
+        parts += [f"{failed} without a vector (see errors)"] * bool(failed)
+        return f"Encoded({', '.join(parts)})"
 
 
 class Clamp3(Encoder):
@@ -196,7 +216,7 @@ class Clamp3(Encoder):
 
     def _open_front_end(self, modality: str) -> Any:
         kind = self.config.front_end_kind(modality)
-        opening = Opening(self._described, self._mert_model, self.dtype, self._device, self._as_is)
+        opening = Opening(self._described, self._mert_model, self.dtype, self._device, self.as_is)
         return FRONT_ENDS[kind](opening) if kind else None
 
     def _load(self, modality: str) -> Tower:
@@ -222,8 +242,9 @@ class Clamp3(Encoder):
 
         Parameters
         ----------
-        items : iterable of str, path, Source, (bytes, Kind) or (samples, rate)
-            As `clamp3.sources.source_of` takes them. One string alone is one input.
+        items : iterable of str, path, bytes, Source, (bytes, Kind), (samples, rate), music21 or mido object
+            As `clamp3.sources.source_of` takes them; one alone is one input. A string that reads as a tune in ABC is
+            one; `clamp3.sources.sentence` makes words of it.
         batch_size, temporal, n_workers
             As in `stream`.
         windows_sec, hop_sec, windows_bars, hop_bars : optional
@@ -241,16 +262,16 @@ class Clamp3(Encoder):
         >>> clamp3 = Clamp3.from_pretrained("mini")
         >>> tune = b"X:1\nT:The Kesh\nM:6/8\nK:G\nGAG GAB|ABA ABd|edd gdd|edB dBA|\n"
         >>> encoded = clamp3.encode(["an Irish jig", "lost.mid", (tune, Kind.ABC)])
-        >>> encoded.vectors.shape
-        (3, 256)
+        >>> encoded
+        Encoded(3 inputs, vectors (3, 256) float32, 1 without a vector (see errors))
         >>> encoded.ok.tolist(), encoded.errors[1]
         ([True, False, True], 'lost.mid does not exist (to encode these words, add some that are no file name).')
         >>> parts = clamp3.encode([(tune, Kind.ABC)], windows_bars=2, hop_bars=2)
         >>> [str(passage) for passage in parts.passages], parts.vectors.shape
         (['bars 1-2', 'bars 3-4'], (2, 256))
         """
-        if isinstance(items, (str, os.PathLike, Source)):
-            items = [items]
+        if is_item(items):
+            items = [items]  # type: ignore[list-item]
         sizes = {"windows_sec": windows_sec, "hop_sec": hop_sec, "windows_bars": windows_bars, "hop_bars": hop_bars}
         given = {name: size for name, size in sizes.items() if size is not None}
         plan = PassagePlan(**given) if given else None  # type: ignore[arg-type]
@@ -267,7 +288,7 @@ class Clamp3(Encoder):
                     vectors[result.index] = result.value
         return Encoded(
             vectors,
-            [result.error for result in results],
+            Errors(result.error for result in results),
             [result.name for result in results],
             [result.notes for result in results],
             [result.value for result in results] if temporal else [],
@@ -321,7 +342,7 @@ class M3(Encoder):
     def _open_front_end(self, modality: str) -> Reading:
         from clamp3.models.families import FAMILIES
 
-        return Reading(FAMILIES["m3"].without, self._as_is)
+        return Reading(FAMILIES["m3"].without, self.as_is)
 
     def _load(self, modality: str) -> Tower:
         from clamp3.embedding.towers import load_tower

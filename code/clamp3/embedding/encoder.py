@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from clamp3.embedding.passages import Passage, PassagePlan, cut, divide, pack, unpack
-from clamp3.errors import ConfigError, DataError, FormatError, WeightsError, describe
+from clamp3.errors import ConfigError, DataError, FormatError, WeightsError, describe, sentence_of
 from clamp3.formats import Converted, Kind
 from clamp3.jobs.identity import Identity
-from clamp3.modalities import MODALITIES, Modality, Payload, Prepared, of_kind, preprocessing
+from clamp3.modalities import MODALITIES, Modality, Payload, Prepared, of_kind, preprocessing_version
 from clamp3.sources import Item, Source, source_of
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Encoder(ABC):
             raise ConfigError(f"dtype is {dtype!r}; choose auto, float32 or bfloat16.")
         self.dtype: Literal["float32", "bfloat16"] = "bfloat16" if dtype == "bfloat16" else "float32"
         self._device = device
-        self._cache, self._as_is = cache, as_is
+        self._cache, self.as_is = cache, as_is
         self._towers: dict[str, Tower] = {}
         self._front_ends: dict[str, Any] = {}
         self._converters: Workers[Any, Converted] | None = None
@@ -109,7 +109,7 @@ class Encoder(ABC):
     @property
     def preprocessing(self) -> str:
         """Version and options of everything between the bytes of an input and what its tower reads."""
-        return f"{preprocessing()}+as_is" if self._as_is else preprocessing()
+        return f"{preprocessing_version()}+as_is" if self.as_is else preprocessing_version()
 
     @abstractmethod
     def _own_identity(self) -> Identity:
@@ -228,7 +228,7 @@ class Encoder(ABC):
         """Yield the results of a round that are in the cache, and take their inputs out of the round."""
         from clamp3.jobs.cache import content_key
 
-        way = preprocessing() if plan is None else f"{preprocessing()} passages {plan.identity}"
+        way = preprocessing_version() if plan is None else f"{preprocessing_version()} passages {plan.identity}"
         for index, data in work.data.items():
             source = work.sources[index]
             content = work.sha256[index].encode() if source.streamed else data
@@ -389,7 +389,7 @@ class _Round:
             try:
                 source = source_of(item)
             except FormatError as error:
-                work.names.append(str(item)[:200])
+                work.names.append(item if isinstance(item, str) and len(item) < 200 else sentence_of(item, 200))
                 work.errors[index] = str(error)
             else:
                 work.names.append(source.name)

@@ -19,6 +19,7 @@ import numpy as np
 from clamp3.embedding.encoder import Encoder, Result
 from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, ConfigError, DataError, FormatError, printable
 from clamp3.formats import Kind
+from clamp3.formats.pieces import SIGN, Piece
 from clamp3.jobs.manifest import Maker, claim_folder
 from clamp3.jobs.naming import output_names
 from clamp3.jobs.outputs import OutputFolder
@@ -92,7 +93,9 @@ def extract_folder(
     n_workers: int | None = None,
     queue: WorkQueue | None = None,
 ) -> Summary:
-    """Encode every readable file below ``input_dir``.
+    """Encode every readable file below ``input_dir``, and every piece of a file that holds several.
+
+    An encoder that takes ABC as it is takes files as they are too: a tune book is one input, and archives are ignored.
 
     Parameters
     ----------
@@ -136,13 +139,13 @@ def extract_folder(
             raise ConfigError("the input folder cannot be the output folder too.")
         listed = None
         if queue.rank == 0:
-            listed = _list_work(folder, kinds)
+            listed = _list_work(folder, kinds, pieces=not getattr(encoder, "as_is", False))
             if isinstance(encoder, Encoder):
                 encoder.confirm()
-            claim_folder(output_dir, encoder, mode, recordings=any(kind == Kind.AUDIO for *_, kind in listed))
+            claim_folder(output_dir, encoder, mode, recordings=any(kind == Kind.AUDIO for _, _, kind, _ in listed))
         listed = queue.agree(listed)
-        folder.assign({input: output for input, output, _ in listed})
-        items = [(input, Kind(kind)) for input, _, kind in listed]
+        folder.assign({input: output for input, output, _, _ in listed})
+        items = [(input, Kind(kind), piece) for input, _, kind, piece in listed]
         with progress(len(items), "encoding", shown=queue.rank == 0) as advance:
             position = 0
             for piece in queue.claim(len(items)):
@@ -163,41 +166,52 @@ def extract_folder(
     return summary
 
 
-def _list_work(folder: OutputFolder, kinds: Collection[Kind] | None) -> list[tuple[str, str, str]]:
-    """Return (input, output, kind) of every file, largest first within each modality; record what cannot be listed."""
-    found = folder.walk(kinds)
+def _list_work(
+    folder: OutputFolder, kinds: Collection[Kind] | None, *, pieces: bool
+) -> list[tuple[str, str, str, str]]:
+    """Return input, output, kind and piece of all inputs, largest first by modality; record what cannot be listed."""
+    found = folder.walk(kinds, pieces=pieces)
     if not found.files and not found.problems:
         wanted = "file that can be encoded" if kinds is None else f"{' or '.join(kind.value for kind in kinds)} file"
         raise ConfigError(f"{printable(folder.input_dir)} holds no {wanted}.")
     folder.summary.ignored = found.ignored
-    folder.begin(output_names((file.relative for file in found.files), ".npy"), found.problems)
+    folder.begin(output_names((file.relative for file in found.files), ".npy"), found.problems, found.containers)
     # Large files first: the last shares of work are small, so that the processes end together, and files of similar
     # length are encoded in one batch.
     files = sorted(found.files, key=lambda file: (modality_of(file.kind), -file.size, file.relative.as_posix()))
-    named = ((file.relative.as_posix(), file.kind.value) for file in files)
-    return [(name, folder.outputs[name], kind) for name, kind in named]
+    named = ((file.relative.as_posix(), file) for file in files)
+    return [
+        (name, folder.outputs[name], file.kind.value, file.piece.to_json() if file.piece else "")
+        for name, file in named
+    ]
 
 
 class _Share:
-    """Some inputs, by path and kind, on their way through the encoder."""
+    """Some inputs, by path, kind and piece, on their way through the encoder."""
 
-    def __init__(self, items: list[tuple[str, Kind]], folder: OutputFolder) -> None:
+    def __init__(self, items: list[tuple[str, Kind, str]], folder: OutputFolder) -> None:
         self.items, self.folder = items, folder
         self.sent: list[str] = []
 
     def sources(self) -> Iterator[Source]:
         """Yield the inputs that are not done yet, in the order of ``sent``."""
-        for name, kind in self.items:
+        for name, kind, piece in self.items:
             source = Source(kind, name, path=self.folder.base / name)
+            if piece:
+                part = Piece.from_json(piece)
+                source = replace(source, path=self.folder.base / name.removesuffix(f"{SIGN}{part.name}"), piece=part)
             try:
                 data, sha256 = source.open()
-            except FormatError:
-                pass  # the encoder reports it
+            except FormatError as error:
+                if source.piece is not None:
+                    self.folder.record(self.folder.row(name, "failed", reason=str(error)))
+                    continue  # of a file, the encoder reports it
             else:
                 if self.folder.is_done(name, sha256):
                     self.folder.record(self.folder.row(name, "skipped"))
                     continue
-                source = replace(source, data=None if source.streamed else data, sha256=sha256)
+                keep = source.kind != Kind.AUDIO  # recordings are read again where they are used
+                source = replace(source, data=data if keep else None, sha256=sha256)
             self.sent.append(name)
             yield source
 

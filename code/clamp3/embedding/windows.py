@@ -1,4 +1,6 @@
-"""How an input longer than its tower's window is cut into windows: the one plan that every modality shares.
+"""How an input longer than its tower's window is cut into windows: the one plan of every modality.
+
+Training takes one crop instead (`clamp3.training.crop`).
 
 Source: CLaMP 3 (arXiv 2502.10362), feature extraction; the last window overlaps the one before it so
 that it is full, but counts only for what it adds.

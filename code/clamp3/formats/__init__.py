@@ -7,6 +7,7 @@ of `clamp3.formats.symbolic.register` where it holds scores or performances.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -121,6 +122,20 @@ class Converted:
     notes: tuple[str, ...] = ()
 
 
+_NUMBER = re.compile(r"(?<=.)#\d+(?:-\d+)?$")  # of a piece in a file
+
+
+def suffix_of(path: PurePath | str) -> str:
+    """Return the suffix of a file, or of the file that a numbered piece lies in, in lower case.
+
+    Examples
+    --------
+    >>> suffix_of("a/Tune.ABC"), suffix_of("jigs.abc#12"), suffix_of("scores.zip#a/b.mxl")
+    ('.abc', '.abc', '.mxl')
+    """
+    return os.path.splitext(_NUMBER.sub("", os.fspath(path)))[1].lower()
+
+
 def kind_of(path: PurePath | str) -> Kind | None:
     """Return the kind of a file by its suffix, upper or lower case, or None if no reader exists.
 
@@ -129,4 +144,4 @@ def kind_of(path: PurePath | str) -> Kind | None:
     >>> kind_of("a/Tune.ABC").value, kind_of("a/cover.jpg")
     ('abc', None)
     """
-    return SUFFIXES.get(os.path.splitext(path)[1].lower())
+    return SUFFIXES.get(suffix_of(path))

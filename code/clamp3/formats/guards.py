@@ -119,6 +119,32 @@ def unpack_member(data: bytes, name: str, kind: str) -> bytes:
         return _member(archive, name, MAX_XML_BYTES)
 
 
+def each_member(data: bytes, kind: str, suffix: str) -> Iterator[tuple[str, bytes]]:
+    """Yield path and content of the members of a zip archive that have a suffix; what macOS adds is left out.
+
+    Parameters
+    ----------
+    data : bytes
+        The archive.
+    kind : str
+        What messages call the archive.
+    suffix : str
+        In lower case, such as ``.mid``.
+
+    Raises
+    ------
+    FormatError
+        If the archive cannot be read, has more than `MAX_ZIP_ENTRIES` members, or one of them is too large.
+    """
+    with _archive(data, kind) as archive:
+        names = archive.namelist()
+        if len(names) > MAX_ZIP_ENTRIES:
+            raise FormatError(f"{len(names)} entries in a {kind} archive; the limit is {MAX_ZIP_ENTRIES}.")
+        for name in sorted(names):
+            if name.lower().endswith(suffix) and not name.startswith("__MACOSX/"):
+                yield name, _member(archive, name, MAX_XML_BYTES)
+
+
 @contextmanager
 def _archive(data: bytes, kind: str) -> Iterator[zipfile.ZipFile]:
     try:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import PurePath
 
 from clamp3.errors import FormatError
-from clamp3.formats import Converted, Kind
+from clamp3.formats import Converted, Kind, suffix_of
 from clamp3.formats.guards import decode_lenient, decode_text
 
 _MTF_START = "ticks_per_beat "
@@ -113,7 +112,7 @@ def score_to_abc(data: bytes, kind: Kind, *, name: str) -> Converted:
     from clamp3.formats import note_counts
     from clamp3.formats.notation import read_notation
 
-    read = read_notation(data, suffix=PurePath(name).suffix, name=name)
+    read = read_notation(data, suffix=suffix_of(name), name=name)
     made = tree_to_abc(read.root, name=name)
     lost = note_counts.difference(read.n_notes, note_counts.in_abc(made.text), "xml2abc")
     return Converted(made.text, (*read.notes, *made.notes, *lost))

@@ -201,8 +201,8 @@ def each_jsonl(path: Path, *required: str) -> Iterator[dict[str, Any]]:
         raise DataError(f"{name} holds no rows.")
 
 
-def read_csv(path: Path, *required: str, delimiter: str | None = None) -> list[dict[str, str]]:
-    """Return the rows of a table with a header line, by column name.
+def read_csv(path: Path, *required: str, delimiter: str | None = None, header: bool = True) -> list[dict[str, str]]:
+    """Return the rows of a table by column name.
 
     Parameters
     ----------
@@ -211,6 +211,8 @@ def read_csv(path: Path, *required: str, delimiter: str | None = None) -> list[d
         Columns that must be there.
     delimiter : str, optional
         Of the fields; by default a tab in ``.tsv`` files, else a comma.
+    header : bool
+        Whether the first line names the columns; without it they are 1, 2, 3 …
 
     Raises
     ------
@@ -222,7 +224,10 @@ def read_csv(path: Path, *required: str, delimiter: str | None = None) -> list[d
     delimiter = delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
     with reading(path), open(path, encoding="utf-8-sig", newline="") as stream:
         try:
-            rows = list(csv.DictReader(stream, delimiter=delimiter))
+            lines = csv.reader(stream, delimiter=delimiter)
+            columns = None if header else [str(number) for number, _ in enumerate(next(lines, []), start=1)]
+            stream.seek(0)
+            rows = list(csv.DictReader(stream, columns, delimiter=delimiter))
         except csv.Error as error:
             raise FormatError(f"{printable(path)} is no table ({error}).") from None
     if not rows:

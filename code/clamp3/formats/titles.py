@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 from clamp3.errors import FormatError
@@ -18,6 +19,7 @@ _HEAD_BYTES = 1 << 18  # titles come first; the credit page of a large score is 
 _NOT_A_TITLE = re.compile(
     r"©|copyright|\(c\)|permission|public domain|https?:|www\.|all rights|engraved", re.IGNORECASE
 )
+_USUAL = " .,:;'\"’‘“”„«»`´-–—()[]!?¡¿/&#+*…·♭♯、。・「」『』（）"
 # What sequencers and notation programs call tracks and untitled scores.
 _NO_TITLE = re.compile(
     r"(?:untitled|title|music21(?: fragment)?|track ?\d*|tempo(?: track)?|piano|conductor(?: track)?|"
@@ -40,7 +42,7 @@ def title_of(data: bytes, kind: Kind) -> str:
     -------
     str
         At most `MAX_CHARACTERS` characters, "" if the file has none (or only a placeholder such as
-        "Untitled"). The title of a text file is its first line.
+        "Untitled", or no word at all). The title of a text file is its first line with words.
 
     Examples
     --------
@@ -66,9 +68,24 @@ def title_of(data: bytes, kind: Kind) -> str:
     for candidate in sorted(candidates, key=lambda text: kind_of(text.strip()) is not None):
         title = " ".join(candidate.split())
         title = title[: title.rindex(".")] if kind_of(title) is not None else title
-        if title and not _NO_TITLE.fullmatch(title):
+        if is_legible(title) and not _NO_TITLE.fullmatch(title):
             return title if len(title) <= MAX_CHARACTERS else title[: MAX_CHARACTERS - 1] + "…"
     return ""
+
+
+def is_legible(title: str) -> bool:
+    r"""Return whether a text has words in it, and is not the rubbish that recognition of print makes of stains.
+
+    Examples
+    --------
+    >>> [is_legible(text) for text in ("Für Elise", "月", "1812", "Op. 5", "~| ^l ,.' ;: i", "\ufffd\ufffdx", "")]
+    [True, True, True, True, False, False, False]
+    """
+    odd = sum(not char.isalnum() and char not in _USUAL and not unicodedata.combining(char) for char in title)
+    words = re.findall(r"[^\W_]+", title)
+    known = [word for word in words if len(word) > 1 or word in "IVX0123456789" or not word.isascii()]
+    longest = max(map(len, known), default=0)
+    return bool(known) and 4 * odd <= len(title) and (longest > 2 or 2 * len(known) >= len(words))
 
 
 def _head(data: bytes) -> str:
@@ -143,10 +160,7 @@ def _mtf(data: bytes) -> Iterable[str]:
 
 
 def _first_line(data: bytes) -> Iterable[str]:
-    for line in _head(data).splitlines():
-        if line.strip():
-            yield line
-            return
+    yield from [line for line in _head(data)[:4096].splitlines() if line.strip()][:8]
 
 
 def _elements(text: str, tag: str) -> Iterator[str]:

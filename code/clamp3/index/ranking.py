@@ -30,7 +30,7 @@ _CHUNK_ROWS = 8192  # bounds the float64 copy to 50 MB at width 768
 
 @dataclass(frozen=True)
 class Hit:
-    """One answer: its place (from 1), name, cosine to the query, title where one is known, and passage if asked for."""
+    """One answer: place (from 1), name, cosine to the query, title if known, passage if asked for, names of copies."""
 
     rank: int
     name: str
@@ -38,6 +38,7 @@ class Hit:
     title: str = ""
     path: str = ""
     passage: Passage | None = None
+    also: tuple[str, ...] = ()
 
 
 def cosine(query: np.ndarray, reference: np.ndarray) -> np.ndarray:

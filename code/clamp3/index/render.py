@@ -12,7 +12,9 @@ from clamp3.formats.tables import json_text
 from clamp3.index.ranking import Hit
 
 
-def show(hits: Sequence[Hit], failures: Sequence[tuple[str, str]], *, in_json: bool, **facts: object) -> int:
+def show(
+    hits: Sequence[Hit], failures: Sequence[tuple[str, str]], *, form: str | None, strict: bool = False, **facts: object
+) -> int:
     """Print hits on stdout and what was left out on stderr; return the exit code.
 
     Parameters
@@ -20,19 +22,22 @@ def show(hits: Sequence[Hit], failures: Sequence[tuple[str, str]], *, in_json: b
     hits : sequence of Hit
     failures : sequence of (str, str)
         Names and reasons of what was left out.
-    in_json : bool
-        Print one JSON object; otherwise a table on a terminal, tab-separated lines in a pipe.
+    form : {"table", "tsv", "json"} or None
+        None is a table on a terminal, tab-separated lines in a pipe.
+    strict : bool
+        Whether what was left out makes the exit code 1.
     **facts : object
         What else the JSON object says; see `as_json`.
     """
-    if in_json:
+    form = form or ("table" if sys.stdout.isatty() else "tsv")
+    if form == "json":
         left_out = [{"name": name, "reason": reason} for name, reason in failures]
         print(as_json(hits, **facts, failures=left_out))
-    else:
-        print(as_table(hits) if sys.stdout.isatty() else as_lines(hits))
+    elif hits:
+        print(as_table(hits) if form == "table" else as_lines(hits))
     for name, reason in failures:
-        print(f"left out: {name}: {reason}", file=sys.stderr)
-    return EXIT_SOME_FAILED if failures else EXIT_OK
+        print(f"warning: left out: {name}: {reason}", file=sys.stderr)
+    return EXIT_SOME_FAILED if failures and strict else EXIT_OK
 
 
 def as_json(hits: Sequence[Hit], **facts: object) -> str:
@@ -44,12 +49,15 @@ def as_json(hits: Sequence[Hit], **facts: object) -> str:
     **facts : object
         Query, model, failures …
     """
-    rows = [{key: value for key, value in asdict(hit).items() if value not in ("", None)} for hit in hits]
+    rows = [{key: value for key, value in asdict(hit).items() if value not in ("", None, ())} for hit in hits]
     return json_text({**facts, "results": rows}, indent=2)
 
 
 def as_lines(hits: Sequence[Hit]) -> str:
-    """Return ``name TAB score`` lines, with ``TAB place`` of passages, and ``TAB title`` where any hit has one."""
+    """Return ``name TAB score`` lines, then ``TAB place`` of passages, then ``TAB title`` where any hit has one.
+
+    Copies of a hit are not named; names and titles hold no tabs.
+    """
     titled, placed = any(hit.title for hit in hits), any(hit.passage for hit in hits)
     lines = []
     for hit in hits:
@@ -59,7 +67,7 @@ def as_lines(hits: Sequence[Hit]) -> str:
 
 
 def as_table(hits: Sequence[Hit], *, width: int = 100) -> str:
-    """Return aligned columns: rank, score, title, name, passage.
+    """Return aligned columns: rank, score, title, name, number of copies, passage.
 
     Parameters
     ----------
@@ -75,7 +83,8 @@ def as_table(hits: Sequence[Hit], *, width: int = 100) -> str:
         shown = shorten(hit.title, title_room)
         title = shown + " " * (title_room - columns(shown) + 2) if titled else ""
         place = f"  {hit.passage}" if hit.passage else ""
-        lines.append(f"{hit.rank:>4}  {hit.score:7.4f}  {title}{hit.name}{place}")
+        copies = f"  (+{len(hit.also)} the same)" if hit.also else ""
+        lines.append(f"{hit.rank:>4}  {hit.score:7.4f}  {title}{hit.name}{copies}{place}")
     return "\n".join(lines)
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError, printable
+from clamp3.errors import Clamp3Error, DataError, FormatError, printable
 from clamp3.formats import Kind
 from clamp3.formats.titles import title_of
 from clamp3.index.ranking import Hit, check_top_k, rank
+from clamp3.index.selection import SAME, Distinct, Selection, folder_names, require_folders, same_input, vector_kinds
 from clamp3.index.vectors import Contents, in_words, provenance, read_contents, stored_vector
 from clamp3.jobs.identity import Identity
 from clamp3.jobs.progress import progress
@@ -33,7 +34,7 @@ class Answer:
     Attributes
     ----------
     hits : list of Hit
-        Best first; a name is the file's path in the folder, suffix included.
+        Best first; a name is the file's path in the folder, suffix included, after the folder's if there are several.
     failures : list of (str, str)
         Files that could not be compared, and why.
     skipped : list of str
@@ -42,6 +43,8 @@ class Answer:
         Files compared, and how many of their vectors were in the cache.
     n_passages : int
         Passages compared, if passages were asked for.
+    remarks : list of str
+        Sentences on what was not ranked.
     """
 
     hits: list[Hit]
@@ -50,10 +53,19 @@ class Answer:
     n_references: int = 0
     n_cached: int = 0
     n_passages: int = 0
+    remarks: list[str] = field(default_factory=list)
 
 
-def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10, passages: PassagePlan | None = None) -> Answer:
-    r"""Rank the files of a folder by their similarity to a query.
+def ask(
+    clamp3: Clamp3,
+    query: Item,
+    folder: Path | Sequence[Path],
+    *,
+    top_k: int = 10,
+    passages: PassagePlan | None = None,
+    selection: Selection | None = None,
+) -> Answer:
+    r"""Rank the files of folders by their similarity to a query.
 
     Parameters
     ----------
@@ -61,12 +73,14 @@ def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10, passages:
         With a cache, files seen before are not encoded again, wherever they lie now.
     query : str, path, Source or (bytes, Kind)
         A sentence or any file.
-    folder : Path
+    folder : Path, or sequence of Path
         Searched recursively; any mixture of kinds.
     top_k : int
         How many results.
     passages : PassagePlan, optional
         Rank passages in place of pieces; of passages of one piece that overlap, only the best is a result.
+    selection : Selection, optional
+        Which files count; without one music, every piece of it once, and not the query itself.
 
     Raises
     ------
@@ -83,21 +97,25 @@ def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10, passages:
     >>> from clamp3 import Clamp3
     >>> jig, air = "X:1\nT:The Kesh\nM:6/8\nK:G\nGAG GAB|ABA ABd|\n", "X:1\nT:Air\nM:3/4\nK:Dm\nD4 E2|F4 D2|A6|\n"
     >>> with TemporaryDirectory() as folder:
-    ...     for name, tune in {"1": jig, "2": air}.items():
+    ...     for name, tune in {"1": jig, "2": air, "2 again": air}.items():
     ...         _ = Path(folder, f"{name}.abc").write_text(tune)
-    ...     answer = ask(Clamp3.from_pretrained("mini"), Path(folder, "2.abc"), Path(folder), top_k=1)
-    >>> [(hit.rank, hit.name, hit.title, hit.score) for hit in answer.hits]
-    [(1, '2.abc', 'Air', 1.0)]
+    ...     answer = ask(Clamp3.from_pretrained("mini"), "a slow air", Path(folder))
+    ...     alike = ask(Clamp3.from_pretrained("mini"), Path(folder, "2.abc"), Path(folder))
+    >>> [(hit.rank, hit.name, hit.title, hit.also) for hit in answer.hits]
+    [(1, '2 again.abc', 'Air', ('2.abc',)), (2, '1.abc', 'The Kesh', ())]
+    >>> [hit.name for hit in alike.hits]
+    ['1.abc']
     """
     check_top_k(top_k)
-    if not folder.exists():
-        raise ConfigError(f"there is no folder {printable(folder)}; the query comes first, then the folder.")
-    stored = _Stored(clamp3, folder)
-    asked = _vector_of(query, clamp3, stored)  # first: a mistake in the query must not wait for the folder
-    found = read_contents(folder, partial(stored.vector, width=len(asked)), refused=Clamp3Error)
+    folders = [folder] if isinstance(folder, Path) else list(folder)
+    require_folders(folders)
+    selection = selection or Selection()
+    source = query_source(query)
+    asked = _vector_of(source, clamp3, _Stored(clamp3, folders[0]))  # before the folders, which take their time
+    found = _contents(clamp3, folders, len(asked), selection)
     references = _References()
-    for source, vector in found.stored:
-        references.add(source, vector)
+    for stored, vector in found.stored:
+        references.add(stored, vector)
     n_cached = 0
     with progress(len(found.to_encode), "encoding") as advance:
         for result in clamp3.stream(found.to_encode, passages=passages):
@@ -108,10 +126,45 @@ def ask(clamp3: Clamp3, query: Item, folder: Path, *, top_k: int = 10, passages:
                 references.add(found.to_encode[result.index], result.value, result.passages)
                 n_cached += result.cached
     if not references.sources:
-        raise DataError(f"{folder} holds no file that can be compared{_why_nothing(found)}.")
-    hits = references.best(asked, top_k, by_passage=passages is not None)
+        listed = ", ".join(printable(folder) for folder in folders)
+        raise DataError(f"{listed} holds no file that can be compared{_why_nothing(found)}.")
+    hits, own = references.best(asked, top_k, selection, query=source, by_passage=passages is not None)
     n_passages = len(references.places) if passages is not None else 0
-    return Answer(hits, sorted(found.problems), found.ignored, len(references.sources), n_cached, n_passages)
+    remarks = found.remarks + own
+    return Answer(hits, sorted(found.problems), found.ignored, len(references.sources), n_cached, n_passages, remarks)
+
+
+@dataclass(frozen=True)
+class _Found(Contents):
+    """What several folders hold together, and sentences on what is not ranked."""
+
+    remarks: list[str] = field(default_factory=list)
+
+
+def _contents(clamp3: Clamp3, folders: Sequence[Path], width: int, selection: Selection) -> _Found:
+    """Return what is to be ranked of the files of all folders."""
+    found, texts = _Found([], [], [], []), _Found([], [], [], [])
+    for folder, label in zip(folders, folder_names(folders), strict=True):
+        prefix = f"{label}/" if len(folders) > 1 else ""
+        stored = partial(_Stored(clamp3, folder).vector, width=width)
+        part = read_contents(folder, stored, refused=Clamp3Error, excludes=selection.excludes)
+        found.problems.extend((f"{prefix}{name}", reason) for name, reason in part.problems)
+        found.ignored.extend(f"{prefix}{name}" for name in part.ignored)
+        kinds = vector_kinds(folder, [source.name for source, _ in part.stored])
+        for kind, (source, vector) in zip(kinds, part.stored, strict=True):
+            place = found if selection.wants(kind) else texts if kind == Kind.TEXT else None
+            if place is not None:
+                place.stored.append((replace(source, name=f"{prefix}{source.name}"), vector))
+        for source in part.to_encode:
+            place = found if selection.wants(source.kind) else texts if source.kind == Kind.TEXT else None
+            if place is not None:
+                place.to_encode.append(replace(source, name=f"{prefix}{source.name}"))
+    n_texts = len(texts.stored) + len(texts.to_encode)
+    if n_texts and not selection.kinds:
+        if not found.stored and not found.to_encode:  # texts are what this folder is about
+            return replace(found, stored=texts.stored, to_encode=texts.to_encode)
+        found.remarks.append(f"{n_texts} {'text is' if n_texts == 1 else 'texts are'} not ranked; --kind all does it.")
+    return found
 
 
 @dataclass
@@ -127,26 +180,47 @@ class _References:
         self.vectors.append(np.atleast_2d(vectors))
         self.sources.append(source)
 
-    def best(self, asked: np.ndarray, top_k: int, *, by_passage: bool) -> list[Hit]:
+    def best(
+        self, asked: np.ndarray, top_k: int, selection: Selection, *, query: Source, by_passage: bool
+    ) -> tuple[list[Hit], list[str]]:
+        """Return the hits, and sentences on what is none: the query itself, everything below the least score."""
         rows = np.concatenate(self.vectors)
         # Equal scores are ordered by file, and within a file by place.
         names = [
             f"{self.sources[owner].name}\0{passage.first:09}" if passage else self.sources[owner].name
             for owner, passage in self.places
         ]
-        hits: list[Hit] = []
+        own = [number for number, source in enumerate(self.sources) if same_input(query, source)]
+        distinct = None if selection.keep_duplicates else Distinct(self.vectors, own)
+        hits: list[tuple[int, Hit]] = []
         taken: list[tuple[int, Passage]] = []
-        for row, score in rank(asked, rows, len(rows) if by_passage else top_k, names):
+        ranked = rank(asked, rows, len(rows), names)
+        for row, score in ranked:
             owner, passage = self.places[row]
+            if score < selection.min_score or (len(hits) >= top_k and score < hits[-1][1].score - SAME):
+                break  # after the last hit its copies may follow
+            if distinct is not None and not distinct.takes(owner, score):
+                continue
+            if len(hits) >= top_k:
+                continue
             if passage is not None:
                 if any(owner == other and passage.overlaps(earlier) for other, earlier in taken):
                     continue
                 taken.append((owner, passage))
             source = self.sources[owner]
-            hits.append(Hit(len(hits) + 1, source.name, score, _title(source), printable(source.path), passage))
-            if len(hits) == top_k:
-                break
-        return hits
+            hits.append(
+                (owner, Hit(len(hits) + 1, source.name, score, _title(source), printable(source.location), passage))
+            )
+        remarks = []
+        if ranked[0][1] < selection.min_score:
+            remarks = [f"no file has a cosine of {selection.min_score:g}; the highest is {ranked[0][1]:.4f}."]
+        if distinct is None:
+            return [hit for _, hit in hits], remarks
+        also = {owner: tuple(sorted(self.sources[c].name for c in copies)) for owner, copies in distinct.copies.items()}
+        alike = sorted({self.sources[owner].name for owner in own} | {name for owner in own for name in also[owner]})
+        if alike:
+            remarks.append(f"{' and '.join(alike)} is the query and no result; --keep_duplicates makes it one.")
+        return [replace(hit, also=also[owner]) for owner, hit in hits], remarks
 
 
 class _Stored:
@@ -170,17 +244,27 @@ class _Stored:
         if meta.get("arrays") != "global":
             return None
         if meta.get("weights") != Identity.parse(self._clamp3.identity).space:
-            raise FormatError(f"{source.name} is a vector of other weights ({meta.get('weights')}).")
+            raise FormatError(
+                f"{source.name} is a vector of other weights, {meta.get('weights')}, which --model has to name; "
+                f"it is {Identity.parse(self._clamp3.identity).space}."
+            )
         vector = stored_vector(source)
         if vector is not None and width is not None and len(vector) != width:
             raise FormatError(f"{source.name} has width {len(vector)}, the query has {width}.")
         return vector
 
 
-def _vector_of(query: Item, clamp3: Clamp3, stored: _Stored) -> np.ndarray:
+def query_source(query: Item) -> Source:
+    """Return the source of a query; a `Clamp3Error` if it is none."""
+    try:
+        return source_of(query)
+    except FormatError as error:
+        raise Clamp3Error(f"the query cannot be encoded: {error}") from None
+
+
+def _vector_of(source: Source, clamp3: Clamp3, stored: _Stored) -> np.ndarray:
     """Return the vector of a query, shape (D,)."""
     try:
-        source = source_of(query)
         vector = stored.vector(source)
     except FormatError as error:
         raise Clamp3Error(f"the query cannot be encoded: {error}") from None

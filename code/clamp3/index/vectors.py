@@ -11,7 +11,7 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -153,6 +153,7 @@ def read_contents(
     *,
     kinds: Collection[Kind] | None = None,
     refused: type[Clamp3Error] = FormatError,
+    excludes: Callable[[PurePosixPath], bool] = lambda _: False,
 ) -> Contents:
     """Read the vectors that a folder has stored, and list what must be encoded.
 
@@ -166,12 +167,17 @@ def read_contents(
         As in `clamp3.jobs.walk.walk`.
     refused : type
         Errors of ``read`` that are the problem of one file; others are raised.
+    excludes : callable
+        From a path in the folder to whether nothing is to be known of it.
     """
     walked = walk(folder, kinds)
-    problems = [(distinct_name(problem.relative), problem.reason) for problem in walked.problems]
-    found = Contents([], [], problems, walked.ignored)
+    problems = [(distinct_name(p.relative), p.reason) for p in walked.problems if not excludes(p.relative)]
+    ignored = [name for name in walked.ignored if not excludes(PurePosixPath(name))]
+    found = Contents([], [], problems, ignored)
     for file in walked.files:
-        source = Source(file.kind, distinct_name(file.relative), path=file.path)
+        if excludes(file.relative):
+            continue
+        source = Source(file.kind, distinct_name(file.relative), path=file.path, piece=file.piece)
         try:
             vector = read(source)
         except refused as error:

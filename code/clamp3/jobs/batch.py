@@ -22,7 +22,8 @@ from clamp3.jobs.naming import output_names
 from clamp3.jobs.outputs import OutputFolder, OutputPlan
 from clamp3.jobs.parallel import Outcome, process_map
 from clamp3.jobs.summary import Summary, report
-from clamp3.jobs.walk import Walk
+from clamp3.jobs.walk import Found, Walk
+from clamp3.sources import Source
 
 Convert = Callable[[bytes, str], "Converted | bytes"]
 
@@ -39,9 +40,12 @@ def convert_folder(
     timeout_sec: float = 120.0,
     memory_limit_mb: int | None = 4096,
     force: bool = False,
+    pieces: bool = True,
     desc: str = "converting",
 ) -> Summary:
     """Convert every file of the given kinds below ``input_dir`` into the same place below ``output_dir``.
+
+    Of a file that holds several pieces, each is an input: ``jigs.abc#12`` becomes ``jigs/12.abc``.
 
     Parameters
     ----------
@@ -62,6 +66,8 @@ def convert_folder(
         See `clamp3.jobs.parallel.process_map`.
     force : bool
         Convert also what is done, and overwrite files of unknown origin.
+    pieces : bool
+        Otherwise a file is one input, whatever it holds, as in the released scripts.
 
     Raises
     ------
@@ -74,17 +80,17 @@ def convert_folder(
     """
     started = time.monotonic()
     with OutputFolder(Path(output_dir), Path(input_dir), task=task, force=force) as folder:
-        found = _inputs(folder, kinds)
+        found = _inputs(folder, kinds, pieces)
         outputs = output_names((file.relative for file in found.files), suffix)
         if kind_of(f"x{suffix}") in kinds:
-            _refuse_overlap(folder, outputs)
+            _refuse_overlap(folder, found, outputs)
         folder.summary.ignored = found.ignored
-        folder.begin(outputs, found.problems)
+        folder.begin(outputs, found.problems, found.containers)
         files = sorted(found.files, key=lambda file: file.size, reverse=True)  # a long one should not start last
         names = [file.relative.as_posix() for file in files]
         outcomes = process_map(
             functools.partial(_convert_one, convert),
-            [_ConversionItem(str(file.path), folder.plan(name)) for file, name in zip(files, names, strict=True)],
+            [_ConversionItem(file, folder.plan(name)) for file, name in zip(files, names, strict=True)],
             n_workers=n_workers,
             timeout_sec=timeout_sec,
             memory_limit_mb=memory_limit_mb,
@@ -134,6 +140,11 @@ def add_batch_flags(
         "--memory_limit_mb", type=_positive(int), default=4096, help="most memory for one file (default: %(default)s)"
     )
     parser.add_argument("--force", action="store_true", help="convert again what is done; overwrite unknown files")
+    parser.add_argument(
+        "--whole_files",
+        action="store_true",
+        help="one output per file, of a tune book its first tune (default: each piece of a file has its own)",
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     return parser
 
@@ -159,15 +170,16 @@ def run_batch(convert: Convert, args: argparse.Namespace, *, kinds: Collection[K
         timeout_sec=args.timeout_sec,
         memory_limit_mb=args.memory_limit_mb,
         force=args.force,
+        pieces=not args.whole_files,
     )
     return report(summary, as_json=args.json)
 
 
 @dataclass(frozen=True)
 class _ConversionItem:
-    """All that a worker needs for one file."""
+    """All that a worker needs for one input."""
 
-    path: str
+    found: Found
     plan: OutputPlan
 
 
@@ -182,8 +194,8 @@ class _Conversion:
     notes: tuple[str, ...] = ()
 
 
-def _inputs(folder: OutputFolder, kinds: Collection[Kind]) -> Walk:
-    input_dir, found = folder.input_dir, folder.walk(kinds)
+def _inputs(folder: OutputFolder, kinds: Collection[Kind], pieces: bool) -> Walk:
+    input_dir, found = folder.input_dir, folder.walk(kinds, pieces=pieces)
     if found.files or found.problems:
         if input_dir.is_file() and not folder.path.exists() and kind_of(folder.path.name) is not None:
             raise ConfigError(f"{printable(folder.path)} is written like a file; give a folder to write to.")
@@ -198,9 +210,9 @@ def _inputs(folder: OutputFolder, kinds: Collection[Kind]) -> Walk:
     )
 
 
-def _refuse_overlap(folder: OutputFolder, outputs: Mapping[PurePosixPath, PurePosixPath]) -> None:
+def _refuse_overlap(folder: OutputFolder, found: Walk, outputs: Mapping[PurePosixPath, PurePosixPath]) -> None:
     base, target = (place.resolve().as_posix().rstrip("/") for place in (folder.base, folder.path))
-    sources = {f"{base}/{source}".casefold() for source in outputs}
+    sources = {f"{base}/{source}".casefold() for source in [*outputs, *found.containers]}
     for output in outputs.values():
         if f"{target}/{output}".casefold() in sources:
             raise ConfigError(
@@ -210,17 +222,16 @@ def _refuse_overlap(folder: OutputFolder, outputs: Mapping[PurePosixPath, PurePo
 
 def _convert_one(convert: Convert, item: _ConversionItem) -> _Conversion:
     """Read, convert and write one file; runs in a worker."""
-    from clamp3.formats.guards import read_file, unpacked_size
+    from clamp3.formats.guards import unpacked_size
 
-    sha256 = ""
+    sha256, found = "", item.found
     try:
-        path = Path(item.path)
-        data = read_file(path)
+        data = Source(found.kind, found.relative.name, path=found.path, piece=found.piece).read()
         sha256 = hashlib.sha256(data).hexdigest()
         if item.plan.is_done(sha256):
             return _Conversion("skipped")
         item.plan.refuse_foreign(sha256)
-        made = within(allowance(data, kind_of(path.name)), functools.partial(convert, data, path.name))
+        made = within(allowance(data, found.kind), functools.partial(convert, data, found.relative.name))
         content, notes = (made.text.encode("utf-8"), made.notes) if isinstance(made, Converted) else (made, ())
         if not content:
             raise DataError("the conversion gave nothing")

@@ -38,7 +38,7 @@ def default_cache_dir() -> Path:
     return Path(named).expanduser() if named else Path("~/.cache/clamp3").expanduser()
 
 
-def content_key(data: bytes, kind: str, weights_id: str, preprocessing: str) -> str:
+def content_key(data: bytes, kind: str, identity: str, preprocessing: str) -> str:
     """Return the key of a vector: all that it depends on, hashed.
 
     Parameters
@@ -47,10 +47,10 @@ def content_key(data: bytes, kind: str, weights_id: str, preprocessing: str) -> 
         The input's content; its name and place do not matter.
     kind : str
         How the content is read, e.g. ``Kind.MIDI``.
-    weights_id : str
-        Identity of the weights, such as ``Loaded.identity``.
+    identity : str
+        Identity of the vector, of `Encoder.identity_of`: weights, arithmetic and what is particular to its kind.
     preprocessing : str
-        Version and options of everything between the bytes and the model.
+        Version of all conversions, and their options, of `Encoder.preprocessing`.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def content_key(data: bytes, kind: str, weights_id: str, preprocessing: str) -> 
     """
     name = getattr(kind, "value", kind)  # str() of a ``Kind`` differs between Python versions
     digest = hashlib.sha256()
-    for part in (str(name).encode(), weights_id.encode(), preprocessing.encode(), data):
+    for part in (str(name).encode(), identity.encode(), preprocessing.encode(), data):
         digest.update(len(part).to_bytes(8, "little"))  # so that no two lists of parts read the same
         digest.update(part)
     return digest.hexdigest()

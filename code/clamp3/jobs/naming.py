@@ -9,15 +9,18 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
+from clamp3.formats.pieces import split_name
+
 NAME_MAX = 255  # bytes of one name, on all common file systems
 
 
 def output_names(inputs: Iterable[PurePosixPath], suffix: str) -> dict[PurePosixPath, PurePosixPath]:
     """Return the relative output path of every relative input path.
 
-    ``sub/a.xml`` becomes ``sub/a.abc``. Where several inputs would get one name, all of them keep their suffix
-    (``a.xml.abc``, ``a.mxl.abc``), and if that is not enough, also a short hash of their path. Names that differ only
-    in case or in Unicode composition count as one, since on macOS and Windows they are.
+    ``sub/a.xml`` becomes ``sub/a.abc``, and ``sub/jigs.abc#12``, a piece of a file, ``sub/jigs/12.abc``. Where several
+    inputs would get one name, or one that is a folder's, all of them keep their own (``a.xml.abc``, ``a.mxl.abc``,
+    ``jigs.abc#12.abc``), and if that is not enough, also a short hash of their path. Names that differ only in case or
+    in Unicode composition count as one, since on macOS and Windows they are.
 
     Parameters
     ----------
@@ -25,14 +28,16 @@ def output_names(inputs: Iterable[PurePosixPath], suffix: str) -> dict[PurePosix
     suffix : str
         Of the outputs, with its dot.
     """
-    rules: Sequence[Callable[[PurePosixPath], str]] = (lambda path: path.stem, lambda path: path.name, _marked)
+    rules: Sequence[Callable[[PurePosixPath], PurePosixPath]] = (_place, _kept, lambda path: path, _marked)
     level = dict.fromkeys(inputs, 0)
     while True:
-        outputs = {path: path.with_name(_fit(rules[at](path), suffix)) for path, at in level.items()}
+        outputs = {path: _fitted(rules[at](path), suffix) for path, at in level.items()}
+        parents = {output.parent for output in outputs.values()}
+        folders = {_key(folder.as_posix()) for parent in parents for folder in (parent, *parent.parents)}
         claims: dict[str, list[PurePosixPath]] = defaultdict(list)
         for path, output in outputs.items():
             claims[_key(output.as_posix())].append(path)
-        crowded = [path for paths in claims.values() if len(paths) > 1 for path in paths]
+        crowded = [path for name, paths in claims.items() if len(paths) > 1 or name in folders for path in paths]
         raised = [path for path in crowded if level[path] < len(rules) - 1]
         if not raised:
             return outputs
@@ -46,12 +51,28 @@ def shared_stems(outputs: Mapping[PurePosixPath, PurePosixPath]) -> list[tuple[s
     """Return the groups of inputs, as strings, that would have got one output name."""
     groups: dict[str, list[str]] = defaultdict(list)
     for path in outputs:
-        groups[_key(posixpath.splitext(path)[0])].append(str(path))
+        groups[_key(_place(path).as_posix())].append(str(path))
     return sorted(tuple(sorted(group)) for group in groups.values() if len(group) > 1)
 
 
-def _marked(path: PurePosixPath) -> str:
-    return f"{path.name}.{_digest(path.as_posix())}"
+def _place(path: PurePosixPath) -> PurePosixPath:
+    """Return a path without suffix; a file that holds pieces is a folder."""
+    return PurePosixPath(posixpath.splitext(_kept(path))[0])
+
+
+def _kept(path: PurePosixPath) -> PurePosixPath:
+    inside, name = "", path.as_posix()
+    while (parts := split_name(name)) is not None:
+        inside, name = f"{inside}{posixpath.splitext(parts[0])[0]}/", parts[1]
+    return PurePosixPath(inside + name)
+
+
+def _marked(path: PurePosixPath) -> PurePosixPath:
+    return path.with_name(f"{path.name}.{_digest(path.as_posix())}")
+
+
+def _fitted(path: PurePosixPath, suffix: str) -> PurePosixPath:
+    return path.with_name(_fit(path.name, suffix))
 
 
 def _fit(stem: str, suffix: str) -> str:

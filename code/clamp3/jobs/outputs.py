@@ -25,8 +25,9 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
 
-from clamp3.errors import ConfigError, DataError, printable
+from clamp3.errors import ConfigError, DataError, FormatError, printable
 from clamp3.formats import Kind
+from clamp3.formats.pieces import find, read_piece
 from clamp3.jobs.atomic import sweep, write_bytes
 from clamp3.jobs.ledger import LEDGER_NAME, Ledger, Row, Status
 from clamp3.jobs.locks import FolderLock
@@ -172,17 +173,22 @@ class OutputFolder:
                 with suppress(OSError):
                     self.path.rmdir()  # nothing was written
 
-    def walk(self, kinds: Collection[Kind] | None) -> Walk:
-        """List the inputs of these kinds, this folder excepted if it lies among them."""
+    def walk(self, kinds: Collection[Kind] | None, *, pieces: bool = True) -> Walk:
+        """List the inputs of these kinds, this folder excepted if it lies among them; see `clamp3.jobs.walk.walk`."""
         inside = self.input_dir.is_dir() and self.input_dir.resolve() in self.path.resolve().parents
-        return walk(self.input_dir, kinds, exclude=[self.path] if inside else [])
+        return walk(self.input_dir, kinds, exclude=[self.path] if inside else [], pieces=pieces)
 
     def assign(self, outputs: Mapping[str, str]) -> None:
         """Say which output each input gets."""
         self.outputs = dict(outputs)
         self._current = frozenset(self.outputs.values())
 
-    def begin(self, outputs: Mapping[PurePosixPath, PurePosixPath], problems: Iterable[Problem] = ()) -> None:
+    def begin(
+        self,
+        outputs: Mapping[PurePosixPath, PurePosixPath],
+        problems: Iterable[Problem] = (),
+        containers: Iterable[str] = (),
+    ) -> None:
         """Take the names of the outputs, note what cannot be listed, and remove what killed jobs left.
 
         Parameters
@@ -191,6 +197,8 @@ class OutputFolder:
             Output of every input, as `clamp3.jobs.naming.output_names` gives them.
         problems : iterable of Problem
             Failures already.
+        containers : iterable of str
+            Files whose pieces are the inputs; an output made of one as a whole goes.
         """
         if self._lock is None and not self._shared:
             self._claim()
@@ -198,6 +206,8 @@ class OutputFolder:
         self.summary.renamed = shared_stems(outputs)
         for problem in problems:
             self.record(self.row(problem.relative.as_posix(), "failed", reason=problem.reason))
+        for name in containers:
+            self.drop_stale(self.row(name, "ok"))
         self.sweep()
 
     def _hold(self) -> FolderLock:
@@ -339,8 +349,10 @@ class OutputFolder:
         """Whether the input of ``row``, which failed, can be read and is not what ``made`` was made from."""
         sha256 = row.sha256
         if not sha256:  # it ended its worker, is empty, or cannot be read
-            with suppress(OSError):
-                sha256 = _sha256_of(os.path.join(self.base, row.input))
+            with suppress(OSError, FormatError):
+                path = os.path.join(self.base, row.input)
+                piece = find(path)
+                sha256 = _sha256_of(path) if piece is None else hashlib.sha256(read_piece(*piece)).hexdigest()
         return sha256 not in ("", made.sha256)
 
 

@@ -8,21 +8,25 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from clamp3.errors import ConfigError, printable
+from clamp3.errors import ConfigError, FormatError, printable
 from clamp3.formats import Kind, kind_of
+from clamp3.formats.pieces import SIGN, Piece, is_archive, pieces_of
 
 
 @dataclass(frozen=True)
 class Found:
-    """A file to read; ``relative`` to the walked root names it on every system alike."""
+    """A file to read, or a piece of one; ``relative`` to the walked root names it on every system alike."""
 
     path: Path
     relative: PurePosixPath
     kind: Kind
+    piece: Piece | None = None
 
     @property
     def size(self) -> int:
         """Bytes; 0 if it cannot be looked at, whoever reads it will say why."""
+        if self.piece is not None:
+            return self.piece.size
         try:
             return os.stat(self.path).st_size
         except OSError:
@@ -39,15 +43,20 @@ class Problem:
 
 @dataclass
 class Walk:
-    """Everything met below a root: inputs, unreadable places, and what was ignored."""
+    """Everything met below a root: inputs, unreadable places, what was ignored, and files whose pieces are inputs."""
 
     files: list[Found] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    containers: list[str] = field(default_factory=list)
 
 
-def walk(root: Path, kinds: Collection[Kind] | None = None, *, exclude: Collection[Path] = ()) -> Walk:
+def walk(
+    root: Path, kinds: Collection[Kind] | None = None, *, exclude: Collection[Path] = (), pieces: bool = True
+) -> Walk:
     """List the files below ``root``, recursively, by suffix in any case.
+
+    In place of a file that holds several pieces each of them is listed (`clamp3.formats.pieces`).
 
     Links to folders are followed once, after the real folders, so loops end and no folder is read twice. Hidden
     entries (``.git``, the ``._*`` files of macOS, unfinished outputs) and other types of file are listed as ignored.
@@ -60,11 +69,13 @@ def walk(root: Path, kinds: Collection[Kind] | None = None, *, exclude: Collecti
         The kinds wanted; None takes every kind that has a reader.
     exclude : collection of Path
         Folders not to enter, such as an output folder inside the input folder.
+    pieces : bool
+        Otherwise files are listed whole, whatever they hold, and archives are ignored.
 
     Returns
     -------
     Walk
-        ``files``, ``problems`` and ``ignored``, each sorted by relative posix path.
+        Its lists are sorted by relative posix path.
 
     Raises
     ------
@@ -78,8 +89,8 @@ def walk(root: Path, kinds: Collection[Kind] | None = None, *, exclude: Collecti
         raise ConfigError(f"{printable(root)} cannot be read: {error.strerror or error}.") from None
     result = Walk()
     if stat.S_ISREG(status.st_mode):
-        _take(result, Path(root), PurePosixPath(root.name), kinds)
-        return result
+        _take(result, Path(root), PurePosixPath(root.name), kinds, pieces, alone=True)
+        return _sorted(result)
     try:
         os.scandir(root).close()
     except OSError as error:
@@ -117,16 +128,27 @@ def walk(root: Path, kinds: Collection[Kind] | None = None, *, exclude: Collecti
                         seen.add(identity)
                         folders.append((Path(entry.path), name))
                 elif entry.is_file():
-                    _take(result, Path(entry.path), name, kinds)
+                    _take(result, Path(entry.path), name, kinds, pieces)
                 elif entry.is_symlink():
                     result.problems.append(Problem(name, "the link leads nowhere"))
                 else:  # pipes, sockets and devices: reading one could wait forever
                     result.ignored.append(str(name))
             except OSError as error:
                 result.problems.append(Problem(name, f"cannot be read: {error.strerror or error}"))
+    return _sorted(result)
+
+
+def _sorted(result: Walk) -> Walk:
     result.files.sort(key=lambda found: found.relative.as_posix())
+    if result.containers:  # a file may have the name of a piece; or two files name the same one
+        named = {found.relative for found in result.files if found.piece is None}
+        for found in result.files:
+            if found.piece is not None and found.relative in named:
+                result.problems.append(Problem(found.relative, "a file has the same name as this piece of another"))
+        result.files = [found for found in result.files if found.piece is None or found.relative not in named]
     result.problems.sort(key=lambda problem: problem.relative.as_posix())
     result.ignored.sort()
+    result.containers.sort()
     return result
 
 
@@ -135,16 +157,73 @@ def _is_ours(name: str) -> bool:
     return name == "features.json" or name.endswith("ledger.jsonl")
 
 
-def _take(result: Walk, path: Path, relative: PurePosixPath, kinds: Collection[Kind] | None) -> None:
-    kind = kind_of(relative.name)
+def _take(
+    result: Walk,
+    path: Path,
+    relative: PurePosixPath,
+    kinds: Collection[Kind] | None,
+    pieces: bool,
+    *,
+    alone: bool = False,
+) -> None:
     if _is_ours(relative.name):
         return
-    if kind is None or (kinds is not None and kind not in kinds):
+    kind = kind_of(relative.name)
+    wanted = kinds is None or kind in kinds or (is_archive(relative.name) and bool(kinds))
+    if wanted and pieces and _expand(result, path, relative, kinds, alone=alone):
+        result.containers.append(relative.as_posix())
+    elif kind is None or not wanted:
         result.ignored.append(str(relative))
     else:
         result.files.append(Found(path, relative, kind))
 
 
+def _expand(result: Walk, path: Path, relative: PurePosixPath, kinds: Collection[Kind] | None, *, alone: bool) -> bool:
+    """List the pieces of a file; return whether it is nothing else."""
+    n_pieces = 0
+    try:
+        for piece in pieces_of(path):
+            n_pieces += 1
+            name = PurePosixPath(f"{relative}{SIGN}{piece.name}")
+            if piece.problem:
+                result.problems.append(Problem(name, piece.problem))
+            elif piece.link:
+                if alone:  # else they are found where they are
+                    _take_linked(result, path.parent / piece.name, PurePosixPath(piece.name), kinds)
+            elif piece.kind is None or (kinds is not None and piece.kind not in kinds):
+                result.ignored.append(str(name))
+            else:
+                result.files.append(Found(path, name, piece.kind, piece))
+    except (FormatError, OSError) as error:
+        if not is_archive(relative.name):
+            return n_pieces > 0  # who reads the file says what is wrong with it
+        reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+        result.problems.append(Problem(relative, reason))
+        return True
+    return n_pieces > 0
+
+
+def _take_linked(result: Walk, path: Path, relative: PurePosixPath, kinds: Collection[Kind] | None) -> None:
+    if path.is_file():
+        _take(result, path, relative, kinds, pieces=True)
+    else:
+        result.problems.append(Problem(relative, "there is no such file"))
+
+
 def _identity(path: Path) -> tuple[int, int]:
     status = os.stat(path)
     return status.st_dev, status.st_ino
+
+
+def existing(text: str) -> Path:
+    """Return the path of an argument that must exist: a wrong one is reported before anything is imported or loaded."""
+    path = Path(text)
+    try:
+        path.stat()
+    except FileNotFoundError:
+        why = "there is no folder or file of this name; check it, and the order of arguments (--help)"
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+    else:
+        return path
+    raise ConfigError(f"{printable(text)} cannot be read: {why}.")

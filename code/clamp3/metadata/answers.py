@@ -40,13 +40,8 @@ class Summary(_Answer):
         return _first_problem(wanted)
 
 
-class LongTexts(_Answer):
-    """The four texts of an M4-RAG record."""
-
-    background: Text
-    analysis: Text
-    description: Text
-    scene: Text
+class _WithTexts:
+    """What the forms with the four long texts share; the order of fields, in which models write, is each form's own."""
 
     def texts(self) -> dict[str, str]:
         """Return the four texts by their names."""
@@ -57,7 +52,16 @@ class LongTexts(_Answer):
         return _first_problem({name: (text, code) for name, text in self.texts().items()})
 
 
-class Draft(LongTexts):
+class LongTexts(_WithTexts, _Answer):
+    """The four texts of an M4-RAG record."""
+
+    background: Text
+    analysis: Text
+    description: Text
+    scene: Text
+
+
+class Draft(_WithTexts, _Answer):
     """A record as the model writes it; region and language are ISO codes."""
 
     usable: bool
@@ -68,6 +72,10 @@ class Draft(LongTexts):
     language: Text
     genres: Texts
     tags: Texts
+    background: Text
+    analysis: Text
+    description: Text
+    scene: Text
 
     def draft_problem(self) -> str:
         """Return why the record cannot be used, "" if it can or is marked as unusable by the model."""

@@ -17,7 +17,7 @@ from clamp3.data.check_data import Check
 from clamp3.data.jsonl import read_objects
 from clamp3.data.records import FIELDS, LONG_TEXTS, NESTED
 from clamp3.data.shards import Resolver
-from clamp3.metadata.detect import language_problem, unchecked
+from clamp3.metadata.detect import language_problem, script_only
 from clamp3.metadata.languages import country_name, language_code
 
 SHOWN = 12  # languages and regions that the text lists
@@ -106,7 +106,6 @@ def check_texts(path: Path, *, files: bool = True, languages: bool = True) -> tu
     """
     check = Check(path, Resolver(path.parent, None) if files else None).run()
     statistics = TextStatistics()
-    unchecked_codes = frozenset(unchecked() if languages else ())
     for _, number, record in read_objects(path):
         if record is None:
             continue
@@ -118,7 +117,7 @@ def check_texts(path: Path, *, files: bool = True, languages: bool = True) -> tu
             if not code:
                 continue
             statistics.n_checked += 1
-            statistics.n_unchecked += code in unchecked_codes
+            statistics.n_unchecked += script_only(code)
             if problem := language_problem(text, code):
                 check.add(number, f"{name}: {problem}")
     return check, statistics

@@ -11,7 +11,7 @@ import unicodedata
 from collections import Counter
 from typing import Any
 
-from clamp3.metadata.languages import ENGLISH, LANGUAGES, language_name
+from clamp3.metadata.languages import ENGLISH, LANGUAGES, language_name, spoken
 
 MIN_LETTERS = 12  # shorter texts are not checked
 ENOUGH = 0.2  # probability at which the requested language is accepted although another is more likely
@@ -37,18 +37,19 @@ def language_problem(text: str, code: str) -> str:
     text : str
         Texts below `MIN_LETTERS` letters are accepted.
     code : str
-        ISO 639, as in `LANGUAGES`.
+        As in `LANGUAGES` or `VARIETIES`; of a language in Latin letters only the letters are checked.
     """
     if sum(character.isalpha() for character in text) < MIN_LETTERS:
         return ""
     ranking = _identifier().rank(text)
     found, probability = ranking[0]
-    if code in _labels():
-        alike = next((group for group in _RELATIVES if code in group), {code})
-        if found in alike or dict(ranking)[code] >= ENOUGH:
+    if not script_only(code):
+        plain = spoken(code)
+        alike = next((group for group in _RELATIVES if plain in group), {plain})
+        if found in alike or dict(ranking)[plain] >= ENOUGH:
             return ""
     else:
-        script = SCRIPTS.get(code)
+        script = "LATIN" if code.endswith("-Latn") else SCRIPTS.get(code)
         wrong_script = script is not None and _script(text) != script
         if not wrong_script and not (found == ENGLISH and probability >= SURE):
             return ""
@@ -58,6 +59,11 @@ def language_problem(text: str, code: str) -> str:
 def unchecked() -> list[str]:
     """Return the codes of `LANGUAGES` that the detector does not know."""
     return [code for code in LANGUAGES if code not in _labels()]
+
+
+def script_only(code: str) -> bool:
+    """Return whether only the script of texts in a language is checked, not the language."""
+    return code.endswith("-Latn") or spoken(code) not in _labels()
 
 
 def _script(text: str) -> str:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     Answer = TypeVar("Answer", bound=BaseModel)
 
+_POOLS = "codes or names, or all (100), m4-rag (27, of CLaMP 3), clamp2 (its list of 100); default: %(default)s"
 LONGEST_FIELD = 6000  # characters of one metadata field that a prompt shows
 NOT_SHOWN = frozenset({"id", "filepaths", "summary_en", "summary_nen", "translations"})
 
@@ -122,8 +123,15 @@ class Report:
     output: str = ""
 
 
-def add_job_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add the flags that all jobs share."""
+def add_job_flags(parser: argparse.ArgumentParser, languages: str = "all") -> argparse.ArgumentParser:
+    """Add the flags that all jobs share.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+    languages : str
+        Preset to draw from by default.
+    """
     default = Endpoint()
     parser.add_argument("source", type=Path, help="folder of .json files, a single one, or a JSONL")
     parser.add_argument("output", type=Path, help="JSONL to write, or to go on with")
@@ -132,7 +140,7 @@ def add_job_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--key_variable", default=KEY_VARIABLE, help="environment variable of the key (%(default)s)")
     parser.add_argument("--structured", choices=("json_schema", "json_object"), default=default.structured)
     parser.add_argument("--extra", type=_extra, default={}, help="more of the request, as '{\"temperature\": 0.7}'")
-    parser.add_argument("--languages", default="all", help="codes or names to draw from (default: 100 languages)")
+    parser.add_argument("--languages", default=languages, help=_POOLS)
     parser.add_argument("--seed", type=int, default=default.seed, help="of the languages drawn (default: %(default)s)")
     parser.add_argument("--concurrency", type=int, default=default.concurrency, help="default: %(default)s")
     parser.add_argument("--timeout_sec", type=float, default=default.timeout_sec, help="default: %(default)s")

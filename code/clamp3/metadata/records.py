@@ -16,12 +16,12 @@ from clamp3.formats.titles import title_of
 from clamp3.metadata.answers import Draft, LongTexts, Verdict
 from clamp3.metadata.items import Item
 from clamp3.metadata.job import Conversation, RefusedError, shown
-from clamp3.metadata.languages import LANGUAGES, country_name, draw_language, language_name
+from clamp3.metadata.languages import M4_RAG, country_name, draw_language, language_name, spoken
 from clamp3.metadata.prompts import Message, Prompt, load_prompt
 from clamp3.metadata.sources import Result, SavedResults, Search, numbered
 
 MIN_RESULT_CHARACTERS = 200  # of all results together; less cannot identify a piece
-PROMPTS = ("record-1", "quality-1", "translate-1")
+PROMPTS = ("record-2", "quality-1", "translate-1")
 
 
 def _load_prompts() -> dict[str, Prompt]:
@@ -43,14 +43,14 @@ class MakeRecords:
     """
 
     search: Search
-    languages: Sequence[str] = tuple(LANGUAGES)
+    languages: Sequence[str] = M4_RAG
     seed: int = 42
     prompts: Mapping[str, Prompt] = field(default_factory=_load_prompts)
 
     @property
     def task(self) -> str:
         """Return prompts and options."""
-        pool = "" if set(self.languages) == set(LANGUAGES) else f" of {','.join(sorted(self.languages))}"
+        pool = "" if set(self.languages) == set(M4_RAG) else f" of {','.join(sorted(self.languages))}"
         versions = " ".join(prompt.version for prompt in self.prompts.values())
         return f"records {versions} {self.search.identity} seed {self.seed}{pool}"
 
@@ -80,7 +80,7 @@ class MakeRecords:
         if not draft.usable:
             raise RefusedError(f"the results do not carry a record: {draft.reason or 'no reason given'}")
         made: dict[str, Any] = {
-            "id": str(record.get("id") or item.name),
+            "id": str(record.get("id") or item.name.removesuffix(".json")),
             "title": draft.title,
             "artists": draft.artists,
             "region": country_name(draft.region),
@@ -116,7 +116,7 @@ class MakeRecords:
 
     async def _translate(self, item: Item, draft: Draft, talk: Conversation) -> dict[str, str]:
         own = draft.language.casefold()
-        pool = [code for code in self.languages if language_name(code) != language_name(own)]
+        pool = [code for code in self.languages if spoken(code) != spoken(own)]
         if not pool:
             return {}
         code = draw_language(item.sha256, self.seed, pool)

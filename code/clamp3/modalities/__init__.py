@@ -18,7 +18,7 @@ from clamp3.modalities.text import TEXT
 
 __all__ = [
     "AUDIO", "MODALITIES", "SYMBOLIC", "TEXT", "Modality", "Payload", "Prepared", "modality_of", "of_kind",
-    "preprocessing", "register",
+    "preprocessing_version", "register",
 ]  # fmt: skip
 
 # Increment it when the same bytes become another sequence: it is part of cache keys and of features.json.
@@ -62,7 +62,7 @@ def modality_of(kind: Kind) -> str:
 
 
 @lru_cache
-def preprocessing(version: int = PREPROCESSING_VERSION) -> str:
+def preprocessing_version(version: int = PREPROCESSING_VERSION) -> str:
     """Return the version of all that is done between a file's bytes and a sequence, that of abctoolkit included."""
     try:
         converter = metadata.version("abctoolkit")

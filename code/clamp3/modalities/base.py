@@ -112,7 +112,7 @@ class Modality(ABC):
         return None
 
     def version(self, kind: Kind, front_end: Any = None) -> str:
-        """Return a version, beyond `preprocessing`, of what is done to inputs of a kind; "" for none.
+        """Return a version, beyond `preprocessing_version`, of what is done to inputs of a kind; "" for none.
 
         Where there is one, the identity of vectors also holds that of the front end. It has no plus sign and no colon.
 

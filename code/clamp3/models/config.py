@@ -20,7 +20,7 @@ MAX_SIZE = 1 << 24
 """Of a width, a table or a window; what is beyond comes from a damaged file."""
 
 TOWERS = ("text", "symbolic", "audio")
-FRONT_ENDS = ("mert", "mel")
+AUDIO_FRONT_ENDS = ("mert", "mel")
 
 _Config = TypeVar("_Config", bound="_FromDict")
 _Sizes = TypeVar("_Sizes", bound="ModelConfig")
@@ -216,8 +216,8 @@ class FrontEndConfig(_FromDict):
     strides: tuple[int, ...] = (2, 2)
 
     def __post_init__(self) -> None:
-        if self.kind not in FRONT_ENDS:
-            raise ConfigError(f"front_end is {self.kind!r}; choose from {', '.join(FRONT_ENDS)}.")
+        if self.kind not in AUDIO_FRONT_ENDS:
+            raise ConfigError(f"front_end is {self.kind!r}; choose from {', '.join(AUDIO_FRONT_ENDS)}.")
         if len(self.kernels) != len(self.strides) or not self.kernels:
             raise ConfigError("front_end.kernels and front_end.strides need one number per convolution.")
         sizes = (self.n_bins, self.n_frames, self.channels, *self.kernels, *self.strides)

@@ -71,7 +71,7 @@ def run_benchmark(
     need_eval("sklearn", "scores of a probe")
     if any(task.keys for task in benchmark.tasks):
         need_eval("mir_eval", "scores of keys")
-    report = Scoreboard(benchmark=benchmark.dataset.name, not_run=list(benchmark.missing), notes=list(benchmark.notes))
+    report = Scoreboard(**benchmark.facts())
     vectors = _Stored(features) if features is not None else _Encoded(model(), benchmark.tasks)
     for task in benchmark.tasks:
         data, rows = vectors.labelled(task, report)
@@ -97,6 +97,7 @@ def run_benchmark(
                 continue
             if left_out := sorted({tag for run in runs for tag in run.scores.get("tags_left_out", ())}):
                 report.notes.append(f"{task.name}: tags without a score: {', '.join(left_out)}.")
+            report.notes += dict.fromkeys(f"{task.name}: {note}" for run in runs if (note := run.probe.info["note"]))
             facts = [{"seed": run.seed, **run.probe.info} for run in runs]
             report.scores.append(Score(name, protocol, task.name, summary(runs), facts, config.to_plain()))
     if not report.scores:

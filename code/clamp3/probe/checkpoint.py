@@ -151,6 +151,8 @@ def load_probe(path: Path) -> Probe:
         raise WeightsError(f"no probe at {printable(path)}; classification/train_cls.py makes one.")
     try:
         state, facts = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+        if isinstance(balanced := facts["config"].get("balanced_training"), bool):  # earlier versions only repeated
+            facts["config"]["balanced_training"] = "over" if balanced else ""
         known = typed(_Facts, facts, "what it says of itself")
         unknown = facts["config"].keys() - known.config.to_plain().keys()
         if unknown:

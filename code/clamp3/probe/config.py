@@ -10,6 +10,7 @@ from clamp3.errors import ConfigError
 from clamp3.probe.losses import TASKS
 
 HEADS = ("linear", "mlp")
+BALANCES = ("under", "over")
 # What the best epoch is chosen by.
 SELECTED_BY: dict[str, str] = {"multiclass": "accuracy", "multilabel": "roc_auc", "regression": "r2"}
 
@@ -30,8 +31,9 @@ class ProbeConfig:
     batch_size : int
     double_softmax : bool
         Cross-entropy of a softmax of a softmax, as published; multiclass only.
-    balanced_training : bool
-        Every epoch shows as many examples of each class as the largest has, by repetition; multiclass only.
+    balanced_training : {"", "under", "over"}
+        An epoch shows equally many examples of each class: as many as the smallest has, drawn anew (published), or as
+        many as the largest has, by repetition. Multiclass only.
     lr_patience : int
         Halve the rate after so many epochs without a better score; 0 = never.
     patience : int
@@ -49,7 +51,7 @@ class ProbeConfig:
     batch_size: int = 1
     weight_decay: float = 0.01
     double_softmax: bool = False
-    balanced_training: bool = False
+    balanced_training: Literal["", "under", "over"] = ""
     hidden: int = 512
     dropout: float = 0.2
     lr_patience: int = 0
@@ -58,7 +60,7 @@ class ProbeConfig:
     selected_by: str = ""
 
     def __post_init__(self) -> None:
-        for name, allowed in (("task", TASKS), ("head", HEADS)):
+        for name, allowed in (("task", TASKS), ("head", HEADS), ("balanced_training", ("", *BALANCES))):
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; choose {', '.join(allowed)}.")
         for name in ("num_epochs", "batch_size", "hidden"):

@@ -63,6 +63,7 @@ def fit(
         Features of the validation set.
     score : callable, optional
         From the outputs (V, C) on ``valid`` to a number, larger is better: chooses the epoch. Of equal ones the first.
+        Where it is undefined (NaN) it chooses nothing and ends nothing: the last epoch is kept.
 
     Raises
     ------
@@ -92,6 +93,7 @@ def fit(
         if not np.isfinite(loss):
             raise DataError(f"the loss of epoch {number} is {loss}; lower --learning_rate ({config.learning_rate:g}).")
         found = None if checked is None or score is None else score(head.outputs(checked))
+        found = None if found is None or np.isnan(found) else found
         history.append(Epoch(loss, found, head.optimizer.rate))
         if found is None:
             continue
@@ -132,7 +134,7 @@ def one_epoch(head: Head, x: np.ndarray, y: np.ndarray, order: np.ndarray, batch
 
 
 def epoch_order(rng: np.random.Generator, targets: np.ndarray, config: ProbeConfig) -> np.ndarray:
-    """Return the rows of one epoch in random order; with balanced classes, rows of small classes several times.
+    """Return the rows of one epoch in random order; with balanced classes, as many rows of each.
 
     Parameters
     ----------
@@ -145,8 +147,8 @@ def epoch_order(rng: np.random.Generator, targets: np.ndarray, config: ProbeConf
         return rng.permutation(len(targets))
     labels = targets.argmax(axis=1)
     members = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
-    largest = max(map(len, members))
-    return rng.permutation(np.concatenate([np.resize(rows, largest) for rows in members]))
+    n_each = (min if config.balanced_training == "under" else max)(map(len, members))
+    return rng.permutation(np.concatenate([np.resize(rows, n_each) for rows in members]))
 
 
 def _finished(head: Head, kept: State | None, best_epoch: int, history: list[Epoch]) -> Fitted:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clamp3.probe.config import HEADS, ProbeConfig
+from clamp3.jobs.walk import existing
+from clamp3.probe.config import BALANCES, HEADS, ProbeConfig
 from clamp3.probe.losses import TASKS
 
 if TYPE_CHECKING:
@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 def add_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add the flags of a training to a parser; defaults are the released script's where it has the flag."""
     data = parser.add_argument_group("data")
-    data.add_argument("--train_folder", type=Path, required=True, help="vectors (.npy) or raw music to train on")
-    data.add_argument("--eval_folder", type=Path, help="what is tested on (default: a share of the training folder)")
-    data.add_argument("--labels", type=Path, metavar="FILE", help=".csv, .tsv or .json (default: in the file names)")
+    data.add_argument("--train_folder", type=existing, required=True, help="vectors (.npy) or raw music to train on")
+    data.add_argument(
+        "--eval_folder", type=existing, help="what is tested on (default: a share of the training folder)"
+    )
+    data.add_argument(
+        "--labels", type=existing, metavar="FILE", help=".csv, .tsv or .json (default: in the file names)"
+    )
     data.add_argument("--eval_split", type=float, default=0.2, help="share tested on (default: %(default)s)")
     data.add_argument(
         "--valid_split", type=float, default=0.2, help="share of the rest that chooses the epoch (default: %(default)s)"
@@ -42,7 +46,15 @@ def add_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     ):
         default = getattr(ProbeConfig, name)
         training.add_argument(f"--{name}", type=type(default), default=default, help=f"{about} (default: %(default)s)")
-    training.add_argument("--balanced_training", action="store_true", help="as many examples of every class, repeated")
+    training.add_argument(
+        "--balanced_training",
+        choices=BALANCES,
+        nargs="?",
+        default="",
+        const="under",
+        help="as many examples of every class in an epoch: as of the smallest (under: published, and meant without a "
+        "value) or, by repetition, of the largest (over)",
+    )
     training.add_argument("--double_softmax", action="store_true", help="softmax before a loss that has one: published")
     training.add_argument(
         "--selection", choices=("valid", "eval"), default="valid", help="what chooses the epoch; eval: as published"

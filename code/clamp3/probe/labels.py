@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,12 +40,6 @@ class Targets:
     unseen: tuple[str, ...] = ()
 
 
-def label_from_name(name: str) -> str | None:
-    """Return the part of a file's name before the first ``_``, as the released scripts label files, None if empty."""
-    label, mark, _ = PurePosixPath(name).name.partition("_")
-    return label if mark and label else None
-
-
 def read_labels(path: Path, task: TaskType) -> tuple[dict[str, Label], tuple[str, ...]]:
     """Return labels by file name, and the names of the values of a regression.
 
@@ -54,9 +48,9 @@ def read_labels(path: Path, task: TaskType) -> tuple[dict[str, Label], tuple[str
     path : Path
         ``.json``: an object from file names to a class, a list of tags or object from tags to 0 or 1, or a number,
         list or object of numbers.
-        ``.csv`` or ``.tsv``: a header line, the first column names files. Multiclass takes the second column;
-        multilabel tags separated by ``;`` in the second column, or one column of 0 and 1 per tag; regression all
-        further columns.
+        ``.csv`` or ``.tsv``: a header line (a first line that reads as a row is one), the first column names files.
+        Multiclass takes the second column; multilabel tags separated by ``;`` in the second column, or one column of 0
+        and 1 per tag; regression all further columns.
     task : {"multiclass", "multilabel", "regression"}
 
     Raises
@@ -193,27 +187,53 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _csv(path: Path, task: TaskType) -> tuple[dict[str, Any], tuple[str, ...]]:
-    rows = read_csv(path)
+    rows, first_line = read_csv(path, header=False), 1
+    if not _is_row(rows, task):
+        rows, first_line = read_csv(path), 2
     first, *rest = rows[0]
     if not rest:
         raise FormatError(f"{printable(path)} has one column; file names and labels are needed.")
+    if first_line == 1 and task == "multilabel" and len(rest) > 1:
+        raise FormatError(f"{printable(path)} has no header, which names the tags of its columns.")
     a_column_per_tag = task == "multilabel" and (
         len(rest) > 1 or all(str(row.get(rest[0])).strip() in ("0", "1") for row in rows)
     )
     found: dict[str, Any] = {}
-    for number, row in enumerate(rows, start=2):
+    for number, row in enumerate(rows, start=first_line):
         cells = [row.get(column) for column in rest]
         if row[first] in found:
             raise FormatError(f"{printable(path)}:{number} names {row[first]} for the second time.")
         if any(not isinstance(cell, str) for cell in cells):
-            raise FormatError(f"{printable(path)}:{number} has fewer fields than the header.")
+            raise FormatError(f"{printable(path)}:{number} has fewer fields than the first line.")
         if a_column_per_tag:
             if any(str(cell).strip() not in ("0", "1") for cell in cells):
                 raise FormatError(f"{printable(path)}:{number}: columns of tags hold 0 or 1.")
             found[row[first]] = [tag for tag, cell in zip(rest, cells, strict=True) if str(cell).strip() == "1"]
         else:
             found[row[first]] = cells if task == "regression" else cells[0]
-    return found, tuple(rest) if task == "regression" else ()
+    return found, tuple(rest) if task == "regression" and first_line > 1 else ()
+
+
+def _is_row(rows: list[dict[str, str]], task: TaskType) -> bool:
+    """Return whether the first line of a table is no header: it names a file, or has a label where others have one."""
+    name, *labels = (str(cell).strip() for cell in rows[0].values())
+    if kind_of(name) is not None:
+        return True
+    if not labels or task == "regression":
+        return bool(labels) and all(map(_is_number, labels))
+    if len(labels) > 1 and task == "multilabel":
+        return set(labels) <= {"0", "1"}
+    mark = ";" if task == "multilabel" else "\0"
+    seen = {label.strip() for row in rows[1:] for label in str(row.get("2")).split(mark)}
+    return {label.strip() for label in labels[0].split(mark)} <= seen
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _bare(name: str) -> str:

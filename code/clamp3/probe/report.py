@@ -77,6 +77,7 @@ def as_text(runs: Sequence[Run]) -> str:
     if unseen := sum(run.probe.info["n_of_untrained_classes"] for run in runs):
         where = " (all runs together)" if len(runs) > 1 else ""
         lines.append(f"{unseen} of the judged files are of classes that were not trained: they count as wrong{where}")
+    lines += dict.fromkeys(note for run in runs if (note := run.probe.info.get("note")))
     for name, value in summary(runs).items():
         spread = f" ± {value['deviation']:.4f}" if len(runs) > 1 else ""
         lines.append(f"  {SHOWN.get(name, name):20} {value['mean']:.4f}{spread}")

@@ -9,14 +9,20 @@ from typing import Any, Literal
 
 import numpy as np
 
+from clamp3.datasets.labelled import label_from_name
 from clamp3.errors import ConfigError, DataError, printable
 from clamp3.index.vectors import Opener, load_folder
 from clamp3.probe import metrics, splits
 from clamp3.probe.checkpoint import Probe
 from clamp3.probe.config import ProbeConfig
 from clamp3.probe.fit import Epoch, fit
-from clamp3.probe.labels import Label, as_targets, classes_of, find_labels, label_from_name, read_labels
+from clamp3.probe.labels import Label, as_targets, classes_of, find_labels, read_labels
 from clamp3.probe.splits import Split
+
+_UNDEFINED = (
+    "the {} files to choose the epoch by have no {}, for which files with and without a tag, or different values, are "
+    "needed: the last epoch is kept"
+)
 
 
 @dataclass(frozen=True)
@@ -232,7 +238,9 @@ def train_and_test(
     if config.task == "multilabel":  # an untrained tag has no output that could be scored
         scores["tags_left_out"] = sorted({*scores["tags_left_out"], *targets["test"].unseen})
     untrained = int((~targets["test"].values.any(axis=1)).sum()) if config.task == "multiclass" else 0
+    undefined = chosen is not None and all(epoch.score is None for epoch in fitted.history)
     info = {
+        "note": _UNDEFINED.format(len(split.valid), config.score) if undefined else "",
         "best_epoch": fitted.best_epoch,
         "n_train": len(split.train),
         "n_valid": len(split.valid),

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clamp3.datasets.labelled import label_from_name
 from clamp3.errors import ConfigError, DataError, printable, sentence_of
 from clamp3.formats.tables import read_json
 from clamp3.index.ranking import unit_rows
 from clamp3.index.vectors import encode, load_folder
 from clamp3.jobs.identity import Identity
-from clamp3.probe.labels import Label, as_targets, find_labels, label_from_name, read_labels
+from clamp3.probe.labels import Label, as_targets, find_labels, read_labels
 from clamp3.probe.metrics import evaluate
 from clamp3.sources import sentence
 

@@ -77,9 +77,7 @@ def run_benchmark(benchmark: Benchmark, model: Clamp3, *, name: str, both: bool 
     DataError
         If no task can be run with this model.
     """
-    report = Scoreboard(
-        benchmark=benchmark.dataset.name, model=name, not_run=list(benchmark.missing), notes=list(benchmark.notes)
-    )
+    report = Scoreboard(model=name, **benchmark.facts())
     tasks = []
     for task in benchmark.tasks:
         lacking = {modality_of(source.kind) for _, source in task.queries + task.references}

@@ -149,8 +149,8 @@ def as_html(points: Points, labels: Sequence[str], names: Sequence[str], *, titl
                 y=places[rows, 1],
                 mode="markers",
                 marker=marker,
-                name=html.escape(f"{label} ({len(rows)})"),
-                text=[f"{html.escape(names[row])}<br>{html.escape(title)}: {html.escape(labels[row])}" for row in rows],
+                name=_escaped(f"{label} ({len(rows)})"),
+                text=[f"{_escaped(names[row])}<br>{_escaped(title)}: {_escaped(labels[row])}" for row in rows],
                 hoverinfo="text",
                 visible=at == 0,
                 showlegend=scale is None,
@@ -166,13 +166,18 @@ def as_html(points: Points, labels: Sequence[str], names: Sequence[str], *, titl
     menu = {"type": "buttons", "direction": "right", "x": 0, "y": 1.08, "xanchor": "left", "buttons": buttons}
     plain = {"showticklabels": False, "zeroline": False}
     figure.update_layout(
-        legend_title_text=html.escape(title),
+        legend_title_text=_escaped(title),
         template="plotly_white",
         xaxis=plain,
         yaxis=plain | {"scaleanchor": "x"},
         updatemenus=[menu],
     )
     return str(figure.to_html(include_plotlyjs=True, full_html=True, div_id="map", default_height="95vh"))
+
+
+def _escaped(text: str) -> str:
+    """Return a text for plotly, which reads tags and a few entities; quotation marks are not among these."""
+    return html.escape(text, quote=False)
 
 
 def _style(place: int) -> tuple[str, tuple[str, str]]:

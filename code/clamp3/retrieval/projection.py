@@ -22,17 +22,20 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clamp3.datasets.labelled import label_from_name
 from clamp3.errors import ConfigError, DataError, FormatError, printable, sentence_of
+from clamp3.formats import kind_of
 from clamp3.formats.tables import json_text, read_csv, read_json, read_jsonl
 from clamp3.index.ranking import unit_rows
+from clamp3.index.selection import folder_names, modalities
 from clamp3.index.vectors import Opener, check_comparable, load_folder
-from clamp3.modalities import modality_of
 
 METHODS = ("pca", "tsne", "umap")
 MIN_POINTS = 4
 _PERPLEXITY = 30
 _ALIKE = 1e-6
 _NEIGHBOURS = 15
+_FEW_CLASSES = 20
 _NAME_FIELDS = ("name", "file", "path", "id")
 
 
@@ -72,8 +75,7 @@ def gather(
     """
     table = read_metadata(metadata) if metadata is not None else None
     color = color or ("source" if len(folders) > 1 else "modality")
-    last = [folder.resolve().name for folder in folders]
-    sources = last if len(set(last)) == len(last) else [str(folder) for folder in folders]
+    sources = folder_names(folders)
     names: list[str] = []
     labels: list[str] = []
     problems: list[tuple[str, str]] = []
@@ -163,32 +165,6 @@ def project(vectors: ArrayLike, method: str, *, seed: int = 0) -> NDArray[np.flo
     return np.asarray(found, np.float64)
 
 
-def modalities(folder: Path, names: Sequence[str], kinds: Sequence[str]) -> list[str]:
-    """Return the modality of every file: ``text``, ``symbolic`` or ``audio``.
-
-    That of stored vectors is in the ledger that extraction leaves beside them; without one they are ``vector``.
-
-    Parameters
-    ----------
-    folder : Path
-        Where the files lie.
-    names, kinds : sequences of str
-        As in `clamp3.index.vectors.VectorFolder`.
-    """
-    from clamp3.formats import kind_of
-    from clamp3.jobs.ledger import LEDGER_NAME, Ledger
-
-    if "vector" not in kinds or not (folder / LEDGER_NAME).is_file():
-        return list(kinds)
-    with Ledger(folder / LEDGER_NAME) as ledger:
-        rows = [ledger.maker(name) for name in names]
-    sources = [kind_of(row.input) if row is not None else None for row in rows]
-    return [
-        kind if kind != "vector" or source is None else modality_of(source)
-        for kind, source in zip(kinds, sources, strict=True)
-    ]
-
-
 def labels_of(names: Sequence[str], color: str, metadata: dict[str, dict[str, str]] | None = None) -> list[str]:
     """Return the label by which each file is coloured.
 
@@ -197,19 +173,27 @@ def labels_of(names: Sequence[str], color: str, metadata: dict[str, dict[str, st
     names : sequence of str
         Paths in their folder.
     color : str
-        ``folder`` (the first sub-folder), ``class`` (the name up to the first ``_``), or a field of the metadata.
+        ``folder`` (the first sub-folder), ``class`` (the name up to the first ``_``; names without one are "unknown"),
+        or a field of the metadata.
     metadata : dict, optional
         From `read_metadata`.
 
     Raises
     ------
     ConfigError
-        If the field is in no row.
+        If the field is in no row, or what stands before ``_`` is another word in most names.
     """
     if color == "folder":
         return [PurePosixPath(name).parts[0] if "/" in name else "." for name in names]
     if color == "class":
-        return [PurePosixPath(name).name.split("_")[0] for name in names]
+        found = [label_from_name(name) for name in names]
+        n_classes = len({label for label in found if label is not None})
+        if not n_classes or n_classes > max(_FEW_CLASSES, len(names) / 2):
+            raise ConfigError(
+                f"what stands before a '_' in the names makes {n_classes} classes of {len(names)} files; "
+                "colour by folder, or by a field of --metadata."
+            )
+        return [label or "unknown" for label in found]
     fields = {field for row in (metadata or {}).values() for field in row}
     if color not in fields:
         listed = [sentence_of(field, 40) for field in sorted(fields)]
@@ -235,6 +219,8 @@ def read_metadata(path: Path) -> dict[str, dict[str, str]]:
     """
     if path.suffix.lower() in (".csv", ".tsv"):
         rows = read_csv(path)
+        if kind_of(next(iter(rows[0]))) is not None:
+            raise FormatError(f"{printable(path)} has no header: its first line names a file, not the columns.")
         filled = [{field: value for field, value in row.items() if isinstance(value, str)} for row in rows]
         return {next(iter(row.values())): row for row in filled if row}  # without cells beyond the header
     try:

@@ -20,11 +20,11 @@ from clamp3.errors import ConfigError, DataError
 from clamp3.training.batches import epoch_batches
 from clamp3.training.build import alignment_model, text_tokenizer
 from clamp3.training.config import Clamp3Training
-from clamp3.training.data import EVALUATION, PairDataset
-from clamp3.training.encoder import PairEncoder
 from clamp3.training.loading import shares
 from clamp3.training.loss import Objective, gather_with_gradient, own_rows, world
 from clamp3.training.measures import dimensions, mean_reciprocal_rank, ranks
+from clamp3.training.pair_data import EVALUATION, PairDataset
+from clamp3.training.pair_encoder import PairEncoder
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -1,4 +1,4 @@
-"""Settings of a training run: frozen, validated, one dataclass per script, flags made from the fields.
+"""Settings of a training run: frozen, validated, one dataclass per script; `clamp3.training.flags` makes flags of them.
 
 ``code/config.py`` (plain released names) replaces the defaults, flags replace both, and the resolved
 values go into every checkpoint. No torch here, so ``--help`` is quick.
@@ -7,19 +7,14 @@ values go into every checkpoint. No torch here, so ``--help`` is quick.
 # ruff: noqa: RUF009 (_setting is dataclasses.field with a help text)
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import inspect
-import types
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from clamp3.data.views import Pair, parse_pairs, towers_of, views
 from clamp3.errors import ConfigError
-from clamp3.models.config import FRONT_ENDS
-from clamp3.training.config_file import file_settings, value_of
+from clamp3.models.config import AUDIO_FRONT_ENDS
 
 SCHEDULES, PRECISIONS = ("constant", "cosine"), ("auto", "no", "bf16", "fp16")
 TEXTS = ("clamp3", "clamp2")  # clamp3.data.text_sampling.SAMPLINGS
@@ -235,7 +230,9 @@ class Clamp3Training(SymbolicTraining):
     line_keep: float = _setting(0.5, "probability that a line of the drawn text stays")
     instrument_removal: float = _setting(0.9, "probability that a training piece loses its instruments")
     front_end: str = _setting(
-        "mert", "of a new audio tower: MERT vectors, or log-mel chunks through a small network", choices=FRONT_ENDS
+        "mert",
+        "of a new audio tower: MERT vectors, or log-mel chunks and a small network",
+        choices=AUDIO_FRONT_ENDS,
     )
     audio_width: int = _setting(768, "width of a new audio tower", name="AUDIO_HIDDEN_SIZE")
     audio_layers: int = _setting(12, "its layers", name="AUDIO_NUM_LAYERS")
@@ -282,7 +279,7 @@ class Clamp3Training(SymbolicTraining):
             self._need(0 <= getattr(self, name) <= 1, name, "in [0, 1]")
         self._need(self.audio_length >= 3, "audio_length", "at least 3")
         self._need(self.texts in TEXTS, "texts", f"one of {', '.join(TEXTS)}")
-        self._need(self.front_end in FRONT_ENDS, "front_end", f"one of {', '.join(FRONT_ENDS)}")
+        self._need(self.front_end in AUDIO_FRONT_ENDS, "front_end", f"one of {', '.join(AUDIO_FRONT_ENDS)}")
         self._need(self.logit_scale > 0, "logit_scale", "above 0")
         self._need(self.loss in LOSSES, "loss", f"one of {', '.join(LOSSES)}")
         self._need(self.grad_cache_chunk >= 0, "grad_cache_chunk", "0 or more")
@@ -339,95 +336,6 @@ class Clamp2Training(Clamp3Training):
     texts: str = _setting(
         "clamp2", "texts of a record: metadata and summaries, or CLaMP 3's fields and translations", choices=TEXTS
     )
-
-
-Config = TypeVar("Config", bound=RunConfig)
-
-
-def _base_type(annotation: Any) -> tuple[Any, bool]:
-    """Return the plain type of a field and whether it takes several values."""
-    if typing.get_origin(annotation) is tuple:
-        return typing.get_args(annotation)[0], True
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return next(part for part in typing.get_args(annotation) if part is not type(None)), False
-    return annotation, False
-
-
-def _in_help_order(config: type[RunConfig]) -> list[dataclasses.Field[Any]]:
-    """Return the fields in the order of their classes; ``init`` stands among those of the class that describes it."""
-    names: dict[str, None] = {}
-    for kind in reversed(config.__mro__[:-1]):
-        for name in inspect.get_annotations(kind):
-            if name == "init":
-                names.pop(name, None)
-            names.setdefault(name)
-    fields = {item.name: item for item in dataclasses.fields(config)}
-    return [fields[name] for name in names if name in fields]
-
-
-def add_flags(parser: argparse.ArgumentParser, config: type[RunConfig], file: Any = None) -> argparse.ArgumentParser:
-    """Give the parser one flag per field; defaults come from ``file`` where it has the released name.
-
-    Parameters
-    ----------
-    parser : argparse.ArgumentParser
-    config : type
-        ``M3Training`` or ``Clamp3Training``.
-    file : module, optional
-        ``code/config.py``.
-
-    Returns
-    -------
-    argparse.ArgumentParser
-        The same parser.
-    """
-    hints = typing.get_type_hints(config)
-    settings = file_settings(file, config.prefix, config.modality if config.prefix == "CLAMP3" else "")
-    parser.set_defaults(file_settings=settings)
-    for item in _in_help_order(config):
-        kind, several = _base_type(hints[item.name])
-        default = item.default_factory() if item.default_factory is not dataclasses.MISSING else item.default
-        found = settings.defaults.get(item.name, value_of(file, item.metadata["names"]))
-        default = default if found is None else found
-        about = f"{item.metadata['help']} (default: {'none' if default in (None, (), []) else default})"
-        about = about.replace("%", "%%")
-        if kind is bool:
-            parser.add_argument(f"--{item.name}", action=argparse.BooleanOptionalAction, default=default, help=about)
-        elif several:
-            parser.add_argument(f"--{item.name}", type=kind, nargs="+", default=default, help=about)
-        else:
-            choices = item.metadata["choices"]
-            parser.add_argument(f"--{item.name}", type=kind, default=default, choices=choices, help=about)
-    return parser
-
-
-def from_flags(config: type[Config], args: argparse.Namespace) -> Config:
-    """Build the validated configuration from parsed flags.
-
-    Parameters
-    ----------
-    config : type
-        ``M3Training`` or ``Clamp3Training``.
-    args : argparse.Namespace
-        With the flags of `add_flags`.
-
-    Raises
-    ------
-    ConfigError
-        If a value is out of range.
-    """
-    hints = typing.get_type_hints(config)
-    values: dict[str, Any] = {}
-    for item in dataclasses.fields(config):
-        kind, several = _base_type(hints[item.name])
-        value = getattr(args, item.name)
-        if several:
-            values[item.name] = tuple(kind(part) for part in value or () if str(part))
-        elif value is None or (kind is Path and str(value) in ("", ".")):
-            values[item.name] = None  # an empty path in config.py means "none"
-        else:
-            values[item.name] = value if isinstance(value, kind) else kind(value)
-    return config(**values)
 
 
 def to_plain(config: RunConfig) -> dict[str, Any]:

@@ -181,6 +181,8 @@ def own_or_published(prefix: str, published: str, epoch: int | None = None) -> P
         runs = [run for run in Path("runs").glob(f"*/{BEST}") if _is_of(run, prefix)]
         newest = max(runs, key=lambda run: run.stat().st_mtime_ns, default=None)
         if newest is None:
+            if int(os.environ.get("RANK", "0")) == 0:
+                logger.info("weights: %s, as released (searches take mini); --model takes others", published)
             return resolve(published, epoch=epoch)
         found, why = resolve(newest.parent, epoch=epoch), "the newest training here"
     if int(os.environ.get("RANK", "0")) == 0:

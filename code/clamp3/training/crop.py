@@ -1,4 +1,4 @@
-"""Cut a sequence that is longer than the model's window."""
+"""Crop a sequence to the model's window for training; inference reads all windows (`clamp3.embedding.windows`)."""
 
 from __future__ import annotations
 

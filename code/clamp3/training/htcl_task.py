@@ -25,12 +25,12 @@ from clamp3.data.splits import split
 from clamp3.errors import ConfigError
 from clamp3.models.htcl import HtclModel
 from clamp3.training.batches import epoch_batches
-from clamp3.training.data import Key, pad
 from clamp3.training.htcl_build import htcl_model, htcl_tokenizer
 from clamp3.training.htcl_config import HtclTraining
 from clamp3.training.loading import shares
 from clamp3.training.loss import contrastive_loss, gather_with_gradient, world
 from clamp3.training.measures import dimensions, mean_reciprocal_rank
+from clamp3.training.pair_data import Key, pad
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -10,8 +10,9 @@ import pkgutil
 from dataclasses import replace
 
 from clamp3.jobs.atomic import write_text
-from clamp3.training.config import Config, RunConfig, from_flags
+from clamp3.training.config import RunConfig
 from clamp3.training.config_file import FileSettings
+from clamp3.training.flags import Config, from_flags
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ def train(config: type[RunConfig], args: argparse.Namespace) -> int:
     config : type
         A subclass of `RunConfig`, whose ``task`` names what makes the task.
     args : argparse.Namespace
-        With the flags of `clamp3.training.config.add_flags`.
+        With the flags of `clamp3.training.flags.add_flags`.
 
     Returns
     -------

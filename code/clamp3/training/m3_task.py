@@ -19,9 +19,9 @@ from clamp3.models.towers import masked_mean
 from clamp3.training.batches import epoch_batches
 from clamp3.training.build import m3_model
 from clamp3.training.config import M3Training
-from clamp3.training.data import EVALUATION, M3Dataset, collate_m3
 from clamp3.training.loading import shares
 from clamp3.training.measures import dimensions
+from clamp3.training.pair_data import EVALUATION, M3Dataset, collate_m3
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -104,7 +104,7 @@ def standard_form(text: str) -> tuple[str, list[str]]:
 
 def _first_tune(lines: list[str], notes: list[str]) -> list[str]:
     starts = [index for index, line in enumerate(lines) if _START.match(line)]
-    if starts and _holds_music(lines[: starts[0]]):  # a tune without a number
+    if starts and holds_music(lines[: starts[0]]):  # a tune without a number
         starts.insert(0, 0)
     if len(starts) > 1:
         notes.append(f"first of {len(starts)} tunes taken")
@@ -125,7 +125,8 @@ def _sounds(music: str) -> bool:
     return _SOUND.search(_NOT_SOUNDED.sub("", music)) is not None
 
 
-def _holds_music(lines: list[str]) -> bool:
+def holds_music(lines: list[str]) -> bool:
+    """Return whether a line of music follows a key."""
     key = next((index for index, line in enumerate(lines) if line.startswith("K:")), len(lines))
     return any("|" in line and not is_field(line) and line[0] != "%" for line in lines[key:])
 
