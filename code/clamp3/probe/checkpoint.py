@@ -107,6 +107,8 @@ def save_probe(probe: Probe, path: Path) -> None:
         return
     import torch
 
+    from clamp3.models.checkpoint import write_pickled
+
     content = {
         "model": {name: torch.from_numpy(value) for name, value in probe.state.items()},
         "labels": {name: place for place, name in enumerate(probe.classes)},
@@ -115,8 +117,7 @@ def save_probe(probe: Probe, path: Path) -> None:
         "max_eval_acc": probe.info.get("scores", {}).get("accuracy", 0.0),
         "clamp3": json_text({"kind": KIND, **facts}),
     }
-    with replacing(path) as temporary:
-        torch.save(content, temporary)
+    write_pickled(path, content)
 
 
 def check_replaceable(path: Path) -> None:
