@@ -8,7 +8,8 @@ Both ways train the same model from the same weights on the same made-up pieces,
 (median 180, cropped at 512). Ours is the Trainer as the scripts run it. The reference pads every piece to 512 patches
 and every text to 128 tokens, multiplies one-hot vectors of 8,192 numbers per patch with the patch embedding, drops out
 by torch's kernel, and steps an unfused AdamW, as the released scripts do. Data are prepared in the loop by both; the
-packed patches too serve both, where the released scripts encode each file anew. Writes
+packed patches too serve both, where the released scripts encode each file anew. Dropout is the default of the scripts,
+of the attention weights too. Writes
 benchmarks/results/training_speed.<vendor>.json; at full size also the audio tower is measured, with memory and the
 share of the GPU's bf16 peak (--peak_tflops, dense).
 """
@@ -194,7 +195,7 @@ def main(argv: list[str] | None = None) -> int:
         common = {
             "train_jsonl": folder / "train.jsonl", "text_model": name, "text_from_scratch": True, "eval_split": 0.0,
             "width": width, "n_layers": layers, "hidden_size": width, "audio_width": width, "audio_layers": layers,
-            "batch_size": batch_size, "epochs": 1000, "text_dropout": False, "attention_dropout": 0.0, "save_every": 0,
+            "batch_size": batch_size, "epochs": 1000, "text_dropout": False, "save_every": 0,
             "log_every": 10**6, "compile": args.compile, "workers": 8 if args.device == "cuda" else 0,
         }  # fmt: skip
         ways = (

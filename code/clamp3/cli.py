@@ -4,27 +4,69 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import contextlib
 import importlib.util
 import io
 import json
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from clamp3.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, Clamp3Error, ConfigError, printable, sentence_of
+from clamp3.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_SOME_FAILED,
+    EXIT_USAGE,
+    Clamp3Error,
+    ConfigError,
+    printable,
+    sentence_of,
+)
 from clamp3.jobs.walk import existing
 
 if TYPE_CHECKING:
     from clamp3.embedding.clamp3 import Clamp3
 
+_REPLY = "TORCHELASTIC_ERROR_FILE"  # set by torchrun, torch.distributed.launch, accelerate launch
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaint comes once, also where a launcher has started several processes."""
+
+    def error(self, message: str) -> NoReturn:
+        if _speaks():
+            self.print_usage(sys.stderr)
+        complain(f"{self.prog}: error: {message}")
+        raise SystemExit(EXIT_USAGE)
+
 
 def parser_for(doc: str | None) -> argparse.ArgumentParser:
     """Return a parser whose ``--help`` is the script's docstring, examples included."""
-    return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def _speaks() -> bool:
+    """Return whether this process prints its errors: the first of those that a launcher has started here."""
+    return _REPLY not in os.environ or os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def complain(line: str) -> None:
+    """Print why the script ends: at once, and below ``torchrun`` and its kin also as the last line of their report.
+
+    They report a process that has failed in forty lines of their own, of which the last is what the process left in a
+    file that an environment variable names. So the processes after the first need not say the same again.
+    """
+    if path := os.environ.get(_REPLY):
+        extra = {"py_callstack": line, "timestamp": str(int(time.time()))}
+        with contextlib.suppress(OSError):
+            Path(path).write_text(json.dumps({"message": {"message": line, "extraInfo": extra}}), encoding="utf-8")
+    if _speaks():
+        print(line, file=sys.stderr)
 
 
 def run_script(path: Path, argv: list[str] | None, doc: str | None, **defaults: Any) -> int:
@@ -153,7 +195,7 @@ def run(main: Callable[[], int]) -> int:
     try:
         return main()
     except Clamp3Error as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted: what was finished is kept; run the same command again to go on.", file=sys.stderr)
@@ -162,5 +204,5 @@ def run(main: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except OSError as error:
-        print(f"error: {error.strerror or error} ({printable(error.filename or 'no file named')}).", file=sys.stderr)
+        complain(f"error: {error.strerror or error} ({printable(error.filename or 'no file named')}).")
         return EXIT_SOME_FAILED

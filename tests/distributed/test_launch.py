@@ -91,6 +91,31 @@ def test_accelerate_with_gradient_caching_and_a_learned_scale(data, tmp_path):
     assert_same_run(found, expected, tmp_path / "two", tmp_path / "one")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (("--batch_size", "4", "--no_such"), "error: unrecognized arguments: --no_such"),
+        (("--batch_size", "0"), "error: --batch_size must be at least 1, got 0."),
+    ],
+)
+def test_below_a_launcher_our_sentence_is_said_once_and_last(tmp_path, wrong, said):
+    """The launcher adds a report of forty lines; it ends with the sentence."""
+    launcher = ("torch.distributed.launch", "--nproc_per_node=2", "--use_env", f"--master_port={free_port()}")
+    command = [sys.executable, "-m", *launcher, "train_clamp3_symbolic.py", *wrong, "--out", str(tmp_path / "x")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, cwd=ROOT / "code", env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    before, _, report = done.stderr.partition("Traceback")
+    said = (
+        "unrecognized arguments: --no_such"
+        if "--no_such" in wrong
+        else "error: --batch_size must be at least 1, got 0."
+    )
+    assert before.count(said) == 1
+    lines = [line for line in report.splitlines() if line.strip("= ")]
+    assert said in lines[-1]
+
+
 def test_accumulated_batches_average_their_gradients(data, tmp_path):
     """Two batches whose losses do not know of each other: the step of the mean of both gradients."""
     start_run(

@@ -293,8 +293,11 @@ def test_a_released_checkpoint_with_more_towers_goes_on_twice(data, wide, tmp_pa
     assert train(data, out, resume="auto", **wide).progress.epoch == 4
     assert torch.equal(load_model(out, ("audio",)).model.audio_proj.weight, model.audio_proj.weight)
     (tmp_path / "old.pth").unlink()
+    assert train(data, out, resume="auto", epochs=5, **wide).progress.epoch == 5  # what it exported has the sizes
+    for path in out.glob("*.safetensors"):
+        path.unlink()
     with pytest.raises(WeightsError, match=r"old\.pth"):
-        train(data, out, resume="auto", epochs=5, **wide)
+        train(data, out, resume="auto", epochs=6, **wide)
 
 
 def test_a_checkpoint_of_other_parameters_gives_weights_and_epoch_only(data, wide, tmp_path):

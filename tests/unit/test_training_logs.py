@@ -63,6 +63,20 @@ def test_every_measure_is_logged_and_drawn(data, tmp_path):
     assert board.Scalars("epoch/eval_loss")[-1].value == pytest.approx(last["eval_loss"])
 
 
+def test_losses_among_different_numbers_have_axes_of_their_own(tmp_path, monkeypatch):
+    """A contrastive loss grows with the number of items it compares."""
+    from matplotlib.axes import Axes
+
+    twins = []
+    original = Axes.twinx
+    monkeypatch.setattr(Axes, "twinx", lambda self: twins.append(self) or original(self))
+    for among, n_axes in ((8, 0), (5, 1)):
+        rows = [{"kind": "train", "step": 1, "loss": 2.0, "compared": 8.0},
+                {"kind": "epoch", "step": 1, "eval_loss": 1.5, "eval_compared": among}]  # fmt: skip
+        logs.plot_losses(write_rows(tmp_path / "metrics.jsonl", rows), tmp_path / "loss.png")
+        assert len(twins) == n_axes
+
+
 def test_without_matplotlib_one_line_says_how_to_get_it(tmp_path, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     (tmp_path / "metrics.jsonl").write_text('{"kind": "train", "step": 1, "loss": 2.0}\n')
@@ -83,10 +97,13 @@ def test_wandb_is_off_unless_asked_for_and_its_key_is_never_shown(data, tmp_path
     wandb = types.SimpleNamespace(init=lambda **given: seen.append(given) or run)
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     with caplog.at_level("DEBUG"):
-        train(data, tmp_path / "on", wandb=True)
-    assert seen[0]["name"] == "on"
+        train(data, tmp_path / "on", wandb=True, wandb_project="mine")
+        train(data, tmp_path / "on", wandb=True, wandb_project="mine", resume="auto", epochs=3)
+    started = [given for given in seen if isinstance(given, dict)]
+    assert [(given["name"], given["project"], given["resume"]) for given in started] == [("on", "mine", "allow")] * 2
+    assert started[0]["id"] == started[1]["id"]  # the same curves go on
     assert seen[-1] == "end"
-    assert [step for step, row in seen[1:-1] if "train/loss" in row] == list(range(1, 7))
+    assert [row[0] for row in seen if isinstance(row, tuple) and "train/loss" in row[1]] == list(range(1, 10))
     printed = capsys.readouterr()
     everything = printed.out + printed.err + caplog.text + str(seen) + (tmp_path / "on/metrics.jsonl").read_text()
     assert "secret-key" not in everything

@@ -15,7 +15,7 @@ import numpy as np
 from clamp3.data.audio_features import THREADS
 from clamp3.data.jsonl import read_objects
 from clamp3.data.music_files import check_file
-from clamp3.data.records import file_names, record_problems
+from clamp3.data.records import UNKNOWN, file_names, known_fields, record_problems
 from clamp3.data.shards import Resolver
 from clamp3.data.splits import hash_of, item_id
 from clamp3.data.views import suffixes, view_of, views
@@ -41,6 +41,7 @@ class Check:
         self.problems: list[str] = []
         self.n_problems = self.n_records = self.n_files = 0
         self.widths: defaultdict[str, Counter[int]] = defaultdict(Counter)  # by tower
+        self._listed = False  # the names there are: once is enough
         self.ids, self.numbers = array("Q"), array("q")
 
     def add(self, number: int | None, reason: str) -> None:
@@ -83,7 +84,9 @@ class Check:
                 self.add(number, "no JSON object")
                 continue
             for reason in record_problems(fields):
-                self.add(number, reason)
+                known = not reason.startswith(UNKNOWN) or self._listed
+                self.add(number, reason if known else f"{reason} (there are {known_fields()})")
+                self._listed |= not known
             self.ids.append(hash_of(item_id(fields)))
             self.numbers.append(number)
             yield number, fields

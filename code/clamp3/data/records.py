@@ -25,7 +25,14 @@ NESTED = {
 }
 FIELDS = TEXT_FIELDS | NESTED.keys() | {"id", "filepaths"}
 NO_TEXT_OF_THEIR_OWN = frozenset({"language"})
+UNKNOWN = "unknown field"  # how its problem begins
 _HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair; together they are one character after parsing
+
+
+def known_fields() -> str:
+    """Return the names a record may have, for a message; those of nested objects after a colon."""
+    nested = [f"{name}: {', '.join(sorted(NESTED[name]))}" for name in sorted(NESTED)]
+    return "; ".join([", ".join(sorted(FIELDS)), *nested])
 
 
 def record_problems(
@@ -47,7 +54,7 @@ def record_problems(
     list of str
         Empty if the record is fine.
     """
-    problems = [f"unknown field {name!r}" for name in record if name not in fields]
+    problems = [f"{UNKNOWN} {name!r}" for name in record if name not in fields]
     item_id = record.get("id")
     if item_id is not None and (not isinstance(item_id, str | int) or isinstance(item_id, bool) or item_id == ""):
         problems.append(f"id must be a non-empty string or a number, got {item_id!r}")
@@ -62,7 +69,7 @@ def record_problems(
                 if not isinstance(part, Mapping):
                     problems.append(f"{name} must be an object, got {type(part).__name__}")
                     continue
-                problems += [f"unknown field {name}.{key}" for key in part if key not in NESTED[name]]
+                problems += [f"{UNKNOWN} {name}.{key}" for key in part if key not in NESTED[name]]
                 for key in part:
                     problems += _text_problems(f"{name}.{key}", part[key])
                     has_text |= key not in NO_TEXT_OF_THEIR_OWN and _has_text(part[key])

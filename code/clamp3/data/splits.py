@@ -31,7 +31,7 @@ def position(item_id: str) -> float:
     return min(hash_of(item_id) / 2**64, 1 - 2**-53)
 
 
-def split_hashes(hashes: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+def split_hashes(hashes: np.ndarray, fraction: float, least: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Divide items into training and evaluation by the hashes of their ids.
 
     Parameters
@@ -40,6 +40,8 @@ def split_hashes(hashes: np.ndarray, fraction: float) -> tuple[np.ndarray, np.nd
         `hash_of` every item's id; equal ones stay together.
     fraction : float
         Expected share of evaluation items, in [0, 1).
+    least : int
+        Evaluation items to hold out at least, but no more than a fifth of all; without effect if the share is 0.
 
     Returns
     -------
@@ -55,6 +57,9 @@ def split_hashes(hashes: np.ndarray, fraction: float) -> tuple[np.ndarray, np.nd
     if not 0 <= fraction < 1:
         raise ConfigError(f"The evaluation share must lie in [0, 1), got {fraction}.")
     held_out = hashes < np.uint64(fraction * 2**64)
+    wanted = min(least, len(hashes) // 5)
+    if fraction > 0 and wanted > held_out.sum():
+        held_out = hashes <= np.partition(hashes, wanted - 1)[wanted - 1]
     if fraction > 0 and len(hashes) and hashes.min() != hashes.max():
         if not held_out.any():
             held_out = hashes == hashes.min()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ from clamp3.training.loss import Objective, gather_with_gradient, own_rows, worl
 from clamp3.training.measures import dimensions, mean_reciprocal_rank, ranks
 from clamp3.training.pair_data import EVALUATION, PairDataset
 from clamp3.training.pair_encoder import PairEncoder
+from clamp3.training.presets import start_of_loss
+from clamp3.training.ranks import main_first
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MIN_COUNTED = 1000  # pieces; of fewer, a share says little
+MIN_EVALUATION = 32  # pieces; ranks among fewer are mostly luck
 
 
 class AlignmentTask:
@@ -61,6 +65,13 @@ class AlignmentTask:
         self.chunk = config.grad_cache_chunk
         self.n_seen = self.n_left_out = 0
         self.collate = train.collate
+
+    @property
+    def data_digest(self) -> str:
+        """Which pieces these are, wherever they lie: a checksum of their ids."""
+        parts = [part.records for part in (self.train_data, self.eval_data) if part is not None]
+        hashes = [part.store.hashes.all()[part.indices] for part in parts if isinstance(part, Records)]
+        return "-".join(f"{zlib.crc32(part.tobytes()):08x}" for part in hashes)
 
     def batches(self, epoch: int, rank: int, world_size: int) -> list[np.ndarray]:
         """Return batches of pieces at random, without incomplete ones, as negatives would be missing; see `Task`."""
@@ -104,13 +115,15 @@ class AlignmentTask:
         vectors = self.module.comparable(vectors, known)
         rows = [(pair, *paired(vectors, known, pair)) for pair in self.train_data.pairs]
         self._count(torch.stack([both for *_, both in rows]).any(0), len(here))
-        losses, measures = [], {}
+        losses, measures, compared = [], {}, 0
         for pair, one, other, both in rows:
             if len(one):
                 own = own_rows(both)
                 losses.append(self.module.objective(one, other, own))
                 share = world()[1] / len(one)  # the mean over ranks is then the mean over all rows
                 measures[self._measure("batch_mrr", pair)] = (1 / ranks(one, other, own)).sum() * share
+                compared = max(compared, len(one))
+        measures |= {"compared": torch.tensor(float(compared)), **self.module.objective.learned()}
         return torch.stack(losses).mean(), measures
 
     def _count(self, used: Tensor, n_rows: int) -> None:
@@ -152,19 +165,21 @@ class AlignmentTask:
         vectors = {view: torch.cat([part[1][view] for part in found])[back] for view in data.views}
         present = {view: torch.cat([part[2][view] for part in found])[back] for view in data.views}
         measures: dict[str, float] = {}
-        losses = []
+        losses, compared = [], 0
         for pair in data.pairs:
             one, other, _ = paired(vectors, present, pair)
             if not len(one):
                 continue
-            loss, accuracy = self._batched(one, other, self.config.batch_size * accelerator.num_processes)
+            size = self.config.eval_batch or self.config.batch_size * accelerator.num_processes
+            loss, accuracy = self._batched(one, other, size)
+            compared = max(compared, min(size, len(one)))
             losses.append(loss)
             measures[self._measure("batch_accuracy", pair)] = accuracy
             for first, second, (name, target) in ((one, other, pair), (other, one, pair[::-1])):
                 measures[f"mrr_{name}_to_{target}"] = float(mean_reciprocal_rank(first, second))
         if not losses:
             return {}
-        measures["loss"] = sum(losses) / len(losses)
+        measures |= {"loss": sum(losses) / len(losses), "compared": compared}
         return {**measures, **{f"{view}_dimensions": dimensions(vectors[view][present[view]]) for view in data.views}}
 
     def _batched(self, one: Tensor, other: Tensor, size: int) -> tuple[float, float]:
@@ -188,6 +203,8 @@ class AlignmentTask:
         model = self.module.exported()
         if self.text_model and "text" in model.config.towers:
             info = {**info, "text_model": self.text_model}
+        if learned := self.module.objective.learned():  # a next stage starts from there
+            info = {**info, "objective": {name: float(value) for name, value in learned.items()}}
         save_safetensors(model, model.config, path, info=info)
 
 
@@ -261,16 +278,23 @@ def make_alignment_task(config: Clamp3Training, accelerator: Accelerator) -> Ali
         train, evaluation = (Records(store, np.arange(len(store), dtype=np.int32)) for store in stores)
     else:
         train, evaluation = (
-            Records(stores[0], part) for part in split_hashes(stores[0].hashes.all(), config.eval_split)
+            Records(stores[0], part)
+            for part in split_hashes(stores[0].hashes.all(), config.eval_split, least=MIN_EVALUATION)
         )
     if accelerator.is_main_process:
         logger.info("%d training pieces, %d evaluation pieces", len(train), len(evaluation))
+        if len(evaluation) < MIN_EVALUATION:
+            logger.warning(
+                "%d evaluation pieces say little about which epoch is best: %d or more by --eval_jsonl or --eval_split",
+                len(evaluation),
+                MIN_EVALUATION,
+            )
     encoder = PairEncoder(
         model,
         frozen=frozen,
         sub_batches=config.sub_batches,
         standardise=towers if config.standardise else (),
-        objective=Objective(config.loss, config.logit_scale),
+        objective=_objective(config),
     )
 
     limits = {tower: model.config.length(tower) for tower in towers}
@@ -296,10 +320,16 @@ def make_alignment_task(config: Clamp3Training, accelerator: Accelerator) -> Ali
     return AlignmentTask(config, encoder, dataset(train), held_out, text_model)
 
 
+def _objective(config: Clamp3Training) -> Objective:
+    start = start_of_loss(config)
+    if start is None:
+        return Objective(config.loss, config.logit_scale)
+    return Objective(config.loss, config.logit_scale, start_scale=start.scale, start_bias=start.bias)
+
+
 def _open(path: Path, config: Clamp3Training, wanted: Wanted, accelerator: Accelerator) -> Store:
     """Return the indexed records of a JSONL, having said what of it cannot be used."""
-    with accelerator.main_process_first():
-        store = open_store(path, config.pack or config.out / "pack", wanted)
+    store = main_first(accelerator, lambda: open_store(path, config.pack or config.out / "pack", wanted))
     if store.n_other:
         logger.warning("%s: %d records name no %s", path.name, store.n_other, wanted.in_words)
     if not len(store) + store.n_problems:

@@ -16,10 +16,11 @@ from clamp3.errors import ConfigError, WeightsError
 from clamp3.models.clamp3 import Clamp3Model
 from clamp3.models.config import TOWERS, Clamp3Config, DecoderConfig, FrontEndConfig, M3Config, TowerConfig
 from clamp3.models.m3 import M3Model
-from clamp3.models.registry import WEIGHT_FILES, folder_or_hub
+from clamp3.models.registry import WEIGHT_FILES
 from clamp3.models.weights import RELEASED_TEXT_MODEL
 from clamp3.training.config import Clamp3Training, M3Training, SymbolicTraining
 from clamp3.training.lora import add_adapters
+from clamp3.training.presets import starts_of, text_model_of
 
 if TYPE_CHECKING:
     from clamp3.models.tokenizer import TextTokenizer
@@ -95,9 +96,11 @@ def set_attention_dropout(model: nn.Module, probability: float) -> None:
 
 
 def _check_crop(config: SymbolicTraining, encoder: TowerConfig) -> None:
-    if config.crop_length > encoder.max_length:
-        length = config.crop_length
-        raise ConfigError(f"--patch_length is {length}, but the encoder has only {encoder.max_length} positions.")
+    """Refuse more than the encoder has, if it was asked for; the default stands for whatever it has."""
+    name = "patch_length" if config.patch_length else "max_patches"
+    length = getattr(config, name)
+    if length > encoder.max_length and length != SymbolicTraining.max_patches:
+        raise ConfigError(f"--{name} is {length}, but the encoder has only {encoder.max_length} positions.")
 
 
 def text_tokenizer(config: Clamp3Training, model: TowerModel, *, needed: bool) -> tuple[str, TextTokenizer | None]:
@@ -220,9 +223,7 @@ def alignment_model(config: Clamp3Training) -> tuple[TowerModel, tuple[str, ...]
     WeightsError
         If weights are absent or do not fit, or the text tower would start at random unasked.
     """
-    from clamp3.models.weights import describe
-
-    starts = [describe(name, text_model=_like(config)) for name in config.init]
+    starts = starts_of(config)
     if all(isinstance(start.config, Clamp3Config) for start in starts if start.family.joint):
         model: TowerModel = _clamp3_model(config, starts)
     elif len(starts) == 1:
@@ -233,12 +234,6 @@ def alignment_model(config: Clamp3Training) -> tuple[TowerModel, tuple[str, ...]
     if config.lora_towers:
         add_adapters(model, config.lora_towers, rank=config.lora_rank, alpha=config.lora_alpha)
     return model, tuple(name for name in model.config.towers if name in config.frozen)
-
-
-def _like(config: Clamp3Training) -> str | None:
-    """Return ``--text_model``, whose config.json has the heads of files that do not state them; None as released."""
-    name = config.text_model
-    return None if name == RELEASED_TEXT_MODEL or folder_or_hub(name) is None else name
 
 
 def _model_of(start: Described, towers: Collection[str]) -> TowerModel:
@@ -268,7 +263,7 @@ def _clamp3_model(config: Clamp3Training, starts: Sequence[Described]) -> Clamp3
         if not start.family.joint:
             towers["symbolic"], states["symbolic_model"] = init_symbolic_tower(start.path)
         else:
-            loaded = load_model(start.path, start.config.towers, text_model=_like(config))
+            loaded = load_model(start.path, start.config.towers, text_model=text_model_of(config))
             front = start.config if start.config.audio else sizes
             if towers and start.config.hidden_size != sizes.hidden_size:
                 width = sizes.hidden_size

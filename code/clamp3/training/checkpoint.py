@@ -6,11 +6,13 @@ import logging
 import os
 import shutil
 import subprocess
+import zlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from clamp3.errors import ConfigError, DataError, WeightsError
 from clamp3.jobs.atomic import replacing
@@ -36,8 +38,10 @@ class Progress:
         Optimizer steps done.
     minutes : float
         Training time spent.
-    best_loss, best_epoch
-        Lowest evaluation loss and the epoch (counted from 1) it came from.
+    best_loss, best_mrr, best_epoch
+        Evaluation loss and MRR of the best weights so far, and the epoch (counted from 1) they came from.
+    evaluations : int
+        Those in a row that were not better.
     loss_sum, loss_count
         Running mean of the current epoch's training loss.
     """
@@ -48,6 +52,8 @@ class Progress:
     minutes: float = 0.0
     best_loss: float = float("inf")
     best_epoch: int = 0
+    best_mrr: float = 0.0
+    evaluations: int = 0
     loss_sum: float = 0.0
     loss_count: int = 0
 
@@ -75,6 +81,14 @@ def git_revision() -> str | None:
         return None
     changes = ask("status", "--porcelain", "--untracked-files=no")
     return commit + ("+changes?" if changes is None else "+changes" if changes else "")
+
+
+def digest(module: nn.Module) -> int:
+    """Return a checksum of all weights, to compare between processes."""
+    found = 0
+    for tensor in module.state_dict().values():
+        found = zlib.crc32(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy(), found)
+    return found
 
 
 def rng_state() -> dict[str, Any]:
@@ -205,45 +219,6 @@ def find_resume(resume: str, out: Path) -> Path | None:
     if not Path(resume).is_file():
         raise ConfigError(f"--resume {resume}: no such file.")
     return Path(resume)
-
-
-# A resumed run may live elsewhere, last longer and save at other times; everything else must stay.
-MAY_CHANGE = frozenset(
-    {
-        *("out", "pack", "resume", "workers", "wandb", "tensorboard", "max_bad", "keep_last", "compile", "tf32"),
-        *("epochs", "max_steps", "max_minutes", "save_every", "save_minutes", "log_every"),
-    }
-)
-STEERING = frozenset({"learning_rate", "max_grad_norm"})  # may change too, so that a run that diverged can go on
-
-
-def check_same_run(saved: dict[str, Any], now: dict[str, Any]) -> str:
-    """Refuse to resume under settings that would make it another run.
-
-    Parameters
-    ----------
-    saved, now : dict
-        Configurations as `clamp3.training.config.to_plain` returns them.
-
-    Returns
-    -------
-    str
-        Which of the settings that steer a run have changed, in words; "" if none has.
-
-    Raises
-    ------
-    ConfigError
-        Naming the settings that differ.
-    """
-    names = [name for name in now if name not in MAY_CHANGE and saved.get(name, now[name]) != now[name]]
-    differences = {name: f"--{name} was {saved[name]}, is {now[name]}" for name in names}
-    steered = ", ".join(differences.pop(name) for name in names if name in STEERING)
-    if differences:
-        raise ConfigError(
-            f"The checkpoint belongs to a run with other settings: {', '.join(differences.values())}. "
-            "Name another --out for a new run."
-        )
-    return steered
 
 
 def not_finite(what: str, step: int) -> DataError:

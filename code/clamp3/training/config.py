@@ -19,6 +19,8 @@ from clamp3.models.config import AUDIO_FRONT_ENDS
 SCHEDULES, PRECISIONS = ("constant", "cosine"), ("auto", "no", "bf16", "fp16")
 TEXTS = ("clamp3", "clamp2")  # clamp3.data.text_sampling.SAMPLINGS
 LOSSES = ("infonce", "cosine", "sigmoid")
+BEST_BY = ("loss", "mrr")
+PRESETS = ("none", "finetune")  # what they set: clamp3.training.presets
 
 
 def _setting(default: Any, text: str, *, name: str = "", choices: tuple[str, ...] | None = None) -> Any:
@@ -81,6 +83,20 @@ class RunConfig:
     tensorboard: bool = _setting(False, "also log to OUT/tensorboard")
     wandb: bool = _setting(False, "also log to Weights & Biases (key only from WANDB_API_KEY)")
     init: tuple[str, ...] = _setting([], "weights to start from")
+    eval_every: int = _setting(0, "evaluate, and keep the best, after every so many steps too; 0 = after epochs only")
+    best_by: str = _setting(
+        "loss",
+        "what best.safetensors has: the lowest evaluation loss, or the highest mean of the MRRs",
+        choices=BEST_BY,
+    )
+    eval_batch: int = _setting(
+        0, "items among which evaluation computes a contrastive loss; 0 = as many as the run's first step compares"
+    )
+    patience: int = _setting(0, "stop after so many evaluations in a row without a better one; 0 = never")
+    wait_minutes: float = _setting(
+        10.0, "end the run if one of its processes keeps the others waiting for so long; indexing may take six hours"
+    )
+    wandb_project: str = _setting("clamp3", "project at Weights & Biases")
 
     def __post_init__(self) -> None:
         """Check every value once, naming the flag at fault.
@@ -92,11 +108,14 @@ class RunConfig:
         """
         for name in ("epochs", "batch_size", "accumulate", "log_every", "keep_last"):
             self._need(getattr(self, name) >= 1, name, "at least 1")
-        for name in ("warmup_steps", "max_steps", "max_minutes", "save_every", "save_minutes", "workers"):
+        for name in ("warmup_steps", "max_steps", "max_minutes", "save_every", "save_minutes", "workers", "eval_every",
+                     "eval_batch", "patience"):  # fmt: skip
             self._need(getattr(self, name) >= 0, name, "0 or more")
         for name in ("max_grad_norm", "weight_decay"):
             self._need(getattr(self, name) >= 0, name, "0 or more")
         self._need(self.learning_rate > 0, "learning_rate", "above 0")
+        self._need(self.best_by in BEST_BY, "best_by", f"one of {', '.join(BEST_BY)}")
+        self._need(self.wait_minutes > 0, "wait_minutes", "above 0")
         self._need(0 <= self.eval_split < 1, "eval_split", "in [0, 1)")
         self._need(0 <= self.max_bad <= 1, "max_bad", "in [0, 1]")
         self._need(self.schedule in SCHEDULES, "schedule", f"one of {', '.join(SCHEDULES)}")
@@ -119,7 +138,9 @@ class SymbolicTraining(RunConfig):
     attention_dropout: float = _setting(
         0.1, "of the attention weights; 0 lets torch take its fused kernels: a third less time on a CPU"
     )
-    max_patches: int = _setting(512, "positions of the symbolic encoder", name="PATCH_LENGTH")
+    max_patches: int = _setting(
+        512, "positions of a new symbolic encoder; one of --init has its own", name="PATCH_LENGTH"
+    )
     patch_length: int = _setting(0, "crop of training and evaluation in patches; 0 = max_patches")
 
     def __post_init__(self) -> None:
@@ -180,6 +201,7 @@ class M3Training(SymbolicTraining):
     def __post_init__(self) -> None:
         """Check the fields of M3 too."""
         super().__post_init__()
+        self._need(self.best_by == "loss", "best_by", "loss, as M3 is not ranked")
         self._need(0 < self.mask_ratio <= 1, "mask_ratio", "in (0, 1]")
         self._need(self.decoder_layers >= 1, "decoder_layers", "at least 1")
         self._need(self.decode_limit >= 0, "decode_limit", "0 or more")
@@ -264,6 +286,12 @@ class Clamp3Training(SymbolicTraining):
     )
     lora_rank: int = _setting(8, "rank of the adapters")
     lora_alpha: int = _setting(16, "their product is scaled by this over the rank")
+    preset: str = _setting(
+        "none",
+        "finetune = for 50 to 5,000 pieces of your own, from --init: a small rate with a short warm-up, a share for "
+        "evaluation, and an end when its MRR no longer rises; flags count before it",
+        choices=PRESETS,
+    )
     sub_batches: int = _setting(
         4, "length-sorted parts a batch is encoded in; the result is the same, padding is saved"
     )
@@ -282,6 +310,7 @@ class Clamp3Training(SymbolicTraining):
         self._need(self.front_end in AUDIO_FRONT_ENDS, "front_end", f"one of {', '.join(AUDIO_FRONT_ENDS)}")
         self._need(self.logit_scale > 0, "logit_scale", "above 0")
         self._need(self.loss in LOSSES, "loss", f"one of {', '.join(LOSSES)}")
+        self._need(self.preset in PRESETS, "preset", f"one of {', '.join(PRESETS)}")
         self._need(self.grad_cache_chunk >= 0, "grad_cache_chunk", "0 or more")
         for name in ("lora_rank", "lora_alpha"):
             self._need(getattr(self, name) >= 1, name, "at least 1")

@@ -15,9 +15,6 @@ from clamp3.training.task import RatedTask, Task
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-# While rank 0 indexes and packs the data of a first run, the others wait; torch's own limit is ten minutes.
-PATIENCE = timedelta(hours=6)
-
 
 def make_accelerator(config: RunConfig) -> Accelerator:
     """Return the accelerator of this process: CUDA or MPS if there is one, else CPU; alone or one of many.
@@ -34,7 +31,8 @@ def make_accelerator(config: RunConfig) -> Accelerator:
     if config.mixed_precision == "fp16" and not cuda:
         raise ConfigError("--mixed_precision fp16 needs a CUDA device; use bf16 or no on a CPU.")
     # Some parameters of the published names (poolers, one-row word tables) take no part in the loss.
-    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True), InitProcessGroupKwargs(timeout=PATIENCE)]
+    patience = InitProcessGroupKwargs(timeout=timedelta(minutes=config.wait_minutes))
+    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True), patience]
     if cuda:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.tf32
     return Accelerator(cpu=not (cuda or mps), mixed_precision=precision(config), kwargs_handlers=handlers)
@@ -56,17 +54,18 @@ def make_optimizer(task: Task, config: RunConfig) -> torch.optim.AdamW:
     ----------
     task : Task
         Its trained parameters are one group; of a `RatedTask` those of one rate, a multiple of the run's, which the
-        group has as ``factor``.
+        group has as ``factor``. Numbers without dimensions, such as a learned scale, are never decayed.
     config : RunConfig
         ``learning_rate`` and ``weight_decay`` are used.
     """
-    groups: dict[float, list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in task.module.named_parameters():
         if parameter.requires_grad:
             factor = task.rate_factor(name) if isinstance(task, RatedTask) else 1.0
-            groups.setdefault(factor, []).append(parameter)
+            decay = config.weight_decay if parameter.ndim else 0.0  # never of what a loss learns: scale and bias
+            groups.setdefault((factor, decay), []).append(parameter)
     fused = all(p.device.type in ("cpu", "cuda", "mps") for group in groups.values() for p in group)
-    rated = [{"params": group, "factor": factor} for factor, group in groups.items()]
+    rated = [{"params": group, "factor": factor, "weight_decay": decay} for (factor, decay), group in groups.items()]
     return torch.optim.AdamW(rated, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
 
 

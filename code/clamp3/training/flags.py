@@ -16,6 +16,30 @@ from clamp3.training.config_file import file_settings, value_of
 Config = TypeVar("Config", bound=RunConfig)
 
 
+def _note(namespace: argparse.Namespace, name: str) -> None:
+    namespace.given = frozenset(getattr(namespace, "given", ())) | {name}
+
+
+class _Value(argparse.Action):
+    """Store a value, and that it was given: what a preset or a checkpoint brings must not replace it."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        setattr(namespace, self.dest, values)
+        _note(namespace, self.dest)
+
+
+class _Switch(argparse.BooleanOptionalAction):
+    """``--name`` and ``--no-name``, noted like `_Value`."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        super().__call__(parser, namespace, values, option_string)
+        _note(namespace, self.dest)
+
+
 def _base_type(annotation: Any) -> tuple[Any, bool]:
     """Return the plain type of a field and whether it takes several values."""
     if typing.get_origin(annotation) is tuple:
@@ -51,11 +75,11 @@ def add_flags(parser: argparse.ArgumentParser, config: type[RunConfig], file: An
     Returns
     -------
     argparse.ArgumentParser
-        The same parser.
+        The same parser; it parses to a namespace whose ``given`` names the fields that the command line sets.
     """
     hints = typing.get_type_hints(config)
     settings = file_settings(file, config.prefix, config.modality if config.prefix == "CLAMP3" else "")
-    parser.set_defaults(file_settings=settings)
+    parser.set_defaults(file_settings=settings, given=frozenset())
     for item in _in_help_order(config):
         kind, several = _base_type(hints[item.name])
         default = item.default_factory() if item.default_factory is not dataclasses.MISSING else item.default
@@ -64,12 +88,14 @@ def add_flags(parser: argparse.ArgumentParser, config: type[RunConfig], file: An
         about = f"{item.metadata['help']} (default: {'none' if default in (None, (), []) else default})"
         about = about.replace("%", "%%")
         if kind is bool:
-            parser.add_argument(f"--{item.name}", action=argparse.BooleanOptionalAction, default=default, help=about)
+            parser.add_argument(f"--{item.name}", action=_Switch, default=default, help=about)
         elif several:
-            parser.add_argument(f"--{item.name}", type=kind, nargs="+", default=default, help=about)
+            parser.add_argument(f"--{item.name}", action=_Value, type=kind, nargs="+", default=default, help=about)
         else:
             choices = item.metadata["choices"]
-            parser.add_argument(f"--{item.name}", type=kind, default=default, choices=choices, help=about)
+            parser.add_argument(
+                f"--{item.name}", action=_Value, type=kind, default=default, choices=choices, help=about
+            )
     return parser
 
 

@@ -253,7 +253,9 @@ class HtclTask:
         audio, text = self._encode(numbers.tolist(), data, accelerator, poll)
         rows = torch.from_numpy(places.reshape(data.rows.shape))
         measures = {
-            **self._losses(audio, text, rows, self.config.batch_size * accelerator.num_processes),
+            **self._losses(
+                audio, text, rows, self.config.eval_batch or self.config.batch_size * accelerator.num_processes
+            ),
             "mrr_text_to_audio": float(mean_reciprocal_rank(text, audio)),
             "mrr_audio_to_text": float(mean_reciprocal_rank(audio, text)),
             "dimensions": dimensions(audio),

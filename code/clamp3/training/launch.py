@@ -34,9 +34,15 @@ def train(config: type[RunConfig], args: argparse.Namespace) -> int:
     int
         Exit code.
     """
-    resolved = _started(from_flags(config, args), args.file_settings)
+    asked = _started(from_flags(config, args), args.file_settings)
+    from clamp3.training import checkpoint, presets
     from clamp3.training.loop import start_run
 
+    resume = checkpoint.find_resume(asked.resume, asked.out)
+    at_hand = presets.with_init_at_hand(asked, resume)
+    resolved = replace(presets.settled(at_hand, args.given), init=asked.init)
+    if _first() and (brought := presets.in_words(asked, resolved)):
+        logger.info("from %s: %s", " and ".join(_sources(asked)), brought)
     outcome = start_run(resolved, pkgutil.resolve_name(resolved.task))
     if outcome.main:
         best = outcome.progress.best_loss
@@ -56,7 +62,7 @@ def _started(config: Config, file: FileSettings) -> Config:
 
     The released scripts go on from it, or start from its weights if another kind of music was trained last.
     """
-    if int(os.environ.get("RANK", "0")) == 0:
+    if _first():
         for note in file.notes:
             logger.info("config.py: %s", note)
     asked = config.resume == "auto" and [*config.init] == file.defaults.get("init", [])
@@ -67,3 +73,12 @@ def _started(config: Config, file: FileSettings) -> Config:
     if released.music_of(file.checkpoint) not in ("", config.modality):
         return replace(config, init=(str(file.checkpoint),))
     return config if (config.out / checkpoint.LAST).exists() else replace(config, resume=str(file.checkpoint))
+
+
+def _first() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _sources(config: RunConfig) -> list[str]:
+    preset = getattr(config, "preset", "none")
+    return ([f"--preset {preset}"] if preset != "none" else []) + [f"--init {name}" for name in config.init]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -14,7 +15,7 @@ import torch
 from clamp3.errors import ConfigError, FormatError
 from clamp3.formats.fields import typed
 from clamp3.formats.tables import json_text, lines_in, parse_json
-from clamp3.jobs.atomic import replacing, write_bytes
+from clamp3.jobs.atomic import replacing, write_bytes, write_text
 from clamp3.training.config import RunConfig, to_plain
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-METRICS, PLOT = "metrics.jsonl", "loss.png"
+METRICS, PLOT, WANDB_ID = "metrics.jsonl", "loss.png", "wandb_id"
 GET_LOGS = "pip install 'clamp3[logs]'"
 
 
@@ -47,7 +48,13 @@ class Metrics:
                 import wandb
             except ImportError as error:
                 raise ConfigError(f"--wandb needs the wandb package: {GET_LOGS}.") from error
-            self.wandb = wandb.init(project="clamp3", name=config.out.name, config=to_plain(config))
+            self.wandb = wandb.init(
+                project=config.wandb_project,
+                name=config.out.name,
+                id=_wandb_id(config.out),
+                resume="allow",
+                config=to_plain(config),
+            )
         if main and config.tensorboard:
             try:
                 from torch.utils.tensorboard import SummaryWriter
@@ -77,6 +84,14 @@ class Metrics:
             plot_losses(self.path, self.path.with_name(PLOT))
 
 
+def _wandb_id(out: Path) -> str:
+    """Return the id under which Weights & Biases knows the run, made once: a run that goes on adds to its curves."""
+    path = out / WANDB_ID
+    if not path.is_file():
+        write_text(path, f"{secrets.token_hex(4)}\n")
+    return path.read_text(encoding="utf-8").strip()
+
+
 def truncate(path: Path, step: int, epoch: int) -> None:
     """Drop rows of steps, and of ends of epochs, that will be done again, and a torn last line.
 
@@ -103,6 +118,9 @@ def truncate(path: Path, step: int, epoch: int) -> None:
 def plot_losses(metrics: Path, picture: Path) -> None:
     """Draw training and evaluation loss over steps; one line in the log where matplotlib is absent.
 
+    A contrastive loss grows with the number of items that are compared. Where evaluation compares fewer or more than a
+    step, its loss has an axis of its own.
+
     Parameters
     ----------
     metrics, picture : Path
@@ -123,11 +141,18 @@ def plot_losses(metrics: Path, picture: Path) -> None:
     }
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot(xlabel="step", ylabel="loss", title=metrics.parent.name)
-    for (name, points), marker in zip(curves.items(), ("", "o"), strict=True):
+    both = {name: max((row.get(field) or 0 for row in rows), default=0)
+            for name, field in (("training", "compared"), ("evaluation", "eval_compared"))}  # fmt: skip
+    apart = bool(both["training"] and both["evaluation"] and both["training"] != both["evaluation"])
+    lines: list[Any] = []
+    for (name, points), marker, colour in zip(curves.items(), ("", "o"), ("C0", "C1"), strict=True):
         if points:
-            axes.plot(*zip(*points, strict=True), label=name, marker=marker)
-    if any(curves.values()):
-        axes.legend()
+            label = f"{name}, among {both[name]:.0f}" if apart else name
+            on = axes.twinx() if apart and name == "evaluation" else axes
+            on.set_ylabel(f"{name} loss" if apart else "loss")
+            lines += on.plot(*zip(*points, strict=True), label=label, marker=marker, color=colour)
+    if lines:
+        axes.legend(handles=lines)
     with replacing(picture) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
 

@@ -8,13 +8,13 @@ A *step* is one change of the weights; it takes one batch, or ``--accumulate`` o
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,12 +23,17 @@ from torch import Tensor
 
 from clamp3.errors import ConfigError, sentence_of
 from clamp3.training import checkpoint, logs, released
+from clamp3.training import resume as going_on
 from clamp3.training.checkpoint import Progress
 from clamp3.training.config import RunConfig, to_plain
 from clamp3.training.device import compile_layers, make_accelerator, make_optimizer, quick_dropout
 from clamp3.training.gradcache import average_gradients, cached_backward, chunks
 from clamp3.training.loading import groups, make_loader
+from clamp3.training.opening import Pace, memory_in_words, say_first
+from clamp3.training.ranks import Ranks, ending_together
 from clamp3.training.run_folder import only_run
+from clamp3.training.schedule import learning_rate_at
+from clamp3.training.signals import stop_on_signal
 from clamp3.training.task import ChunkedTask, Stopped, Task
 
 if TYPE_CHECKING:
@@ -42,7 +47,7 @@ Settings = TypeVar("Settings", bound=RunConfig)
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: ``reason`` is "done", "time", "steps" or "stopped" (SIGTERM)."""
+    """How a run ended: ``reason`` is "done", "time", "steps", "patience" or "stopped" (SIGTERM)."""
 
     progress: Progress
     reason: str
@@ -51,73 +56,21 @@ class Outcome:
     def summary(self, out: Path) -> str:
         """Return the end of the run in one line, for the user."""
         why = {"done": "finished", "time": "stopped at the time limit", "steps": "stopped at the step limit",
+               "patience": f"stopped after {self.progress.evaluations} evaluations without a better one",
                "stopped": "stopped on request; the same command goes on, or --resume auto"}[self.reason]  # fmt: skip
         progress = self.progress
+        mrr = f", MRR {progress.best_mrr:.4f}" if progress.best_mrr else ""
         best = (
-            f"; best evaluation loss {progress.best_loss:.4f} (epoch {progress.best_epoch})"
+            f"; best evaluation loss {progress.best_loss:.4f}{mrr} (epoch {progress.best_epoch})"
             if progress.best_loss < float("inf")
             else ""
         )
         return f"{why} after {progress.step} steps, {progress.minutes:.1f} minutes{best}; see {out}"
 
 
-def learning_rate_at(step: int, config: RunConfig, *, total_steps: int, time_share: float = 0.0) -> float:
-    """Return the rate of optimizer step ``step`` (from 0).
-
-    Parameters
-    ----------
-    step : int
-    config : RunConfig
-        ``learning_rate``, ``warmup_steps`` and ``schedule`` are used.
-    total_steps : int
-        Steps of the whole run.
-    time_share : float
-        Share of ``--max_minutes`` that is spent; the cosine ends at whichever limit comes first.
-
-    Returns
-    -------
-    float
-        Linear warm-up from 0 (step 0 has rate 0, as transformers' schedule), then constant or a half cosine to 0.
-    """
-    if step < config.warmup_steps:
-        return config.learning_rate * step / config.warmup_steps
-    if config.schedule == "constant":
-        return config.learning_rate
-    done = (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
-    share = min(1.0, max(done, time_share))
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
-
-
 def seed_everything(seed: int) -> None:
     """Seed torch, equally on all ranks, for the weights; the loop seeds dropout per rank afterwards."""
     torch.manual_seed(seed)
-
-
-@contextmanager
-def stop_on_signal() -> Iterator[list[int]]:
-    """Yield a list that becomes non-empty when the process is asked to end.
-
-    SIGTERM comes from a scheduler, Ctrl-C from a person; a second Ctrl-C ends the process at once.
-    """
-    asked: list[int] = []
-
-    def remember(number: int, _frame: object) -> None:
-        if number == signal.SIGINT and asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    previous = {}
-    try:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            previous[number] = signal.signal(number, remember)
-    except ValueError:  # not in the main thread: nothing to catch there
-        yield asked
-        return
-    try:
-        yield asked
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 class Trainer:
@@ -133,8 +86,8 @@ class Trainer:
     def __init__(self, task: Task, config: RunConfig, accelerator: Accelerator) -> None:
         self.task, self.config, self.accelerator = task, config, accelerator
         self.chunked = task if isinstance(task, ChunkedTask) and task.chunk else None
-        self.rank, self.world_size = accelerator.process_index, accelerator.num_processes
-        self.main = accelerator.is_main_process
+        self.ranks = Ranks(accelerator, timedelta(minutes=config.wait_minutes))
+        self.rank, self.world_size, self.main = self.ranks.rank, self.ranks.world_size, self.ranks.main
         self.progress = Progress()
         self.revision = checkpoint.git_revision() if self.main else None
         n_batches = len(task.batches(0, self.rank, self.world_size))
@@ -155,18 +108,23 @@ class Trainer:
         self.wrapped = accelerator.prepare_model(task.module)
         self.parameters = [parameter for parameter in task.module.parameters() if parameter.requires_grad]
         self.optimizer = make_optimizer(task, config)
-        # Flags travel between the CPUs, so that no step has to wait for the GPU.
-        self.group = torch.distributed.new_group(backend="gloo") if self.world_size > 1 else None
         self.asked: list[int] = []
         self.finite = torch.ones((), dtype=torch.bool, device=accelerator.device)  # every loss so far; no step waits
         torch.manual_seed(config.seed + self.rank)
         self.adopted = released.adopted_by(resume) if resume is not None else None
-        if resume is not None:
-            self._restore(resume)
+        self.settings = {**to_plain(config), **going_on.facts_of(config, task)}
+        with self.ranks.together():
+            if resume is not None:
+                self._restore(resume)
+        if self.world_size > 1:
+            step = f"step {self.progress.step}" + (f" of {resume.name}" if resume else "")
+            self.ranks.require_same({"state": step, "weights": f"{checkpoint.digest(task.module):08x}"})
         if self.main:
+            say_first(config, task.module, accelerator.device, self.world_size, n_batches, self.total_steps)
             done = (self.progress.step, self.progress.epoch) if resume else (-1, -1)
             logs.truncate(config.out / logs.METRICS, *done)
         self.metrics = logs.Metrics(config, self.main, step=self.progress.step)
+        self.pace = Pace(self.main, self.total_steps)
 
     def _restore(self, path: Path) -> None:
         if self.adopted == str(path.resolve()):
@@ -175,7 +133,8 @@ class Trainer:
                 logger.info("going on after epoch %d of %s", self.progress.epoch, path)
             return
         state = checkpoint.load(path)
-        changed = checkpoint.check_same_run(state["config"], to_plain(self.config))
+        before, n_before = state["config"], len(state["rng"])
+        changed = going_on.check_same_run(before, self.settings, n_before, self.world_size)
         try:
             self.task.module.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -184,20 +143,16 @@ class Trainer:
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"{path} does not fit this run: {sentence_of(error)}.") from None
         self.progress = Progress(**state["progress"])
-        if len(state["rng"]) == self.world_size:
+        if n_before == self.world_size:
             checkpoint.set_rng_state(state["rng"][self.rank])
         else:
-            # As much of the epoch stays done; what each batch holds depends on their number.
-            self.progress.batch = self.progress.batch * len(state["rng"]) // self.world_size
-            logger.warning(
-                "resumed with %d processes instead of %d: batches and dropout differ from the first run",
-                self.world_size,
-                len(state["rng"]),
-            )
+            done = going_on.batches_done(before, n_before, self.config, self.world_size, self.progress.batch)
+            self.progress.batch = done
+            changed.append(f"{self.world_size} processes in place of {n_before}, so dropout differs")
         if self.main:
             logger.info("resumed %s at step %d", path, self.progress.step)
             if changed:
-                logger.warning("resumed with other settings: %s", changed)
+                logger.warning("resumed with other settings: %s", ", ".join(changed))
 
     def _require_finite(self) -> None:
         """Stop, on every rank at once, before anything is kept of weights that are no numbers any more."""
@@ -207,30 +162,29 @@ class Trainer:
 
     def save(self) -> None:
         """Write ``last.pt``; every rank must call it."""
-        from accelerate.utils import gather_object
-
         self._require_finite()
-        rng = gather_object([checkpoint.rng_state()])
-        if self.main:
-            scaler = self.accelerator.scaler
-            checkpoint.save(
-                self.config.out / checkpoint.LAST,
-                keep_last=self.config.keep_last,
-                model=self.task.module.state_dict(),
-                optimizer=self.optimizer.state_dict(),
-                scaler=None if scaler is None else scaler.state_dict(),
-                rng=rng,
-                progress=self.progress,
-                config={**to_plain(self.config), released.ADOPTED: self.adopted},
-                revision=self.revision,
-            )
-        self.accelerator.wait_for_everyone()
+        rng = self.ranks.all(checkpoint.rng_state())
+        scaler = self.accelerator.scaler
+        with self.ranks.together():
+            if self.main:
+                checkpoint.save(
+                    self.config.out / checkpoint.LAST,
+                    keep_last=self.config.keep_last,
+                    model=self.task.module.state_dict(),
+                    optimizer=self.optimizer.state_dict(),
+                    scaler=None if scaler is None else scaler.state_dict(),
+                    rng=rng,
+                    progress=self.progress,
+                    config={**self.settings, released.ADOPTED: self.adopted},
+                    revision=self.revision,
+                )
 
     def _export(self, name: str, measures: dict[str, float]) -> None:
-        if self.main:
-            info = {"training": to_plain(self.config), "git": self.revision, "epoch": self.progress.epoch + 1,
-                    "step": self.progress.step, "evaluation": measures}  # fmt: skip
-            self.task.export(self.config.out / name, info)
+        with self.ranks.together():
+            if self.main:
+                info = {"training": to_plain(self.config), "git": self.revision, "epoch": self.progress.epoch + 1,
+                        "step": self.progress.step, "evaluation": measures}  # fmt: skip
+                self.task.export(self.config.out / name, info)
 
     def step(self, batches: Sequence[dict[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
         """Do one optimizer step on batches that lie on the device; return the mean loss and the last measures."""
@@ -239,7 +193,7 @@ class Trainer:
         whole = len(batches) == 1 and self.chunked is None
         losses = []
         for batch in batches:
-            with nullcontext() if whole else self.accelerator.no_sync(self.wrapped):
+            with contextlib.nullcontext() if whole else self.accelerator.no_sync(self.wrapped):
                 loss, measures = self._backward(batch, 1 / len(batches))
             losses.append(loss)
         if not whole:
@@ -288,11 +242,7 @@ class Trainer:
 
         Learning rates and ends by time follow from the minutes, so they must be the same number everywhere.
         """
-        if self.group is None:
-            return flags
-        found = torch.tensor([*flags, self.progress.minutes if self.main else 0.0], dtype=torch.float64)
-        torch.distributed.all_reduce(found, group=self.group)
-        *set_, self.progress.minutes = found.tolist()
+        *set_, self.progress.minutes = self.ranks.sums([*flags, self.progress.minutes if self.main else 0.0])
         return tuple(bool(flag) for flag in set_)
 
     def _why_stop(self, asked: bool) -> str:
@@ -301,6 +251,8 @@ class Trainer:
             return "stopped"
         if self.config.max_minutes > 0 and self.progress.minutes >= self.config.max_minutes:
             return "time"
+        if self.config.patience and self.progress.evaluations >= self.config.patience:
+            return "patience"
         return "steps" if self.config.max_steps and self.progress.step >= self.config.max_steps else ""
 
     def _poll(self) -> None:
@@ -315,15 +267,17 @@ class Trainer:
         Outcome
             After SIGTERM the last checkpoint is written without evaluating first.
         """
-        with stop_on_signal() as self.asked:
+        with stop_on_signal() as self.asked, memory_in_words(self.config, self.progress):
             # A run that was resumed after its limit has nothing left to do.
             reason = self._why_stop(False)  # the minutes of the checkpoint are the same on every rank
             while not reason and self.progress.epoch < self.config.epochs:
-                reason = self._epoch()
-                if reason == "stopped":
-                    break
                 try:
-                    self._end_epoch(complete=not reason)
+                    reason = self._epoch()
+                    if reason == "stopped":
+                        break
+                    if reason != "patience":  # it has just been evaluated
+                        self._evaluate(complete=not reason)
+                        reason = reason or self._why_stop(False)
                 except Stopped:
                     reason = "stopped"
             self.save()
@@ -341,7 +295,7 @@ class Trainer:
 
         progress, config, device = self.progress, self.config, self.accelerator.device
         self.task.train()
-        loader = self._loader()
+        loader, n_batches = self._loader(), len(self.task.batches(progress.epoch, self.rank, self.world_size))
         begin = mark = saved = time.monotonic()
         spent, items, tokens = progress.minutes, 0, 0
         bar = tqdm(
@@ -365,35 +319,56 @@ class Trainer:
             now = time.monotonic()
             progress.minutes = spent + (now - begin) / 60
             if progress.step % config.log_every == 0:
-                value, averages = self._averaged(loss, measures)
-                if not math.isfinite(value):
-                    raise checkpoint.not_finite(f"The loss is {value}", progress.step)
-                progress.loss_sum, progress.loss_count = progress.loss_sum + value, progress.loss_count + 1
-                self.metrics.write(
-                    kind="train",
-                    step=progress.step,
-                    epoch=progress.epoch + 1,
-                    loss=value,
-                    lr=rate,
-                    items_per_sec=round(items / (now - mark), 2),
-                    tokens_per_sec=round(tokens / (now - mark), 1),
-                    memory_mb=round(logs.memory_mb(device), 1),
-                    minutes=round(progress.minutes, 3),
-                    **averages,
-                )
+                value = self._log(loss, measures, lr=rate, items=items / (now - mark), tokens=tokens / (now - mark))
                 bar.set_postfix(loss=f"{value:.4f}", lr=f"{rate:.1e}", refresh=False)
                 mark, items, tokens = now, 0, 0
             due = config.save_minutes > 0 and now - saved > 60 * config.save_minutes
             asked, due = self._any_rank(bool(self.asked), due)
             if reason := self._why_stop(asked):
                 return reason
-            if due:
+            if config.eval_every and progress.step % config.eval_every == 0 and progress.batch < n_batches:
+                self._evaluate(complete=None)
+                if reason := self._why_stop(False):
+                    return reason
+                self.task.train()
+                begin, spent = time.monotonic(), progress.minutes
+                saved = mark = begin
+                items = tokens = 0
+            elif due:
                 self.save()
                 saved = time.monotonic()
         return ""
 
-    def _end_epoch(self, *, complete: bool) -> None:
-        """Evaluate, keep the best, write the checkpoint; then turn to the next epoch if this one is complete."""
+    def _log(self, loss: Tensor, measures: dict[str, Tensor], *, lr: float, items: float, tokens: float) -> float:
+        """Write a row of metrics; return the loss, the mean over all ranks, having checked that it is a number."""
+        progress = self.progress
+        value, averages = self._averaged(loss, measures)
+        if not math.isfinite(value):
+            raise checkpoint.not_finite(f"The loss is {value}", progress.step)
+        progress.loss_sum, progress.loss_count = progress.loss_sum + value, progress.loss_count + 1
+        self.metrics.write(
+            kind="train",
+            step=progress.step,
+            epoch=progress.epoch + 1,
+            loss=value,
+            lr=lr,
+            items_per_sec=round(items, 2),
+            tokens_per_sec=round(tokens, 1),
+            memory_mb=round(logs.memory_mb(self.accelerator.device), 1),
+            minutes=round(progress.minutes, 3),
+            **averages,
+        )
+        self.pace.after(progress, value)
+        return value
+
+    def _evaluate(self, *, complete: bool | None) -> None:
+        """Evaluate, keep the best, write the checkpoint; then turn to the next epoch if this one is complete.
+
+        Parameters
+        ----------
+        complete : bool or None
+            Whether the epoch is at its end; None in its midst, after ``--eval_every`` steps.
+        """
         self._require_finite()
         progress, config = self.progress, self.config
         progress_epoch = progress.epoch + 1
@@ -410,16 +385,27 @@ class Trainer:
         if self.main:
             shown = ", ".join(f"{name} {value:.4f}" for name, value in row.items())
             logger.info("epoch %d, step %d, %.1f min: %s", progress_epoch, progress.step, progress.minutes, shown)
-        if not measures:  # without evaluation data the newest is the best
-            self._export(checkpoint.BEST, measures)
-        elif measures["loss"] < progress.best_loss:
-            progress.best_loss, progress.best_epoch = measures["loss"], progress_epoch
+        if self._is_best(measures):
             self._export(checkpoint.BEST, measures)
         if complete:
             if config.save_every and progress_epoch % config.save_every == 0:
                 self._export(f"epoch_{progress_epoch:04d}.safetensors", measures)
             progress.epoch, progress.batch, progress.loss_sum, progress.loss_count = progress_epoch, 0, 0.0, 0
         self.save()
+
+    def _is_best(self, measures: dict[str, float]) -> bool:
+        """Return whether these are the best so far, and remember them; without evaluation the newest always is."""
+        if not measures:
+            return True
+        progress = self.progress
+        ranked = [value for name, value in measures.items() if name.startswith("mrr_")]
+        mrr = sum(ranked) / len(ranked) if ranked else 0.0
+        by_mrr = self.config.best_by == "mrr" and ranked
+        better = mrr > progress.best_mrr if by_mrr else measures["loss"] < progress.best_loss
+        progress.evaluations = 0 if better else progress.evaluations + 1
+        if better:
+            progress.best_loss, progress.best_mrr, progress.best_epoch = measures["loss"], mrr, progress.epoch + 1
+        return better
 
 
 def start_run(config: Settings, make_task: Callable[[Settings, Accelerator], Task]) -> Outcome:
@@ -436,15 +422,11 @@ def start_run(config: Settings, make_task: Callable[[Settings, Accelerator], Tas
     Outcome
     """
     resume = checkpoint.find_resume(config.resume, config.out)  # fails before the data are read
-    accelerator = make_accelerator(config)
-    with only_run(config.out, accelerator):
+    with ending_together(config.wait_minutes), contextlib.ExitStack() as held:
+        accelerator = make_accelerator(config)
+        ranks = Ranks(accelerator, timedelta(minutes=config.wait_minutes))
+        held.enter_context(only_run(config.out, ranks))
         seed_everything(config.seed)
-        started = config
-        if resume is not None and (adopted := released.adopted_by(resume)):
-            last = config.out / checkpoint.LAST
-            if last.exists() and adopted == str(resume.resolve()):
-                if released.adopted_by(last) != adopted:
-                    raise ConfigError(f"{config.out} already holds another run; go on with it by --resume auto.")
-                config = replace(config, resume="auto")  # the same command again
-            started = replace(config, init=(adopted,))  # sizes and weights of every tower are in it, at every start
+        config = going_on.continued(config, resume, ranks.world_size)
+        config, started = going_on.build_settings(config, resume)
         return Trainer(make_task(started, accelerator), config, accelerator).fit()

@@ -152,15 +152,32 @@ class Objective(nn.Module):
         and a learned bias, at first -10 (SigLIP, arXiv 2303.15343).
     logit_scale : float
         Constant scale of ``infonce``.
+    start_scale, start_bias : float, optional
+        Where those that are learned start, in place of the published values.
     """
 
-    def __init__(self, kind: str = "infonce", logit_scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        kind: str = "infonce",
+        logit_scale: float = 1.0,
+        *,
+        start_scale: float | None = None,
+        start_bias: float | None = None,
+    ) -> None:
         super().__init__()
         self.kind, self.logit_scale = kind, logit_scale
         if kind != "infonce":
-            self.log_scale = nn.Parameter(torch.tensor(math.log(10.0 if kind == "sigmoid" else 1 / 0.07)))
+            published = 10.0 if kind == "sigmoid" else 1 / 0.07
+            self.log_scale = nn.Parameter(torch.tensor(math.log(published if start_scale is None else start_scale)))
         if kind == "sigmoid":
-            self.bias = nn.Parameter(torch.tensor(-10.0))
+            self.bias = nn.Parameter(torch.tensor(-10.0 if start_bias is None else start_bias))
+
+    def learned(self) -> dict[str, Tensor]:
+        """Return what is learned, by name: ``scale``, and ``bias`` of the sigmoid loss."""
+        found = (
+            {} if self.kind == "infonce" else {"scale": self.log_scale.detach().clamp(max=math.log(MAX_SCALE)).exp()}
+        )
+        return found | ({"bias": self.bias.detach()} if self.kind == "sigmoid" else {})
 
     def cpu_copy(self) -> Objective:
         """Return the loss as it now is, for vectors on the CPU."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from clamp3.training.config import M3Training
 from clamp3.training.loading import shares
 from clamp3.training.measures import dimensions
 from clamp3.training.pair_data import EVALUATION, M3Dataset, collate_m3
+from clamp3.training.ranks import main_first
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -58,6 +60,12 @@ class M3Task:
         self.config, self.module = config, model
         self.train_data, self.eval_data = train, evaluation
         self.collate = collate_m3
+
+    @property
+    def data_digest(self) -> str:
+        """Which files these are, wherever they lie: a checksum of their lengths in order."""
+        parts = [part for part in (self.train_data, self.eval_data) if part is not None]
+        return "-".join(f"{zlib.crc32(part.lengths.tobytes()):08x}" for part in parts)
 
     def batches(self, epoch: int, rank: int, world_size: int) -> Sequence[np.ndarray]:
         """Return batches of pieces of like length; arguments as of `Task.batches`."""
@@ -144,8 +152,7 @@ def make_m3_task(config: M3Training, accelerator: Accelerator) -> M3Task:
     train_files, eval_files = list_symbolic(config.data), list_symbolic(config.eval_data)
     paths = train_files + [path for path in eval_files if path not in set(train_files)]
     check_problems([], len(train_files), config.max_bad)
-    with accelerator.main_process_first():
-        pack = open_pack(paths, config.pack or config.out / "pack")
+    pack = main_first(accelerator, lambda: open_pack(paths, config.pack or config.out / "pack"))
     check_problems(list(pack.problems.values()), len(paths), config.max_bad)
     if eval_files:
         named = set(eval_files)
@@ -161,15 +168,17 @@ def make_m3_task(config: M3Training, accelerator: Accelerator) -> M3Task:
     if accelerator.is_main_process:
         logger.info("M3: %d training files, %d evaluation files", len(train), len(evaluation))
 
+    model = m3_model(config)
+
     def dataset(files: list[int], decode_limit: int) -> M3Dataset:
         return M3Dataset(
             pack,
             files,
-            limit=config.crop_length,
+            limit=min(config.crop_length, model.config.encoder.max_length),
             mask_ratio=config.mask_ratio,
             decode_limit=decode_limit,
             seed=config.seed,
         )
 
     train_data = dataset(train, config.decode_limit)
-    return M3Task(config, m3_model(config), train_data, dataset(evaluation, 0) if evaluation else None)
+    return M3Task(config, model, train_data, dataset(evaluation, 0) if evaluation else None)

@@ -57,6 +57,10 @@ class PairEncoder(nn.Module):
         for name in self.frozen:
             for part in tower_parts(model, name):
                 part.requires_grad_(False)
+        for name in trained:  # what standardising takes away has no gradient but noise, which Adam would walk along
+            bias = getattr(model.get_submodule(model.config.projection(name) or ""), "bias", None)
+            if isinstance(bias, Tensor):
+                bias.requires_grad_(False)
 
     def train(self, mode: bool = True) -> PairEncoder:
         """Set the mode of the trained towers; frozen ones stay in evaluation mode."""

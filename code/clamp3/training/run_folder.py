@@ -5,47 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import torch
-
-from clamp3.errors import ConfigError
 from clamp3.jobs.atomic import sweep
 from clamp3.jobs.locks import FolderLock
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from clamp3.training.ranks import Ranks
 
 
 @contextmanager
-def only_run(out: Path, accelerator: Accelerator) -> Iterator[None]:
+def only_run(out: Path, ranks: Ranks) -> Iterator[None]:
     """Hold the folder of a run, on the first rank; a second run into it is refused on every rank.
 
     Parameters
     ----------
     out : Path
         Made if absent.
-    accelerator : Accelerator
+    ranks : Ranks
 
     Raises
     ------
     ConfigError
         If another process trains into it.
     """
-    lock, refused = None, ""
-    if accelerator.is_main_process:
-        out.mkdir(parents=True, exist_ok=True)
-        try:
+    lock = None
+    with ranks.together():
+        if ranks.main:
+            out.mkdir(parents=True, exist_ok=True)
             lock = FolderLock.only(out, "trains into")
-        except ConfigError as error:
-            refused = str(error)
-        else:
             sweep([out])  # checkpoints that killed runs left unfinished
-    said = [refused]
-    if accelerator.num_processes > 1:
-        torch.distributed.broadcast_object_list(said, src=0, device=accelerator.device)
-    if said[0]:
-        raise ConfigError(said[0])
     try:
         yield
     finally:
