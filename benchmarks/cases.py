@@ -35,7 +35,16 @@ MOST_SEC, MOST_MB, FOLDER_SEC, N_GOOD = 5.0, 500.0, 60.0, 20
 READERS = {"abc": ".abc", "abcil": ".abc", "abc2xml": ".abc", "mido": ".mid", "mtfsym": ".mtf", "xml": ".musicxml",
            "mxl": ".mxl", "notation": ".rntxt", "audio": ".mp3"}  # fmt: skip
 SCRIPTS = {
-    "search": ["retrieval/clamp3_search.py", "a slow air", "IN", "--no_cache", "--json", "--top_k", "1000"],
+    "search": [
+        "retrieval/clamp3_search.py",
+        "a slow air",
+        "IN",
+        "--no_cache",
+        "--json",
+        "--top_k",
+        "1000",
+        "--keep_duplicates",
+    ],
     "extraction": ["code/extract_clamp3.py", "IN", "OUT", "--model", "mini", "--get_global"],
     "xml2abc": ["preprocessing/abc/batch_xml2abc.py", "IN", "OUT"],
     "interleave": ["preprocessing/abc/batch_interleaved_abc.py", "IN", "OUT"],
