@@ -18,7 +18,7 @@ from pathlib import Path
 
 from clamp3.errors import Clamp3Error
 
-LONGEST = 1000
+LONGEST, LARGEST = 1000, 30_000  # characters of a message, bytes of a damaged file
 ODD = [
     None,
     True,
@@ -105,7 +105,7 @@ def mutated(seeds: list[bytes], rng: random.Random) -> bytes:
     changes = _CHANGES + (_value,) * 3 if data[:1] in (b"{", b"[") else (*_CHANGES, _number, _repeat)
     for _ in range(rng.choice((1, 1, 1, 2, 3, 8))):
         data = _splice(data, rng, seeds) if rng.random() < 0.05 else rng.choice(changes)(data, rng)
-    return data
+    return data[: max(LARGEST, max(map(len, seeds)))]  # what is larger may take longer, by the limits of conversions
 
 
 def _flip(data: bytes, rng: random.Random) -> bytes:

@@ -157,12 +157,12 @@ seeded("roman", encoded(Kind.SCORE, ".rntxt"), ROMAN, weight=0.5)
 @reader(STANDARD, WOVEN)
 def abc_to_musicxml(folder, data):
     from clamp3.formats.abc.to_musicxml import abc_to_musicxml
-    from clamp3.formats.guards import decode_lenient
+    from clamp3.formats.guards import decode_lenient, parse_xml
 
     def convert(content, kind, name):
         return abc_to_musicxml(decode_lenient(content)[0], name=name)
 
-    convert_within((convert, data, Kind.ABC, "a.abc"))
+    parse_xml(convert_within((convert, data, Kind.ABC, "a.abc")).text.encode())
 
 
 @reader(MTF)
