@@ -126,6 +126,7 @@ def _becoming(part: str, path: Path, durable: bool) -> Iterator[None]:
         raise
     if durable:
         _flush(os.path.dirname(path) or ".")
+        sweep([path.parent])  # jobs that write many files at once sweep once, and do not wait for the disk
 
 
 def _trouble(error: BaseException) -> OSError | None:
