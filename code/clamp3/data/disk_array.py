@@ -95,7 +95,7 @@ class DiskArray:
 
     def __del__(self) -> None:
         if getattr(self, "_file", None) is not None:
-            os.close(self._file)  # type: ignore[arg-type]
+            os.close(self._file)
 
 
 def save_array(path: Path, values: np.ndarray) -> None:
@@ -108,4 +108,4 @@ def save_array(path: Path, values: np.ndarray) -> None:
     """
     with replacing(path) as temporary, temporary.open("wb") as file:
         # NumPy writes to a file by a way that hides a full disk, and to anything else with ``write`` by that.
-        np.save(SimpleNamespace(write=file.write), values, allow_pickle=False)  # type: ignore[arg-type]
+        np.save(SimpleNamespace(write=file.write), values, allow_pickle=False)
