@@ -17,7 +17,7 @@ _NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # c
 _VOICE = re.compile(r"\[(V:[^\[\]\s]+)\]")
 
 
-def abc_to_musicxml(text: str, *, name: str = "score") -> Converted:
+def abc_to_musicxml(text: str, *, name: str = "score", correct: bool = False) -> Converted:
     """Convert the first tune of an ABC text into MusicXML.
 
     Parameters
@@ -26,6 +26,8 @@ def abc_to_musicxml(text: str, *, name: str = "score") -> Converted:
         Standard or interleaved ABC; interleaved text without ``L:`` is read with 1/8, as patches imply.
     name : str
         Title of a tune without one.
+    correct : bool
+        Give notes the accidentals of tied notes before them in the bar, which abc2xml forgets.
 
     Returns
     -------
@@ -48,7 +50,7 @@ def abc_to_musicxml(text: str, *, name: str = "score") -> Converted:
     head = "X:1\n" if re.search(r"^T:", text, re.MULTILINE) else f"X:1\nT:{' '.join(name.split())}\n"
     converter = engine()
     try:
-        score = converter.convert(head + re.sub(r"^X:.*\n", "", text, flags=re.MULTILINE))
+        score = converter.convert(head + re.sub(r"^X:.*\n", "", text, flags=re.MULTILINE), correct=correct)
         xml = _NO_XML.sub("", tostring(score, encoding="unicode"))
     except MemoryError:
         raise
@@ -63,6 +65,9 @@ def abc_to_musicxml(text: str, *, name: str = "score") -> Converted:
     misread = sum("misplaced symbol" in message for message in converter.messages)
     if misread:
         notes.append(f"misplaced signs left out ({misread})")
+    if converter.wrong:
+        wrong = f"{len(converter.wrong)}, first in bar" if len(converter.wrong) > 1 else "bar"
+        notes.append(f"notes without the accidental of a tied note before them ({wrong} {converter.wrong[0]})")
     return Converted(_DOCTYPE + xml + "\n", tuple(notes))
 
 
