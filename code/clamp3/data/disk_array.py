@@ -95,7 +95,7 @@ class DiskArray:
 
     def __del__(self) -> None:
         if getattr(self, "_file", None) is not None:
-            os.close(self._file)
+            os.close(self._file)  # type: ignore[arg-type]
 
 
 def save_array(path: Path, values: np.ndarray) -> None:
