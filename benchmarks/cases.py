@@ -118,7 +118,7 @@ def measured(pid: int) -> Iterator[Cost]:
 
 def gather(folder: Path, target: Path) -> list[Path]:
     """Copy the music below a folder to another, under names with suffixes; ``.xz`` ones are unpacked."""
-    found = []
+    found: list[Path] = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.name.removesuffix(".xz")
         if name.endswith(".bin"):
@@ -160,26 +160,22 @@ def faults_of(reason: str) -> list[str]:
 
 def encode_all(files: list[Path]) -> Iterator[Outcome]:
     """Encode files one by one in this process."""
+    import numpy as np
+
     from clamp3 import Clamp3
 
     model = Clamp3.from_pretrained("mini", cache=None)
     with tempfile.TemporaryDirectory() as folder:
         write_good(Path(folder))
         for path in sorted(Path(folder).iterdir()):  # what is loaded once is no file's fault
-            model.encode(path)
-        model.encode(np_silence())
+            model.encode([path])
+        model.encode([(np.ones(24_000, np.float32), 24_000)])
     for path in files:
         with measured(os.getpid()) as cost:
             (result,) = model.stream([path])
         faults = faults_of(result.error) if result.error is not None else []
         faults += [f"{cost.cpu_sec} s"] * (cost.cpu_sec > MOST_SEC) + [f"{cost.peak_mb} MB"] * (cost.peak_mb > MOST_MB)
         yield Outcome(path.name, "encode", result.error or "ok", cost, faults)
-
-
-def np_silence() -> tuple[object, int]:
-    import numpy as np
-
-    return np.ones(24_000, np.float32), 24_000
 
 
 def by_script(way: str, folder: Path) -> Outcome:

@@ -114,7 +114,8 @@ def script(path: str, *arguments: object) -> Callable[[], int]:
 
 def ended(pids: list[int]) -> list[int]:
     """Wait for processes; return their exit codes. Those that take too long are killed, code -9."""
-    deadline, codes = time.monotonic() + LONGEST_SEC, {}
+    deadline = time.monotonic() + LONGEST_SEC
+    codes: dict[int, int] = {}
     while len(codes) < len(pids):
         for pid in pids:
             if pid not in codes:
@@ -158,7 +159,8 @@ def outputs(folder: Path) -> tuple[Made, list[str]]:
 
 def summaries(folder: Path) -> tuple[Made, list[str]]:
     """Return what summaries hold: rows by their id."""
-    rows, twice = {}, []
+    rows: Made = {}
+    twice: list[str] = []
     for name in ("s.jsonl", "s.provenance.jsonl"):
         found = jsonl(folder / "out" / name)
         keys = [row.get("id", row.get("input")) for row in found]

@@ -16,7 +16,7 @@ import numpy as np
 from clamp3.errors import ConfigError, DataError, FormatError, WeightsError, printable, sentence_of
 from clamp3.formats.fields import typed
 from clamp3.formats.tables import json_text, parse_json
-from clamp3.jobs.atomic import replacing
+from clamp3.jobs.atomic import write_bytes
 from clamp3.probe.config import ProbeConfig
 from clamp3.probe.heads import State, make_head
 from clamp3.probe.losses import sigmoid, softmax
@@ -100,10 +100,9 @@ def save_probe(probe: Probe, path: Path) -> None:
         "info": probe.info,
     }
     if path.suffix == ".safetensors":
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
-        with replacing(path) as temporary:
-            save_file(probe.state, str(temporary), {"kind": KIND, "facts": json_text(facts)})
+        write_bytes(path, save(probe.state, {"kind": KIND, "facts": json_text(facts)}))
         return
     import torch
 
