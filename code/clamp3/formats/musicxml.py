@@ -79,8 +79,9 @@ def tree_to_abc(root: Element, *, name: str = "score", correct: bool = False) ->
 
 def _check_numbers(root: Element) -> None:
     """Refuse numbers that xml2abc writes out as so many characters."""
-    for tag, most in _MOST.items():
-        for node in root.iter(tag):
+    for node in root.iter():  # once: a pass for each tag takes longer
+        if node.tag in _MOST:
+            tag, most = node.tag, _MOST[node.tag]
             text = (node.text if tag != "lyric" else node.get("number")) or ""
             digits = text.strip().lstrip("+-0")
             if digits.isdecimal() and (len(digits) > 4 or int(digits) > most):

@@ -163,7 +163,8 @@ def _contents(clamp3: Clamp3, folders: Sequence[Path], width: int, selection: Se
     if n_texts and not selection.kinds:
         if not found.stored and not found.to_encode:  # texts are what this folder is about
             return replace(found, stored=texts.stored, to_encode=texts.to_encode)
-        found.remarks.append(f"{n_texts} {'text is' if n_texts == 1 else 'texts are'} not ranked; --kind all does it.")
+        texts_are, them = ("text is", "it") if n_texts == 1 else ("texts are", "them")
+        found.remarks.append(f"{n_texts} {texts_are} not ranked; --kind all ranks {them} too.")
     return found
 
 
@@ -219,7 +220,8 @@ class _References:
         also = {owner: tuple(sorted(self.sources[c].name for c in copies)) for owner, copies in distinct.copies.items()}
         alike = sorted({self.sources[owner].name for owner in own} | {name for owner in own for name in also[owner]})
         if alike:
-            remarks.append(f"{' and '.join(alike)} is the query and no result; --keep_duplicates makes it one.")
+            named = ", ".join([*alike[:3], *([f"{len(alike) - 3} more"] if len(alike) > 3 else [])])
+            remarks.append(f"the query itself is no result ({named}); --keep_duplicates ranks it.")
         return [replace(hit, also=also[owner]) for owner, hit in hits], remarks
 
 

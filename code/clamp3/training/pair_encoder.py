@@ -31,7 +31,7 @@ class PairEncoder(nn.Module):
     standardise : collection of str
         Towers whose vectors are standardised for the comparison. Frozen ones never are: their projection has to stay
         as it is, and their vectors are compared by cosine as a search does.
-    objective : Objective, optional
+    objective : Module, optional
         The loss, with what it learns of its own; the published one by default.
     """
 
@@ -42,12 +42,12 @@ class PairEncoder(nn.Module):
         frozen: Sequence[str] = (),
         sub_batches: int = 1,
         standardise: Collection[str] = (),
-        objective: Objective | None = None,
+        objective: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.model, self.frozen, self.sub_batches = model, tuple(frozen), sub_batches
         self.cosine = bool(standardise)
-        self.objective = objective or Objective()
+        self.objective: nn.Module = objective or Objective()
         width = model.config.hidden_size
         trained = [name for name in model.config.towers if name in standardise and name not in frozen]
         for name in trained:
