@@ -40,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         dtype=args.dtype,
         device=args.device,
         as_is=args.as_is,
+        correct=args.correct,
     )
     return run_extract(encoder, args)
 

@@ -44,6 +44,7 @@ def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None =
         dtype=args.dtype,
         device=args.device,
         as_is=args.as_is,
+        correct=args.correct,
     )
     return run_extract(encoder, args)
 

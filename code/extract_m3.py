@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     from clamp3.training.config_file import own_or_published
 
     weights = resolve(args.model, epoch=args.epoch) if args.model else own_or_published("M3", "m3", args.epoch)
-    encoder = M3.from_pretrained(weights, dtype=args.dtype, device=args.device, as_is=args.as_is)
+    encoder = M3.from_pretrained(weights, dtype=args.dtype, device=args.device, as_is=args.as_is, correct=args.correct)
     return run_extract(encoder, args)
 
 

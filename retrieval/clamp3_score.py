@@ -24,7 +24,9 @@ from clamp3.jobs.walk import existing
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
     parser = parser_for(__doc__)
-    parser.add_argument("query_dir", type=existing, help="one folder")
+    parser.add_argument(
+        "query_dir", type=existing, help="one folder, or a table of files and prompts (.csv, .tsv, .jsonl, .json)"
+    )
     parser.add_argument("reference_dir", type=existing, help="the other folder")
     parser.add_argument("--group", action="store_true", help="compare the folders as wholes")
     parser.add_argument("--pairs", type=Path, metavar="FILE", help="write every pair's cosine to this JSON Lines file")

@@ -20,6 +20,7 @@ import argparse
 import sys
 
 from clamp3.cli import add_model_flags, add_result_flags, open_model, parser_for, run
+from clamp3.index.selection import add_selection_flags, selection_of
 from clamp3.jobs.walk import existing
 
 
@@ -29,14 +30,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("query", help="a sentence, or the path of a file of any kind")
     parser.add_argument("reference_dir", type=existing, nargs="+", help="folders to search")
     parser.add_argument("--passages", action="store_true", help="rank passages of pieces, and show where they are")
-    kinds = "rank these only, with commas between: music, text, score, midi, audio, all, or a kind such as abc"
-    parser.add_argument("--kind", default="", help=f"{kinds} (default: music, or texts where there is none)")
-    names = "leave out files, folders or paths that match, such as drafts or '*.mid' (repeatable)"
-    parser.add_argument("--exclude", action="append", default=[], metavar="PATTERN", help=names)
-    parser.add_argument("--min_score", type=float, default=-1.0, help="least cosine of a result (default: all)")
-    copies = "rank copies, and the query itself, too"
-    parser.add_argument("--keep_duplicates", action=argparse.BooleanOptionalAction, default=False, help=copies)
-    return add_model_flags(add_result_flags(parser))
+    parser.add_argument("--no_index", action="store_true", help="read the folder, though it has an index (index.py)")
+    return add_model_flags(add_result_flags(add_selection_flags(parser)))
 
 
 def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
@@ -44,16 +39,18 @@ def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None =
     args = (parser or build_parser()).parse_args(argv)
     from clamp3.index.render import show
     from clamp3.index.search import ask, describe_skipped, query_source
-    from clamp3.index.selection import Selection
 
-    kinds = [kind.strip() for kind in args.kind.split(",") if kind.strip()]
-    selection = Selection(kinds, args.exclude, args.min_score, args.keep_duplicates)
+    selection = selection_of(args)
     query = query_source(args.query)  # what is wrong with flags, paths and query is reported before torch is imported
     from clamp3.embedding.passages import PassagePlan
+    from clamp3.index.query import ask_index
 
     clamp3 = open_model(args)
     plan = PassagePlan() if args.passages else None
-    answer = ask(clamp3, query, args.reference_dir, top_k=args.top_k, passages=plan, selection=selection)
+    how = {"top_k": args.top_k, "passages": plan, "selection": selection}
+    only = None if args.no_index or len(args.reference_dir) > 1 else args.reference_dir[0]
+    answer = ask_index(clamp3, query, only, **how) if only else None
+    answer = answer or ask(clamp3, query, args.reference_dir, **how)
     facts = {"query": args.query, "model": clamp3.identity, "n_references": answer.n_references}
     code = show(answer.hits, answer.failures, form=args.format, strict=args.strict, **facts)
     for sentence in (describe_skipped(answer.skipped), *answer.remarks):

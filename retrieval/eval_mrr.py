@@ -24,7 +24,11 @@ from clamp3.jobs.walk import existing
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
     parser = parser_for(__doc__)
-    parser.add_argument("query_dir", type=existing, help="folder of queries")
+    parser.add_argument(
+        "query_dir",
+        type=existing,
+        help="folder of queries, or a table of files and prompts (.csv, .tsv, .jsonl, .json)",
+    )
     parser.add_argument("reference_dir", type=existing, help="folder of what they should find")
     parser.add_argument("--ties", choices=("worst", "best"), default="worst", help="place among equal scores")
     parser.add_argument("--both", action="store_true", help="also let the references find their queries")
@@ -49,6 +53,7 @@ def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None =
             "metrics": ranking.metrics,
             "intervals_95": ranking.intervals,
             "n_tied": ranking.n_tied,
+            "caution": ranking.caution,
         }
         reports.append(as_report(ranking, name))
         rows += [{**row, "direction": name} for row in ranking.rows]

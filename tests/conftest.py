@@ -96,6 +96,22 @@ def tiny_weights(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def other_weights(tiny_weights, tmp_path_factory):
+    """Return a checkpoint of the same sizes and tokenizer with other values."""
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path_factory.mktemp("other")
+    for path in tiny_weights.parent.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    with safe_open(tiny_weights, "pt") as file:
+        metadata = file.metadata()
+    tensors = {name: tensor.flip(0) for name, tensor in load_file(tiny_weights).items()}
+    save_file(tensors, folder / "other.safetensors", metadata=metadata)
+    return folder / "other.safetensors"
+
+
 @pytest.fixture
 def music(tmp_path):
     """Return a folder with one small file of every kind that needs no conversion but ABC's."""

@@ -114,12 +114,19 @@ def add_extract_flags(parser: argparse.ArgumentParser, *, published: str, choice
     parser.add_argument("--model", help=f"{choices} (default: {default})")
     parser.add_argument("--epoch", type=int, help="checkpoint of this epoch in place of the best one")
     parser.add_argument("--as_is", action="store_true", help="encode standard ABC as written, as released")
+    add_correct_flag(parser)
     parser.add_argument("--batch_size", type=int, help="most windows encoded together (default: by their length)")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is float32")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps … (default: a GPU if there is one)")
     parser.add_argument("--n_workers", type=int, help="processes for conversions (default: one per usable core)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     return parser
+
+
+def add_correct_flag(parser: argparse.ArgumentParser) -> None:
+    """Add the flag that mends what the released converters of scores get wrong in silence."""
+    said = "mend keys inside bars, unprinted notes, quarter-tones, open grace notes, accidentals of scores"
+    parser.add_argument("--correct", action="store_true", help=said)
 
 
 def add_result_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -139,6 +146,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--text_model", help="folder or name of the text tower's tokenizer, if not the model's own")
     parser.add_argument("--mert_model", help="folder or name of MERT for recordings (default: m-a-p/MERT-v1-95M)")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is float32")
+    add_correct_flag(parser)
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps … (default: a GPU if there is one)")
     parser.add_argument("--no_cache", action="store_true", help="neither use nor keep vectors of earlier runs")
     return parser
@@ -157,6 +165,7 @@ def open_model(args: argparse.Namespace) -> Clamp3:
         dtype=args.dtype,
         device=args.device,
         cache=cache,
+        correct=args.correct,
     )
 
 

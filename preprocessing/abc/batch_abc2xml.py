@@ -21,16 +21,18 @@ input_dir = ""  # a folder of ABC; if set, no arguments are needed, and <input_d
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script's flags."""
-    return add_batch_flags(parser_for(__doc__), input_dir, ending="_xml")
+    return add_batch_flags(
+        parser_for(__doc__), input_dir, ending="_xml", correct="accidentals that abc2xml forgets behind ties"
+    )
 
 
-def convert(data: bytes, name: str) -> Converted:
+def convert(data: bytes, name: str, correct: bool = False) -> Converted:
     """Convert one file's content; runs in a worker."""
     from clamp3.formats.abc.to_musicxml import abc_to_musicxml
     from clamp3.formats.guards import decode_lenient
 
     text, notes = decode_lenient(data)
-    made = abc_to_musicxml(text, name=PurePath(name).stem)
+    made = abc_to_musicxml(text, name=PurePath(name).stem, correct=correct)
     return Converted(made.text, notes + made.notes)
 
 

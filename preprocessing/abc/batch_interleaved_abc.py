@@ -21,14 +21,16 @@ input_dir = ""  # a folder of standard ABC; if set, no arguments are needed, and
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script's flags."""
-    return add_batch_flags(parser_for(__doc__), input_dir, ending="_interleaved")
+    return add_batch_flags(
+        parser_for(__doc__), input_dir, ending="_interleaved", correct="repeats that end before empty bars"
+    )
 
 
-def convert(data: bytes, name: str) -> Converted:
+def convert(data: bytes, name: str, correct: bool = False) -> Converted:
     """Convert one file's content; runs in a worker."""
     from clamp3.formats.symbolic import score_to_interleaved
 
-    return score_to_interleaved(data, Kind.ABC, name=name)
+    return score_to_interleaved(data, Kind.ABC, name=name, correct=correct)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -5,7 +5,9 @@
 
 Reads MusicXML (.xml .musicxml .mxl) and, through music21, Humdrum kern (.krn), MEI (.mei), .rntxt and .capx. The
 output folder mirrors the input folder; ledger.jsonl in it reports the result for every file, with notes on what was
-repaired or lost. Run again, only what is missing or changed is done. Exit code 1: some files failed.
+repaired or lost. Run again, only what is missing or changed is done. Exit code 1: some files failed. --correct mends
+what xml2abc gets wrong in silence, and the ledger notes: keys inside bars, notes that are not printed, quarter-tones,
+open grace notes, accidentals that read as another pitch.
 """
 
 from __future__ import annotations
@@ -21,14 +23,14 @@ input_dir = ""  # a folder of scores; if set, no arguments are needed, and <inpu
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script's flags."""
-    return add_batch_flags(parser_for(__doc__), input_dir, ending="_abc")
+    return add_batch_flags(parser_for(__doc__), input_dir, ending="_abc", correct="what xml2abc gets wrong in silence")
 
 
-def convert(data: bytes, name: str) -> Converted:
+def convert(data: bytes, name: str, correct: bool = False) -> Converted:
     """Convert one file's content; runs in a worker."""
     from clamp3.formats.symbolic import score_to_abc
 
-    return score_to_abc(data, kind_of(name) or Kind.MUSICXML, name=name)
+    return score_to_abc(data, kind_of(name) or Kind.MUSICXML, name=name, correct=correct)
 
 
 def main(argv: list[str] | None = None) -> int:

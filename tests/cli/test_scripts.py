@@ -115,6 +115,8 @@ def test_a_missing_folder_is_wrong_usage(script, tmp_path):
         paths = ["--input_path", paths[0], "--output_path", paths[1]]
     elif script.endswith("/check.py"):
         paths = paths[:1]
+    elif script.endswith("/preferences.py"):
+        paths.insert(1, "--output_path")
     elif script.endswith("/generate_records.py"):
         paths += ["--results", str(tmp_path / "absent")]
     done = python(str(ROOT / script), *paths)

@@ -105,7 +105,7 @@ def test_more_like_this_is_neither_the_query_nor_a_copy(ask, music, capsys):
     captured = capsys.readouterr()
     hits = {hit["name"]: hit.get("also") for hit in json.loads(captured.out)["results"]}
     assert hits == {"play.mtf": ["sub/again.mtf"], "sub/tune.ABC": None, "audio.npy": None}
-    assert "copy of long.abc and long.abc is the query and no result" in captured.err
+    assert "the query itself is no result (copy of long.abc, long.abc); --keep_duplicates ranks it." in captured.err
     assert ask(music / "long.abc", music, "--format", "table") == 0
     assert "play.mtf  (+1 the same)" in capsys.readouterr().out
     assert ask(music / "long.abc", music, "--keep_duplicates", "--top_k", 2) == 0
@@ -144,7 +144,7 @@ def test_the_released_name_ranks_everything_as_released(script, music, tiny_weig
 def test_texts_are_ranked_where_they_are_wanted(ask, music, tmp_path, capsys):
     assert ask("slow song", music) == 0
     captured = capsys.readouterr()
-    assert "song.txt" not in names(captured.out) and "1 text is not ranked; --kind all does it." in captured.err
+    assert "song.txt" not in names(captured.out) and "1 text is not ranked; --kind all ranks it too." in captured.err
     assert ask("slow song", music, "--kind", "text") == 0
     assert names(capsys.readouterr().out) == ["song.txt"]
     assert ask("slow song", music, "--kind", "midi, abc") == 0

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
@@ -16,7 +17,9 @@ from torch.nn.parallel import DistributedDataParallel
 from clamp3.models.config import TowerConfig
 from clamp3.models.htcl import HtclModel
 from clamp3.models.htcl_config import HtclAudioConfig, HtclConfig
+from clamp3.training.htcl_config import MASKS
 from clamp3.training.htcl_task import HtclObjective, HtclTrainer
+from clamp3.training.song_loss import FalseNegatives
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/unit"))
@@ -24,16 +27,17 @@ sys.path.insert(0, str(ROOT / "tests/unit"))
 from training_songs import SMALL, flags_of, write_songs  # noqa: E402  (a helper of the unit tests)
 
 WORLD, ROWS = 2, 3
-CASES = [(1, False), (2, False), (1, True), (2, True)]
+CASES = [(1, False, False), (2, False, False), (1, True, False), (2, True, False), (1, False, True), (2, False, True)]
 
 
-def trainer(stage, detach):
+def trainer(stage, detach, masked):
     torch.manual_seed(4)
     audio = HtclAudioConfig(width=16, n_layers=1, n_heads=2, feed_forward=24, channels=8, n_bins=6, n_frames=40,
                             position_groups=4, dropout=0.0)  # fmt: skip
     text = TowerConfig(width=16, n_layers=1, n_heads=2, feed_forward=24, max_length=8, vocab_size=30, dropout=0.0)
     model = HtclModel(HtclConfig(text, audio, hidden_size=8, text_length=8, fusion=stage == 2))
-    return HtclTrainer(model, HtclObjective(stage, detach_negatives=detach)).train()
+    negatives = FalseNegatives(MASKS, np.array([[0, 3], [2, 5]]), [()] * 6 + [("a",)] * 2) if masked else None
+    return HtclTrainer(model, HtclObjective(stage, detach_negatives=detach, negatives=negatives)).train()
 
 
 def batch(stage, rank=None):
@@ -44,6 +48,7 @@ def batch(stage, rank=None):
         "audio": torch.nn.functional.pad(torch.randn(n, 40, 6, generator=rng), (0, 0, 1, 1)),
         "text": torch.randint(4, 30, (n, 7), generator=rng),
         "text_mask": torch.arange(7)[None] < torch.randint(3, 8, (n, 1), generator=rng),
+        "song": torch.randint(0, 8, (n,), generator=rng),
     }
     if rank is None:
         return values
@@ -54,8 +59,8 @@ def batch(stage, rank=None):
 def one_rank(rank, folder):
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD)
     found = []
-    for stage, detach in CASES:
-        made = trainer(stage, detach)
+    for stage, detach, masked in CASES:
+        made = trainer(stage, detach, masked)
         wrapped = DistributedDataParallel(made, find_unused_parameters=True)
         loss = wrapped(batch(stage, rank))["loss"]
         loss.backward()
@@ -76,9 +81,11 @@ def ranks(tmp_path_factory):
 @pytest.mark.parametrize("case", range(len(CASES)))
 def test_two_ranks_equal_one_process(ranks, case):
     """With the published gradient of negatives, as a choice, the encoders learn half of it."""
-    stage, detach = CASES[case]
-    made = trainer(stage, detach)
+    stage, detach, masked = CASES[case]
+    made = trainer(stage, detach, masked)
     loss = made(batch(stage))["loss"]
+    if masked:
+        assert loss.item() < trainer(stage, detach, False)(batch(stage))["loss"].item() - 0.01
     loss.backward()
     expected = {name: p.grad for name, p in made.named_parameters() if p.grad is not None}
     assert max(gradient.abs().max() for gradient in expected.values()) > 1e-3

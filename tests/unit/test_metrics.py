@@ -165,7 +165,6 @@ def test_no_queries_warn_and_give_zero():
     found = metrics.evaluate(empty, 5, queries=[])
     measured = [name for name in found if name not in ("references", "chance_mrr")]
     assert len(measured) == 11 and not any(found[name] for name in measured)
-    assert set(metrics.intervals(empty).values()) == {(0.0, 0.0)}
     assert pair_similarity(np.ones((2, 3)), np.ones((2, 3)), []).shape == (0,)
 
 
@@ -233,10 +232,6 @@ def test_other_malformed_arguments_are_named():
         metrics.chance_mrr(0)
     with pytest.raises(DataError, match="cannot be right"):
         metrics.chance_mrr(3, 4)
-    with pytest.raises(DataError, match="level between 0 and 1"):
-        metrics.interval([1.0], level=95)
-    with pytest.raises(DataError, match="flat"):
-        metrics.interval([[1.0]])
     for measure in (group_similarity, mean_similarity):
         with pytest.raises(DataError, match="without vectors"):
             measure(np.zeros((0, 3)), np.ones((2, 3)))
@@ -331,7 +326,7 @@ def test_similarity_of_pairs_equals_one_at_a_time(rng):
     np.testing.assert_allclose(pair_similarity(queries, references, pairs), one, atol=1e-14)
 
 
-# Chance and intervals
+# Chance
 
 
 def test_chance_is_the_harmonic_mean_of_a_random_order(rng):
@@ -351,34 +346,3 @@ def test_chance_with_several_right_answers(rng):
     found = metrics.evaluate(metrics.pair_ranks(rng.random((3000, 20)), pairs), 20, queries=np.array(pairs)[:, 0])
     assert found["chance_mrr"] == metrics.chance_mrr(20, 4)
     assert found["times_chance"] == pytest.approx(1, abs=0.05)
-
-
-def test_intervals_cover_and_repeat(rng):
-    values = rng.random(400)
-    low, high = metrics.interval(values, seed=3)
-    assert (low, high) == metrics.interval(values, seed=3) != metrics.interval(values, seed=4)
-    # For a mean the interval is nearly the normal one.
-    error = values.std() / np.sqrt(400)
-    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.15 * error)
-    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.15 * error)
-    assert metrics.interval(values, level=0.5, seed=3)[0] > low
-    rank = rng.integers(1, 50, 300)
-    found = metrics.intervals(rank, hits=(1, 10))
-    assert list(found) == ["mrr", "hit@1", "hit@10", "median_rank"]
-    for name, (low, high) in found.items():
-        assert low <= metrics.evaluate(rank, 50, hits=(1, 10))[name] <= high
-
-
-def test_intervals_cover_the_truth_as_often_as_they_say(rng):
-    inside = 0
-    for seed in range(200):
-        low, high = metrics.interval(rng.random(60), n_resamples=200, seed=seed)
-        inside += low <= 0.5 <= high
-    assert 0.88 <= inside / 200 <= 0.99
-
-
-def test_intervals_do_not_depend_on_how_many_are_drawn_at_once(rng, monkeypatch):
-    values = rng.random(30)
-    whole = metrics.interval(values, n_resamples=50)
-    monkeypatch.setattr(metrics, "_DRAWS_AT_ONCE", 100)
-    assert metrics.interval(values, n_resamples=50) == whole

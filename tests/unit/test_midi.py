@@ -260,3 +260,34 @@ def test_tracks_beyond_the_count_are_said():
     for data in (two, two + b"MTrk\xff\xff\xff\xff"):
         assert midi_to_mtf(data).text == midi_to_mtf(midi(NOTE)).text
         assert midi_to_mtf(data).notes == ("1 of 2 tracks were left out: the header counts 1.",)
+
+
+HEADER = b"\x00\x01\x00\x02\x01\xe0"
+TRACK = chunk(b"MTrk", NOTE + END)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [  # mido takes these for files without a track
+        (chunk(b"MThd", b"\x00\x01\xff\x01\x01\xe0") + TRACK, "header counts 65281 tracks, 1 are there"),
+        (chunk(b"MThd", HEADER[:2] + b"\x00\x00" + HEADER[4:], 0x106) + TRACK, "claims 262 bytes"),
+        (chunk(b"MThd", HEADER) + TRACK + chunk(b"\x00\xff/\x00", bytes(8)) + TRACK, "bytes that are no chunk"),
+        (chunk(b"MThd", HEADER) + TRACK + bytes(8) + TRACK, "After track 1 .* bytes that are no chunk"),
+        (chunk(b"MThd", HEADER) + TRACK + chunk(b"MTrj", NOTE + END), "header counts 2 tracks, 1 are there"),
+    ],
+)
+def test_headers_and_chunks_that_are_damage_are_refused(data, said):
+    with pytest.raises(FormatError, match=said):
+        midi_to_mtf(data)
+
+
+def test_chunks_that_programs_write_between_tracks_are_skipped_and_said():
+    made = midi_to_mtf(chunk(b"MThd", HEADER) + TRACK + chunk(b"XFIH", bytes(8)) + TRACK)
+    assert made.text.count("note_on") == 2
+    assert any("unknown type b'XFIH'" in note for note in made.notes)
+
+
+def test_a_beat_that_mido_loses_in_floating_point_is_read_like_its_neighbours():
+    for power in (28, 29, 30):
+        metre = b"\x00\xff\x58\x04\x04" + bytes([power]) + b"\x18\x08"
+        assert f"time_signature 4 {1 << power} 24 8 0" in midi_to_mtf(midi(metre + NOTE + END)).text

@@ -59,6 +59,17 @@ def test_products(shape, dtype, n_rows):
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("rows", [(1,), (9,), (2, 84), (512,), (3, 512)], ids=str)
+def test_a_weight_is_laid_out_at_its_second_use_without_changing_a_bit(shape, dtype, rows):
+    x, weight, bias = drawn(*shape, dtype, rows)
+    layer = FrozenLinear(weight, bias)
+    first, second, third = layer(x), layer(x), layer(x)
+    assert torch.equal(first, second) and torch.equal(second, third)
+    assert layer._weight.layout is not torch.strided or not can_pack(dtype)
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
 def test_without_bias(dtype):
     x, weight, _ = drawn(1024, 512, dtype)
     assert_same(FrozenLinear(weight)(x), exact_of(x, weight), x, weight, dtype)

@@ -179,7 +179,7 @@ def test_bad_input_is_one_sentence(tmp_path, script):
     (tmp_path / "no.parquet").write_bytes(b"PAR1 or not")
     (tmp_path / "half.jsonl").write_text('{"user": 1, "item"')
     for flags, error, said in (
-        ([str(tmp_path / "absent.csv")], DataError, "no such file"),
+        ([str(tmp_path / "absent.csv")], ConfigError, "no such file"),
         ([good, "--user_column", "who"], ConfigError, "--user_column who: the log has userId"),
         ([good, "--min_value", "4", "--positive", "like"], ConfigError, "not by both"),
         ([good, "--split", "item"], ConfigError, "--split"),
@@ -200,8 +200,9 @@ def test_bad_input_is_one_sentence(tmp_path, script):
 
 def test_without_duckdb_it_says_what_to_install(tmp_path, script, monkeypatch):
     monkeypatch.setitem(sys.modules, "duckdb", None)
+    log = write_log(tmp_path / "log.csv", made_up(20))
     with pytest.raises(ConfigError, match=r"clamp3\[preferences\]"):
-        script.main([str(tmp_path / "log.csv"), "--output_path", str(tmp_path)])
+        script.main([str(log), "--output_path", str(tmp_path)])
 
 
 def test_pairs_name_songs_of_training(tmp_path, script):

@@ -51,6 +51,9 @@ class Log:
     def __post_init__(self) -> None:
         if self.min_value is not None and self.positive:
             raise ConfigError("Say by --min_value or by --positive which events count, not by both.")
+        for file in self.files:
+            if not file.is_file():
+                raise ConfigError(f"{printable(file)} cannot be read: no such file.")
 
 
 def duckdb() -> Any:
@@ -106,7 +109,7 @@ def read_log(connection: Any, log: Log) -> dict[str, int]:
     ConfigError
         If a column is not there.
     DataError
-        If there is no such file, it cannot be read, or no row counts.
+        If it cannot be read, or no row counts.
     """
     source, values = _reader(log.files)
     found = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}", values).fetchall()]
@@ -153,9 +156,6 @@ def held_out(column: str, share: float) -> str:
 
 def _reader(files: Sequence[Path]) -> tuple[str, list[Any]]:
     """Return SQL of a table function that reads files as text, and its parameter."""
-    for file in files:
-        if not file.is_file():
-            raise DataError(f"{printable(file)} cannot be read: no such file.")
     kinds = {"".join(file.suffixes[-2:] if file.suffix == ".gz" else file.suffixes[-1:]).lower() for file in files}
     readers = {".parquet": "read_parquet(?)"}
     readers |= dict.fromkeys((".jsonl", ".ndjson", ".json", ".jsonl.gz"), "read_json(?)")

@@ -1,8 +1,9 @@
 """Songs with their text and mel frames, and pairs of songs that listeners link, from JSONL or Parquet.
 
-A song is a row with ``id``, ``text`` and ``mel``, a ``.npy`` relative to the table's folder; or a record as CLaMP 3's
-training reads it, whose texts are joined and whose first ``.npy`` counts. A pair is a row with the ids ``trigger`` and
-``song``. Rows with the columns of HTCL's own Parquet files (``trigger_song_id``, ``song_id_mel_spec_path`` …) are both.
+A song is a row with ``id``, ``text``, ``mel``, a ``.npy`` relative to the table's folder, and perhaps ``artist``; or a
+record as CLaMP 3's training reads it, whose texts are joined and whose first ``.npy`` counts. A pair is a row with the
+ids ``trigger`` and ``song``. Rows with the columns of HTCL's own Parquet files (``trigger_song_id``,
+``song_id_mel_spec_path`` …) are both.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class Songs:
     ids, texts : list of str
     mels : list of Location
         Files of mel frames.
+    artists : list of tuple of str
+        Of each song.
     problems : list of str
         Rows that cannot be used.
     """
@@ -40,6 +43,7 @@ class Songs:
     ids: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     mels: list[Location] = field(default_factory=list)
+    artists: list[tuple[str, ...]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -48,7 +52,7 @@ class Songs:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def add(self, item_id: str, text: str, mel: Path) -> None:
+    def add(self, item_id: str, text: str, mel: Path, artists: tuple[str, ...] = ()) -> None:
         """Add a song; of rows with one id the first counts.
 
         Parameters
@@ -56,12 +60,14 @@ class Songs:
         item_id, text : str
         mel : Path
             File of its mel frames.
+        artists : tuple of str
         """
         if item_id not in self.numbers:
             self.numbers[item_id] = len(self.ids)
             self.ids.append(item_id)
             self.texts.append(text)
             self.mels.append(Location(str(mel)))
+            self.artists.append(artists)
 
 
 def each_row(path: Path) -> Iterator[dict[str, Any]]:
@@ -101,7 +107,7 @@ def read_songs(path: Path) -> Songs:
     for number, row in enumerate(each_row(path), start=1):
         for name in ("trigger_song_id", "song_id") if "trigger_song_id" in row else ("song_id",):
             try:
-                songs.add(*_song(row, name, path.parent))
+                songs.add(*_song(row, name, path.parent), artists_of(row, f"{name}_"))
             except FormatError as error:
                 songs.problems.append(f"{printable(path)}:{number}: {error}")
     return songs
@@ -119,6 +125,19 @@ def _song(row: Mapping[str, Any], name: str, folder: Path) -> tuple[str, str, Pa
     if item_id in (None, "") or not isinstance(text, str) or not text.strip() or not isinstance(mel, str) or not mel:
         raise FormatError("a song needs an id, a text, and a .npy of its mel frames")
     return str(item_id), text, folder / mel
+
+
+def artists_of(row: Mapping[str, Any], prefix: str = "") -> tuple[str, ...]:
+    """Return the artists of a song: a string or a list of them, in ``artist`` or, as in CLaMP 3's records, ``artists``.
+
+    Parameters
+    ----------
+    row : mapping
+    prefix : str
+        What the names of the columns may begin with.
+    """
+    found = _first(row, f"{prefix}artist", "artist", "artists")
+    return tuple(name for name in (found if isinstance(found, list) else [found]) if isinstance(name, str))
 
 
 def _first(row: Mapping[str, Any], *names: str) -> Any:

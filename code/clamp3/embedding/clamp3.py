@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from clamp3.embedding.front_ends import FRONT_ENDS, Opening, TowerTokenizer
 from clamp3.embedding.passages import Passage, PassagePlan
 from clamp3.errors import WeightsError
 from clamp3.jobs.identity import Identity
-from clamp3.modalities.symbolic import Reading
+from clamp3.modalities.symbolic import AS_LEARNED, Reading
 from clamp3.sources import Item, is_item
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Clamp3(Encoder):
         dtype: Dtype = "auto",
         device: str | None = None,
         cache: VectorCache | None = None,
-        as_is: bool = False,
+        reading: Reading = AS_LEARNED,
     ) -> None:
         from clamp3.models.weights import describe
 
@@ -116,7 +116,7 @@ class Clamp3(Encoder):
         self._described = describe(weights, text_model=text_model)
         self._described.family.require_joint(weights)
         self.config = self._described.config
-        super().__init__(dtype=dtype, device=device, cache=cache, as_is=as_is)
+        super().__init__(dtype=dtype, device=device, cache=cache, reading=reading)
 
     @classmethod
     def from_pretrained(
@@ -131,6 +131,7 @@ class Clamp3(Encoder):
         towers: Sequence[str] | None = None,
         cache: VectorCache | os.PathLike[str] | None = None,
         as_is: bool = False,
+        correct: bool = False,
     ) -> Clamp3:
         """Open weights by name or path; towers are loaded when they are first needed.
 
@@ -156,6 +157,8 @@ class Clamp3(Encoder):
         as_is : bool
             Encode ABC as it is written. Without it standard ABC is interleaved first, because all that the models
             learned was; the released scripts give a vector of whatever stands in the file.
+        correct : bool
+            Mend what the released converters of scores get wrong in silence (`clamp3.formats.symbolic.to_symbolic`).
 
         Raises
         ------
@@ -180,7 +183,7 @@ class Clamp3(Encoder):
             dtype=dtype,
             device=device,
             cache=_opened(cache),
-            as_is=as_is,
+            reading=Reading(as_is=as_is, correct=correct),
         )
         for tower in towers or ():
             model.load(tower)
@@ -216,7 +219,7 @@ class Clamp3(Encoder):
 
     def _open_front_end(self, modality: str) -> Any:
         kind = self.config.front_end_kind(modality)
-        opening = Opening(self._described, self._mert_model, self.dtype, self._device, self.as_is)
+        opening = Opening(self._described, self._mert_model, self.dtype, self._device, self._reading)
         return FRONT_ENDS[kind](opening) if kind else None
 
     def _load(self, modality: str) -> Tower:
@@ -303,9 +306,11 @@ class M3(Encoder):
     A global vector is the plain mean of the hidden states of all patches; M3 has no joint space with text.
     """
 
-    def __init__(self, weights: Path, *, dtype: Dtype = "auto", device: str | None = None, as_is: bool = False) -> None:
+    def __init__(
+        self, weights: Path, *, dtype: Dtype = "auto", device: str | None = None, reading: Reading = AS_LEARNED
+    ) -> None:
         self._weights = weights
-        super().__init__(dtype=dtype, device=device, cache=None, as_is=as_is)
+        super().__init__(dtype=dtype, device=device, cache=None, reading=reading)
 
     @classmethod
     def from_pretrained(
@@ -316,6 +321,7 @@ class M3(Encoder):
         dtype: Dtype = "auto",
         device: str | None = None,
         as_is: bool = False,
+        correct: bool = False,
     ) -> M3:
         """Open weights by name or path.
 
@@ -323,12 +329,14 @@ class M3(Encoder):
         ----------
         name : str or path
             ``m3`` or a checkpoint file.
-        epoch, dtype, device
+        epoch, dtype, device, as_is, correct
             As in `Clamp3.from_pretrained`, which also lists what is raised.
         """
         from clamp3.models.registry import resolve
 
-        return cls(resolve(name, epoch=epoch), dtype=dtype, device=device, as_is=as_is)
+        return cls(
+            resolve(name, epoch=epoch), dtype=dtype, device=device, reading=Reading(as_is=as_is, correct=correct)
+        )
 
     def _own_identity(self) -> Identity:
         from clamp3.models.registry import identity
@@ -342,7 +350,7 @@ class M3(Encoder):
     def _open_front_end(self, modality: str) -> Reading:
         from clamp3.models.families import FAMILIES
 
-        return Reading(FAMILIES["m3"].without, self.as_is)
+        return replace(self._reading, without=FAMILIES["m3"].without)
 
     def _load(self, modality: str) -> Tower:
         from clamp3.embedding.towers import load_tower

@@ -21,6 +21,7 @@ from clamp3.errors import ConfigError, DataError, FormatError, WeightsError, des
 from clamp3.formats import Converted, Kind
 from clamp3.jobs.identity import Identity
 from clamp3.modalities import MODALITIES, Modality, Payload, Prepared, of_kind, preprocessing_version
+from clamp3.modalities.symbolic import AS_LEARNED, Reading
 from clamp3.sources import Item, Source, source_of
 
 if TYPE_CHECKING:
@@ -85,18 +86,20 @@ class Encoder(ABC):
         As torch names it; None takes the GPU if there is one.
     cache : VectorCache, optional
         Where global vectors are kept between runs.
-    as_is : bool
-        Encode ABC as it is written: standard ABC is not interleaved first. The released scripts do so.
+    reading : Reading
+        How scores and performances become text: ABC as it is written, or with the converters' faults mended.
     """
 
     _weights: Path
 
-    def __init__(self, *, dtype: Dtype, device: str | None, cache: VectorCache | None, as_is: bool = False) -> None:
+    def __init__(
+        self, *, dtype: Dtype, device: str | None, cache: VectorCache | None, reading: Reading = AS_LEARNED
+    ) -> None:
         if dtype not in ("auto", "float32", "bfloat16"):
             raise ConfigError(f"dtype is {dtype!r}; choose auto, float32 or bfloat16.")
         self.dtype: Literal["float32", "bfloat16"] = "bfloat16" if dtype == "bfloat16" else "float32"
         self._device = device
-        self._cache, self.as_is = cache, as_is
+        self._cache, self._reading = cache, reading
         self._towers: dict[str, Tower] = {}
         self._front_ends: dict[str, Any] = {}
         self._converters: Workers[Any, Converted] | None = None
@@ -109,7 +112,12 @@ class Encoder(ABC):
     @property
     def preprocessing(self) -> str:
         """Version and options of everything between the bytes of an input and what its tower reads."""
-        return f"{preprocessing_version()}+as_is" if self.as_is else preprocessing_version()
+        return "+".join((preprocessing_version(), *self._reading.options))
+
+    @property
+    def as_is(self) -> bool:
+        """Whether ABC is encoded as it is written."""
+        return self._reading.as_is
 
     @abstractmethod
     def _own_identity(self) -> Identity:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +18,7 @@ import numpy as np
 from clamp3.errors import ConfigError, DataError, WeightsError
 from clamp3.jobs.identity import NO_FRONT_END
 from clamp3.modalities.audio import MelFrames
-from clamp3.modalities.symbolic import Reading
+from clamp3.modalities.symbolic import AS_LEARNED, Reading
 
 if TYPE_CHECKING:
     from clamp3.embedding.htcl_frames import HtclFrames
@@ -158,13 +158,15 @@ class Opening:
         Sizes, tokenizer and path of the checkpoint.
     mert_model, dtype, device
         As `clamp3.embedding.clamp3.Clamp3.from_pretrained` takes them.
+    reading : Reading
+        What was asked for; what the model never learned is added.
     """
 
     described: Described
     mert_model: str | os.PathLike[str] | None
     dtype: Literal["float32", "bfloat16"]
     device: str | None
-    as_is: bool = False
+    reading: Reading = AS_LEARNED
 
 
 def _tokenizer(opening: Opening) -> TowerTokenizer:
@@ -185,7 +187,7 @@ def _htcl_mel(opening: Opening) -> HtclFrames:
 
 FRONT_ENDS: dict[str, Callable[[Opening], Any]] = {
     "tokenizer": _tokenizer,
-    "reading": lambda opening: Reading(opening.described.family.without, opening.as_is),
+    "reading": lambda opening: replace(opening.reading, without=opening.described.family.without),
     "mert": _mert,
     "mel": lambda _: MelFrames(),
     "htcl_mel": _htcl_mel,

@@ -262,7 +262,7 @@ def parse_xml(data: bytes) -> Element:
     while level:
         if depth > MAX_XML_DEPTH:
             raise FormatError(f"the XML is nested deeper than {MAX_XML_DEPTH} levels.")
-        level, depth = [child for node in level for child in node], depth + 1
+        level, depth = [child for node in level if len(node) for child in node], depth + 1
     return root
 
 

@@ -5,9 +5,10 @@ message (most are) is built once. Messages are those of mido's ``merged_track``,
 text; the tests compare with mido message by message.
 
 Accepted is what mido accepts (without its ``clip``: a data byte above 127 is an error), and also RIFF-wrapped files,
-chunks of unknown type between tracks, and more than 32,767 tracks. Refused are files of type 2 (their tracks have no
-common time), variable-length quantities above 8 bytes, messages above 1,000,000 bytes, and everything that is cut short
-or undefined.
+chunks of unknown type between tracks if their names are printable, escapes (0xF7), and more than 32,767 tracks.
+Refused are files of type 2 (their tracks have no common time), variable-length quantities above 8 bytes, messages above
+1,000,000 bytes, and everything that is cut short or undefined. That includes headers of which mido reads no track at
+all, because it takes their count for a negative one, or the rest of the file for the header.
 """
 
 from __future__ import annotations
@@ -161,6 +162,8 @@ def read_midi(data: bytes, *, keep_unknown_time: bool = False) -> MergedTrack:
         if not name:
             raise FormatError(f"The MIDI file is cut short: its header counts {n_tracks} tracks, {n_read} are there.")
         if name != b"MTrk":
+            if not (name.isascii() and name.decode("ascii").isprintable()):
+                raise FormatError(f"After track {n_read} the MIDI file goes on with bytes that are no chunk: {name!r}.")
             merged.notes.append(f"A chunk of unknown type {name!r} was skipped.")
             continue
         n_read += 1

@@ -29,7 +29,7 @@ _LOSSES = {
 _MOST = {"octave": 20, "clef-octave-change": 10, "lyric": 1000, "tremolo": 20}
 
 
-def musicxml_to_abc(data: bytes, *, name: str = "score") -> Converted:
+def musicxml_to_abc(data: bytes, *, name: str = "score", correct: bool = False) -> Converted:
     """Convert MusicXML to standard ABC with unit length 1/8 and without line-break marks.
 
     Parameters
@@ -38,29 +38,32 @@ def musicxml_to_abc(data: bytes, *, name: str = "score") -> Converted:
         A ``.xml``, ``.musicxml`` or ``.mxl`` file, recognised by its content.
     name : str
         Used in messages only.
+    correct : bool
+        Mend what xml2abc gets wrong in silence; see `clamp3.formats.xml2abc_faults`.
 
     Returns
     -------
     Converted
-        Text equal to the released pipeline's byte for byte, wherever that converts the file.
+        Text equal to the released pipeline's byte for byte, wherever that converts the file and ``correct`` is not
+        asked for. The notes say what is wrong in it.
 
     Raises
     ------
     FormatError
         If the file is no MusicXML, has no notes, or exceeds a limit of `clamp3.formats.guards`.
     """
-    return tree_to_abc(_partwise(parse_xml(unpack_mxl(data) if is_zip(data) else data)), name=name)
+    return tree_to_abc(_partwise(parse_xml(unpack_mxl(data) if is_zip(data) else data)), name=name, correct=correct)
 
 
-def tree_to_abc(root: Element, *, name: str = "score") -> Converted:
-    """Convert a parsed score, which is changed if xml2abc needs it repaired.
+def tree_to_abc(root: Element, *, name: str = "score", correct: bool = False) -> Converted:
+    """Convert a parsed score, which is changed if xml2abc needs it repaired or ``correct`` is asked for.
 
     Parameters
     ----------
     root : Element
         ``score-partwise`` without namespaces.
-    name : str
-        Used in messages only.
+    name, correct
+        As in `musicxml_to_abc`.
 
     Raises
     ------
@@ -69,15 +72,16 @@ def tree_to_abc(root: Element, *, name: str = "score") -> Converted:
     """
     _check_numbers(root)
     try:
-        return _convert(root, name)
+        return _convert(root, name, correct=correct)
     except _ConverterError as stopped:
-        return _repaired(root, stopped, name)
+        return _repaired(root, stopped, name, correct)
 
 
 def _check_numbers(root: Element) -> None:
     """Refuse numbers that xml2abc writes out as so many characters."""
-    for tag, most in _MOST.items():
-        for node in root.iter(tag):
+    for node in root.iter():  # once: a pass for each tag takes longer
+        if node.tag in _MOST:
+            tag, most = node.tag, _MOST[node.tag]
             text = (node.text if tag != "lyric" else node.get("number")) or ""
             digits = text.strip().lstrip("+-0")
             if digits.isdecimal() and (len(digits) > 4 or int(digits) > most):
@@ -102,28 +106,28 @@ def _partwise(root: Element) -> Element:
     return root
 
 
-def _convert(root: Element, name: str, *, forget: bool = False) -> Converted:
+def _convert(root: Element, name: str, *, correct: bool, forget: bool = False) -> Converted:
     from clamp3.formats.xml2abc_engine import engine
 
     converter = engine()
     try:
-        text = converter.convert(root, name=name, forget=forget)
+        text = converter.convert(root, name=name, forget=forget, correct=correct)
     except MemoryError:
         raise
     except Exception as error:  # of any type: KeyError, IndexError, ValueError, …
         raise _ConverterError(f"{type(error).__name__}: {sentence_of(error, 80)}") from error
     if not text:
         raise FormatError("the score holds no notes.")
-    return Converted(text, _losses(converter.messages) + _moved_keys(root))
+    return Converted(text, _losses(converter.messages) + converter.faults)
 
 
-def _repaired(root: Element, stopped: _ConverterError, name: str) -> Converted:
+def _repaired(root: Element, stopped: _ConverterError, name: str, correct: bool) -> Converted:
     """Try again with a repaired tree, then with what music21 makes of the score."""
     from clamp3.formats.musicxml_repair import repair
 
     notes = tuple(repair(root))
     try:
-        made = _convert(root, name, forget=True)
+        made = _convert(root, name, correct=correct, forget=True)
         return Converted(made.text, notes + made.notes)
     except _ConverterError as still:
         stopped = still
@@ -133,25 +137,11 @@ def _repaired(root: Element, stopped: _ConverterError, name: str) -> Converted:
 
     try:
         fresh = read_notation(tostring(root), suffix=".musicxml", name=name)
-        made = _convert(fresh.root, name, forget=True)
+        made = _convert(fresh.root, name, correct=correct, forget=True)
     except (FormatError, _ConverterError) as last:
         raise FormatError(f"xml2abc stops with {stopped}; by way of music21: {sentence_of(last, 150)}") from last
     why = f"rewritten by music21, since xml2abc stops with {stopped}"
     return Converted(made.text, (why, *fresh.notes[1:], *made.notes))
-
-
-def _moved_keys(root: Element) -> tuple[str, ...]:
-    """Return a note if the key changes inside a bar: xml2abc writes the new key at the bar's beginning."""
-    n_bars = 0
-    for measure in root.iterfind("part/measure"):
-        if measure.find("attributes/key") is not None:
-            tags = [
-                child.tag if child.tag != "attributes" or child.find("key") is not None else "" for child in measure
-            ]
-            if "note" in tags and "attributes" in tags[tags.index("note") :]:
-                n_bars += 1
-    what = "key change inside a bar moved to its beginning"
-    return (f"{what} ({n_bars})" if n_bars > 1 else what,) if n_bars else ()
 
 
 def _losses(messages: list[str]) -> tuple[str, ...]:

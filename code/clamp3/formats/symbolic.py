@@ -15,7 +15,7 @@ Convert = Callable[..., Converted]
 """Content (first argument) and ``name`` of a file to interleaved ABC or MTF."""
 
 
-def to_symbolic(data: bytes, kind: Kind, *, name: str) -> Converted:
+def to_symbolic(data: bytes, kind: Kind, *, name: str, correct: bool = False) -> Converted:
     """Convert a symbolic file into interleaved ABC (scores) or MTF (performances).
 
     Parameters
@@ -26,6 +26,9 @@ def to_symbolic(data: bytes, kind: Kind, *, name: str) -> Converted:
         A key of `CONVERTERS`.
     name : str
         File name; its suffix distinguishes the formats of `Kind.SCORE`.
+    correct : bool
+        Mend what the released converters get wrong in silence: keys inside bars, notes that are not printed,
+        quarter-tones, open grace notes, wrong accidentals, a repeat before empty bars. Kinds of `CORRECTED` only.
 
     Returns
     -------
@@ -41,7 +44,9 @@ def to_symbolic(data: bytes, kind: Kind, *, name: str) -> Converted:
         raise FormatError(f"{name} is empty.")
     if kind not in CONVERTERS:
         raise FormatError(f"{name} is a {kind.value} file, not a score.")
-    return CONVERTERS[kind](data, name=name)
+    convert = CONVERTERS[kind]
+    ours = getattr(convert, "func", None) is score_to_interleaved
+    return convert(data, name=name, correct=True) if correct and ours else convert(data, name=name)
 
 
 def register(kind: Kind, convert: Convert) -> None:
@@ -64,7 +69,7 @@ def is_mtf(text: str) -> bool:
     return text.startswith(_MTF_START)
 
 
-def score_to_interleaved(data: bytes, kind: Kind, *, name: str) -> Converted:
+def score_to_interleaved(data: bytes, kind: Kind, *, name: str, correct: bool = False) -> Converted:
     """Convert a score (MusicXML, a notation music21 reads, or ABC) into interleaved ABC.
 
     Parameters
@@ -73,7 +78,7 @@ def score_to_interleaved(data: bytes, kind: Kind, *, name: str) -> Converted:
         The file's content.
     kind : Kind
         `Kind.MUSICXML`, `Kind.SCORE` or `Kind.ABC`.
-    name : str
+    name, correct
         As in `to_symbolic`.
 
     Raises
@@ -83,12 +88,14 @@ def score_to_interleaved(data: bytes, kind: Kind, *, name: str) -> Converted:
     """
     from clamp3.formats.abc.interleave import interleave
 
-    standard = Converted(*decode_lenient(data)) if kind == Kind.ABC else score_to_abc(data, kind, name=name)
-    woven = interleave(standard.text)
+    standard = (
+        Converted(*decode_lenient(data)) if kind == Kind.ABC else score_to_abc(data, kind, name=name, correct=correct)
+    )
+    woven = interleave(standard.text, correct=correct)
     return Converted(woven.text, standard.notes + woven.notes)
 
 
-def score_to_abc(data: bytes, kind: Kind, *, name: str) -> Converted:
+def score_to_abc(data: bytes, kind: Kind, *, name: str, correct: bool = False) -> Converted:
     """Convert MusicXML, or a notation music21 reads, into standard ABC.
 
     Parameters
@@ -97,7 +104,7 @@ def score_to_abc(data: bytes, kind: Kind, *, name: str) -> Converted:
         The file's content.
     kind : Kind
         `Kind.MUSICXML` or `Kind.SCORE`.
-    name : str
+    name, correct
         As in `to_symbolic`.
 
     Raises
@@ -108,12 +115,12 @@ def score_to_abc(data: bytes, kind: Kind, *, name: str) -> Converted:
     from clamp3.formats.musicxml import musicxml_to_abc, tree_to_abc
 
     if kind != Kind.SCORE:
-        return musicxml_to_abc(data, name=name)
+        return musicxml_to_abc(data, name=name, correct=correct)
     from clamp3.formats import note_counts
     from clamp3.formats.notation import read_notation
 
     read = read_notation(data, suffix=suffix_of(name), name=name)
-    made = tree_to_abc(read.root, name=name)
+    made = tree_to_abc(read.root, name=name, correct=correct)
     lost = note_counts.difference(read.n_notes, note_counts.in_abc(made.text), "xml2abc")
     return Converted(made.text, (*read.notes, *made.notes, *lost))
 
@@ -131,8 +138,9 @@ def _mtf(data: bytes, name: str) -> Converted:
     return Converted(text)
 
 
+CORRECTED = frozenset((Kind.MUSICXML, Kind.SCORE, Kind.ABC))
 CONVERTERS: dict[Kind, Convert] = {
-    **{kind: partial(score_to_interleaved, kind=kind) for kind in (Kind.MUSICXML, Kind.SCORE, Kind.ABC)},
+    **{kind: partial(score_to_interleaved, kind=kind) for kind in CORRECTED},
     Kind.MIDI: _midi,
     Kind.MTF: _mtf,
 }

@@ -88,47 +88,48 @@ def is_legible(title: str) -> bool:
     return bool(known) and 4 * odd <= len(title) and (longest > 2 or 2 * len(known) >= len(words))
 
 
-def _head(data: bytes) -> str:
+def head(data: bytes) -> str:
+    """Return the beginning of a text file; what cannot be decoded is replaced."""
     from clamp3.formats.guards import decode_text
 
-    head = data[:_HEAD_BYTES]
+    first = data[:_HEAD_BYTES]
     try:
-        return decode_text(head)
+        return decode_text(first)
     except FormatError:  # a character cut in two at the end, or an old file in latin-1
-        return head.decode("utf-8" if len(data) > _HEAD_BYTES else "latin-1", errors="replace")
+        return first.decode("utf-8" if len(data) > _HEAD_BYTES else "latin-1", errors="replace")
 
 
 def _abc(data: bytes) -> Iterable[str]:
-    for line in re.findall(r"^T:[ \t]*(.*)$", _head(data), re.MULTILINE):
+    for line in re.findall(r"^T:[ \t]*(.*)$", head(data), re.MULTILINE):
         yield line.split("%", 1)[0].removeprefix("T:")
 
 
 def _musicxml(data: bytes) -> Iterable[str]:
     from clamp3.formats.guards import unpack_mxl
 
-    text = _head(unpack_mxl(data) if data[:2] == b"PK" else data)
+    text = head(unpack_mxl(data) if data[:2] == b"PK" else data)
     text = re.split(r"<part[ >]|<measure[ >]", text, maxsplit=1)[0]
-    work, movement = (next(map(_plain, _elements(text, tag)), "") for tag in ("work-title", "movement-title"))
+    work, movement = (next(map(plain, elements(text, tag)), "") for tag in ("work-title", "movement-title"))
     if work and movement and work != movement and not _NO_TITLE.fullmatch(movement):
         yield movement if work in movement else f"{work}: {movement}"
     yield work
     yield movement
-    for credit in _elements(text, "credit"):
-        kind = next(_elements(credit, "credit-type"), "title")
+    for credit in elements(text, "credit"):
+        kind = next(elements(credit, "credit-type"), "title")
         if kind.strip() == "title":
-            words = " ".join(map(_plain, _elements(credit, "credit-words")))
+            words = " ".join(map(plain, elements(credit, "credit-words")))
             if not _NOT_A_TITLE.search(words):
                 yield words
 
 
 def _notation(data: bytes) -> Iterable[str]:
-    text = _head(data)
+    text = head(data)
     works, pieces = (re.findall(rf"^!!!{key}[^:\n]*:(.*)$", text, re.MULTILINE) for key in ("OPR", "OTL"))  # humdrum
     if works and pieces:
         yield f"{works[0].strip()}: {pieces[0].strip()}"
     yield from pieces
     yield from re.findall(r"^(?:Title|Piece):(.*)$", text, re.MULTILINE)  # RomanText
-    yield from map(_plain, _elements(text, "title"))  # MEI
+    yield from map(plain, elements(text, "title"))  # MEI
 
 
 def _midi(data: bytes) -> Iterable[str]:
@@ -153,18 +154,26 @@ def _midi(data: bytes) -> Iterable[str]:
 
 def _mtf(data: bytes) -> Iterable[str]:
     """Yield the name of the first track, which files written with all messages have."""
-    for line in _head(data).split("\n")[:50]:
+    for line in head(data).split("\n")[:50]:
         if line.startswith("track_name "):
             yield line.removeprefix("track_name ").rpartition(" ")[0].encode().decode("unicode_escape")
             return
 
 
 def _first_line(data: bytes) -> Iterable[str]:
-    yield from [line for line in _head(data)[:4096].splitlines() if line.strip()][:8]
+    yield from [line for line in head(data)[:4096].splitlines() if line.strip()][:8]
 
 
-def _elements(text: str, tag: str) -> Iterator[str]:
-    """Yield the content of the elements with a tag, in linear time even if none is closed."""
+def elements(text: str, tag: str) -> Iterator[str]:
+    """Yield the content of the elements with a tag, in linear time even if none is closed.
+
+    Parameters
+    ----------
+    text : str
+        Markup.
+    tag : str
+        Without brackets.
+    """
     pattern, end = re.compile(rf"<{tag}(?:\s[^<>]*)?>"), 0
     while opening := pattern.search(text, end):
         end = opening.end()
@@ -175,5 +184,6 @@ def _elements(text: str, tag: str) -> Iterator[str]:
             yield text[start:end]
 
 
-def _plain(markup: str) -> str:
+def plain(markup: str) -> str:
+    """Return the words of markup on one line."""
     return " ".join(html.unescape(re.sub(r"<[^<>]*>", " ", markup)).split())

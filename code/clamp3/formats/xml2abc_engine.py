@@ -16,6 +16,8 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from clamp3.formats.xml2abc_faults import Faults
+
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
@@ -38,6 +40,7 @@ class Xml2Abc:
         self._module.info = self._record
         self._module.E = _TreeAsIs()
         _restore_stemless(self._module)
+        self._faults = Faults(self._module)
         _look_up_faster(self._module)
         self._forgets = False
         locate = self._module.Parser.locStaffMap
@@ -53,7 +56,12 @@ class Xml2Abc:
         if warn:
             self.messages.append(message)
 
-    def convert(self, root: Element, *, name: str, forget: bool = False) -> str:
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong in the text that was made last, as notes; nothing where ``correct`` mended it."""
+        return self._faults.notes()
+
+    def convert(self, root: Element, *, name: str, forget: bool = False, correct: bool = False) -> str:
         """Return standard ABC, empty if no part has a note; ``messages`` then holds the converter's warnings.
 
         Parameters
@@ -66,6 +74,8 @@ class Xml2Abc:
             Begin each part without what the converter remembers of the one before: the voice of pedal marks, and
             slurs, wedges and repeated bars left open. The released converter remembers, and fails where the next part
             numbers its voices otherwise.
+        correct : bool
+            Mend what `clamp3.formats.xml2abc_faults` lists; the tree may be changed.
 
         Raises
         ------
@@ -74,6 +84,7 @@ class Xml2Abc:
         """
         self.messages.clear()
         self._forgets = forget
+        self._faults.begin(correct)
         options = SimpleNamespace(**OPTIONS)
         out = self._module.ABCoutput(name, "", 0, options)
         out.outfile = io.StringIO()
@@ -163,10 +174,10 @@ def _look_up_faster(module: Any) -> None:
 class _Note:
     """A <note> whose children are looked up by tag in a table; paths have at most two steps."""
 
-    __slots__ = ("_children", "get")
+    __slots__ = ("_children", "attrib", "get")
 
     def __init__(self, node: Element) -> None:
-        self.get = node.get
+        self.get, self.attrib = node.get, node.attrib
         children: dict[str, list[Element]] = {}
         for child in node:
             if child.tag in children:

@@ -111,7 +111,7 @@ def ask(
     require_folders(folders)
     selection = selection or Selection()
     source = query_source(query)
-    asked = _vector_of(source, clamp3, _Stored(clamp3, folders[0]))  # before the folders, which take their time
+    asked = vector_of(source, clamp3, StoredVectors(clamp3, folders[0]))  # before the folders, which take their time
     found = _contents(clamp3, folders, len(asked), selection)
     references = _References()
     for stored, vector in found.stored:
@@ -146,7 +146,7 @@ def _contents(clamp3: Clamp3, folders: Sequence[Path], width: int, selection: Se
     found, texts = _Found([], [], [], []), _Found([], [], [], [])
     for folder, label in zip(folders, folder_names(folders), strict=True):
         prefix = f"{label}/" if len(folders) > 1 else ""
-        stored = partial(_Stored(clamp3, folder).vector, width=width)
+        stored = partial(StoredVectors(clamp3, folder).vector, width=width)
         part = read_contents(folder, stored, refused=Clamp3Error, excludes=selection.excludes)
         found.problems.extend((f"{prefix}{name}", reason) for name, reason in part.problems)
         found.ignored.extend(f"{prefix}{name}" for name in part.ignored)
@@ -163,7 +163,8 @@ def _contents(clamp3: Clamp3, folders: Sequence[Path], width: int, selection: Se
     if n_texts and not selection.kinds:
         if not found.stored and not found.to_encode:  # texts are what this folder is about
             return replace(found, stored=texts.stored, to_encode=texts.to_encode)
-        found.remarks.append(f"{n_texts} {'text is' if n_texts == 1 else 'texts are'} not ranked; --kind all does it.")
+        texts_are, them = ("text is", "it") if n_texts == 1 else ("texts are", "them")
+        found.remarks.append(f"{n_texts} {texts_are} not ranked; --kind all ranks {them} too.")
     return found
 
 
@@ -219,30 +220,41 @@ class _References:
         also = {owner: tuple(sorted(self.sources[c].name for c in copies)) for owner, copies in distinct.copies.items()}
         alike = sorted({self.sources[owner].name for owner in own} | {name for owner in own for name in also[owner]})
         if alike:
-            remarks.append(f"{' and '.join(alike)} is the query and no result; --keep_duplicates makes it one.")
+            named = ", ".join([*alike[:3], *([f"{len(alike) - 3} more"] if len(alike) > 3 else [])])
+            remarks.append(f"the query itself is no result ({named}); --keep_duplicates ranks it.")
         return [replace(hit, also=also[owner]) for owner, hit in hits], remarks
 
 
-class _Stored:
+class StoredVectors:
     """Vectors that extraction has written, recognised by the ``features.json`` beside them."""
 
     def __init__(self, clamp3: Clamp3, root: Path) -> None:
         self._clamp3 = clamp3  # its identity is asked for when there is a vector: it means reading all weights
         self._meta_of = provenance(root)
 
+    def is_vector(self, source: Source) -> bool:
+        """Whether extraction says that a file is a vector."""
+        if source.kind != Kind.FEATURES or source.path is None:
+            return False
+        return self._meta_of(source.path.parent).get("arrays") == "global"
+
     def vector(self, source: Source, width: int | None = None) -> np.ndarray | None:
         """Return the joint-space vector, shape (D,), of a file that holds one; None for all that is to be encoded.
+
+        Parameters
+        ----------
+        source : Source
+        width : int, optional
+            The only one that is allowed.
 
         Raises
         ------
         FormatError
             If the vector comes from other weights, or has another width.
         """
-        if source.kind != Kind.FEATURES or source.path is None:
+        if not self.is_vector(source):
             return None
-        meta = self._meta_of(source.path.parent)
-        if meta.get("arrays") != "global":
-            return None
+        meta = self._meta_of(Path(source.path or "").parent)
         if meta.get("weights") != Identity.parse(self._clamp3.identity).space:
             raise FormatError(
                 f"{source.name} is a vector of other weights, {meta.get('weights')}, which --model has to name; "
@@ -262,8 +274,16 @@ def query_source(query: Item) -> Source:
         raise Clamp3Error(f"the query cannot be encoded: {error}") from None
 
 
-def _vector_of(source: Source, clamp3: Clamp3, stored: _Stored) -> np.ndarray:
-    """Return the vector of a query, shape (D,)."""
+def vector_of(source: Source, clamp3: Clamp3, stored: StoredVectors) -> np.ndarray:
+    """Return the vector of a query, shape (D,).
+
+    Parameters
+    ----------
+    source : Source
+    clamp3 : Clamp3
+    stored : StoredVectors
+        Of the folder that is searched.
+    """
     try:
         vector = stored.vector(source)
     except FormatError as error:

@@ -7,6 +7,7 @@ none.
 
 from __future__ import annotations
 
+import argparse
 import fnmatch
 import os
 from collections.abc import Sequence
@@ -76,6 +77,24 @@ class Selection:
             return kind in kind_groups()["music"]
         groups = kind_groups()
         return any(kind in groups[name] if name in groups else kind == name for name in self.kinds)
+
+
+def add_selection_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add the flags that a `Selection` is made of; `selection_of` takes them parsed."""
+    kinds = "rank these only, with commas between: music, text, score, midi, audio, all, or a kind such as abc"
+    parser.add_argument("--kind", default="", help=f"{kinds} (default: music, or texts where there is none)")
+    names = "leave out files, folders or paths that match, such as drafts or '*.mid' (repeatable)"
+    parser.add_argument("--exclude", action="append", default=[], metavar="PATTERN", help=names)
+    parser.add_argument("--min_score", type=float, default=-1.0, help="least cosine of a result (default: all)")
+    copies = "rank copies, and the query itself, too"
+    parser.add_argument("--keep_duplicates", action=argparse.BooleanOptionalAction, default=False, help=copies)
+    return parser
+
+
+def selection_of(args: argparse.Namespace) -> Selection:
+    """Return what the flags of `add_selection_flags` select."""
+    kinds = [kind.strip() for kind in args.kind.split(",") if kind.strip()]
+    return Selection(kinds, args.exclude, args.min_score, args.keep_duplicates)
 
 
 def kind_groups() -> dict[str, set[Kind]]:

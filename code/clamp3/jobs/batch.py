@@ -108,7 +108,7 @@ def convert_folder(
 
 
 def add_batch_flags(
-    parser: argparse.ArgumentParser, input_dir: str = "", *, ending: str = ""
+    parser: argparse.ArgumentParser, input_dir: str = "", *, ending: str = "", correct: str = ""
 ) -> argparse.ArgumentParser:
     """Add what all folder conversions share: the two folders and the flags of the job.
 
@@ -121,6 +121,8 @@ def add_batch_flags(
         ones did.
     ending : str
         What the name of the output folder then has behind that of the input folder.
+    correct : str
+        What ``--correct`` mends, where there is such a flag.
     """
     here, to = (
         (Path(input_dir), Path(input_dir).with_name(Path(input_dir).name + ending)) if input_dir else (None, None)
@@ -139,6 +141,8 @@ def add_batch_flags(
     parser.add_argument(
         "--memory_limit_mb", type=_positive(int), default=4096, help="most memory for one file (default: %(default)s)"
     )
+    if correct:
+        parser.add_argument("--correct", action="store_true", help=f"mend {correct}; bytes differ from the released")
     parser.add_argument("--force", action="store_true", help="convert again what is done; overwrite unknown files")
     parser.add_argument(
         "--whole_files",
@@ -157,8 +161,10 @@ def run_batch(convert: Convert, args: argparse.Namespace, *, kinds: Collection[K
     convert, kinds, suffix, task
         See `convert_folder`.
     args : argparse.Namespace
-        Parsed flags.
+        Parsed flags. With ``--correct`` the conversion is called with ``correct=True`` and is another task.
     """
+    if getattr(args, "correct", False):
+        convert, task = functools.partial(convert, **{"correct": True}), f"{task} correct"
     summary = convert_folder(
         convert,
         args.input_dir,

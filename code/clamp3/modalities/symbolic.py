@@ -11,7 +11,7 @@ from types import MappingProxyType
 from clamp3.errors import FormatError
 from clamp3.formats import Converted, Kind
 from clamp3.formats.guards import decode_lenient
-from clamp3.formats.symbolic import CONVERTERS, to_symbolic
+from clamp3.formats.symbolic import CONVERTERS, CORRECTED, to_symbolic
 from clamp3.modalities import patches
 from clamp3.modalities.base import Modality, Payload, Prepared
 from clamp3.modalities.marks import marks_of
@@ -32,10 +32,21 @@ class Reading:
         Types of MIDI messages that MIDI files lose beside the text-like ones, because the model never learned them.
     as_is : bool
         Patches are cut from ABC as it is written: standard ABC is not interleaved first.
+    correct : bool
+        What the released converters get wrong in silence is mended; see `clamp3.formats.symbolic.to_symbolic`.
     """
 
     without: tuple[str, ...] = ()
     as_is: bool = False
+    correct: bool = False
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What was chosen, by name: part of what folders of vectors say of themselves."""
+        return tuple(name for name in ("as_is", "correct") if getattr(self, name))
+
+
+AS_LEARNED = Reading()
 
 
 class Symbolic(Modality):
@@ -78,15 +89,20 @@ class Symbolic(Modality):
         """Return the conversion of what others' converters read, and of what is long."""
         data, kind, _ = payload
         if kind not in _OWN:
-            return to_symbolic  # imports no numpy, so its worker starts in a quarter of the time
+            # Imports no numpy, so its worker starts in a quarter of the time.
+            return partial(to_symbolic, correct=True) if front_end is not None and front_end.correct else to_symbolic
         assert isinstance(data, bytes)
         return partial(_read, reading=front_end or Reading()) if len(data) > _LARGE else None
 
     def version(self, kind: Kind, front_end: Reading | None = None) -> str:
-        """Return what MIDI files lose, or that ABC is taken as it is; "" for what every model reads alike."""
-        if front_end is not None and kind == Kind.MIDI and front_end.without:
+        """Return what MIDI files lose, or how scores are taken; "" for what every model reads alike."""
+        if front_end is None:
+            return ""
+        if kind == Kind.MIDI and front_end.without:
             return f"without {' '.join(front_end.without)}"
-        return "as_is" if front_end is not None and kind == Kind.ABC and front_end.as_is else ""
+        if kind == Kind.ABC and front_end.as_is:
+            return "as_is"
+        return "correct" if front_end.correct and kind in CORRECTED else ""
 
 
 SYMBOLIC = Symbolic()
@@ -99,9 +115,9 @@ def _read(data: bytes, kind: Kind, *, name: str, reading: Reading) -> Converted:
 
         return midi_to_mtf(data, without=reading.without)
     if kind != Kind.ABC:
-        return to_symbolic(data, kind, name=name)
+        return to_symbolic(data, kind, name=name, correct=reading.correct)
     written = Converted(*decode_lenient(data))
     if reading.as_is and written.text.strip():
         return written
-    converted = to_symbolic(data, kind, name=name)
+    converted = to_symbolic(data, kind, name=name, correct=reading.correct)
     return converted if converted.text == written.text else replace(converted, notes=(*converted.notes, _REWRITTEN))

@@ -31,7 +31,7 @@ def can_pack(dtype: torch.dtype = torch.float32) -> bool:
 
 
 class FrozenLinear(nn.Module):
-    """A linear layer without gradients, on the CPU; its weight is kept in oneDNN's layout where that can be.
+    """A linear layer without gradients, on the CPU; from its second use its weight is kept in oneDNN's layout.
 
     Parameters
     ----------
@@ -45,18 +45,25 @@ class FrozenLinear(nn.Module):
         super().__init__()
         # Plain attributes: a packed weight is no parameter that could be saved or trained.
         self._weight, self._bias = weight.detach(), None if bias is None else bias.detach()
-        self._gelu, self._packed = gelu, can_pack(weight.dtype)
-        if self._packed:
-            self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, _ROWS)
+        self._gelu, self._packable, self._used = gelu, can_pack(weight.dtype), False
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (…, n_outputs) of (…, n_inputs)."""
-        if not self._packed:
+        if not self._packable:
             out = F.linear(x, self._weight, self._bias)
             return F.gelu(out) if self._gelu else out
         activation, algorithm = ("gelu", "none") if self._gelu else ("none", "")
         product = torch.ops.mkldnn._linear_pointwise.default
-        return cast(Tensor, product(x, self._weight, self._bias, activation, [], algorithm))
+        return cast(Tensor, product(x, self._laid_out(x), self._bias, activation, [], algorithm))
+
+    def _laid_out(self, x: Tensor) -> Tensor:
+        # Of several rows, oneDNN computes the same with a plain weight, laying it out as it goes; packing all weights
+        # first would delay the first vector of a process, often its only one. (Threads may come here together.)
+        weight = self._weight
+        if (self._used or x.numel() == x.shape[-1]) and weight.layout is torch.strided:
+            weight = self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)
+        self._used = True
+        return weight
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
         """Return the product, without GELU, added to another tensor.
@@ -70,9 +77,9 @@ class FrozenLinear(nn.Module):
         -------
         Tensor, shape (…, n_outputs)
         """
-        if not self._packed:
+        if not self._packable:
             return other + F.linear(x, self._weight, self._bias)
-        return cast(Tensor, torch.ops.mkldnn._linear_pointwise.binary(x, other, self._weight, self._bias, "add"))
+        return cast(Tensor, torch.ops.mkldnn._linear_pointwise.binary(x, other, self._laid_out(x), self._bias, "add"))
 
 
 def pack(network: nn.Module, *, fused: tuple[type[nn.Module], ...] = ()) -> None:

@@ -14,9 +14,10 @@ from clamp3.embedding.clamp3 import Clamp3
 from clamp3.errors import DataError
 from clamp3.index.vectors import encode
 from clamp3.modalities import modality_of
+from clamp3.retrieval.confidence import caution, intervals
 from clamp3.retrieval.cosine import rank_bounds
-from clamp3.retrieval.metrics import evaluate, first_ranks, intervals
-from clamp3.retrieval.pairing import match
+from clamp3.retrieval.metrics import evaluate, first_ranks
+from clamp3.retrieval.pairing import match, shared_references
 from clamp3.sources import Source
 
 
@@ -91,6 +92,8 @@ def run_benchmark(benchmark: Benchmark, model: Clamp3, *, name: str, both: bool 
     vectors, failures = encode(sources, model)
     report.failures = sorted((source.name, reason) for source, reason in failures.items())
     for task in tasks:
+        if said := caution(len({key for key, source in task.references if source in vectors})):
+            report.notes.append(f"{task.name}: {said}")
         report.scores.append(score(task.name, task.queries, task.references, vectors))
         if both:
             report.scores.append(score(f"{task.name} (back)", task.references, task.queries, vectors))
@@ -121,12 +124,12 @@ def score(name: str, queries: Side, references: Side, vectors: dict[Source, np.n
     owners = pairing.pairs[:, 0]
     left, right = (np.stack([vector for _, vector in side]) for side in (asking, asked))
     best, worst = rank_bounds(left, right, pairing.pairs)
-    first = first_ranks(worst, owners)
+    first, groups = first_ranks(worst, owners), shared_references(pairing.pairs)
     several = len(first) < len(worst)
     return Score(
         name,
         evaluate(worst, len(asked), queries=owners if several else None),
-        intervals(first),
+        intervals(first, groups=groups),
         int(np.count_nonzero(first_ranks(best, owners) != first)),
         len(queries) - len(first),
     )

@@ -15,9 +15,11 @@ from clamp3.errors import DataError, printable
 from clamp3.formats.tables import json_text
 from clamp3.index.vectors import Opener, VectorFolder, check_comparable, load_folder
 from clamp3.jobs.atomic import write_text
+from clamp3.retrieval.confidence import caution, intervals
 from clamp3.retrieval.cosine import group_similarity, mean_similarity, pair_similarity, rank_bounds
-from clamp3.retrieval.metrics import evaluate, first_ranks, intervals
-from clamp3.retrieval.pairing import Pairing, key_of, match
+from clamp3.retrieval.metrics import evaluate, first_ranks
+from clamp3.retrieval.pairing import Pairing, key_of, match, shared_references
+from clamp3.retrieval.prompts import as_folder, is_table, read_prompts
 
 
 class NoPairsError(DataError):
@@ -76,9 +78,11 @@ class Ranking:
     metrics : dict
         As `clamp3.retrieval.metrics.evaluate`.
     intervals : dict
-        95 % bootstrap intervals of some of them.
+        95 % intervals of some of them; see `clamp3.retrieval.confidence`.
     n_tied : int
         Queries whose rank depends on how ties are resolved.
+    caution : str
+        Why the intervals are not to be trusted, or "".
     rows : list of dict
         One per query: its name, the best of its references, rank, and similarity.
     """
@@ -86,6 +90,7 @@ class Ranking:
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     n_tied: int
+    caution: str
     rows: list[dict[str, Any]]
 
 
@@ -95,6 +100,7 @@ def compare(query_dir: Path, reference_dir: Path, open_model: Opener, *, paired:
     Parameters
     ----------
     query_dir, reference_dir : Path
+        Folders, or tables of texts; see `clamp3.retrieval.prompts`.
     open_model : callable
         Returns the model; called once at most, and only if a file has to be encoded.
     paired : bool
@@ -108,7 +114,10 @@ def compare(query_dir: Path, reference_dir: Path, open_model: Opener, *, paired:
         If one holds no vector, they cannot be compared, or, where ``paired``, no two files belong together.
     """
     once = functools.cache(open_model)
-    queries, references = load_folder(query_dir, once), load_folder(reference_dir, once)
+    queries, references = (
+        as_folder(read_prompts(path), once) if is_table(path) else load_folder(path, once)
+        for path in (query_dir, reference_dir)
+    )
     check_comparable(queries, references)
     if not paired:
         return Comparison(queries, references, match([], []))
@@ -160,7 +169,9 @@ def rank_queries(
     several = len(first) < len(pairs)
     measured = evaluate(rank, len(kept), queries=pairs[:, 0] if several else None)
     tied = first_ranks(best, pairs[:, 0]) != first_ranks(worst, pairs[:, 0])
-    return Ranking(measured, intervals(first), int(np.count_nonzero(tied)), rows)
+    groups = shared_references(placed)
+    few = caution(len(np.unique(groups)))
+    return Ranking(measured, intervals(first, groups=groups), int(np.count_nonzero(tied)), few, rows)
 
 
 def pair_scores(found: Comparison) -> tuple[dict[str, float], list[dict[str, Any]]]:
@@ -215,6 +226,8 @@ def as_report(ranking: Ranking, title: str) -> str:
         lines.append(f"  {shown:12} {value:7.{digits}f}" + (f"   95 %: {between}" if between else ""))
     lines.append(f"  {'Chance MRR':12} {chance:7.4f}   {times:.1f} times")
     lines.append(f"  {'Ties':12} {ranking.n_tied:7}   queries whose rank they touch")
+    if ranking.caution:
+        lines.append(f"  {ranking.caution}")
     return "\n".join(lines)
 
 

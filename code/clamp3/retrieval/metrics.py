@@ -16,11 +16,12 @@ Metrics
 - Mean reciprocal rank (MRR): mean of 1 / rank of the first right reference.
 - Hit@k: share of queries with a right reference among the first k.
 - Recall@k: share of a query's right references among the first k, averaged over queries; with one each it is Hit@k.
+- NDCG@k: the gain 1 / log2(rank + 1) of right references up to k, relative to the best possible order.
 - Mean average precision (mAP): for each query the mean of j / rank of its j-th right reference, averaged; with one
   right reference each it is MRR.
 - Median rank of the first right reference.
 - Chance MRR: the expected MRR of a random order of N references.
-- Intervals: percentile bootstrap over queries.
+- Intervals: `clamp3.retrieval.confidence`.
 
 Without queries every metric is 0, and a warning says so.
 
@@ -28,7 +29,6 @@ References
 ----------
 E. M. Voorhees: The TREC-8 Question Answering Track Report, 1999 (mean reciprocal rank).
 C. D. Manning, P. Raghavan, H. Schütze: Introduction to Information Retrieval, 2008, chapter 8 (average precision).
-B. Efron, R. J. Tibshirani: An Introduction to the Bootstrap, 1993, chapter 13 (percentile intervals).
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ from clamp3.index.ties import check_ties, precedes, ranks_of_pairs
 from clamp3.retrieval.checks import as_pairs, as_scores, check_pairs, check_rows, warn_if_empty
 
 HITS = (1, 10, 100)
-_DRAWS_AT_ONCE = 1 << 22  # bounds the bootstrap to 32 MB
 
 
 def ranks(scores: ArrayLike, targets: ArrayLike, *, ties: str = "worst") -> NDArray[np.int64]:
@@ -183,7 +182,7 @@ def first_ranks(pair_rank: ArrayLike, queries: ArrayLike) -> NDArray[np.float64]
     >>> first_ranks([5, 1, 2], [7, 3, 7])
     array([1., 2.])
     """
-    return _by_query(pair_rank, queries, lambda rank: rank[0])
+    return by_query(pair_rank, queries, lambda rank: rank[0])
 
 
 def recall_at_k(pair_rank: ArrayLike, queries: ArrayLike, k: int) -> float:
@@ -201,7 +200,7 @@ def recall_at_k(pair_rank: ArrayLike, queries: ArrayLike, k: int) -> float:
     0.75
     """
     _checked_k(k)
-    return _mean(_by_query(pair_rank, queries, lambda rank: (rank <= k).mean()))
+    return _mean(by_query(pair_rank, queries, lambda rank: (rank <= k).mean()))
 
 
 def mean_average_precision(pair_rank: ArrayLike, queries: ArrayLike) -> float:
@@ -217,7 +216,32 @@ def mean_average_precision(pair_rank: ArrayLike, queries: ArrayLike) -> float:
     >>> mean_average_precision([5, 1, 2], [7, 3, 7])  # query 3: 1; query 7: (1 / 2 + 2 / 5) / 2
     0.725
     """
-    return _mean(_by_query(pair_rank, queries, lambda rank: (np.arange(1, len(rank) + 1) / rank).mean()))
+    return _mean(by_query(pair_rank, queries, lambda rank: (np.arange(1, len(rank) + 1) / rank).mean()))
+
+
+def ndcg_at_k(pair_rank: ArrayLike, queries: ArrayLike, k: int) -> float:
+    """Return the normalised discounted cumulative gain up to rank ``k``, averaged over queries.
+
+    Every right reference gains 1 / log2(rank + 1); the sum is divided by that of the best possible order.
+
+    Parameters
+    ----------
+    pair_rank, queries
+        As in `first_ranks`.
+    k : int
+
+    Examples
+    --------
+    >>> round(ndcg_at_k([1, 3, 2], [0, 0, 1], 10), 4)  # query 0: 1.5 / 1.6309; query 1: 0.6309 / 1
+    0.7753
+    """
+    return _mean(by_query(pair_rank, queries, lambda rank: ndcg_of(rank, _checked_k(k))))
+
+
+def ndcg_of(rank: NDArray[np.float64], k: int) -> float:
+    """Return the gain of one query from the ranks of its right references; see `ndcg_at_k`."""
+    best = 1 / np.log2(np.arange(min(k, len(rank))) + 2)
+    return float((1 / np.log2(rank[rank <= k] + 1)).sum() / best.sum())
 
 
 def chance_mrr(n_references: int, n_right: int = 1) -> float:
@@ -253,62 +277,6 @@ def chance_mrr(n_references: int, n_right: int = 1) -> float:
     later = np.cumprod((n_references - k - n_right + 1) / (n_references - k))
     first = n_right / n_references * np.concatenate([[1.0], later])
     return math.fsum(first / np.arange(1, len(first) + 1))
-
-
-def interval(
-    values: ArrayLike,
-    *,
-    statistic: Callable[..., NDArray[np.floating]] = np.mean,
-    level: float = 0.95,
-    n_resamples: int = 1000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Return a percentile bootstrap interval of a statistic of queries.
-
-    Parameters
-    ----------
-    values : array of float, shape (Q,)
-        What the statistic is taken of: reciprocal ranks for MRR, and so on.
-    statistic : callable
-        Takes an array and ``axis``.
-    level : float
-        Share of resampled statistics inside.
-    n_resamples : int
-        Draws of Q queries with replacement.
-    seed : int
-        Of the draws.
-
-    Returns
-    -------
-    low, high : float
-        (0, 0) without queries.
-
-    Raises
-    ------
-    DataError
-        If ``values`` is not flat, ``level`` not between 0 and 1, or ``n_resamples`` below 1.
-
-    Examples
-    --------
-    >>> low, high = interval([0.0, 1.0] * 50)
-    >>> 0.35 < low < 0.5 < high < 0.65
-    True
-    """
-    data = np.asarray(values, np.float64)
-    if data.ndim != 1:
-        raise DataError(f"values must be flat, one per query, got shape {data.shape}.")
-    if not 0 < level < 1 or n_resamples < 1:
-        raise DataError(f"an interval needs a level between 0 and 1 and resamples, got {level} and {n_resamples}.")
-    if not data.size:
-        return 0.0, 0.0
-    rng = np.random.default_rng(seed)
-    at_once = max(1, _DRAWS_AT_ONCE // len(data))
-    drawn: list[NDArray[np.floating]] = []
-    for start in range(0, n_resamples, at_once):
-        rows = rng.integers(len(data), size=(min(at_once, n_resamples - start), len(data)))  # (draws, Q)
-        drawn.append(statistic(data[rows], axis=1))
-    low, high = np.quantile(np.concatenate(drawn), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
 
 
 def evaluate(
@@ -354,26 +322,6 @@ def evaluate(
     return found
 
 
-def intervals(rank: ArrayLike, *, hits: Sequence[int] = HITS) -> dict[str, tuple[float, float]]:
-    """Return 95 % bootstrap intervals of MRR, Hit@k and the median rank.
-
-    Parameters
-    ----------
-    rank : array of int, shape (Q,)
-        One per query, as from `ranks` or `first_ranks`.
-    hits : sequence of int
-        The k of Hit@k.
-
-    Examples
-    --------
-    >>> intervals([1, 1, 1], hits=(1,))["hit@1"]
-    (1.0, 1.0)
-    """
-    values = _checked(rank)
-    hit_rates = {f"hit@{k}": interval(values <= _checked_k(k)) for k in hits}
-    return {"mrr": interval(1 / values), **hit_rates, "median_rank": interval(values, statistic=np.median)}
-
-
 def _checked(rank: ArrayLike) -> NDArray[np.float64]:
     values = np.asarray(rank, dtype=np.float64)
     if values.ndim != 1 or (values.size and not (values >= 1).all()):
@@ -391,10 +339,18 @@ def _mean(values: NDArray[np.generic]) -> float:
     return float(values.mean()) if values.size else 0.0
 
 
-def _by_query(
+def by_query(
     pair_rank: ArrayLike, queries: ArrayLike, measure: Callable[[NDArray[np.float64]], float]
 ) -> NDArray[np.float64]:
-    """Return a measure of each query's rising ranks."""
+    """Return a measure of every query, in the order of queries.
+
+    Parameters
+    ----------
+    pair_rank, queries
+        As in `first_ranks`.
+    measure : callable
+        Takes a query's ranks, rising.
+    """
     values, owners = _checked(pair_rank), np.asarray(queries)
     if owners.shape != values.shape:
         raise DataError(f"{len(owners)} queries for {len(values)} ranks.")

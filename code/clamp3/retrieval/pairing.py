@@ -40,6 +40,16 @@ def key_of(name: str | PurePosixPath) -> str:
     return (path.parent / path.name.split(".")[0]).as_posix()
 
 
+def shared_references(pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each query, in rising order, the first of its references: queries of one key share it.
+
+    >>> shared_references(np.array([[2, 5], [0, 7], [1, 5], [2, 6]])).tolist()
+    [7, 5, 5]
+    """
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    return pairs[order[np.flatnonzero(np.diff(pairs[order, 0], prepend=-1))], 1]
+
+
 def match(query_keys: Sequence[str], reference_keys: Sequence[str]) -> Pairing:
     """Pair all queries and references of equal keys.
 

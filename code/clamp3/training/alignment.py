@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import random
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +125,7 @@ class AlignmentTask:
                 share = world()[1] / len(one)  # the mean over ranks is then the mean over all rows
                 measures[self._measure("batch_mrr", pair)] = (1 / ranks(one, other, own)).sum() * share
                 compared = max(compared, len(one))
-        measures |= {"compared": torch.tensor(float(compared)), **self.module.objective.learned()}
+        measures |= {"compared": torch.tensor(float(compared)), **_learned(self.module.objective)}
         return torch.stack(losses).mean(), measures
 
     def _count(self, used: Tensor, n_rows: int) -> None:
@@ -189,7 +191,7 @@ class AlignmentTask:
         """
         mixed = list(range(len(one)))
         random.Random(f"evaluation/{self.config.seed}").shuffle(mixed)
-        objective, loss, n_first = self.module.objective.cpu_copy(), 0.0, 0
+        objective, loss, n_first = copy.deepcopy(self.module.objective).cpu(), 0.0, 0
         for at in range(0, len(mixed), size):
             first, second = one[mixed[at : at + size]], other[mixed[at : at + size]]
             loss += float(objective(first, second)) * len(first)
@@ -203,9 +205,13 @@ class AlignmentTask:
         model = self.module.exported()
         if self.text_model and "text" in model.config.towers:
             info = {**info, "text_model": self.text_model}
-        if learned := self.module.objective.learned():  # a next stage starts from there
+        if learned := _learned(self.module.objective):  # a next stage starts from there
             info = {**info, "objective": {name: float(value) for name, value in learned.items()}}
         save_safetensors(model, model.config, path, info=info)
+
+
+def _learned(objective: nn.Module) -> dict[str, Tensor]:
+    return objective.learned() if isinstance(objective, Objective) else {}
 
 
 def _on_cpu(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -263,6 +269,48 @@ def make_alignment_task(config: Clamp3Training, accelerator: Accelerator) -> Ali
     WeightsError
         If weights that are asked for are absent.
     """
+    opened = open_alignment(config, accelerator)
+    if config.eval_jsonl:
+        train, evaluation = (Records(store, np.arange(len(store), dtype=np.int32)) for store in opened.stores)
+    else:
+        store = opened.stores[0]
+        parts = split_hashes(store.hashes.all(), config.eval_split, least=MIN_EVALUATION)
+        train, evaluation = (Records(store, part) for part in parts)
+    if accelerator.is_main_process:
+        logger.info("%d training pieces, %d evaluation pieces", len(train), len(evaluation))
+        if 0 < len(evaluation) < MIN_EVALUATION:
+            logger.warning(
+                "%d evaluation pieces say little about which epoch is best: %d or more by --eval_jsonl or --eval_split",
+                len(evaluation),
+                MIN_EVALUATION,
+            )
+    held_out = opened.dataset(evaluation) if evaluation else None
+    return AlignmentTask(config, opened.encoder, opened.dataset(train), held_out, opened.text_model)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The model and the indexed records of a run.
+
+    Attributes
+    ----------
+    encoder : PairEncoder
+    stores : list of Store
+        Of ``train_jsonl`` and, if there is one, ``eval_jsonl``.
+    dataset : callable
+        From some of their records to items.
+    text_model : str
+        What names the tokenizer from anywhere.
+    """
+
+    encoder: PairEncoder
+    stores: list[Store]
+    dataset: Callable[[Records], PairDataset]
+    text_model: str
+
+
+def open_alignment(config: Clamp3Training, accelerator: Accelerator) -> Opened:
+    """Build the model and index the records of a run, with errors and arguments as of `make_alignment_task`."""
     if config.train_jsonl is None:
         raise ConfigError("Name the training data: --train_jsonl FILE (or CLAMP3_TRAIN_JSONL in code/config.py).")
     for path in (config.train_jsonl, config.eval_jsonl):  # before weights are downloaded
@@ -274,21 +322,6 @@ def make_alignment_task(config: Clamp3Training, accelerator: Accelerator) -> Ali
     width: int = getattr(model.config, "feature_width", 0) if "audio" in towers else 0
     wanted = Wanted(pairs, width, config.texts, config.shards)
     stores = [_open(path, config, wanted, accelerator) for path in (config.train_jsonl, config.eval_jsonl) if path]
-    if config.eval_jsonl:
-        train, evaluation = (Records(store, np.arange(len(store), dtype=np.int32)) for store in stores)
-    else:
-        train, evaluation = (
-            Records(stores[0], part)
-            for part in split_hashes(stores[0].hashes.all(), config.eval_split, least=MIN_EVALUATION)
-        )
-    if accelerator.is_main_process:
-        logger.info("%d training pieces, %d evaluation pieces", len(train), len(evaluation))
-        if 0 < len(evaluation) < MIN_EVALUATION:
-            logger.warning(
-                "%d evaluation pieces say little about which epoch is best: %d or more by --eval_jsonl or --eval_split",
-                len(evaluation),
-                MIN_EVALUATION,
-            )
     encoder = PairEncoder(
         model,
         frozen=frozen,
@@ -316,8 +349,7 @@ def make_alignment_task(config: Clamp3Training, accelerator: Accelerator) -> Ali
             instrument_removal=config.instrument_removal,
         )
 
-    held_out = dataset(evaluation) if evaluation else None
-    return AlignmentTask(config, encoder, dataset(train), held_out, text_model)
+    return Opened(encoder, stores, dataset, text_model)
 
 
 def _objective(config: Clamp3Training) -> Objective:

@@ -9,6 +9,13 @@ from typing import ClassVar
 
 from clamp3.training.config import RunConfig, _setting
 
+MASKS = ("song", "pair", "artist")
+"""Which songs of a batch are no negatives: the same one again, one a training pair links, one of the same artist."""
+ABOUT_MASKS = (
+    "songs of a batch that are no negatives: song = the same one again, pair = one that a training pair links, "
+    "artist = one of the same artist (not between audio and text); none = all others are, as published"
+)
+
 
 @dataclass(frozen=True)
 class HtclTraining(RunConfig):
@@ -36,6 +43,7 @@ class HtclTraining(RunConfig):
     detach_negatives: bool = _setting(
         False, "no gradient through the songs of other ranks, as published: W ranks then learn 1/W of the gradient"
     )
+    mask: tuple[str, ...] = _setting([*MASKS], ABOUT_MASKS)
     text_model: str = _setting(
         "",
         "name or folder: tokenizer, config.json, weights; empty = as --init says, else bert-base-multilingual-uncased",
@@ -63,4 +71,5 @@ class HtclTraining(RunConfig):
         self._need(0 <= self.dropout < 1, "dropout", "in [0, 1)")
         for name in ("hidden_size", "text_length", "audio_width", "audio_layers", "audio_channels", "n_frames"):
             self._need(getattr(self, name) >= 1, name, "at least 1")
+        self._need(self.mask == ("none",) or {*self.mask} <= {*MASKS}, "mask", f"none, or of {', '.join(MASKS)}")
         self._need(len(self.init) <= 1, "init", "one name or file")

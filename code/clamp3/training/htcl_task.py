@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from clamp3.data.audio_features import FeatureFiles, open_features
 from clamp3.data.patch_pack import check_problems
-from clamp3.data.songs import Songs, read_pairs, read_songs
+from clamp3.data.songs import Songs, read_songs
 from clamp3.data.splits import split
 from clamp3.errors import ConfigError
 from clamp3.models.htcl import HtclModel
@@ -28,9 +27,9 @@ from clamp3.training.batches import epoch_batches
 from clamp3.training.htcl_build import htcl_model, htcl_tokenizer
 from clamp3.training.htcl_config import HtclTraining
 from clamp3.training.loading import shares
-from clamp3.training.loss import contrastive_loss, gather_with_gradient, world
-from clamp3.training.measures import dimensions, mean_reciprocal_rank
 from clamp3.training.pair_data import Key, pad
+from clamp3.training.song_loss import FalseNegatives, HtclObjective
+from clamp3.training.song_pairs import song_measures, song_pairs
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -39,77 +38,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+Song = tuple[int, np.ndarray, np.ndarray]  # number, frames, token ids
 ENCODERS = ("model.text_model.", "model.audio_model.")
 _EVALUATED = 32  # songs that are encoded at a time
-
-
-class HtclObjective(nn.Module):
-    """The losses of both stages with their learned scales, whose logarithms have the published names.
-
-    Parameters
-    ----------
-    stage : {1, 2}
-    start_scale : float
-        Logarithm of the scales at the start.
-    detach_negatives : bool
-        As published: every rank computes the whole loss, and the vectors of other ranks take no gradient.
-    """
-
-    tau: Tensor
-    tau_1: Tensor
-    tau_2: Tensor
-    tau_3: Tensor
-
-    def __init__(self, stage: int, *, start_scale: float = 2.6, detach_negatives: bool = False) -> None:
-        super().__init__()
-        self.stage, self.detach_negatives = stage, detach_negatives
-        for name in ("tau",) if stage == 1 else ("tau_1", "tau_2", "tau_3"):
-            self.register_parameter(name, nn.Parameter(torch.tensor(float(start_scale))))
-
-    def forward(self, model: HtclModel, audio: Tensor, text: Tensor, *, spread: bool = True) -> dict[str, Tensor]:
-        """Return the loss as ``loss``, of stage 2 also its three terms.
-
-        Parameters
-        ----------
-        model : HtclModel
-            Fuses the vectors of stage 2.
-        audio, text : Tensor, shape (B, E) or (2 B, E)
-            Vectors of the same songs; of stage 2 the triggers, then the songs they lead to.
-        spread : bool
-            Whether they are this rank's part of a batch; what is returned are then shares.
-        """
-        rank, n_ranks = world() if spread else (0, 1)
-
-        def compare(one: Tensor, other: Tensor, log_scale: Tensor) -> Tensor:
-            return self._compare(one, other, log_scale.exp(), rank, n_ranks)
-
-        audio, text = audio.float(), text.float()
-        if self.stage == 1:
-            return {"loss": compare(audio, text, self.tau)}
-        fused = model.fuse(audio, text).float()
-        (one, other), (fused_one, fused_other) = audio.chunk(2), fused.chunk(2)
-        there, back = compare(one, fused_other, self.tau_3), compare(other, fused_one, self.tau_3)
-        terms = {
-            "loss_text": compare(audio, text, self.tau_1),
-            "loss_pair": compare(one, other, self.tau_2),
-            "loss_fused": (there + back) / 2,
-        }
-        return {"loss": torch.stack(list(terms.values())).sum(), **terms}
-
-    def _compare(self, one: Tensor, other: Tensor, scale: Tensor, rank: int, n_ranks: int) -> Tensor:
-        """Return the symmetric cross-entropy over the cosines of all ranks' vectors; ``one``, ``other`` are (B, E)."""
-        one, other = F.normalize(one, dim=1), F.normalize(other, dim=1)
-        if n_ranks == 1:
-            return contrastive_loss(one, other, logit_scale=scale)
-        start, stop = rank * len(one), (rank + 1) * len(one)
-        if not self.detach_negatives:
-            one, other = gather_with_gradient(one), gather_with_gradient(other)
-            return contrastive_loss(one, other, logit_scale=scale, own=slice(start, stop))
-        with torch.no_grad():
-            all_one, all_other = gather_with_gradient(one), gather_with_gradient(other)
-        one = torch.cat([all_one[:start], one, all_one[stop:]])
-        other = torch.cat([all_other[:start], other, all_other[stop:]])
-        return contrastive_loss(one, other, logit_scale=scale)
 
 
 class HtclTrainer(nn.Module):
@@ -131,15 +62,15 @@ class HtclTrainer(nn.Module):
         return audio, self.model.features("text", batch["text"], batch["text_mask"])
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return loss and terms of a batch; see `HtclObjective`."""
+        """Return loss and terms of a batch; see `clamp3.training.song_loss.HtclObjective`."""
         audio, text = self.vectors(batch)
         with torch.autocast(audio.device.type, enabled=False):
-            found: dict[str, Tensor] = self.objective(self.model, audio, text)
+            found: dict[str, Tensor] = self.objective(self.model, audio, text, songs=batch.get("song"))
         return found
 
 
 @dataclass(frozen=True)
-class SongDataset(Dataset[list[tuple[np.ndarray, np.ndarray]]]):
+class SongDataset(Dataset[list[Song]]):
     """Songs, or pairs of songs, as mel frames and token ids; nothing about them is random.
 
     Attributes
@@ -164,16 +95,16 @@ class SongDataset(Dataset[list[tuple[np.ndarray, np.ndarray]]]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, key: Key) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return frames float32 (T, F), a zero vector on both ends, and token ids (L,) of each song of an item."""
+    def __getitem__(self, key: Key) -> list[Song]:
+        """Return number, frames float32 (T, F), a zero vector on both ends, and token ids (L,) of each song."""
         return [self.song(int(number)) for number in self.rows[key[1]]]
 
-    def song(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return frames and token ids of a song; a `FormatError` if its file cannot be read any more."""
+    def song(self, number: int) -> Song:
+        """Return number, frames and token ids of a song; a `FormatError` if its file cannot be read any more."""
         ids = self.tokenizer.encode(self.songs.texts[number])
         if len(ids) > self.text_length:  # the token that ends a text stays, as in the published code
             ids = [*ids[: self.text_length - 1], ids[-1]]
-        return self.mels.read(number, slice(0, self.n_frames + 2)), np.array(ids, np.int64)
+        return number, self.mels.read(number, slice(0, self.n_frames + 2)), np.array(ids, np.int64)
 
     @property
     def collate(self) -> CollateSongs:
@@ -187,12 +118,13 @@ class CollateSongs:
 
     pad_id: int
 
-    def __call__(self, items: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]]) -> dict[str, Tensor]:
-        """Return ``audio`` (N, T, F), ``text`` and ``text_mask`` (N, L)."""
+    def __call__(self, items: Sequence[Sequence[Song]]) -> dict[str, Tensor]:
+        """Return ``audio`` (N, T, F), ``text`` and ``text_mask`` (N, L), ``song`` (N,)."""
         songs = [song for column in zip(*items, strict=True) for song in column]
-        text, mask = pad([ids for _, ids in songs], self.pad_id)
-        audio = torch.from_numpy(np.stack([frames for frames, _ in songs]))
-        return {"audio": audio, "text": torch.from_numpy(text), "text_mask": torch.from_numpy(mask)}
+        text, mask = pad([ids for *_, ids in songs], self.pad_id)
+        arrays = {"audio": np.stack([frames for _, frames, _ in songs]), "text": text, "text_mask": mask,
+                  "song": np.array([number for number, *_ in songs])}  # fmt: skip
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 class HtclTask:
@@ -252,17 +184,12 @@ class HtclTask:
         numbers, places = np.unique(data.rows, return_inverse=True)
         audio, text = self._encode(numbers.tolist(), data, accelerator, poll)
         rows = torch.from_numpy(places.reshape(data.rows.shape))
-        measures = {
-            **self._losses(
-                audio, text, rows, self.config.eval_batch or self.config.batch_size * accelerator.num_processes
-            ),
-            "mrr_text_to_audio": float(mean_reciprocal_rank(text, audio)),
-            "mrr_audio_to_text": float(mean_reciprocal_rank(audio, text)),
-            "dimensions": dimensions(audio),
-        }
-        if self.config.stage == 2:
-            measures["mrr_trigger_to_song"] = float(mean_reciprocal_rank(audio[rows[:, 0]], audio[rows[:, 1]]))
-        return measures
+        size = self.config.eval_batch or self.config.batch_size * accelerator.num_processes
+        module, songs = self.module, numbers.tolist()
+        return song_measures(
+            module.objective, module.model, audio, text, rows,
+            songs=songs, batch_size=size, seed=self.config.seed,
+        )  # fmt: skip
 
     def _encode(
         self, numbers: list[int], data: SongDataset, accelerator: Accelerator, poll: Callable[[], None]
@@ -280,18 +207,6 @@ class HtclTask:
         found = gather_object(found)
         back = torch.tensor([number for group, *_ in found for number in group]).argsort()
         return torch.cat([part[1] for part in found])[back], torch.cat([part[2] for part in found])[back]
-
-    def _losses(self, audio: Tensor, text: Tensor, rows: Tensor, size: int) -> dict[str, float]:
-        """Return loss and terms, means over batches of ``size`` items in a fixed random order."""
-        device = next(self.module.parameters()).device
-        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.config.seed))
-        totals: dict[str, float] = {}
-        for part in order.split(size):
-            songs = rows[part].T.flatten()
-            one, other = (vectors[songs].to(device) for vectors in (audio, text))
-            for name, term in self.module.objective(self.module.model, one, other, spread=False).items():
-                totals[name] = totals.get(name, 0.0) + float(term) * len(part) / len(rows)
-        return totals
 
     def export(self, path: Path, info: dict[str, Any]) -> None:
         """Write the model as safetensors, with the name of its tokenizer; arguments as of `Task.export`."""
@@ -346,16 +261,18 @@ def make_htcl_task(config: HtclTraining, accelerator: Accelerator) -> HtclTask:
     if accelerator.is_main_process:
         unit = "songs" if config.stage == 1 else "pairs"
         logger.info("%d training %s, %d evaluation %s", len(train), unit, len(evaluation), unit)
+    links = train.rows if config.stage == 2 else np.zeros((0, 2), np.int64)
+    negatives = None if config.mask == ("none",) else FalseNegatives(config.mask, links, songs.artists)
     scale, detach = config.start_scale, config.detach_negatives
-    module = HtclTrainer(model, HtclObjective(config.stage, start_scale=scale, detach_negatives=detach))
+    objective = HtclObjective(config.stage, start_scale=scale, detach_negatives=detach, negatives=negatives)
+    module = HtclTrainer(model, objective)
     return HtclTask(config, module, train, evaluation if len(evaluation) else None, text_model)
 
 
 def _items(config: HtclTraining, songs: Songs) -> tuple[np.ndarray, np.ndarray]:
     """Return the songs (N, 1) or pairs (N, 2) of training and evaluation; more songs may be added to ``songs``.
 
-    Without evaluation data they are split by the hash of the id; of a pair, of both ids in either order, so that no
-    pair is on both sides the other way round.
+    Without evaluation data they are split by the hash of the id; see `song_pairs`.
     """
     if config.stage == 1:
         every = np.arange(len(songs), dtype=np.int32)[:, None]
@@ -363,21 +280,11 @@ def _items(config: HtclTraining, songs: Songs) -> tuple[np.ndarray, np.ndarray]:
             train, evaluation = split(songs.ids, config.eval_split)
             return every[train], every[evaluation]
         others = read_songs(config.eval_songs)
-        for item_id, text, mel in zip(others.ids, others.texts, others.mels, strict=True):
-            songs.add(item_id, text, Path(mel.path))
+        for item_id, text, mel, artists in zip(others.ids, others.texts, others.mels, others.artists, strict=True):
+            songs.add(item_id, text, Path(mel.path), artists)
         songs.problems += others.problems
         named = np.array([item_id in others.numbers for item_id in songs.ids])
         every = np.arange(len(songs), dtype=np.int32)[:, None]
         return every[~named], every[named]
     assert config.pairs is not None
-    parts = []
-    for path in (config.pairs, config.eval_pairs):
-        if path is not None:
-            pairs, problems = read_pairs(path, songs)
-            check_problems(problems, len(pairs) + len(problems), config.max_bad)
-            parts.append(pairs)
-    if len(parts) == 2:
-        return parts[0], parts[1]
-    names = ["\n".join(sorted((songs.ids[one], songs.ids[other]))) for one, other in parts[0]]
-    train, evaluation = split(names, config.eval_split)
-    return parts[0][train], parts[0][evaluation]
+    return song_pairs(config.pairs, config.eval_pairs, songs, config)

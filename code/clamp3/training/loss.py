@@ -9,7 +9,6 @@ with all N columns, in both directions: n x N logits in place of N x N, and toge
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
@@ -75,7 +74,12 @@ def own_rows(present: Tensor) -> slice:
 
 
 def contrastive_loss(
-    text: Tensor, music: Tensor, *, logit_scale: float | Tensor = 1.0, own: slice | None = None
+    text: Tensor,
+    music: Tensor,
+    *,
+    logit_scale: float | Tensor = 1.0,
+    own: slice | None = None,
+    left_out: Tensor | None = None,
 ) -> Tensor:
     """Return the mean of the text → music and music → text cross-entropies.
 
@@ -88,6 +92,8 @@ def contrastive_loss(
     own : slice, optional
         This rank's pairs (`own_rows`), all by default. The loss is then its share: the mean over ranks is the loss
         of the whole batch.
+    left_out : bool tensor, shape (N, N), optional
+        Combinations of a text (row) and music (column) that are no negatives, though no pair; False on the diagonal.
 
     Returns
     -------
@@ -102,6 +108,9 @@ def contrastive_loss(
     text, music = text.float(), music.float()
     there = logit_scale * text[mine] @ music.T  # (n, N)
     back = logit_scale * music[mine] @ text.T  # (n, N)
+    if left_out is not None:
+        there = there.masked_fill(left_out[mine], -torch.inf)
+        back = back.masked_fill(left_out.T[mine], -torch.inf)
     total = F.cross_entropy(there, target, reduction="sum") + F.cross_entropy(back, target, reduction="sum")
     return total / 2 * _share(len(text), own)
 
@@ -178,10 +187,6 @@ class Objective(nn.Module):
             {} if self.kind == "infonce" else {"scale": self.log_scale.detach().clamp(max=math.log(MAX_SCALE)).exp()}
         )
         return found | ({"bias": self.bias.detach()} if self.kind == "sigmoid" else {})
-
-    def cpu_copy(self) -> Objective:
-        """Return the loss as it now is, for vectors on the CPU."""
-        return copy.deepcopy(self).cpu()
 
     def forward(self, text: Tensor, music: Tensor, own: slice | None = None) -> Tensor:
         """Return the loss of a batch, or of this rank's rows of it; see `contrastive_loss`."""

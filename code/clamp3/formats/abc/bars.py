@@ -39,17 +39,22 @@ class Voice:
     bars: list[str]
     closing: list[str]
 
-    def without_empty(self, first: int, last: int) -> Voice:
+    def repeats_before(self, last: int) -> bool:
+        """Return whether a repeat ends where the bars are cut off, and not in the final bar line."""
+        return self.closing[last - 1].startswith(":") and not self.closing[-1].startswith(":")
+
+    def without_empty(self, first: int, last: int, keep_repeat: bool = False) -> Voice:
         """Return the voice without its leading and trailing empty bars; the opening and the final bar line stay.
 
         Parameters
         ----------
         first, last : int
             The bars that are kept, the last one exclusive.
+        keep_repeat : bool
+            Let a repeat that ends there end the voice; the published tool takes the final bar line.
         """
-        kept = Voice(
-            self.prefix, self.opening, self.bars[first:last], [*self.closing[first : last - 1], self.closing[-1]]
-        )
+        final = ":|" if keep_repeat and self.repeats_before(last) else self.closing[-1]
+        kept = Voice(self.prefix, self.opening, self.bars[first:last], [*self.closing[first : last - 1], final])
         if kept.is_plain():
             return kept
         # The published tool joins and splits the voice again at this point; it matters for malformed texts only.

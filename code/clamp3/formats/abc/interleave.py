@@ -33,7 +33,7 @@ _LONGEST_REST = 256  # eighths
 LENGTH_TOLERANCE = 0.125  # a 64th note: xml2abc rounds odd tuplets to 64ths
 
 
-def interleave(text: str) -> Converted:
+def interleave(text: str, *, correct: bool = False) -> Converted:
     r"""Turn standard ABC into interleaved ABC.
 
     Parameters
@@ -41,6 +41,8 @@ def interleave(text: str) -> Converted:
     text : str
         Standard ABC as xml2abc writes it, or ABC from elsewhere: several tunes (the first is taken),
         no ``V:`` lines, voices in several pieces, inline fields. Interleaved ABC is returned as it is.
+    correct : bool
+        Keep a repeat sign before empty bars at the end, which the published tool leaves out with them.
 
     Returns
     -------
@@ -72,7 +74,7 @@ def interleave(text: str) -> Converted:
     if not _in_standard_form(lines):
         text, notes = standard_form(text)
         lines = text.splitlines(keepends=True)
-    made = _woven(_clean(lines), notes)
+    made = _woven(_clean(lines), notes, correct)
     if not is_interleaved(made.text):
         raise FormatError("the bars of its voices cannot be kept apart once they stand side by side.")
     return made
@@ -123,12 +125,14 @@ def _clean(lines: list[str]) -> list[str]:
     return cleaned
 
 
-def _woven(lines: list[str], notes: list[str]) -> Converted:
+def _woven(lines: list[str], notes: list[str], correct: bool) -> Converted:
     header, voices = cut_tune(lines)
     notes += _made_equal(voices)
     first, last = sounding(list(voices.values()))
     notes += _disagreements(voices, first, last)
-    kept = {name: voice.without_empty(first, last) for name, voice in voices.items()}
+    if any(voice.repeats_before(last) for voice in voices.values()) and not correct:
+        notes.append("repeat sign before empty bars at the end left out")
+    kept = {name: voice.without_empty(first, last, correct) for name, voice in voices.items()}
     rows = [line if line.endswith("\n") else line + "\n" for line in header]
     columns = [_column(name, voice) for name, voice in kept.items()]
     bars = itertools.islice(itertools.zip_longest(*columns, fillvalue=""), len(columns[0]))

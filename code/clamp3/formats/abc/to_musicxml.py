@@ -16,7 +16,7 @@ _DOCTYPE = (
 _VOICE = re.compile(r"\[(V:[^\[\]\s]+)\]")
 
 
-def abc_to_musicxml(text: str, *, name: str = "score") -> Converted:
+def abc_to_musicxml(text: str, *, name: str = "score", correct: bool = False) -> Converted:
     """Convert the first tune of an ABC text into MusicXML.
 
     Parameters
@@ -25,6 +25,8 @@ def abc_to_musicxml(text: str, *, name: str = "score") -> Converted:
         Standard or interleaved ABC; interleaved text without ``L:`` is read with 1/8, as patches imply.
     name : str
         Title of a tune without one.
+    correct : bool
+        Give notes the accidentals of tied notes before them in the bar, which abc2xml forgets.
 
     Returns
     -------
@@ -47,7 +49,7 @@ def abc_to_musicxml(text: str, *, name: str = "score") -> Converted:
     head = "X:1\n" if re.search(r"^T:", text, re.MULTILINE) else f"X:1\nT:{' '.join(name.split())}\n"
     converter = engine()
     try:
-        score = converter.convert(head + re.sub(r"^X:.*\n", "", text, flags=re.MULTILINE))
+        score = converter.convert(head + re.sub(r"^X:.*\n", "", text, flags=re.MULTILINE), correct=correct)
         xml = tostring(score, encoding="unicode")
     except MemoryError:
         raise
@@ -62,6 +64,9 @@ def abc_to_musicxml(text: str, *, name: str = "score") -> Converted:
     misread = sum("misplaced symbol" in message for message in converter.messages)
     if misread:
         notes.append(f"misplaced signs left out ({misread})")
+    if converter.wrong:
+        wrong = f"{len(converter.wrong)}, first in bar" if len(converter.wrong) > 1 else "bar"
+        notes.append(f"notes without the accidental of a tied note before them ({wrong} {converter.wrong[0]})")
     return Converted(_DOCTYPE + xml + "\n", tuple(notes))
 
 

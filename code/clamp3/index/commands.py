@@ -1,0 +1,236 @@
+"""What the commands of ``retrieval/index.py`` do, each a function of its parsed flags and a way to open the model."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, Clamp3Error, ConfigError, printable
+from clamp3.formats.tables import json_text
+from clamp3.index.folder import INDEX_NAME, IndexMeta, find_index
+from clamp3.index.render import show
+from clamp3.index.selection import selection_of
+from clamp3.jobs.summary import SHOWN
+
+if TYPE_CHECKING:
+    from clamp3.embedding.clamp3 import Clamp3
+    from clamp3.embedding.passages import PassagePlan
+    from clamp3.index.indexing import Changes
+    from clamp3.index.library import Library
+
+Open = Callable[[argparse.Namespace], "Clamp3"]
+_MODEL_FLAGS = ("model", "text_model", "mert_model")
+VARIABLE = "CLAMP3_INDEX"
+
+
+def add(args: argparse.Namespace, open_model: Open) -> int:
+    """Add folders, or embed what is new in them; return the exit code.
+
+    Parameters
+    ----------
+    args : Namespace
+        Flags of the command, as ``retrieval/index.py`` parses them.
+    open_model : callable
+        Opens the model that flags name.
+    """
+    from clamp3.index.indexing import bring_up_to_date
+    from clamp3.index.library import Library
+
+    for path in args.paths:
+        if not path.exists():
+            raise ConfigError(f"there is no folder {printable(path)}.")
+    place = _named(args)
+    if place is None and len(args.paths) > 1:
+        raise ConfigError("several folders need --index to say where their index is to be.")
+    only: Path = args.paths[0]
+    place = place or (only / INDEX_NAME if only.is_dir() else Path(INDEX_NAME))
+    there = find_index(place)
+    if there is None:
+        model = _opened(args, open_model, None)
+        plan = _plan() if args.passages else None
+        flags = {name: _absolute(getattr(args, name)) for name in _MODEL_FLAGS}
+        library = Library.create(place, model, opened=flags, store=args.store, passages=plan)
+    else:
+        library = Library.open(there)
+        if args.passages and library.meta.passages is None:
+            raise ConfigError("the index is without passages; update --reindex --passages builds it anew with them.")
+        model = _opened(args, open_model, library.meta)
+    with library, library.lock():
+        return _report(bring_up_to_date(library, model, args.paths, retry=args.retry, n_workers=args.n_workers), args)
+
+
+def update(args: argparse.Namespace, open_model: Open) -> int:
+    """Embed what is new, forget what is gone; with --reindex build all anew beside the old; arguments as of `add`."""
+    from clamp3.index.indexing import bring_up_to_date
+
+    library = _library(args)
+    if args.reindex:
+        return _reindex(library, args, open_model)
+    with library, library.lock():
+        model = _opened(args, open_model, library.meta)
+        changes = bring_up_to_date(
+            library, model, args.paths or None, prune=True, retry=args.retry, n_workers=args.n_workers
+        )
+        return _report(changes, args)
+
+
+def _reindex(library: Library, args: argparse.Namespace, open_model: Open) -> int:
+    from clamp3.index.indexing import bring_up_to_date
+    from clamp3.index.library import Library, meta_of
+
+    with library, library.lock():
+        old = library.folder
+        model = _opened(args, open_model, old.meta if args.model is None else None)
+        plan = _plan() if args.passages or old.meta.passages else None
+        flags = {name: _absolute(getattr(args, name)) for name in _MODEL_FLAGS}
+        meta = meta_of(model, flags, args.store or old.meta.store, plan)
+        successor = old.successor(meta)
+        successor.write_meta(roots=old.meta.roots)
+        with Library(successor) as rebuilt:
+            changes = bring_up_to_date(rebuilt, model, prune=True, retry=args.retry, n_workers=args.n_workers)
+        library.close()
+        old.become(successor)
+        return _report(changes, args)
+
+
+def remove(args: argparse.Namespace, open_model: Open) -> int:
+    """Forget files and folders; arguments as of `add`."""
+    library = _library(args)
+    with library, library.lock():
+        print(f"{library.remove(args.paths)} pieces removed from the index; no file was touched.")
+    return EXIT_OK
+
+
+def search(args: argparse.Namespace, open_model: Open) -> int:
+    """Print what is closest to a query; arguments as of `add`."""
+    from clamp3.index.query import find
+
+    if (args.query is None) != args.interactive:
+        raise ConfigError("give a query, or --interactive to be asked for queries.")
+    with _library(args) as library:
+        model = _opened(args, open_model, library.meta)
+        how = {"top_k": args.top_k, "where": args.where, "passages": args.passages, "selection": selection_of(args)}
+        facts = {"model": model.identity, "n_references": library.pieces.count()}
+        code = EXIT_OK
+        for query in _questions() if args.interactive else [args.query]:
+            try:
+                hits = find(library, model, query, **how, words=not args.no_words)
+            except Clamp3Error as error:
+                if not args.interactive:
+                    raise
+                print(f"error: {error}", file=sys.stderr)
+                continue
+            code = show(hits, [], form=args.format, strict=args.strict, query=query, **facts)
+            sys.stdout.flush()
+    return code
+
+
+def _questions() -> Iterator[str]:
+    """Yield the lines that are typed or piped in, until the end or an empty one."""
+    while True:
+        if sys.stdin.isatty():
+            print("? ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline().strip()
+        if not line:
+            return
+        yield line
+
+
+def info(args: argparse.Namespace, open_model: Open) -> int:
+    """Print what the index holds; arguments as of `add`."""
+    with _library(args) as library:
+        facts = library.info()
+    if args.json:
+        print(json_text(facts, indent=2))
+    else:
+        for name, value in facts.items():
+            text = ", ".join(f"{n} {what}" for what, n in value.items()) if isinstance(value, dict) else value
+            print(f"{name.replace('_', ' '):18} {', '.join(text) if isinstance(text, list) else text}")
+    return EXIT_OK
+
+
+def export(args: argparse.Namespace, open_model: Open) -> int:
+    """Write vectors and facts for other programs; arguments as of `add`."""
+    from clamp3.index import upkeep
+
+    with _library(args) as library:
+        print(f"{upkeep.export(library, args.output_dir, args.where)} pieces written to {printable(args.output_dir)}.")
+    return EXIT_OK
+
+
+def verify(args: argparse.Namespace, open_model: Open) -> int:
+    """Look for what is damaged or out of date; arguments as of `add`."""
+    from clamp3.index import upkeep
+
+    with _library(args) as library:
+        check = upkeep.verify(library, contents=args.contents)
+    print(f"{check.n_pieces} pieces, {len(check.problems)} problems.")
+    for name, reason in check.problems:
+        print(f"  {name}: {reason}")
+    return EXIT_SOME_FAILED if check.problems else EXIT_OK
+
+
+def _named(args: argparse.Namespace) -> Path | None:
+    text = args.index or os.environ.get(VARIABLE)
+    return Path(text) if text else None
+
+
+def _library(args: argparse.Namespace) -> Library:
+    from clamp3.index.library import Library
+
+    place = _named(args) or Path()
+    there = find_index(place)
+    if there is None:
+        raise ConfigError(
+            f"there is no index at {printable(place.resolve())}; name it with --index, or make one with add."
+        )
+    return Library.open(there)
+
+
+def _opened(args: argparse.Namespace, open_model: Open, meta: IndexMeta | None) -> Clamp3:
+    """Open the model that the flags name, else that of the index, else mini."""
+    if args.model is None and meta is not None:
+        for name in _MODEL_FLAGS:
+            if getattr(args, name) is None:
+                setattr(args, name, meta.model.get(name))
+    if args.model is None:
+        args.model = "mini"
+    return open_model(args)
+
+
+def _absolute(text: str | None) -> str | None:
+    """Return the flag as it holds from any folder."""
+    return str(Path(text).resolve()) if text and Path(text).exists() else text
+
+
+def _plan() -> PassagePlan:
+    from clamp3.embedding.passages import PassagePlan
+
+    return PassagePlan()
+
+
+def _report(changes: Changes, args: argparse.Namespace) -> int:
+    if args.json:
+        facts = asdict(changes)
+        facts["failed"] = [{"name": name, "reason": reason} for name, reason in changes.failed]
+        print(json_text({**facts, "seconds": round(changes.seconds, 3)}))
+    else:
+        for line in _lines(changes):
+            print(printable(line, sys.stdout.encoding))
+    return EXIT_SOME_FAILED if changes.failed else EXIT_OK
+
+
+def _lines(changes: Changes) -> Sequence[str]:
+    counts = (
+        f"{changes.embedded} embedded, {changes.reused} known by content, {changes.unchanged} unchanged, "
+        f"{changes.removed} removed, {len(changes.failed)} failed, {len(changes.ignored)} of other types ignored, "
+        f"in {changes.seconds:.1f} s"
+    )
+    failed = [f"  failed: {name}: {reason}" for name, reason in changes.failed[:SHOWN]]
+    more = len(changes.failed) - len(failed)
+    return [counts, *failed, *([f"  ... and {more} more; --json lists all"] if more else [])]

@@ -1,0 +1,74 @@
+"""Index folders of music once, then search them at once: text, scores, MIDI and recordings of any mixture.
+
+    python retrieval/index.py add ~/music                      # makes ~/music/.clamp3_index; again: only what is new
+    python retrieval/index.py search "a sad waltz" --index ~/music
+    python retrieval/index.py search hummed.m4a --index ~/music --where 'modality = "score" and "bach" in composer'
+    python retrieval/index.py update --index ~/music           # new and changed files in, those that are gone out
+    python retrieval/index.py add ~/scores ~/cds --index ~/all # several folders, one index elsewhere
+
+--index is the folder of the index or the one that has it in it; without it $CLAMP3_INDEX counts, else the current
+folder. An index knows its model; vectors of two models are never mixed. Interrupted or killed, the same command goes
+on. Files are never changed or removed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from clamp3.cli import add_model_flags, add_result_flags, open_model, parser_for, run
+from clamp3.index import commands
+from clamp3.index.selection import add_selection_flags
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of this script."""
+    parser = parser_for(__doc__)
+    chosen = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, what: str) -> argparse.ArgumentParser:
+        sub = chosen.add_parser(name, help=what, description=what)
+        sub.set_defaults(function=getattr(commands, name))
+        sub.add_argument("--index", metavar="FOLDER", help="the index, or the folder that has it in it")
+        return sub
+
+    for name, what in {"add": "add folders or files", "update": "bring the index up to date"}.items():
+        sub = add_model_flags(command(name, what))
+        sub.add_argument("paths", type=Path, nargs="+" if name == "add" else "*", help="folders or files")
+        sub.add_argument("--passages", action="store_true", help="keep passages of pieces too; chosen at the first add")
+        sub.add_argument("--retry", action="store_true", help="also try again what failed before")
+        sub.add_argument(
+            "--store", choices=("lance", "sqlite"), help="what keeps the rows (default: lance if installed)"
+        )
+        sub.add_argument("--n_workers", type=int, help="processes for conversions (default: one per usable core)")
+        sub.add_argument("--json", action="store_true", help="print one JSON object")
+    sub.add_argument("--reindex", action="store_true", help="build all anew, for another --model, then replace the old")
+    sub = command("remove", "forget folders or files; no file is touched")
+    sub.add_argument("paths", type=Path, nargs="+", help="folders or files")
+    sub = add_model_flags(command("search", "search the index"))
+    sub.add_argument("query", nargs="?", help="a sentence, or the path of a file of any kind")
+    sub.add_argument("--interactive", action="store_true", help="ask for queries; the model stays loaded")
+    sub.add_argument("--no_words", action="store_true", help="vectors alone, whatever titles and names say")
+    sub.add_argument("--passages", action="store_true", help="rank passages of pieces, and show where they are")
+    sub.add_argument("--where", help="""a filter, such as 'modality = "midi" and duration < 180'""")
+    add_result_flags(add_selection_flags(sub))
+    command("info", "what the index holds").add_argument("--json", action="store_true", help="print one JSON object")
+    sub = command("export", "write vectors.npy and pieces.jsonl")
+    sub.add_argument("output_dir", type=Path, help="folder to write to")
+    sub.add_argument("--where", help="a filter")
+    sub = command("verify", "look for what is damaged or out of date")
+    sub.add_argument("--contents", action="store_true", help="also read every file again")
+    for sub in chosen.choices.values():
+        sub.set_defaults(model=None)  # the index's own
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the script; return its exit code."""
+    args = build_parser().parse_args(argv)
+    code: int = args.function(args, open_model)
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
