@@ -145,7 +145,12 @@ def save(
         "git": revision,
     }
     with replacing(path) as temporary:
-        torch.save(state, temporary)
+        try:
+            torch.save(state, temporary)
+        except RuntimeError as error:  # torch's writer does not pass on what the system said
+            raise DataError(
+                f"{path} could not be written: the disk is full, or takes no file so large; what was there is kept."
+            ) from error
     if keep_last > 1:
         _keep(path, path.with_name(f"step_{progress.step:09d}.pt"), keep_last)
 
