@@ -22,6 +22,7 @@ N. Gaffke: Three Test Statistics for a Nonparametric One-Sided Hypothesis on the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -87,7 +88,7 @@ def share_interval(hit: ArrayLike, groups: ArrayLike | None = None, *, level: fl
     effect = max(1.0, between / binomial if binomial else float((sizes**2).sum()) / n)
     n_effective, z = n / effect, NormalDist().inv_cdf((1 + level) / 2)
     middle = (share + z * z / (2 * n_effective)) / (1 + z * z / n_effective)
-    half = z * np.sqrt(share * (1 - share) / n_effective + (z / (2 * n_effective)) ** 2) / (1 + z * z / n_effective)
+    half = z * sqrt(share * (1 - share) / n_effective + (z / (2 * n_effective)) ** 2) / (1 + z * z / n_effective)
     return (middle - half if share > 0 else 0.0), (middle + half if share < 1 else 1.0)
 
 
