@@ -21,9 +21,10 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,8 @@ def measure_models(world: World, models: Sequence[str | Path]) -> dict[str, Any]
     from clamp3.retrieval.metrics import mrr, ranks
     from clamp3.retrieval.recommendation import compare, make_trial, measure, recommenders
 
-    names, vectors, found = [*world.train, *world.held_out], {}, {}
+    names, vectors = [*world.train, *world.held_out], {}
+    found: dict[str, dict[str, Any]] = {}
     for stage, model in zip(STAGES, models, strict=True):
         clamp3 = Clamp3.from_pretrained(model, device="cpu")
         texts = _unit(clamp3.encode([world.texts[name] for name in world.held_out]).vectors)
@@ -142,17 +144,17 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return means over seeds with 95 % intervals (Student's t)."""
 
-    def over_seeds(value: Callable[[dict[str, Any]], float]) -> dict[str, Any]:
-        values = np.array([value(row) for row in rows])
+    def over_seeds(*keys: str) -> dict[str, Any]:
+        values = np.array([reduce(getitem, keys, row) for row in rows], float)
         half = T_975.get(len(rows), 1.96) * values.std(ddof=1) / len(rows) ** 0.5 if len(rows) > 1 else 0.0
         return {"mean": float(values.mean()), "interval_95": [float(values.mean() - half), float(values.mean() + half)]}
 
-    found = {name: over_seeds(lambda row, name=name: row[name]) for name in ("recall_ratio", "mrr_ratio")}
+    found: dict[str, Any] = {name: over_seeds(name) for name in ("recall_ratio", "mrr_ratio")}
     for stage in STAGES:
-        found[f"{stage}: Recall@{K}, held-out songs"] = over_seeds(lambda row, at=stage: row[at]["cold"]["recall"])
-        found[f"{stage}: MRR of texts"] = over_seeds(lambda row, at=stage: row[at]["mrr_text_to_music"])
+        found[f"{stage}: Recall@{K}, held-out songs"] = over_seeds(stage, "cold", "recall")
+        found[f"{stage}: MRR of texts"] = over_seeds(stage, "mrr_text_to_music")
     for name in (*STAGES, "item-kNN", "popularity"):
-        found[f"{name}: Recall@{K}, training songs"] = over_seeds(lambda row, at=name: row[at]["warm"]["recall"])
+        found[f"{name}: Recall@{K}, training songs"] = over_seeds(name, "warm", "recall")
     found["largest_p"] = max(row["recall_test"]["p"] for row in rows)
     return found
 

@@ -72,7 +72,7 @@ def _choose(world: World, songs: Sequence[str], taste: int, n: int, rng: np.rand
     found: dict[str, None] = {}
     while len(found) < n:
         pool = liked if rng.random() < FAITHFUL and len(found) < len(liked) else songs
-        found.setdefault(pool[rng.integers(len(pool))])
+        found.setdefault(pool[int(rng.integers(len(pool)))])
     return list(found)
 
 
