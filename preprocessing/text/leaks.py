@@ -24,9 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = parser_for(__doc__)
     parser.add_argument("benchmark", type=existing, help="JSON Lines of the benchmark")
     parser.add_argument("training", type=existing, nargs="+", help="JSON Lines of training")
-    parser.add_argument(
-        "--vectors", type=existing, nargs=2, metavar="DIR", help="folders of both"
-    )
+    parser.add_argument("--vectors", type=existing, nargs=2, metavar="DIR", help="folders of both")
     parser.add_argument("--limit", type=float, default=0.98, help="cosine of near-duplicates (default: %(default)s)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="also write what was found as JSON")
     return add_model_flags(parser)
