@@ -14,6 +14,7 @@ benchmarks/results/exactness.<vendor>.json.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import random
 import signal
@@ -162,6 +163,7 @@ def one_rank(rank: int, world_size: int, port: int, folder: Path, cases: dict[st
     if world_size > 1:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size),
                        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}  # fmt: skip
+    logging.disable(logging.WARNING)  # a small set, many times
     for name, changes in cases.items():
         train(folder / "data", folder / str(world_size) / name, **changes)
 

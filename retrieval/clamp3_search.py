@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("query", help="a sentence, or the path of a file of any kind")
     parser.add_argument("reference_dir", type=existing, nargs="+", help="folders to search")
     parser.add_argument("--passages", action="store_true", help="rank passages of pieces, and show where they are")
+    parser.add_argument("--no_index", action="store_true", help="read the folder, though it has an index (index.py)")
     return add_model_flags(add_result_flags(add_selection_flags(parser)))
 
 
@@ -42,10 +43,14 @@ def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None =
     selection = selection_of(args)
     query = query_source(args.query)  # what is wrong with flags, paths and query is reported before torch is imported
     from clamp3.embedding.passages import PassagePlan
+    from clamp3.index.query import ask_index
 
     clamp3 = open_model(args)
     plan = PassagePlan() if args.passages else None
-    answer = ask(clamp3, query, args.reference_dir, top_k=args.top_k, passages=plan, selection=selection)
+    how = {"top_k": args.top_k, "passages": plan, "selection": selection}
+    only = None if args.no_index or len(args.reference_dir) > 1 else args.reference_dir[0]
+    answer = ask_index(clamp3, query, only, **how) if only else None
+    answer = answer or ask(clamp3, query, args.reference_dir, **how)
     facts = {"query": args.query, "model": clamp3.identity, "n_references": answer.n_references}
     code = show(answer.hits, answer.failures, form=args.format, strict=args.strict, **facts)
     for sentence in (describe_skipped(answer.skipped), *answer.remarks):

@@ -3,10 +3,10 @@
     python code/recipes/folk_songs.py songs/                     # 50 songs of each of eight regions
     python code/recipes/folk_songs.py songs/ --each 20 --parts   # and what docs/generation.md compares
 
-Into songs/ go abc/<number>.abc, labels.csv (name, title, region, kind: the collection's own word for what is sung) and
-words.txt. --parts also splits the songs into three, training/, real/ and other/, and writes what a generator might:
-copied/ (pieces of training/), shuffled/ (the bars of other/ in random order) and one_note/ (its notes all one), and
-prompts.csv for them. Songs are drawn with a seed.
+Into songs/ go abc/<number>.abc, labels.csv (name, title, region, kind: the collection's own word for what is sung),
+regions.csv (name, label) and words.txt. --parts also splits the songs into three, training/, real/ and other/, and
+writes what a generator might: copied/ (pieces of training/), shuffled/ (the bars of other/ in random order), one_note/
+(its notes all one), and prompts.csv for them. Songs are drawn with a seed.
 """
 
 from __future__ import annotations
@@ -84,6 +84,8 @@ def main(argv: list[str] | None = None) -> int:
         write_text(args.output_dir / "abc" / f"{number:03d}.abc", song.abc)
         writer.writerow([f"{number:03d}.abc", song.title, song.region, song.kind])
     write_text(args.output_dir / "labels.csv", table.getvalue())
+    regions = "".join(f"{number:03d}.abc,{song.region}\n" for number, song in enumerate(songs))
+    write_text(args.output_dir / "regions.csv", "name,label\n" + regions)
     write_text(args.output_dir / "words.txt", "\n".join(WORDS) + "\n")
     if args.parts:
         write_parts(args.output_dir, songs, rng)

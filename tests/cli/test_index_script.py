@@ -64,6 +64,34 @@ def test_a_folder_is_added_searched_updated_and_forgotten(index, music, tiny_wei
     assert json.loads(index("info", "--json"))["pieces"] == 3
 
 
+def test_a_search_of_a_folder_takes_its_index(index, script, music, tiny_weights, monkeypatch, capsys):
+    """Without reading the folder: same results, and a remark; another model or --no_index reads it."""
+    search = script("retrieval/clamp3_search.py").main
+    flags = ["sad waltz", str(music), "--model", str(tiny_weights), "--json"]
+    assert search(flags) == 0
+    before = json.loads(capsys.readouterr().out)["results"]
+    index("add", music, "--model", tiny_weights)
+    from clamp3.index import search as reading
+
+    monkeypatch.setattr(reading, "ask", lambda *_, **__: 1 / 0)
+    assert search(flags) == 0
+    done = capsys.readouterr()
+    after = json.loads(done.out)["results"]
+    assert [{**hit, "score": 0} for hit in after] == [{**hit, "score": 0} for hit in before] and "index" in done.err
+    for more in (["--no_index"], ["--passages"]):
+        with pytest.raises(ZeroDivisionError):
+            search([*flags, *more])
+
+
+def test_a_shell_answers_until_its_input_ends(index, music, tiny_weights, monkeypatch, capsys):
+    index("add", music, "--model", tiny_weights)
+    monkeypatch.setattr("sys.stdin", __import__("io").StringIO("sad waltz\n./absent.mid\nslow song\n\nnever\n"))
+    out = index("search", "--interactive", "--index", music, "--top_k", "1")
+    assert out.count("\n") == 2
+    with pytest.raises(ConfigError, match="--interactive"):
+        index("search", "--index", music)
+
+
 def test_several_folders_need_a_place_and_share_an_index(index, music, tiny_weights, tmp_path):
     with pytest.raises(ConfigError, match="--index"):
         index("add", music, music / "sub", "--model", tiny_weights)

@@ -58,6 +58,17 @@ def test_intervals_hold_what_was_measured(rng):
     assert set(intervals([]).values()) == {(0.0, 0.0)}
 
 
+def test_differences_have_a_percentile_interval(rng):
+    values = rng.standard_normal(500) + 0.2
+    low, high = confidence.bootstrap_interval(values)
+    error = values.std() / np.sqrt(500)
+    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.2 * error)
+    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.2 * error)
+    assert confidence.bootstrap_interval([]) == (0.0, 0.0)
+    with pytest.raises(DataError, match="resamples"):
+        confidence.bootstrap_interval([1.0], n_resamples=0)
+
+
 def test_draws_at_once_change_nothing(rng, monkeypatch):
     values = rng.random(30)
     whole = mean_interval(values)

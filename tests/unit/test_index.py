@@ -62,7 +62,7 @@ def state(library):
 
 def test_vectors_and_order_are_those_of_a_search_without_index(library, model, music):
     expected = {hit.name: hit.score for hit in ask(model, "sad waltz", music).hits}
-    hits = find(library, model, "sad waltz")
+    hits = find(library, model, "sad waltz", words=False)
     assert [hit.name for hit in hits] == list(expected) and "song.txt" not in expected
     assert [hit.score for hit in hits] == pytest.approx(list(expected.values()), abs=1e-6)
     assert all(os.path.samefile(hit.path, music / hit.name) for hit in hits)
@@ -83,9 +83,11 @@ def test_what_is_ranked_is_what_a_search_without_index_ranks(library, model, mus
             expected = [
                 (hit.rank, hit.name, hit.title, hit.also) for hit in ask(model, query, music, selection=selection).hits
             ]
-            found = find(library, model, query, selection=selection)
+            found = find(library, model, query, selection=selection, words=False)
             assert [(hit.rank, hit.name, hit.title, hit.also) for hit in found] == expected, (query, how)
-            assert [hit.name for hit in find(library, model, query, top_k=1, selection=selection)] == [expected[0][1]]
+            assert [hit.name for hit in find(library, model, query, top_k=1, selection=selection, words=False)] == [
+                expected[0][1]
+            ]
     (music / "lonely").mkdir()
     with Library.create(music / "lonely" / "i", model, store="sqlite") as texts:
         bring_up_to_date(texts, model, [music / "song.txt"])
@@ -198,6 +200,28 @@ def test_folders_in_folders_are_indexed_once(music, model, store, tmp_path):
         assert counts(bring_up_to_date(library, model)) == (1, 0, 4, 0)  # now it is part of the folder above
 
 
+def test_tunes_of_a_book_are_pieces(music, model, store, tmp_path):
+    """Also: a changed tune is embedded again, the others are not; a book that is gone takes its tunes with it."""
+    tunes = [f"X:{n}\nT:Tune {n}\nL:1/8\nM:2/4\nK:{key}\nG2A2|{key}4|\n\n" for n, key in enumerate("CDG", start=1)]
+    book = music / "sub" / "book.abc"
+    book.write_text("".join(tunes))
+    with Library.create(tmp_path / "i", model, store=store) as library:
+        assert counts(bring_up_to_date(library, model, [music])) == (8, 0, 0, 0)
+        rows = {row["name"]: row for row in library.pieces.rows(["id", "name", "key", "title", VECTOR])}
+        assert [rows[f"sub/book.abc#{n}"]["key"] for n in (1, 2, 3)] == ["C major", "D major", "G major"]
+        assert len({rows[f"sub/book.abc#{n}"][VECTOR].tobytes() for n in (1, 2, 3)}) == 3
+        expected = [(hit.name, hit.path) for hit in ask(model, f"{book}#2", music).hits]
+        assert [(hit.name, hit.path) for hit in find(library, model, f"{book}#2")] == expected
+        assert verify(library, contents=True).problems == []
+        tunes[1] = tunes[1].replace("G2A2", "G2F2")
+        book.write_text("".join(tunes))
+        assert counts(bring_up_to_date(library, model, [book], prune=True)) == (1, 2, 0, 0)
+        book.write_text("".join(tunes[:2]))
+        assert counts(bring_up_to_date(library, model, [book], prune=True)) == (0, 2, 0, 1)
+        book.unlink()
+        assert counts(bring_up_to_date(library, model, prune=True)) == (0, 0, 5, 2)
+
+
 def test_an_index_moves_with_its_folder(library, model, music, tmp_path):
     meta = library.meta
     library.close()
@@ -280,6 +304,36 @@ def test_full_text_forgives(library):
     assert found("tuen sub") == ["sub/tune.ABC"]
     assert found("LONG slow", 3, "name = 'song.txt'") == ["song.txt"]
     assert library.pieces.matching([], 3) == []
+
+
+def test_what_is_called_so_comes_first(tmp_path, model, store):
+    """In any script and misspelt; a description is left to the vectors, whatever word a name shares with it."""
+    titles = [
+        "Maple Leaf Rag",
+        "月光奏鸣曲",
+        "Танец рыцарей",
+        "Für Elise",
+        "Song in B flat major",
+        "Slow Movement",
+        "Long ago",
+    ]
+    for n, title in enumerate(titles):
+        music = f"X:1\nT:{title}\nC:Composer {n}\nL:1/8\nM:2/4\nK:{'CDEFGAB'[n]}\n{'CDEFGAB'[n]}4|{'GFE'[n % 3]}4|]\n"
+        (tmp_path / f"{n}.abc").write_text(music, encoding="utf-8")
+    with Library.create(tmp_path / "i", model, store=store) as library:
+        bring_up_to_date(library, model, [tmp_path])
+        for query, title in {
+            "maple leef rag": 0,
+            "月光": 1,
+            "танец рыцарей": 2,
+            "fur elise": 3,
+            "composer 3": 3,
+            "Elsie": 3,
+        }.items():
+            assert find(library, model, query, top_k=1)[0].title == titles[title], query
+        for description in ("sad piano waltz in a slow style", "a fast dance for fiddle in B flat"):
+            by_words, by_vectors = (find(library, model, description, words=words) for words in (True, False))
+            assert [hit.name for hit in by_words] == [hit.name for hit in by_vectors]
 
 
 def test_verify_names_what_is_wrong(library, music):

@@ -283,6 +283,12 @@ def test_one_process_of_the_two_that_accelerate_was_asked_for(data, tmp_path, ca
     assert "asked for 2 processes, but has started one: add --multi_gpu" in caplog.text
 
 
+def test_the_benchmark_of_speed_times_the_default_dropout():
+    """Without dropout of the attention weights torch takes other kernels: nobody trains so by default."""
+    source = (ROOT / "benchmarks/training_speed.py").read_text(encoding="utf-8")
+    assert "dropout" not in source.split("common = {")[1].split("}")[0].replace('"text_dropout"', "")
+
+
 def test_left_over_files_are_swept(data, tmp_path):
     from clamp3.jobs.atomic import _host
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, ConfigError, printable
+from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, Clamp3Error, ConfigError, printable
 from clamp3.formats.tables import json_text
 from clamp3.index.folder import INDEX_NAME, IndexMeta, find_index
 from clamp3.index.render import show
@@ -110,14 +110,35 @@ def search(args: argparse.Namespace, open_model: Open) -> int:
     """Print what is closest to a query; arguments as of `add`."""
     from clamp3.index.query import find
 
+    if (args.query is None) != args.interactive:
+        raise ConfigError("give a query, or --interactive to be asked for queries.")
     with _library(args) as library:
         model = _opened(args, open_model, library.meta)
-        selection = selection_of(args)
-        hits = find(
-            library, model, args.query, top_k=args.top_k, where=args.where, passages=args.passages, selection=selection
-        )
-        facts = {"query": args.query, "model": model.identity, "n_references": library.pieces.count()}
-    return show(hits, [], form=args.format, strict=args.strict, **facts)
+        how = {"top_k": args.top_k, "where": args.where, "passages": args.passages, "selection": selection_of(args)}
+        facts = {"model": model.identity, "n_references": library.pieces.count()}
+        code = EXIT_OK
+        for query in _questions() if args.interactive else [args.query]:
+            try:
+                hits = find(library, model, query, **how, words=not args.no_words)
+            except Clamp3Error as error:
+                if not args.interactive:
+                    raise
+                print(f"error: {error}", file=sys.stderr)
+                continue
+            code = show(hits, [], form=args.format, strict=args.strict, query=query, **facts)
+            sys.stdout.flush()
+    return code
+
+
+def _questions() -> Iterator[str]:
+    """Yield the lines that are typed or piped in, until the end or an empty one."""
+    while True:
+        if sys.stdin.isatty():
+            print("? ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline().strip()
+        if not line:
+            return
+        yield line
 
 
 def info(args: argparse.Namespace, open_model: Open) -> int:

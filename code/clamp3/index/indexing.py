@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from clamp3.embedding.passages import PassagePlan
 from clamp3.errors import ConfigError, FormatError, describe, distinct_name, printable
 from clamp3.formats import Kind
 from clamp3.formats.music_facts import MusicFacts, facts_of
+from clamp3.formats.pieces import SIGN
 from clamp3.index.library import Library, modality_label, piece_id
 from clamp3.index.search import StoredVectors
 from clamp3.index.store import FACTS, FIELDS, PASSAGES, PIECES, VECTOR, WORDS, Row
@@ -189,14 +191,14 @@ class _Run:
         self._changes.failed += [(distinct_name(within / each.relative), each.reason) for each in walked.problems]
         self._unread += [piece_id(number, within / each.relative) for each in walked.problems]
         for found in walked.files:
-            relative = within if start.is_file() and within.parts else within / found.relative
+            relative = (within.parent if start.is_file() else within) / found.relative
             name = distinct_name(relative)
             try:
                 status = found.path.stat()
             except OSError as error:
                 self._changes.failed.append((name, describe(error)))
                 continue
-            source = Source(found.kind, name, path=found.path)
+            source = Source(found.kind, name, path=found.path, piece=found.piece)
             made_by = self._maker(source, stored)
             yield _File(piece_id(number, relative), source, status.st_size, status.st_mtime_ns, made_by)
 
@@ -374,13 +376,13 @@ class _Run:
     def _gone(self, number: int, start: Path, present: set[str]) -> set[str]:
         """Return the pieces below a start that are there no more; a disk that is not mounted is no such case."""
         within = start.relative_to(self._library.folder.root(number))
-        prefix = piece_id(number, within) + "/" if within.parts else f"{number}/"
-        every = {piece for piece in (*self._known, *self._failed) if piece.startswith(prefix)}
+        prefix = piece_id(number, within) if within.parts else f"{number}"
+        every = {piece for piece in (*self._known, *self._failed) if _is_below(piece, prefix)}
         if every and not present:
             raise ConfigError(
                 f"{printable(start)} is empty, though the index has files of it; if they are gone, `remove` it."
             )
-        return {p for p in every - present if not any(p == u or p.startswith(f"{u}/") for u in self._unread)}
+        return {p for p in every - present if not any(_is_below(p, place) for place in self._unread)}
 
     def _prune(self, gone: set[str]) -> None:
         self._changes.removed = self._library.forget(gone)
@@ -391,6 +393,11 @@ class _Run:
         for table in (self._library.pieces, self._library.passages, self._library.failures):
             table.optimise()
         self._since_tidy = 0
+
+
+def _is_below(piece: str, place: str) -> bool:
+    """Whether a piece is in a folder or file, or is that file."""
+    return piece == place or piece.startswith((f"{place}/", place + quote(SIGN)))
 
 
 def _bytes_of(source: Source) -> bytes | None:

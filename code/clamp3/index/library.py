@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from clamp3.errors import ConfigError, printable
 from clamp3.formats import Kind
+from clamp3.formats.pieces import SIGN
 from clamp3.index.folder import IndexFolder, IndexMeta, default_store
 from clamp3.index.store import FACTS, FAILURES, PASSAGES, PIECES, Table
 from clamp3.index.where import to_sql
@@ -104,10 +105,20 @@ class Library:
             )
 
     def path_of(self, piece: str) -> Path:
-        """Return where the file of a piece is, or was."""
+        """Return where a piece is, or was; of one in a file of several the file's path, ``#`` and its name."""
         number, _, relative = piece.partition("/")
         root = self.folder.root(int(number))
-        return root if root.is_file() else root / os.fsdecode(unquote_to_bytes(relative))
+        return (root.parent if root.is_file() else root) / os.fsdecode(unquote_to_bytes(relative))
+
+    def file_of(self, piece: str) -> Path:
+        """Return the file that a piece is, or is in, if there is one."""
+        path = self.path_of(piece)
+        text, place = str(path), str(path).find(SIGN)
+        while place >= 0 and not path.exists():
+            if Path(text[:place]).is_file():
+                return Path(text[:place])
+            place = text.find(SIGN, place + 1)
+        return path
 
     def condition(self, where: str | None) -> str | None:
         """Return a filter as SQL."""
@@ -128,7 +139,7 @@ class Library:
         """
         gone: set[str] = set()
         every = [row["id"] for row in (*self.pieces.rows(["id"]), *self.failures.rows(["id"]))]
-        places = {piece: self.path_of(piece) for piece in every}
+        places = {piece: self.file_of(piece) for piece in every}
         roots = set(self.folder.roots().values())
         for path in paths:
             real = path.resolve()

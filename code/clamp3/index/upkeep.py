@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from clamp3.errors import DataError, printable
-from clamp3.formats import Kind, kind_of
 from clamp3.formats.tables import json_text
 from clamp3.index.library import Library
 from clamp3.index.store import FACTS, VECTOR, Row
 from clamp3.jobs.atomic import replacing, write_text
-from clamp3.sources import Source
+from clamp3.sources import source_of
 
 _STATE = ("content", "size", "mtime_ns", "made_by")
 
@@ -82,7 +81,7 @@ def verify(library: Library, *, contents: bool = False) -> Check:
 def _wrong_with(library: Library, row: Row, contents: bool) -> Iterator[str]:
     if not np.isfinite(row[VECTOR]).all() or not row[VECTOR].any():
         yield "has a vector of zeros, or that is not finite; `update --retry` encodes it again"
-    path = library.path_of(row["id"])
+    path = library.file_of(row["id"])
     try:
         stat = path.stat()
     except OSError:
@@ -90,7 +89,7 @@ def _wrong_with(library: Library, row: Row, contents: bool) -> Iterator[str]:
         return
     if (stat.st_size, stat.st_mtime_ns) != (row["size"], row["mtime_ns"]):
         yield "has changed since; `update` encodes it again"
-    elif contents and Source(kind_of(path) or Kind.TEXT, row["name"], path=path).open()[1] != row["content"]:
+    elif contents and source_of(library.path_of(row["id"])).open()[1] != row["content"]:
         yield "has another content, though size and time are the same; touch it, then `update`"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from clamp3.datasets.labelled import label_from_name
 from clamp3.errors import ConfigError, DataError, printable, sentence_of
-from clamp3.formats.tables import read_json
+from clamp3.formats.tables import parse_json, read_json
 from clamp3.index.ranking import unit_rows
 from clamp3.index.vectors import encode, load_folder
 from clamp3.jobs.identity import Identity
@@ -26,6 +27,7 @@ from clamp3.sources import sentence
 if TYPE_CHECKING:
     from clamp3.embedding.clamp3 import Clamp3
 
+PRESETS = ("region", "genre", "instrument", "mood")
 TEMPLATES = ("{}", "a piece of {} music", "this music is {}")
 Prompts = Mapping[str, Sequence[str]]
 
@@ -94,6 +96,44 @@ def read_prompts(path: Path) -> dict[str, list[str]]:
         if not all(sentences or [""]):
             raise ConfigError(f"{printable(path)}: {sentence_of(name)} needs a sentence or a list of sentences.")
     return prompts
+
+
+def preset_prompts(name: str, classes: Sequence[str] = (), languages: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Return the prompts of a preset: each template of a language with the class's name in that language.
+
+    Parameters
+    ----------
+    name : str
+        One of `PRESETS`.
+    classes : sequence of str
+        Those wanted; empty = all.
+    languages : sequence of str
+        ISO 639-1 codes; empty = all that there are (en, de, fr, es, zh).
+
+    Raises
+    ------
+    ConfigError
+        If there is no such class or language.
+
+    Examples
+    --------
+    >>> preset_prompts("mood", ["calm"], ["en", "fr"])
+    {'calm': ['calm music', 'a calm piece', 'musique calme']}
+    """
+    path = files("clamp3.probe") / "prompts" / f"{name}.json"
+    preset = parse_json(path.read_bytes())
+    for what, wanted, known in (("class", classes, preset["classes"]), ("language", languages, preset["templates"])):
+        if unknown := [word for word in wanted if word not in known]:
+            raise ConfigError(f"--prompts {name} has no {what} {', '.join(unknown)}; there are {', '.join(known)}.")
+    templates = {code: preset["templates"][code] for code in languages or preset["templates"]}
+    return {
+        label: [
+            template.replace("{}", preset["classes"][label][code])
+            for code, texts in templates.items()
+            for template in texts
+        ]
+        for label in classes or preset["classes"]
+    }
 
 
 def compare(vectors: np.ndarray, model: Clamp3, classes: Prompts, axes: Sequence[Prompts] = ()) -> Similarities:

@@ -22,6 +22,7 @@ N. Gaffke: Three Test Statistics for a Nonparametric One-Sided Hypothesis on the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -87,7 +88,7 @@ def share_interval(hit: ArrayLike, groups: ArrayLike | None = None, *, level: fl
     effect = max(1.0, between / binomial if binomial else float((sizes**2).sum()) / n)
     n_effective, z = n / effect, NormalDist().inv_cdf((1 + level) / 2)
     middle = (share + z * z / (2 * n_effective)) / (1 + z * z / n_effective)
-    half = z * np.sqrt(share * (1 - share) / n_effective + (z / (2 * n_effective)) ** 2) / (1 + z * z / n_effective)
+    half = z * sqrt(share * (1 - share) / n_effective + (z / (2 * n_effective)) ** 2) / (1 + z * z / n_effective)
     return (middle - half if share > 0 else 0.0), (middle + half if share < 1 else 1.0)
 
 
@@ -131,6 +132,38 @@ def mean_interval(values: ArrayLike, groups: ArrayLike | None = None, *, level: 
         high[part] = (total + unseen[part]) / (size + unseen[part])
     ends = (1 - level) / 2, (1 + level) / 2
     return float(np.quantile(low, ends[0])), float(np.quantile(high, ends[1]))
+
+
+def bootstrap_interval(
+    values: ArrayLike, *, n_resamples: int = 1000, seed: int = 0, level: float = 0.95
+) -> tuple[float, float]:
+    """Return a percentile bootstrap interval of the mean of any numbers, such as differences of two systems.
+
+    Parameters
+    ----------
+    values : array of float, shape (Q,)
+    n_resamples : int
+        Draws of Q values with replacement.
+    seed : int
+        Of the draws.
+    level : float
+
+    Raises
+    ------
+    DataError
+        If ``values`` is not flat, ``level`` not between 0 and 1, or ``n_resamples`` below 1.
+    """
+    data, _ = _by_group(np.asarray(values, np.float64), None, level)
+    if n_resamples < 1:
+        raise DataError(f"an interval needs resamples, got {n_resamples}.")
+    if not len(data):
+        return 0.0, 0.0
+    rng = np.random.default_rng(seed)
+    at_once = max(1, _DRAWS_AT_ONCE // len(data))
+    sizes = [min(at_once, n_resamples - start) for start in range(0, n_resamples, at_once)]
+    drawn = [data[rng.integers(len(data), size=(size, len(data)))].mean(axis=1) for size in sizes]
+    low, high = np.quantile(np.concatenate(drawn), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def median_interval(values: ArrayLike, groups: ArrayLike | None = None, *, level: float = 0.95, seed: int = 0) -> Ends:

@@ -84,8 +84,8 @@ def diversity(vectors: Vectors) -> dict[str, float]:
 
     Examples
     --------
-    >>> diversity(np.eye(3))
-    {'mean_distance': 1.0, 'vendi_score': 3.0}
+    >>> round(diversity(np.eye(3))["vendi_score"], 6)
+    3.0
     >>> round(diversity(np.ones((3, 2)))["vendi_score"], 6)
     1.0
     """

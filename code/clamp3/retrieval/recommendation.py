@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from clamp3.errors import DataError
 from clamp3.index.ties import SCORE_DECIMALS, best_first
+from clamp3.retrieval.confidence import bootstrap_interval
 from clamp3.retrieval.interactions import Interactions, item_neighbours, popularity
-from clamp3.retrieval.metrics import by_query, interval, ndcg_of, pair_ranks
+from clamp3.retrieval.metrics import by_query, ndcg_of, pair_ranks
 
 Scores = Callable[[Sequence[NDArray[np.int64]]], NDArray[np.floating]]
 """From the items that some users chose to scores (users, items)."""
@@ -258,6 +259,6 @@ def compare(
     extreme = int(np.count_nonzero(np.abs(drawn) >= abs(paired.sum()) - 1e-12))
     return {
         "difference": float(paired.mean()),
-        "interval_95": list(interval(paired, n_resamples=n_resamples, seed=seed)),
+        "interval_95": list(bootstrap_interval(paired, n_resamples=n_resamples, seed=seed)),
         "p": (extreme + 1) / (n_resamples + 1),
     }

@@ -278,7 +278,7 @@ def make_alignment_task(config: Clamp3Training, accelerator: Accelerator) -> Ali
         train, evaluation = (Records(store, part) for part in parts)
     if accelerator.is_main_process:
         logger.info("%d training pieces, %d evaluation pieces", len(train), len(evaluation))
-        if len(evaluation) < MIN_EVALUATION:
+        if 0 < len(evaluation) < MIN_EVALUATION:
             logger.warning(
                 "%d evaluation pieces say little about which epoch is best: %d or more by --eval_jsonl or --eval_split",
                 len(evaluation),

@@ -16,7 +16,7 @@ from torch import nn
 
 from clamp3.errors import ConfigError, DataError, WeightsError
 from clamp3.jobs.atomic import replacing
-from clamp3.models.checkpoint import read_pickled
+from clamp3.models.checkpoint import read_pickled, write_pickled
 
 logger = logging.getLogger(__name__)
 
@@ -144,8 +144,7 @@ def save(
         "config": config,
         "git": revision,
     }
-    with replacing(path) as temporary:
-        torch.save(state, temporary)
+    write_pickled(path, state)
     if keep_last > 1:
         _keep(path, path.with_name(f"step_{progress.step:09d}.pt"), keep_last)
 

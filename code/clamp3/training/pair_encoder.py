@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from clamp3.data.views import views
 from clamp3.errors import ConfigError
+from clamp3.models.bert import Bert
 from clamp3.models.towers import TowerModel
 from clamp3.training.batches import length_parts
 from clamp3.training.lora import merged
@@ -57,9 +58,8 @@ class PairEncoder(nn.Module):
         for name in self.frozen:
             for part in tower_parts(model, name):
                 part.requires_grad_(False)
-        for name in trained:  # what standardising takes away has no gradient but noise, which Adam would walk along
-            bias = getattr(model.get_submodule(model.config.projection(name) or ""), "bias", None)
-            if isinstance(bias, Tensor):
+        for name in trained:
+            for bias in shifts(model, name):
                 bias.requires_grad_(False)
 
     def train(self, mode: bool = True) -> PairEncoder:
@@ -149,6 +149,28 @@ class PairEncoder(nn.Module):
             projection.weight.mul_(scale[:, None])
             projection.bias.sub_(norm.running_mean).mul_(scale)
         return model
+
+
+def shifts(model: TowerModel, tower: str) -> list[nn.Parameter]:
+    """Return the biases of a tower that cannot change its standardised vectors.
+
+    That of the projection, and of the last layer's normalisation, move all vectors alike; that of a key moves all
+    scores of a query alike. Their gradient is rounding, and Adam would walk along it at the full rate.
+
+    Parameters
+    ----------
+    model : TowerModel
+    tower : str
+    """
+    owners: list[nn.Module] = [model.get_submodule(model.config.projection(tower) or "")]
+    for part in tower_parts(model, tower):
+        for encoder in part.modules():
+            if isinstance(encoder, Bert):
+                layers = list(encoder.encoder.layer)
+                owners += [layer.get_submodule("attention.self.key") for layer in layers]
+                owners += [layer.get_submodule("output.LayerNorm") for layer in layers[-1:]]
+    found = [getattr(owner, "bias", None) for owner in owners]
+    return [bias for bias in found if isinstance(bias, nn.Parameter)]
 
 
 def tower_parts(model: TowerModel, tower: str) -> list[nn.Module]:

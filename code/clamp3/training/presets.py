@@ -17,9 +17,9 @@ from clamp3.training.flags import Config
 
 logger = logging.getLogger(__name__)
 
-# Measured with mini on 60 to 600 pieces: docs/training.md. What is compared, and by which loss, the weights bring.
+# Measured with mini (benchmarks/finetune.py). What is compared, and by which loss, the weights bring.
 _FINETUNE = {
-    "learning_rate": 1e-4,
+    "learning_rate": 3e-5,
     "warmup_steps": 10,
     "schedule": "cosine",
     "epochs": 40,

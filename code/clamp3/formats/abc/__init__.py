@@ -8,5 +8,6 @@ lengths.py       how long a bar lasts
 interleave.py    any ABC → interleaved ABC: one bar of every voice per line
 to_musicxml.py   any ABC → MusicXML
 abc2xml.py       the converter behind to_musicxml.py, one private copy per thread
+first_letters.py makes its grammar try only what can begin with the next letter
 ===============  =====================================================================================
 """

@@ -6,6 +6,7 @@ import warnings
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
+from clamp3.formats.abc.first_letters import look_ahead
 from clamp3.formats.xml2abc_engine import per_thread, private_copy
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ class Abc2Xml:
         self._module: Any = private_copy(SOURCE)
         self.messages: list[str] = []
         self._module.info = lambda message, warn=1: self.messages.append(str(message))
+        self._module.addElem = _add_element
+        look_ahead(self._module.abc_voice)
         self._accidentals = _Accidentals(self._module)
 
     @property
@@ -59,6 +62,17 @@ class Abc2Xml:
             for date in encoding.findall("encoding-date"):  # the same text gives the same file every day
                 encoding.remove(date)
         return score
+
+
+def _add_element(parent: Element, child: Element, level: int) -> None:
+    """Append an indented element; the converter's own function copies the list of those before it each time."""
+    if len(parent):
+        last = parent[-1]
+        last.tail = (last.tail or "") + "  "
+    else:
+        parent.text = "\n" + level * "  "
+    parent.append(child)
+    child.tail = "\n" + (level - 1) * "  "
 
 
 class _Accidentals:
