@@ -32,8 +32,11 @@ demo: .venv/base  ## search real scores and MIDI by words and by score, offline,
 test: .venv/dev  ## every test (add ARGS="-k name" to choose)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
+# make fuzz FUZZ=2000 FUZZ_SECONDS=20 gives each reader fewer inputs, and a time.
+FUZZ ?= 20000
+FUZZ_SECONDS ?= 0
 fuzz: .venv/dev  ## 20,000 damaged files for each reader of files (make test gives each 100)
-	CLAMP3_FUZZ=20000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/fuzz $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/run.py --inputs $(FUZZ) --seconds $(FUZZ_SECONDS) $(ARGS)
 
 # With more threads than cores, waiting ones must sleep. The last run is without oneDNN's packed products.
 AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2

@@ -9,6 +9,7 @@ import sqlite3
 import struct
 import tarfile
 import tempfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -254,8 +255,10 @@ def cache(folder, data):
     with VectorCache(folder / "c") as found:
         for key, vector in found.get_many(f"k{n}" for n in range(20)).items():
             assert vector.tolist() == [float(key[1:])] * 4
-        found.put_many({"new": np.ones(4, np.float32)})
-        assert "new" in found.get_many(["new"])
+        for _ in range(2):  # damage that shows in reading only takes the first with it
+            found.put_many({"new": np.ones(4, np.float32)})
+            kept = found.get_many(["new"])
+        assert "new" in kept
 
 
 def _tar():
@@ -277,6 +280,42 @@ def tar(folder, data):
     for name in ("a.abc", "b.abc"):
         if place := found.find(name):
             place.read()
+
+
+def _zip(*members):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+BOOK = b"M:4/4\n\nX:1\nT:A\nK:C\nC|\n\nX:2\nK:D\nD|\n"
+TRACK = b"MTrk\0\0\0\x08\0\x90\x40\x40\0\xff\x2f\0"
+ROOTS = b'<container><rootfile full-path="a.xml"/><rootfile full-path="b.xml"/></container>'
+LINKS = b'<opus xmlns:x="x"><score x:href="b.xml"/><score x:href="a.xml"/></opus>'
+
+
+@reader(BOOK, BOOK.decode().encode("utf-16"), b"**kern\n4c\n*-\n!!!OTL: b\n**kern\n4d\n*-\n", _tar(), LINKS,
+        b"MThd\0\0\0\x06\0\x02\0\x02\1\xe0" + TRACK + TRACK, _zip(("a.abc", BOOK), ("b/c.txt", "x")),
+        _zip(("META-INF/container.xml", ROOTS), ("a.xml", "<score-partwise/>"), ("b.xml", LINKS)))  # fmt: skip
+def pieces(folder, data):
+    from clamp3.errors import Clamp3Error
+    from clamp3.formats.pieces import pieces_of, read_piece
+
+    last = None
+    for suffix in (".abc", ".krn", ".mid", ".mxl", ".zip", ".tar"):
+        path = folder / f"in{suffix}"
+        path.write_bytes(data)
+        try:
+            for piece in pieces_of(path):
+                assert piece.problem or piece.link or not {"..", ""} & set(piece.name.split("/"))
+                if not piece.link:
+                    read_piece(path, piece)
+        except Clamp3Error as error:
+            last = error
+    if last is not None:
+        raise last
 
 
 ABC = "L:1/8\nM:4/4\nK:C\nV:1\n[V:1]CDEF|]\n"

@@ -1,72 +1,37 @@
-"""Damaged files: every reader answers with success or one sentence; ``CLAMP3_FUZZ`` says how many inputs each gets."""
+"""Damaged files: every reader answers with success or one sentence; ``make fuzz`` gives each 20,000 inputs."""
 
 from __future__ import annotations
 
-import os
-import random
-import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
-import readers  # noqa: F401 - registers them
-from harness import READERS, check, mutated
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from trials import READERS, read_case, trial
 
-N_INPUTS = int(os.environ.get("CLAMP3_FUZZ", "100"))
-CASES = Path(__file__).with_name("cases")
-# Which reader the files in ``cases`` were found with.
-FOUND_WITH = {
-    "npy": ("array",), "feat": ("audio_features", "array"), "tok": ("tokenizer",), "ledger": ("ledger",),
-    "batchledger": ("ledger",), "meta": ("features_json",), "steps": ("steps",), "labels": ("labels",),
-    "metastore": ("metadata_store",), "textmodel": ("text_config", "mert_config"), "jsonl": ("training_jsonl",),
-    "storefiles": ("training_index",), "tar": ("tar",), "cache": ("cache",),
-}  # fmt: skip
+from clamp3.jobs.parallel import process_map
 
-
-def read(one, data):
-    folder = Path(tempfile.mkdtemp())
-    try:
-        check(one, folder, data)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+N_INPUTS = 100
+CASES = sorted(Path(__file__).with_name("cases").iterdir())
 
 
 @pytest.mark.parametrize("name", READERS)
 def test_seeds_are_read(name, tmp_path):
+    """Seeds that no reader takes would leave most of it untried."""
     for number, data in enumerate(READERS[name].seeds):
         (tmp_path / str(number)).mkdir()
-        check(READERS[name], tmp_path / str(number), data)
+        try:
+            READERS[name].read(tmp_path / str(number), data)
+        except Exception:
+            assert name == "labels"  # which tries ways to read that exclude each other
 
 
-@pytest.mark.parametrize("case", sorted(CASES.iterdir()), ids=lambda path: path.name)
-def test_what_fuzzing_found(case, caplog):
-    target = case.name.partition("-")[0]
-    data = case.read_bytes()
-    for name in FOUND_WITH[target]:
-        one = READERS[name]
-        if target == "storefiles":  # named in another version of the index: its content in place of every file
-            content = data.partition(b"\0")[2]
-            for seed in one.seeds:
-                read(one, seed.partition(b"\0")[0] + b"\0" + content)
-        elif target == "metastore":
-            read(one, data.partition(b"\0")[2])
-        else:
-            read(one, data)
-            read(one, data[1:])  # the first byte of some says how they were read
+def test_what_fuzzing_found():
+    """One sentence or success, in 5 seconds and 500 MB."""
+    outcomes = process_map(read_case, CASES, timeout_sec=60)
+    assert not [(CASES[outcome.index].name, outcome.error) for outcome in outcomes if outcome.error is not None]
+    assert len(CASES) > 90
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_mutated_files_end_in_success_or_one_sentence(name, caplog):
-    one = READERS[name]
-    count = max(20, int(N_INPUTS * one.weight))
-
-    @settings(
-        max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck), derandomize=True
-    )
-    @given(st.integers(0, 2**62))
-    def run(seed):
-        read(one, mutated(one.seeds, random.Random(seed)))
-
-    run()
+def test_damaged_files_end_in_success_or_one_sentence(name, caplog):
+    for number in range(max(20, int(N_INPUTS * READERS[name].weight))):
+        trial((name, number))

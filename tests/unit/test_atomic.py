@@ -109,6 +109,16 @@ def test_kill_in_the_middle_leaves_only_a_part_that_sweep_removes(tmp_path):
     assert listing(tmp_path) == []
 
 
+def test_what_a_killed_writer_left_goes_with_the_next_file_of_the_folder(tmp_path):
+    """As of probes, reports and manifests, which have no folder of their own."""
+    code = "import os, sys; from pathlib import Path; from clamp3.jobs.atomic import replacing\n"
+    code += "with replacing(Path(sys.argv[1])) as part: part.write_bytes(b'half'); os.kill(os.getpid(), 9)\n"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "probe.pth")], check=False)
+    assert len(listing(tmp_path)) == 1
+    write_bytes(tmp_path / "probe.pth", b"whole")
+    assert listing(tmp_path) == ["probe.pth"]
+
+
 def test_sweep_spares_the_living_other_machines_and_strangers(tmp_path):
     mine = f".clamp3-{atomic._host()}-{os.getpid()}-{atomic._STARTED}.part"
     keep = [mine, ".clamp3-ffffffff-1-0.part", ".clamp3-odd.part", "a.abc"]
@@ -124,7 +134,7 @@ def test_a_killed_process_with_our_host_and_pid_is_no_obstacle_and_is_swept(tmp_
         "import os, sys; from pathlib import Path; from clamp3.jobs import atomic\n"
         "folder = Path(sys.argv[1])\n"
         "for n in range(3): (folder / f'.clamp3-{atomic._host()}-{os.getpid()}-{n}.part').write_bytes(b'half')\n"
-        "atomic.write_bytes(folder / 'out', b'x')\n"
+        "atomic.write_bytes(folder / 'out', b'x', durable=False)\n"
         "with atomic.replacing(folder / 'two') as part: print(atomic.sweep([folder]))\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)

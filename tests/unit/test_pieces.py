@@ -32,6 +32,8 @@ from clamp3.jobs.batch import convert_folder
 from clamp3.jobs.naming import output_names
 from clamp3.jobs.walk import walk
 from clamp3.modalities.patches import encode
+from clamp3.probe.labels import find_labels
+from clamp3.retrieval.pairing import key_of
 from clamp3.sources import expanded, source_of
 from clamp3.training.config import M3Training
 from clamp3.training.loop import make_accelerator
@@ -542,6 +544,12 @@ def test_outputs_of_pieces_never_collide():
         "jigs.abc", "z/a/b/3.abc",
     ]  # fmt: skip
     assert split_name("Prelude in C#.mid") is None and split_name("C#.abc#2") == ("C#.abc", "2")
+
+
+def test_pieces_have_partners_and_labels_by_the_names_of_their_outputs():
+    assert key_of("a/jigs.abc#12") == key_of("a/jigs/12.txt") != key_of("a/jigs.abc#13")
+    table = {"jigs.abc#1": "jig", "jigs/2.mid": "reel", "all.zip#a/b.abc": "air"}
+    assert find_labels(["jigs/1.npy", "jigs.abc#2", "all/a/b"], table) == (["jig", "reel", "air"], [])
 
 
 def test_a_real_file_may_have_the_name_of_a_piece(tmp_path):

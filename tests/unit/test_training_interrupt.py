@@ -50,7 +50,8 @@ def torn_save(state, path):
     if len(saved) == {at_save}:
         whole = io.BytesIO()
         save(state, whole)
-        open(path, "wb").write(whole.getvalue()[: len(whole.getvalue()) // 2])
+        path.write(whole.getvalue()[: len(whole.getvalue()) // 2])
+        path.flush()
         os.kill(os.getpid(), signal.SIGKILL)
     save(state, path)
 

@@ -230,3 +230,12 @@ def test_checkpoints_that_claim_more_than_they_hold_are_refused(tmp_path):
         archive.writestr("a/data.pkl", b"\0" * (64 << 20))
     with pytest.raises(WeightsError, match="its parts take"):
         describe(tmp_path / "c.pth")
+
+
+def test_musicxml_of_abc_with_control_characters_is_xml():
+    from clamp3.formats.abc.to_musicxml import abc_to_musicxml
+    from clamp3.formats.guards import parse_xml
+
+    odd = "a\x1b[31m\x07\x01b\ufffe"
+    made = abc_to_musicxml(f'X:1\nT:{odd}\nL:1/8\nM:4/4\nK:C\nV:1 nm="{odd}"\n"{odd}"CDEF|\nw:{odd}\n', name=odd)
+    assert parse_xml(made.text.encode("utf-8")).findtext("work/work-title") == "a[31mb"

@@ -1,6 +1,7 @@
 """Weights from files and back: checked, loaded in part, saved; never executed."""
 
 import dataclasses
+import errno
 import json
 import os
 import pickle
@@ -185,16 +186,15 @@ def test_types_of_file_and_model_are_independent(tmp_path, model):
 
 def test_saving_replaces_at_once_and_leaves_nothing_behind(own, model, monkeypatch):
     before = own.read_bytes()
-    monkeypatch.setattr("safetensors.torch.save_file", _fail_half_way)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr("clamp3.jobs.atomic._flush", _full)
+    with pytest.raises(OSError, match="No space left on device"):
         weights.save_safetensors(model, CONFIG, own)
     assert own.read_bytes() == before
     assert [path.name for path in own.parent.iterdir()] == [own.name]
 
 
-def _fail_half_way(_tensors, path, metadata):
-    Path(path).write_bytes(b"half")
-    raise OSError("disk full")
+def _full(_path):
+    raise OSError(errno.ENOSPC, "")
 
 
 def test_the_header_can_be_read_without_this_code(own):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -106,4 +107,5 @@ def save_array(path: Path, values: np.ndarray) -> None:
     values : array
     """
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, values, allow_pickle=False)
+        # NumPy writes to a file by a way that hides a full disk, and to anything else with ``write`` by that.
+        np.save(SimpleNamespace(write=file.write), values, allow_pickle=False)

@@ -185,7 +185,7 @@ class Sound:
                 frames = packet.decode()
             except av.EOFError:
                 break
-            except av.FFmpegError:
+            except (av.FFmpegError, IndexError):  # IndexError: of a stream that the file's head does not name
                 damaged += 1
                 if damaged > _MAX_DAMAGED:
                     raise
@@ -236,6 +236,10 @@ def _stated_sec(container: Any, stream: Any) -> float:
 
 def _channels(frame: Any) -> np.ndarray:
     """Return a frame's samples in their stored type, shape (C, N)."""
+    if frame.format.is_planar and frame.layout.nb_channels > 8:  # PyAV reads past the end of a longer list of planes
+        import av
+
+        frame = av.AudioResampler(format=frame.format.packed).resample(frame)[0]
     values: np.ndarray = frame.to_ndarray()
     return values if frame.format.is_planar else values.reshape(-1, frame.layout.nb_channels).T
 

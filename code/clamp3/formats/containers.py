@@ -80,12 +80,14 @@ class Container(ABC):
 
 
 def span(file: BinaryIO, start: int, stop: int) -> bytes:
-    """Return the bytes of a file from ``start`` to ``stop``, to its end at most.
+    """Return the bytes of a file from ``start`` to ``stop``, to its end at most; none for places that no file has.
 
     Parameters
     ----------
     file : binary file
     start, stop : int
     """
+    if not 0 <= start < stop < 1 << 62:  # numbers of a damaged file
+        return b""
     file.seek(start)
     return file.read(stop - start)

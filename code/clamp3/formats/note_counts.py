@@ -17,7 +17,7 @@ _SECOND = {
     "choice": ("corr", "reg", "expan", "orig", "sic", "abbr", "unclear"),
     "subst": ("add",),
 }
-_ABC_SKIPPED = re.compile(r'"[^"]*"|![^!\n]*!|\[[A-Za-z]:[^\]\n]*\]|%.*|^[A-Za-z+]:.*', re.MULTILINE)
+_ABC_SKIPPED = re.compile(r'"[^"]*"|![^!\n]*!|\[[A-Za-z]:[^\]\n]{0,200}\]|%.*|^[A-Za-z+]:.*', re.MULTILINE)
 
 
 def difference(n_source: int | None, n_read: int, by: str) -> tuple[str, ...]:

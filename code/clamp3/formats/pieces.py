@@ -208,6 +208,20 @@ def split_name(name: str) -> tuple[str, str] | None:
     return None
 
 
+def as_file(name: str) -> str:
+    """Return the name of a piece as that of a file in a folder, which outputs have; that of a file as it is.
+
+    Examples
+    --------
+    >>> as_file("a/jigs.abc#12"), as_file("all.zip#b/jigs.abc#2"), as_file("a/b.mid")
+    ('a/jigs/12', 'all/b/jigs/2', 'a/b.mid')
+    """
+    inside = ""
+    while (parts := split_name(name)) is not None:
+        inside, name = f"{inside}{os.path.splitext(parts[0])[0]}/", parts[1]
+    return inside + name
+
+
 def find(path: str) -> tuple[Path, Piece] | None:
     """Return the file and the piece that a path stands for, None if there is no such piece, or a file of that name.
 

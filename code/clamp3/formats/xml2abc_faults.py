@@ -34,7 +34,7 @@ _STATED = {
 _SIGNS = {-2: "__", -1: "_", 0: "=", 1: "^", 2: "^^"}
 # A pitch on its way through xml2abc: \x01 flags, alteration \x02 name. XML cannot hold these two characters.
 _PITCH = re.compile(r"\x01(?P<flags>[a-z]*)(?P<alter>[^\x02]*)\x02(?P<written>[_=^]*)(?P<name>[A-Ga-g][,']*)")
-_KEY = re.compile(r"\[K:([^\]]*)\]")
+_KEY = re.compile(r"\[K:([^\[\]]*)\]")
 
 
 class Faults:

@@ -29,7 +29,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     Parameters
     ----------
     path : Path
-        The file to create or replace; missing parent folders are made.
+        The file to create or replace; missing parent folders are made. Trouble of the disk names it.
     durable : bool
         Also wait until the content is on the disk. A rename alone survives the end of the process, ``kill -9``
         included; only a power cut needs more, and costs milliseconds per file.
@@ -117,12 +117,25 @@ def _becoming(part: str, path: Path, durable: bool) -> Iterator[None]:
         if durable:
             _flush(part)
         os.replace(part, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(part)
+        trouble = _trouble(error)
+        if trouble is not None and trouble.filename in (None, part):  # a hidden name means nothing to a user
+            raise OSError(trouble.errno, os.strerror(trouble.errno or 0), str(path)) from error
         raise
     if durable:
         _flush(os.path.dirname(path) or ".")
+        sweep([path.parent])  # jobs that write many files at once sweep once, and do not wait for the disk
+
+
+def _trouble(error: BaseException) -> OSError | None:
+    """Return the disk's trouble behind an error; torch and safetensors raise others for it."""
+    if isinstance(error, OSError) or type(error).__name__ not in ("RuntimeError", "SafetensorError"):
+        return error if isinstance(error, OSError) and error.errno is not None else None
+    if number := re.search(r"\(os error (\d+)\)", str(error)):
+        return OSError(int(number[1]), "")
+    return _trouble(error.__context__) if error.__context__ is not None else None
 
 
 @functools.cache

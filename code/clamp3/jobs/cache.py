@@ -109,6 +109,7 @@ class VectorCache:
         def drop(connection: sqlite3.Connection) -> None:
             with connection:
                 connection.executemany("DELETE FROM vectors WHERE key = ?", [(key,) for key in damaged])
+            _check(connection)  # where one row is damaged, others may be out of reach
 
         if asked:
             self._try(read)
@@ -162,18 +163,18 @@ class VectorCache:
         return VectorCache, (self.path,)
 
     def _try(self, act: Callable[[sqlite3.Connection], None]) -> None:
-        """Run ``act``; on a damaged file once more with a new one, on other trouble without effect."""
+        """Run ``act``; on a damaged file again with a new one, on other trouble without effect."""
         with self._lock:
-            for last in (False, True):
+            for attempt in range(3):
                 try:
                     act(self._open())
                     return
                 except (sqlite3.DatabaseError, UnicodeDecodeError, OSError, OverflowError) as error:
-                    if _is_trouble(error):
+                    if self._is_trouble(error):
                         self._warn(error)
                         return
                     self.close()
-                    if last or not self._move_aside(error):
+                    if attempt == 2 or not self._move_aside(error, sure=attempt == 1):
                         self._warn(error)
                         return
 
@@ -182,15 +183,18 @@ class VectorCache:
             logger.warning("the vector cache %s cannot be used (%s); going on without it.", self.path, error)
         self._warned = True
 
-    def _move_aside(self, error: Exception) -> bool:
-        """Rename a damaged file, unless another process did so already; return whether to try again."""
+    def _move_aside(self, error: Exception, *, sure: bool) -> bool:
+        """Rename a damaged file, unless another process did so already; return whether to try again.
+
+        SQLite's check passes some damage: a file that fails again is damaged for ``sure``.
+        """
         probe = sqlite3.connect(self.path, timeout=BUSY_SEC)
         try:
-            sound = probe.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
-            if sound and [row[1] for row in probe.execute("PRAGMA table_info(vectors)")] == ["key", "crc", "value"]:
+            _check(probe)
+            if not sure and [row[1] for row in probe.execute("PRAGMA table_info(vectors)")] == ["key", "crc", "value"]:
                 return True
         except (sqlite3.DatabaseError, UnicodeDecodeError, TypeError) as trouble:
-            if _is_trouble(trouble):
+            if self._is_trouble(trouble):
                 return False
         finally:
             probe.close()
@@ -205,6 +209,14 @@ class VectorCache:
             return False
         logger.warning("the vector cache was damaged (%s): moved to %s and begun anew.", sentence_of(error), aside)
         return True
+
+    def _is_trouble(self, error: Exception) -> bool:
+        """Whether an error comes from the disk or another process, and not from what the file holds."""
+        if "readonly" in str(error) and os.access(self.path, os.W_OK):  # as the file itself says
+            return False
+        if isinstance(error, OSError):
+            return True
+        return isinstance(error, sqlite3.OperationalError) and any(word in str(error) for word in _TROUBLES)
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is not None and self._pid == os.getpid():
@@ -229,8 +241,8 @@ def _checksum(key: object, value: bytes) -> int:
     return zlib.crc32(value, zlib.crc32(str(key).encode("utf-8", "replace")))
 
 
-def _is_trouble(error: Exception) -> bool:
-    """Whether an error comes from the disk or another process, and not from what the file holds."""
-    if isinstance(error, OSError):
-        return True
-    return isinstance(error, sqlite3.OperationalError) and any(word in str(error) for word in _TROUBLES)
+def _check(connection: sqlite3.Connection) -> None:
+    """Raise `sqlite3.DatabaseError` if the file is damaged."""
+    said = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if said != "ok":
+        raise sqlite3.DatabaseError(said)

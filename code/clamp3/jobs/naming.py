@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
-from clamp3.formats.pieces import split_name
+from clamp3.formats.pieces import as_file
 
 NAME_MAX = 255  # bytes of one name, on all common file systems
 
@@ -55,16 +55,12 @@ def shared_stems(outputs: Mapping[PurePosixPath, PurePosixPath]) -> list[tuple[s
     return sorted(tuple(sorted(group)) for group in groups.values() if len(group) > 1)
 
 
-def _place(path: PurePosixPath) -> PurePosixPath:
-    """Return a path without suffix; a file that holds pieces is a folder."""
-    return PurePosixPath(posixpath.splitext(_kept(path))[0])
-
-
 def _kept(path: PurePosixPath) -> PurePosixPath:
-    inside, name = "", path.as_posix()
-    while (parts := split_name(name)) is not None:
-        inside, name = f"{inside}{posixpath.splitext(parts[0])[0]}/", parts[1]
-    return PurePosixPath(inside + name)
+    return PurePosixPath(as_file(path.as_posix()))
+
+
+def _place(path: PurePosixPath) -> PurePosixPath:
+    return PurePosixPath(posixpath.splitext(as_file(path.as_posix()))[0])
 
 
 def _marked(path: PurePosixPath) -> PurePosixPath:

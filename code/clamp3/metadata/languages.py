@@ -115,7 +115,7 @@ def language_name(code: str) -> str:
     if found is None:
         return ""
     short = getattr(found, "alpha_2", "")
-    return LANGUAGES[short] if short in LANGUAGES else re.sub(r"\s*\(.*?\)", "", found.name)
+    return LANGUAGES[short] if short in LANGUAGES else re.sub(r" \([^()]*\)", "", found.name)
 
 
 def language_code(name: str) -> str:

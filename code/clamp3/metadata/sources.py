@@ -252,7 +252,7 @@ def results_of(value: Any) -> list[Result]:
         text = next((fields[key] for key in ("text", "content", "snippet", "body") if _is_text(fields.get(key))), "")
         if text:
             title, url = (str(fields.get(key) or "") for key in ("title", "url"))
-            text = re.sub(r"\s*\n\s*", "\n", text.strip())[:LONGEST_RESULT]
+            text = "\n".join(line.strip() for line in text.split("\n") if line.strip())[:LONGEST_RESULT]
             found.setdefault(text, Result(" ".join(title.split())[:200], url[:500], text))
     return list(found.values())[:N_RESULTS]
 

@@ -109,6 +109,23 @@ def _open_safetensors(path: Path) -> Checkpoint:
     return Checkpoint(path, kind, shapes, config, info, cache(partial(safe_open, str(path), framework="pt")), names)
 
 
+def write_pickled(path: Path, content: Any) -> None:
+    """Write what `read_pickled` reads, whole or not at all; trouble of the disk is an OSError that names the file.
+
+    Parameters
+    ----------
+    path : Path
+    content
+        Tensors and plain values.
+    """
+    import torch
+
+    from clamp3.jobs.atomic import replacing
+
+    with replacing(path) as temporary, temporary.open("wb") as stream:  # given a name, torch hides what the disk says
+        torch.save(content, stream)
+
+
 def read_pickled(path: Path) -> Any:
     """Return what ``torch.save`` wrote: tensors and plain values, mapped from the file where its format allows.
 

@@ -159,7 +159,7 @@ class _Pieces:
     """Encoder of XLM-R's SentencePiece model."""
 
     # A mask takes the blanks before it along; the other special tokens stand for themselves.
-    cut = re.compile(r"(<s>|<pad>|</s>|<unk>|\s*<mask>)")
+    cut = re.compile(r"(<s>|<pad>|</s>|<unk>|(?<!\s)\s*<mask>)")
 
     def __init__(self, pieces: SentencePieceProcessor) -> None:
         self.pieces = pieces

@@ -202,9 +202,9 @@ def save_safetensors(
     info : mapping, optional
         Values JSON can hold; ``text_model`` names the tokenizer if it does not lie beside the file.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    from clamp3.jobs.atomic import replacing
+    from clamp3.jobs.atomic import write_bytes
 
     tied = _tied(model)
     tensors = {
@@ -218,10 +218,8 @@ def save_safetensors(
         "config": json.dumps(config.to_dict(), sort_keys=True),
         "info": json.dumps(dict(info or {}), sort_keys=True),
     }
-    with replacing(Path(path)) as temporary:
-        mode = temporary.stat().st_mode
-        save_file(tensors, str(temporary), metadata=metadata)
-        temporary.chmod(mode)  # safetensors makes a file that only its owner can read
+    # Given a name, safetensors writes a hidden file of its own first, which stays for ever if the process is killed.
+    write_bytes(Path(path), save(tensors, metadata=metadata))
 
 
 def init_text_tower(dir_or_name: str | os.PathLike[str]) -> tuple[TowerConfig, dict[str, Tensor]]:

@@ -16,7 +16,7 @@ import numpy as np
 from clamp3.errors import ConfigError, DataError, FormatError, WeightsError, printable, sentence_of
 from clamp3.formats.fields import typed
 from clamp3.formats.tables import json_text, parse_json
-from clamp3.jobs.atomic import replacing
+from clamp3.jobs.atomic import write_bytes
 from clamp3.probe.config import ProbeConfig
 from clamp3.probe.heads import State, make_head
 from clamp3.probe.losses import sigmoid, softmax
@@ -100,12 +100,13 @@ def save_probe(probe: Probe, path: Path) -> None:
         "info": probe.info,
     }
     if path.suffix == ".safetensors":
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
-        with replacing(path) as temporary:
-            save_file(probe.state, str(temporary), {"kind": KIND, "facts": json_text(facts)})
+        write_bytes(path, save(probe.state, {"kind": KIND, "facts": json_text(facts)}))
         return
     import torch
+
+    from clamp3.models.checkpoint import write_pickled
 
     content = {
         "model": {name: torch.from_numpy(value) for name, value in probe.state.items()},
@@ -115,8 +116,7 @@ def save_probe(probe: Probe, path: Path) -> None:
         "max_eval_acc": probe.info.get("scores", {}).get("accuracy", 0.0),
         "clamp3": json_text({"kind": KIND, **facts}),
     }
-    with replacing(path) as temporary:
-        torch.save(content, temporary)
+    write_pickled(path, content)
 
 
 def check_replaceable(path: Path) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from clamp3.datasets.labelled import Label, TaskType
 from clamp3.errors import DataError, FormatError, printable, sentence_of
 from clamp3.formats import kind_of
+from clamp3.formats.pieces import as_file
 from clamp3.formats.tables import read_csv, read_json
 
 
@@ -237,11 +238,12 @@ def _is_number(text: str) -> bool:
 
 
 def _bare(name: str) -> str:
+    name = as_file(name)
     return os.path.splitext(name)[0] if kind_of(name) else name
 
 
 def _last(name: str) -> str:
-    return _bare(name.replace("\\", "/").rsplit("/", 1)[-1])
+    return _bare(name).replace("\\", "/").rsplit("/", 1)[-1]
 
 
 def _unique(exact: Mapping[str, str], shorten: Callable[[str], str]) -> dict[str, str]:

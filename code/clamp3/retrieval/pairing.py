@@ -16,6 +16,8 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from clamp3.formats.pieces import as_file
+
 
 @dataclass(frozen=True)
 class Pairing:
@@ -36,7 +38,7 @@ class Pairing:
 
 def key_of(name: str | PurePosixPath) -> str:
     """Return what a file shares with its partners: its folder, and its name up to the first dot."""
-    path = PurePosixPath(name)
+    path = PurePosixPath(as_file(str(name)))
     return (path.parent / path.name.split(".")[0]).as_posix()
 
 

@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from clamp3.datasets.labelled import label_from_name
 from clamp3.errors import ConfigError, DataError, FormatError, printable, sentence_of
 from clamp3.formats import kind_of
+from clamp3.formats.pieces import as_file
 from clamp3.formats.tables import json_text, read_csv, read_json, read_jsonl
 from clamp3.index.ranking import unit_rows
 from clamp3.index.selection import folder_names, modalities
@@ -242,6 +243,6 @@ def read_metadata(path: Path) -> dict[str, dict[str, str]]:
 
 def _row_of(name: str, metadata: dict[str, dict[str, str]]) -> dict[str, str]:
     """Return a file's row: by its path, then without suffix, then by its name alone."""
-    path = PurePosixPath(name)
+    path = PurePosixPath(as_file(name))
     keys = (name, path.with_suffix("").as_posix(), path.name, path.stem, path.name.split(".")[0])
     return next((metadata[key] for key in keys if key in metadata), {})

@@ -67,7 +67,8 @@ def prompts_in(names: Iterable[str]) -> list[tuple[str, str]]:
     found = []
     for name in names:
         words = re.sub(r"[\W_]+", " ", PurePosixPath(name).name.rpartition(".")[0]).strip()
-        words = re.sub(r"(\s+\d+)+$", "", words)
+        while (parts := words.rpartition(" "))[0] and parts[2].isdecimal():
+            words = parts[0]
         if any(letter.isalpha() for letter in words):
             found.append((name, words))
     return found

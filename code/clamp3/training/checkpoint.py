@@ -16,7 +16,7 @@ from torch import nn
 
 from clamp3.errors import ConfigError, DataError, WeightsError
 from clamp3.jobs.atomic import replacing
-from clamp3.models.checkpoint import read_pickled
+from clamp3.models.checkpoint import read_pickled, write_pickled
 
 logger = logging.getLogger(__name__)
 
@@ -144,13 +144,7 @@ def save(
         "config": config,
         "git": revision,
     }
-    with replacing(path) as temporary:
-        try:
-            torch.save(state, temporary)
-        except RuntimeError as error:  # torch's writer does not pass on what the system said
-            raise DataError(
-                f"{path} could not be written: the disk is full, or takes no file so large; what was there is kept."
-            ) from error
+    write_pickled(path, state)
     if keep_last > 1:
         _keep(path, path.with_name(f"step_{progress.step:09d}.pt"), keep_last)
 

@@ -13,6 +13,7 @@ _DOCTYPE = (
     '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE score-partwise PUBLIC '
     '"-//Recordare//DTD MusicXML 3.0 Partwise//EN" "http://www.musicxml.org/dtds/partwise.dtd">\n'
 )
+_NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # characters that no XML may hold
 _VOICE = re.compile(r"\[(V:[^\[\]\s]+)\]")
 
 
@@ -50,7 +51,7 @@ def abc_to_musicxml(text: str, *, name: str = "score", correct: bool = False) ->
     converter = engine()
     try:
         score = converter.convert(head + re.sub(r"^X:.*\n", "", text, flags=re.MULTILINE), correct=correct)
-        xml = tostring(score, encoding="unicode")
+        xml = _NO_XML.sub("", tostring(score, encoding="unicode"))
     except MemoryError:
         raise
     except RecursionError as error:
