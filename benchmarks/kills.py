@@ -212,6 +212,20 @@ def hits(folder: Path) -> tuple[Made, list[str]]:
     return {**made, **cache}, [name for name, n in Counter(names).items() if n > 1]
 
 
+def indexed(folder: Path) -> tuple[Made, list[str]]:
+    """Return the pieces of an index with a sum of their vectors, and what is unfinished in its folder."""
+    import numpy as np
+
+    export = script("retrieval/index.py", "export", "--index", folder / "index", folder / "export")
+    if ended([forked(export, folder / "log")]) != [EXIT_OK]:
+        raise OSError("the index cannot be exported")
+    rows, vectors = jsonl(folder / "export/pieces.jsonl"), np.load(folder / "export/vectors.npy")
+    sums = vectors.reshape(len(rows), -1) @ np.linspace(0, 1, vectors.size // len(rows))
+    made = {row["id"]: f"{row['content']} {total:.2f}" for row, total in zip(rows, sums, strict=True)}
+    made |= {name: "" for name in files(folder / "index") if name.endswith((".part", "-wal", "-journal", "-shm"))}
+    return made, [name for name, n in Counter(row["id"] for row in rows).items() if n > 1]
+
+
 def crimes(job: Job, folder: Path, expected: Made) -> list[str]:
     """Compare what a job has made with what it makes undisturbed."""
     try:
@@ -398,6 +412,10 @@ def torch_jobs(data: Path) -> Iterator[Job]:
         call = script("retrieval/clamp3_search.py", "a slow song", data / "texts", "--json", "--top_k", 1000)
         return [forked(call, folder / "log", {"CLAMP3_CACHE": str(folder / "cache")})]
 
+    def index(folder: Path) -> list[int]:
+        flags = ["--index", folder / "index", "--model", "mini", "--no_cache", "--store", "sqlite"]
+        return [forked(script("retrieval/index.py", "add", data / "texts", *flags), folder / "log")]
+
     def train(folder: Path, n: int, *flags: object) -> list[int]:
         common = [*TINY_FLAGS, "--train_jsonl", data / "music/train.jsonl", "--text_model", data / "music"]
         call = script("code/train_clamp3_symbolic.py", *common, "--out", folder / "out", *flags)
@@ -420,7 +438,8 @@ def torch_jobs(data: Path) -> Iterator[Job]:
 
     yield Job("extraction", partial(extraction, n=1), outputs, n_kills=30, n_races=25)
     yield Job("extraction on 2 processes", partial(extraction, n=2), outputs, n_kills=20)
-    yield Job("search with its cache", search, hits, n_kills=30, n_races=25)
+    yield Job("search with its cache", search, hits, n_kills=20, n_races=15)
+    yield Job("index", index, indexed, n_kills=10, n_races=10)
     yield Job("training", partial(train, n=1), lambda folder: training(folder / "out"), n_kills=25, n_races=25)
     yield Job("training on 2 processes", partial(train, n=2), lambda folder: training(folder / "out"), n_kills=15)
     yield Job("packs of training", with_pack, packed, n_races=25)

@@ -170,7 +170,8 @@ def table(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
         for at, vendor in enumerate(columns):
             result = next((found[vendor][name]["result"] for name in row.names if name in found[vendor]), None)
             if result is not None and (text := cell(row, result)):
-                lines.setdefault(row.title.format(**result), ["–"] * len(columns))[at] = text
+                sizes = {**result.get(row.ours[0].partition("/")[0], {}), **result} if "/" in row.ours[0] else result
+                lines.setdefault(row.title.format(**sizes), ["–"] * len(columns))[at] = text
     rows = [["", *headings], ["---"] * (1 + len(columns)), *([title, *cells] for title, cells in lines.items())]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 

@@ -39,5 +39,5 @@ def test_kills_and_races_lose_double_and_spoil_nothing(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "code"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 races, 16 kills: 0 lost, 0 doubled, 0 wrong, 0 left over" in done.stdout
+    assert "5 races, 18 kills: 0 lost, 0 doubled, 0 wrong, 0 left over" in done.stdout
     assert len(list(tmp_path.iterdir())) == 1

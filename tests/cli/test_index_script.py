@@ -130,6 +130,18 @@ def test_the_script_starts_without_torch_and_lancedb():
     assert done.stdout.strip() == ""
 
 
+def test_a_known_question_needs_no_torch(index, music, tiny_weights):
+    """The vector of a query is in the cache, so the command costs what its store costs."""
+    index("add", music, "--model", tiny_weights)
+    expected = index("search", "sad waltz", "--index", music)
+    code = (
+        f"import sys; sys.path[:0] = ['code', 'retrieval']; import index;"
+        f"index.main(['search', 'sad waltz', '--index', {str(music)!r}]); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{expected}False\n"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("store", STORES)
 def test_killed_at_any_moment_it_goes_on(store, tiny_weights, tmp_path):

@@ -12,6 +12,7 @@ import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,7 @@ class Checkpoint:
             tensor: torch.Tensor = self._source[key]
             return tensor
         try:
-            return self._source.get_tensor(key)
+            return self._source().get_tensor(key)
         except Exception as error:  # a type of numbers that this torch does not have
             raise WeightsError(f"{self.path}: the tensor {name} cannot be read: {sentence_of(error)}.") from None
 
@@ -93,7 +94,7 @@ def _open_safetensors(path: Path) -> Checkpoint:
     from safetensors import SafetensorError, safe_open
 
     try:
-        source = safe_open(str(path), framework="pt")
+        source = safe_open(str(path), framework="np")  # the header alone needs no torch
         metadata = source.metadata() or {}
         kind, names = _present_names(source.keys(), metadata.get("kind"))
         shapes = {name: tuple(source.get_slice(key).get_shape()) for name, key in names.items()}
@@ -105,7 +106,7 @@ def _open_safetensors(path: Path) -> Checkpoint:
         )
     except (SafetensorError, OSError, ValueError, FormatError) as error:
         raise WeightsError(f"{path} is damaged or no safetensors file: {sentence_of(error).rstrip('.')}.") from error
-    return Checkpoint(path, kind, shapes, config, info, source, names)
+    return Checkpoint(path, kind, shapes, config, info, cache(partial(safe_open, str(path), framework="pt")), names)
 
 
 def write_pickled(path: Path, content: Any) -> None:
