@@ -138,10 +138,11 @@ def test_search_by_sound_and_for_sound(script, music, recordings, tiny_mel, caps
     for name in ("low.wav", "middle.ogg"):
         os.replace(recordings / name, music / name)
     query = str(music / "low.wav")
-    assert main([query, str(music), "--model", str(tiny_mel), "--json"]) == 1  # the features have another width
+    flags = [str(music), "--model", str(tiny_mel), "--json", "--strict", "--keep_duplicates", "--kind", "all"]
+    assert main([query, *flags]) == 1  # the features have another width
     answer = json.loads(capsys.readouterr().out)
     assert answer["results"][0]["name"] == "low.wav" and answer["results"][0]["score"] > 0.99999
     assert {hit["name"] for hit in answer["results"]} >= {"middle.ogg", "long.abc", "song.txt"}
     assert [failure["name"] for failure in answer["failures"]] == ["audio.npy"]
-    assert main(["slow song", str(music), "--model", str(tiny_mel), "--json"]) == 1
+    assert main(["slow song", *flags]) == 1
     assert answer["n_references"] == json.loads(capsys.readouterr().out)["n_references"] == 6

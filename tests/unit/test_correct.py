@@ -213,11 +213,15 @@ def test_a_tie_of_one_overlay_is_none_of_another():
     assert made.notes or made.text == corrected.text
 
 
+def by_name_only(data, name):
+    return musicxml_to_abc(data, name=name)
+
+
 def test_converters_of_others_are_not_asked_to_correct():
     from clamp3.formats import register_kind
 
     kind = register_kind("mended", [".mended"])
-    register(kind, lambda data, name: musicxml_to_abc(data, name=name))
+    register(kind, by_name_only)
     assert to_symbolic(score([note("C")]), kind, name="a.mended", correct=True).text.endswith("C2 | %1\n\n")
 
 

@@ -220,7 +220,7 @@ def read_metadata(path: Path) -> dict[str, dict[str, str]]:
     """
     if path.suffix.lower() in (".csv", ".tsv"):
         rows = read_csv(path)
-        if kind_of(next(iter(rows[0]))) is not None:
+        if kind_of(next(iter(rows[0])) or "") is not None:  # None: of cells beyond an empty header
             raise FormatError(f"{printable(path)} has no header: its first line names a file, not the columns.")
         filled = [{field: value for field, value in row.items() if isinstance(value, str)} for row in rows]
         return {next(iter(row.values())): row for row in filled if row}  # without cells beyond the header

@@ -52,7 +52,7 @@ def tunes(file: BinaryIO) -> Iterator[Tune]:
     --------
     >>> from io import BytesIO
     >>> [(tune.number, tune.start) for tune in tunes(BytesIO(b"M:4/4\nX:7\nK:C\nC|\n\nX:7\nK:D\nD|\n"))]
-    [('7', 6), ('7-2', 19)]
+    [('7', 6), ('7-2', 18)]
     """
     taken: Counter[str] = Counter()
     before, head = "", 0  # the tune that has not ended yet
