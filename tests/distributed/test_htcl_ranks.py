@@ -95,8 +95,9 @@ def test_two_ranks_equal_one_process(ranks, case):
             share = 1 / WORLD if detach and ".tau" not in name else 1
             if detach and name.startswith("model.fusion"):
                 continue  # reached by both sides of a comparison, of which the ranks hold other halves
+            # Sums over hundreds of frames, in parts or at once: some 30 roundings of 1.2e-7 of numbers of size 1.
             torch.testing.assert_close(
-                gradients[name], share * gradient, atol=1e-6, rtol=1e-6, msg=lambda m, n=name: f"{n}: {m}"
+                gradients[name], share * gradient, atol=4e-6, rtol=1e-6, msg=lambda m, n=name: f"{n}: {m}"
             )
 
 
