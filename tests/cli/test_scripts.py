@@ -148,3 +148,11 @@ def test_light_rooms_stay_light(modules):
     done = python("-c", LIGHT.format(modules=modules))
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["retrieval/clamp3_search.py", "retrieval/index.py", "code/extract_clamp3.py"])
+def test_the_flags_of_a_search_need_neither_numpy_nor_readers(name):
+    """They are asked for with every mistyped command and every --help."""
+    code = PROBE.replace(repr(HEAVY), repr(("numpy", "zipfile", "clamp3.formats.pieces", "clamp3.modalities")))
+    found = json.loads(python("-c", code, name, "--help").stdout.rpartition("PROBE")[2])
+    assert (found["code"], found["heavy"]) == (0, [])

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, Clamp3Error, ConfigError, printable
 from clamp3.formats.tables import json_text
 from clamp3.index.folder import INDEX_NAME, IndexMeta, find_index
-from clamp3.index.render import show
 from clamp3.index.selection import selection_of
 from clamp3.jobs.summary import SHOWN
 
@@ -109,6 +108,7 @@ def remove(args: argparse.Namespace, open_model: Open) -> int:
 def search(args: argparse.Namespace, open_model: Open) -> int:
     """Print what is closest to a query; arguments as of `add`."""
     from clamp3.index.query import find
+    from clamp3.index.render import show
 
     if (args.query is None) != args.interactive:
         raise ConfigError("give a query, or --interactive to be asked for queries.")

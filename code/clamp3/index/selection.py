@@ -13,14 +13,15 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from clamp3.errors import ConfigError, printable
 from clamp3.formats import Kind, kind_of
-from clamp3.index.ranking import unit_rows
-from clamp3.modalities import modality_of
-from clamp3.sources import Source
+
+if TYPE_CHECKING:  # the flags below are all that a script needs at its start
+    import numpy as np
+
+    from clamp3.sources import Source
 
 # Of each number of vectors of length 1: far above what the rest of a batch changes, far below what a note changes.
 SAME = 1e-4
@@ -154,6 +155,8 @@ def modalities(folder: Path, names: Sequence[str], kinds: Sequence[str]) -> list
     names, kinds : sequences of str
         As in `clamp3.index.vectors.VectorFolder`.
     """
+    from clamp3.modalities import modality_of
+
     known = vector_kinds(folder, names) if "vector" in kinds else [None] * len(names)
     return [
         kind if kind != "vector" or source is None else modality_of(source)
@@ -204,8 +207,10 @@ class Distinct:
         return self._taken[owner]
 
     def _alike(self, one: int, other: int) -> bool:
+        from clamp3.index.ranking import unit_rows
+
         left, right = self._vectors[one], self._vectors[other]
-        return left.shape == right.shape and float(np.abs(unit_rows(left) - unit_rows(right)).max()) <= SAME
+        return left.shape == right.shape and float(abs(unit_rows(left) - unit_rows(right)).max()) <= SAME
 
 
 def same_input(query: Source, other: Source) -> bool:

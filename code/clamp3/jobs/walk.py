@@ -7,10 +7,13 @@ import stat
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from clamp3.errors import ConfigError, FormatError, printable
 from clamp3.formats import Kind, kind_of
-from clamp3.formats.pieces import SIGN, Piece, is_archive, pieces_of
+
+if TYPE_CHECKING:
+    from clamp3.formats.pieces import Piece
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,8 @@ def _take(
     *,
     alone: bool = False,
 ) -> None:
+    from clamp3.formats.pieces import is_archive  # here: scripts whose flags `existing` checks start without it
+
     if _is_ours(relative.name):
         return
     kind = kind_of(relative.name)
@@ -180,6 +185,8 @@ def _take(
 
 def _expand(result: Walk, path: Path, relative: PurePosixPath, kinds: Collection[Kind] | None, *, alone: bool) -> bool:
     """List the pieces of a file; return whether it is nothing else."""
+    from clamp3.formats.pieces import SIGN, is_archive, pieces_of
+
     n_pieces = 0
     try:
         for piece in pieces_of(path):
