@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
@@ -13,13 +12,12 @@ import numpy as np
 from clamp3.embedding.passages import Passage
 from clamp3.errors import ConfigError, printable
 from clamp3.formats import Kind
-from clamp3.formats.pieces import SIGN
 from clamp3.index.folder import find_index
 from clamp3.index.fusion import CANDIDATES, fuse
 from clamp3.index.library import Library
 from clamp3.index.ranking import Hit, check_top_k, rank
 from clamp3.index.search import Answer, StoredVectors, query_source, vector_of
-from clamp3.index.selection import Distinct, Selection
+from clamp3.index.selection import Distinct, Selection, same_input
 from clamp3.index.store import VECTOR, Row
 from clamp3.index.where import quoted
 from clamp3.index.words import tokens_of
@@ -168,7 +166,7 @@ def _hits(
         return _passage_hits(library, query, allowed, selection)
     if selection.keep_duplicates:
         return [_hit(library, place, row, score) for place, (row, score) in enumerate(allowed, start=1)]
-    own = [n for n, (row, _) in enumerate(allowed) if _is_query(library, query, row)]
+    own = [n for n, (row, _) in enumerate(allowed) if same_input(query, str(library.path_of(_piece(row))))]
     distinct = Distinct([row[VECTOR][None] for row, _ in allowed], own)
     kept = [n for n, (_, score) in enumerate(allowed) if distinct.takes(n, score)]
     hits = [_hit(library, place, *allowed[n]) for place, n in enumerate(kept, start=1)]
@@ -184,7 +182,7 @@ def _passage_hits(
     content = {row["id"]: row["content"] for row in library.pieces.rows(["id", "content"], ids=pieces)}
     owners: dict[str, str] = {}
     if not selection.keep_duplicates:
-        own = {row["piece"] for row, _ in ranked if _is_query(library, query, row)}
+        own = {row["piece"] for row, _ in ranked if same_input(query, str(library.path_of(row["piece"])))}
         owners = {content[piece]: "" for piece in own & content.keys()}
     hits: list[Hit] = []
     taken: list[tuple[str, Passage]] = []
@@ -207,15 +205,3 @@ def _hit(library: Library, place: int, row: Row, score: float, passage: Passage 
 
 def _piece(row: Row) -> str:
     return str(row.get("piece", row["id"]))
-
-
-def _is_query(library: Library, query: Source, row: Row) -> bool:
-    """Whether a row is the query itself, by whatever path."""
-    if query.path is None:
-        return False
-    place = str(library.path_of(_piece(row)))
-    inside = f"{SIGN}{query.piece.name}" if query.piece is not None else ""
-    try:
-        return place.endswith(inside) and os.path.samefile(query.path, place[: len(place) - len(inside)])
-    except OSError:
-        return False

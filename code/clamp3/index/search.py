@@ -191,7 +191,7 @@ class _References:
             f"{self.sources[owner].name}\0{passage.first:09}" if passage else self.sources[owner].name
             for owner, passage in self.places
         ]
-        own = [number for number, source in enumerate(self.sources) if same_input(query, source)]
+        own = [number for number, source in enumerate(self.sources) if same_input(query, source.location)]
         distinct = None if selection.keep_duplicates else Distinct(self.vectors, own)
         hits: list[tuple[int, Hit]] = []
         taken: list[tuple[int, Passage]] = []

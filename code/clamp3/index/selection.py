@@ -213,16 +213,21 @@ class Distinct:
         return left.shape == right.shape and float(abs(unit_rows(left) - unit_rows(right)).max()) <= SAME
 
 
-def same_input(query: Source, other: Source) -> bool:
-    """Return whether two sources are the same file.
+def same_input(query: Source, place: str) -> bool:
+    """Return whether a query is the file, or the piece of one, that lies somewhere, by whatever path.
 
     Parameters
     ----------
-    query, other : Source
+    query : Source
+    place : str
+        As `Source.location`.
     """
-    if query.path is None or other.path is None or query.piece != other.piece:
+    from clamp3.formats.pieces import SIGN
+
+    if query.path is None:
         return False
+    inside = f"{SIGN}{query.piece.name}" if query.piece is not None else ""
     try:
-        return os.path.samefile(query.path, other.path)
+        return place.endswith(inside) and os.path.samefile(query.path, place[: len(place) - len(inside)])
     except OSError:
         return False
