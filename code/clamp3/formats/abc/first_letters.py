@@ -12,6 +12,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+# Whether pyparsing remembers results, which others (matplotlib) switch on for the whole process. What it remembers of
+# an expression that was not tried is not what it would remember of one that was.
+_MEMORY = "_packratEnabled"
 _PATTERNS = "re._parser" if sys.version_info >= (3, 11) else "sre_parse"
 
 
@@ -41,24 +44,16 @@ def look_ahead(grammar: Any) -> None:
             _guard(part, letters)
 
 
-def _keeps_results() -> bool:
-    """Return whether pyparsing remembers results, which others (matplotlib) switch on for the whole process.
-
-    What it remembers of an expression that was not tried is not what it would remember of one that was.
-    """
-    import pyparsing as pp
-
-    return getattr(pp.ParserElement, "_packratEnabled", True)
-
-
 def _narrow(choice: Any, alternatives: list[tuple[Any, frozenset[str] | None]]) -> None:
     """Let a choice try those alternatives that can begin with the letter where it stands."""
+    from pyparsing import ParserElement
+
     tables: dict[str, Callable[..., Any]] = {}
     everything = choice.parseImpl
 
     def parse(text: str, place: int, do_actions: bool = True) -> Any:
         letter = text[place : place + 1]
-        if letter <= " " or _keeps_results():  # white space, or the end
+        if letter <= " " or getattr(ParserElement, _MEMORY, True):  # white space, or the end
             return everything(text, place, do_actions)
         if letter not in tables:
             narrow = choice.copy()
@@ -88,7 +83,7 @@ def _guard(part: Any, letters: frozenset[str]) -> None:
 
     def parse(text: str, place: int, do_actions: bool = True) -> Any:
         letter = text[place : place + 1]
-        if letter <= " " or letter in letters or _keeps_results():
+        if letter <= " " or letter in letters or getattr(pp.ParserElement, _MEMORY, True):
             return everything(text, place, do_actions)
         return place, pp.ParseResults([]) if isinstance(absent, pp.ParseResults) else list(absent)
 
