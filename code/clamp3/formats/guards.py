@@ -11,7 +11,7 @@ import os
 import posixpath
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ MAX_XML_DEPTH = 64  # MusicXML 4.0 nests about a dozen levels, MEI about twenty
 MAX_ZIP_ENTRIES = 10_000
 MIN_BOMB_BYTES, MAX_RATIO = 8 * MIB, 200  # notation programs' files unpack to twenty or forty times their size
 CONTAINER = "META-INF/container.xml"
+SCORE_SUFFIXES = (".xml", ".musicxml")
 MAX_CONTAINER_BYTES = MIB
 ZIP_MAGIC = b"PK\x03\x04"
 
@@ -169,21 +170,30 @@ def unpacked_size(data: bytes) -> int:
 
 
 def _rootfile(archive: zipfile.ZipFile, names: list[str]) -> str:
-    if CONTAINER in names:
-        container = parse_xml(_member(archive, CONTAINER, MAX_CONTAINER_BYTES))
-        for node in container.iter():
-            if isinstance(node.tag, str) and node.tag.rsplit("}", 1)[-1] == "rootfile":
-                path = posixpath.normpath((node.get("full-path") or "").lstrip("/"))
-                if path in names:
-                    return path
-    scores = [
-        name
-        for name in names
-        if name.lower().endswith((".xml", ".musicxml")) and not name.startswith(("META-INF/", "__MACOSX/"))
-    ]
-    if not scores:
-        raise FormatError("the archive holds no MusicXML file.")
-    return scores[0]
+    named = rootfiles(_member(archive, CONTAINER, MAX_CONTAINER_BYTES)) if CONTAINER in names else []
+    if found := next((path for path, _ in named if path in names), None) or next(iter(score_names(names)), None):
+        return found
+    raise FormatError("the archive holds no MusicXML file.")
+
+
+def rootfiles(container: bytes) -> list[tuple[str, str]]:
+    """Return path and media type ("" if unstated) of the files that a ``META-INF/container.xml`` names.
+
+    Raises
+    ------
+    FormatError
+        As `parse_xml`.
+    """
+    nodes = (node for node in parse_xml(container).iter() if isinstance(node.tag, str))
+    named = [node for node in nodes if node.tag.rsplit("}", 1)[-1] == "rootfile"]
+    paths = [posixpath.normpath((node.get("full-path") or "").lstrip("/")) for node in named]
+    return [(path, node.get("media-type") or "") for path, node in zip(paths, named, strict=True)]
+
+
+def score_names(names: Iterable[str]) -> list[str]:
+    """Return the members of an archive that are MusicXML by their name."""
+    own = (name for name in names if not name.startswith(("META-INF/", "__MACOSX/")))
+    return [name for name in own if name.lower().endswith(SCORE_SUFFIXES)]
 
 
 def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:

@@ -19,12 +19,19 @@ from clamp3.errors import FormatError
 from clamp3.formats import Kind, kind_of
 from clamp3.formats.archives import is_safe, unzip, zip_members
 from clamp3.formats.containers import Container, Member, Place, span
-from clamp3.formats.guards import CONTAINER, MAX_FILE_BYTES, ZIP_MAGIC, parse_xml
+from clamp3.formats.guards import (
+    CONTAINER,
+    MAX_FILE_BYTES,
+    SCORE_SUFFIXES,
+    ZIP_MAGIC,
+    parse_xml,
+    rootfiles,
+    score_names,
+)
 
 _HEAD = 1 << 12  # in which the root element begins
 _IS_OPUS = re.compile(rb"<(?:\w+:)?opus[\s>]")
 _IS_SCORE = re.compile(rb"<(?:\w+:)?score-(?:part|time)wise[\s>]")
-_SCORE_SUFFIXES = (".xml", ".musicxml")
 _TITLES = re.compile(rb"!!!(?:COM|OTL|OPR|OPT)\b|!!!!SEGMENT")
 
 
@@ -129,20 +136,11 @@ def _rootfiles(file: BinaryIO, there: dict[str, tuple[int, Place]]) -> list[str]
     """Return the scores that the container of a ``.mxl`` file names, or all where it names none."""
     if CONTAINER in there:
         try:
-            root = parse_xml(unzip(file, there[CONTAINER][1]))
+            named = rootfiles(unzip(file, there[CONTAINER][1]))
         except FormatError:
             return []
-        named = [
-            node for node in root.iter() if isinstance(node.tag, str) and node.tag.rsplit("}", 1)[-1] == "rootfile"
-        ]
         # Others are the same score in another form: PDF, sound.
-        scores = [node.get("full-path") or "" for node in named if "musicxml" in (node.get("media-type") or "musicxml")]
-        paths = [posixpath.normpath(path.lstrip("/")) for path in scores]
-        found = [path for path in dict.fromkeys(paths) if path in there and path.lower().endswith(_SCORE_SUFFIXES)]
-        if found:
+        scores = dict.fromkeys(path for path, media in named if "musicxml" in (media or "musicxml"))
+        if found := [path for path in scores if path in there and path.lower().endswith(SCORE_SUFFIXES)]:
             return found
-    return [
-        name
-        for name in there
-        if name.lower().endswith(_SCORE_SUFFIXES) and not name.startswith(("META-INF/", "__MACOSX/"))
-    ]
+    return score_names(there)
