@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from clamp3.errors import ConfigError, DataError, sentence_of
-from clamp3.index.store import FAILURES, FIELDS, VECTOR, WORDS, Row
+from clamp3.index.store import FAILURES, FIELDS, VECTOR, WORDS, Row, in_parts
 from clamp3.index.where import quoted
 
 MIN_ROWS_OF_ANN = 50_000  # fewer are compared one and all
@@ -88,7 +88,7 @@ class LanceTable:
 
     def delete(self, values: Collection[str], field: str = "id") -> None:
         """Remove the rows with one of these values; see `clamp3.index.store.Table.delete`."""
-        for part in _parts(values):
+        for part in in_parts(values, _ASKED_AT_ONCE):
             chosen = _among(field, part)
             self._do(lambda table, chosen=chosen: table.delete(chosen))
 
@@ -103,7 +103,7 @@ class LanceTable:
         if ids is None:
             return self._read(lambda table: table.search(), fields, where)
         found: list[Row] = []
-        for part in _parts(ids):
+        for part in in_parts(ids, _ASKED_AT_ONCE):
             among = _among("id", part)
             found += self._read(lambda table: table.search(), fields, f"({where}) AND {among}" if where else among)
         return found
@@ -190,8 +190,3 @@ def _n_cells(n_rows: int) -> int:
 
 def _among(field: str, values: Iterable[str]) -> str:
     return f"{field} IN ({', '.join(map(quoted, values))})"
-
-
-def _parts(values: Collection[str]) -> Iterable[list[str]]:
-    every = list(values)
-    return (every[start : start + _ASKED_AT_ONCE] for start in range(0, len(every), _ASKED_AT_ONCE))

@@ -14,7 +14,7 @@ import numpy as np
 
 from clamp3.errors import DataError, sentence_of
 from clamp3.index.ranking import rank
-from clamp3.index.store import FAILURES, FIELDS, VECTOR, WORDS, Row
+from clamp3.index.store import FAILURES, FIELDS, VECTOR, WORDS, Row, in_parts
 
 FILE_NAME = "index.sqlite"
 BUSY_SEC = 60.0
@@ -101,7 +101,7 @@ class SqliteTable:
     def delete(self, values: Collection[str], field: str = "id") -> None:
         """Remove the rows with one of these values; see `clamp3.index.store.Table.delete`."""
         with _Transaction(self._connection):
-            for part in _parts(values):
+            for part in in_parts(values, _ASKED_AT_ONCE):
                 chosen = f'FROM {self._name} WHERE "{field}" IN ({", ".join("?" * len(part))})'
                 if WORDS in self._types:
                     inner = f"SELECT rowid {chosen}"
@@ -121,7 +121,7 @@ class SqliteTable:
         if ids is None:
             return self._read(fields, _do(self._connection, command))
         found: list[Row] = []
-        for part in _parts(ids):
+        for part in in_parts(ids, _ASKED_AT_ONCE):
             marks = ", ".join("?" * len(part))
             found += self._read(fields, _do(self._connection, f"{command} AND id IN ({marks})", part))
         return found
@@ -208,8 +208,3 @@ def _stored(value: Any) -> Any:
 
 def _listed(fields: Sequence[str]) -> str:
     return ", ".join(f'"{field}"' for field in fields)
-
-
-def _parts(values: Collection[str]) -> Iterable[list[str]]:
-    every = list(values)
-    return (every[start : start + _ASKED_AT_ONCE] for start in range(0, len(every), _ASKED_AT_ONCE))

@@ -6,7 +6,7 @@ filters mean the same in every store. Filters arrive as SQL that `clamp3.index.w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 Row = dict[str, Any]
@@ -129,3 +129,15 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of files."""
+
+
+def in_parts(values: Collection[str], size: int) -> Iterator[list[str]]:
+    """Yield values some at a time, as many as a store takes in one condition.
+
+    Parameters
+    ----------
+    values : collection of str
+    size : int
+    """
+    every = list(values)
+    return (every[start : start + size] for start in range(0, len(every), size))
