@@ -22,6 +22,7 @@ from clamp3.training.loop import Trainer, make_accelerator, start_run
 from clamp3.training.loss import contrastive_loss
 from clamp3.training.preference_config import PreferenceTraining
 from clamp3.training.preference_task import make_preference_task
+from clamp3.training.resume import facts_of
 from clamp3.training.song_loss import FalseNegatives, HtclObjective
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,6 +94,15 @@ def test_resume_equals_an_uninterrupted_run_bit_for_bit(music, start, tmp_path):
     assert whole["progress"]["step"] == parts["progress"]["step"] == 7
     assert all(torch.equal(tensor, parts["model"][name]) for name, tensor in whole["model"].items())
     assert not any(name.startswith("_start") for name in whole["model"])
+
+
+def test_a_run_knows_its_songs_and_pairs_again(music, start, tmp_path):
+    task, again = (made(settings(music, start, tmp_path / name)) for name in ("one", "two"))
+    assert task.data_digest == again.data_digest == facts_of(task.config, task)["data_digest"]
+    rows = read_rows(music / "pairs.jsonl")[:-1]
+    write_rows(tmp_path / "fewer.jsonl", rows)
+    fewer = made(replace(settings(music, start, tmp_path / "three"), song_pairs=tmp_path / "fewer.jsonl"))
+    assert fewer.data_digest != task.data_digest
 
 
 def test_the_vectors_stay_nearer_to_the_start_with_distillation(music, start, tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import random
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,10 +69,8 @@ class AlignmentTask:
 
     @property
     def data_digest(self) -> str:
-        """Which pieces these are, wherever they lie: a checksum of their ids."""
-        parts = [part.records for part in (self.train_data, self.eval_data) if part is not None]
-        hashes = [part.store.hashes.all()[part.indices] for part in parts if isinstance(part, Records)]
-        return "-".join(f"{zlib.crc32(part.tobytes()):08x}" for part in hashes)
+        """Which pieces these are; see `PairDataset.digest`."""
+        return "-".join(part.digest for part in (self.train_data, self.eval_data) if part is not None and part.digest)
 
     def batches(self, epoch: int, rank: int, world_size: int) -> list[np.ndarray]:
         """Return batches of pieces at random, without incomplete ones, as negatives would be missing; see `Task`."""

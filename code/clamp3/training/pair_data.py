@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ from torch.utils.data import Dataset
 
 from clamp3.data.music_files import MusicFiles
 from clamp3.data.patch_pack import FULL, PLAIN, PatchPack
+from clamp3.data.record_store import Records
 from clamp3.data.records import Record
 from clamp3.data.text_sampling import SAMPLINGS
 from clamp3.data.views import Pair, music_choices, views, views_of, views_with
@@ -189,6 +191,13 @@ class PairDataset(Dataset[dict[str, np.ndarray]]):
 
     def __len__(self) -> int:
         return len(self.records)
+
+    @property
+    def digest(self) -> str:
+        """Which pieces these are, wherever they lie: a checksum of their ids; "" of records that lie in no store."""
+        if not isinstance(self.records, Records):
+            return ""
+        return f"{zlib.crc32(self.records.store.hashes.all()[self.records.indices].tobytes()):08x}"
 
     @property
     def collate(self) -> CollatePairs:

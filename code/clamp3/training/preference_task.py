@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,11 @@ class SongPairs(Dataset[list[dict[str, np.ndarray]]]):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def digest(self) -> str:
+        """Which songs and pairs of them these are; see `PairDataset.digest`."""
+        return f"{self.songs.digest}.{zlib.crc32(self.rows.tobytes()):08x}"
 
     def __getitem__(self, key: Key) -> list[dict[str, np.ndarray]]:
         """Return both songs as `PairDataset` does, with their numbers; a song is drawn anew in each of its pairs."""

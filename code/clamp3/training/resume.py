@@ -98,7 +98,8 @@ def facts_of(config: RunConfig, task: Task) -> dict[str, Any]:
     task : Task
         Its ``data_digest``, if it has one, says which pieces it trains on and is evaluated on.
     """
-    digest = getattr(task, "data_digest", "")
+    # Asked of the class, so that an error in computing it is one.
+    digest = getattr(task, "data_digest") if hasattr(type(task), "data_digest") else ""  # noqa: B009
     return {PRECISION: precision(config), **({DIGEST: digest} if digest else {})}
 
 
