@@ -7,12 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests/unit"))
-
-from training_music import write_music, write_text_model  # noqa: E402  (a helper of the unit tests)
 
 SCRIPT = """
 import itertools, os, sys, types
@@ -41,13 +36,6 @@ torch.distributed.all_gather(found, weights)
 line = f"{{outcome.reason}} {{outcome.progress.minutes}} {{float((found[0] - found[1]).abs().max())}}\\n"
 os.write(1, line.encode())  # at once: the other process writes to the same pipe
 """
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write_text_model(folder)
-    return write_music(folder)
 
 
 def test_one_clock_sets_rates_and_the_end(data):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/unit"))
 
-from training_music import write_music, write_text_model  # noqa: E402  (a helper of the unit tests)
+from training_music import free_port  # noqa: E402  (a helper of the unit tests)
 
 SECONDS = 60  # as docs/training.md says
 SMALL = {"width": 32, "n_layers": 1, "n_heads": 2, "max_patches": 16, "warmup_steps": 0, "log_every": 1, "epochs": 4,
@@ -58,19 +57,6 @@ def on_full_disk(*given, **named):
 checkpoint.save = on_full_disk
 """
 LOST = "because another one has ended"
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write_text_model(folder)
-    return write_music(folder)
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return str(found.getsockname()[1])
 
 
 def run_two(data, outs, spoil, *changes, seconds=SECONDS):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,25 +17,12 @@ from clamp3.training.loop import start_run
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/unit"))
 
-from training_music import read_rows, write_music, write_text_model  # noqa: E402  (a helper of the unit tests)
+from training_music import free_port, read_rows  # noqa: E402  (a helper of the unit tests)
 
 STEPS = 4
 SAME = {"width": 32, "n_layers": 1, "n_heads": 2, "max_patches": 32, "warmup_steps": 0, "log_every": 1, "epochs": 2,
         "learning_rate": 1e-3, "text_length": 16, "hidden_size": 16, "eval_split": 0.2, "dropout": 0.0,
         "attention_dropout": 0.0, "max_grad_norm": 1.0, "save_every": 0, "max_steps": STEPS}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write_text_model(folder)
-    return write_music(folder)
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return str(found.getsockname()[1])
 
 
 def launch(launcher, data, out, *changes):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import socket
 
 import numpy as np
 
@@ -59,3 +60,10 @@ def write_text_model(folder):
              "pad_token_id": 1}  # fmt: skip
     (folder / "config.json").write_text(json.dumps(sizes))
     return folder
+
+
+def free_port():
+    """Return a port that nothing listens on, for the rendezvous of ranks."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return str(found.getsockname()[1])

@@ -1,0 +1,20 @@
+"""What the tests of several processes share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
+
+from training_music import write_music, write_text_model
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Return a folder with a small training set and a text model."""
+    folder = tmp_path_factory.mktemp("data")
+    write_text_model(folder)
+    return write_music(folder)
