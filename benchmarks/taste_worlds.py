@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from made_up import write_tokenizer
 
 TASTES, LISTENERS, EVAL_SHARE = 8, 400, 0.25
 FAITHFUL = 0.9  # share of the choices that follow the taste
@@ -133,17 +134,9 @@ def _sound(words: tuple[str, str, str, str], taste: int, rng: np.random.Generato
 
 
 def _write_text_model(folder: Path, words: Sequence[str]) -> None:
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    known = ["<s>", "<pad>", "</s>", "<unk>", *dict.fromkeys(words)]
-    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(known)}, unk_token="<unk>"))  # noqa: S106
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
-    tokenizer.save(str(folder / "tokenizer.json"))
+    n_words = write_tokenizer(folder, words)
     sizes = {"model_type": "xlm-roberta", "hidden_size": 128, "num_hidden_layers": 1, "num_attention_heads": 4,
-             "intermediate_size": 256, "max_position_embeddings": 34, "vocab_size": len(known), "type_vocab_size": 1,
+             "intermediate_size": 256, "max_position_embeddings": 34, "vocab_size": n_words, "type_vocab_size": 1,
              "pad_token_id": 1}  # fmt: skip
     (folder / "config.json").write_text(json.dumps(sizes), encoding="utf-8")
 

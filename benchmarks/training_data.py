@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import write_result
+from made_up import write_tokenizer
 
 from clamp3.cli import EXIT_OK, parser_for, run
 
@@ -45,7 +46,6 @@ def build_parser() -> argparse.ArgumentParser:
 def write_data(folder: Path, n_records: int) -> dict[str, Any]:
     """Write the JSONL, the shards and a word tokenizer."""
     import numpy as np
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     rng = random.Random(0)
     words = ["".join(rng.choice("aeioubdfgklmnprst") for _ in range(rng.randint(3, 9))) for _ in range(5000)]
@@ -70,13 +70,7 @@ def write_data(folder: Path, n_records: int) -> dict[str, Any]:
             }  # fmt: skip
             file.write(json.dumps(record) + "\n")
     made = time.perf_counter() - started
-    vocabulary = {word: i for i, word in enumerate(["<s>", "<pad>", "</s>", "<unk>", *dict.fromkeys(words)])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))  # noqa: S106
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
-    tokenizer.save(str(folder / "tokenizer.json"))
+    write_tokenizer(folder, words)
     return {"jsonl_gb": round((folder / "train.jsonl").stat().st_size / 1e9, 2), "written_sec": round(made, 1)}
 
 

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import by_turns, write_result
+from made_up import write_tokenizer
 
 from clamp3.cli import EXIT_OK, parser_for, run
 
@@ -53,7 +54,6 @@ def build_parser() -> argparse.ArgumentParser:
 def write_data(folder: Path, n_pieces: int, width: int, words: int) -> None:
     """Write scores of log-normal length, audio vectors, texts of some 60 words, a tokenizer and the text sizes."""
     import numpy as np
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     rng = random.Random(0)
     known = [f"w{i}" for i in range(VOCABULARY)]
@@ -66,13 +66,7 @@ def write_data(folder: Path, n_pieces: int, width: int, words: int) -> None:
         rows.append({"id": i, "analysis": " ".join(rng.choices(known, k=rng.randint(20, 110))),
                      "filepaths": [f"{i}.abc", f"{i}.npy"]})  # fmt: skip
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    vocabulary = {word: i for i, word in enumerate(["<s>", "<pad>", "</s>", "<unk>", *known])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))  # noqa: S106
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
-    tokenizer.save(str(folder / "tokenizer.json"))
+    write_tokenizer(folder, known)
     text_width, layers, _ = SMALL["text"] if words == SMALL["text"][2] else FULL["text"]
     sizes = {"model_type": "xlm-roberta", "hidden_size": text_width, "num_hidden_layers": layers,
              "num_attention_heads": text_width // 64, "intermediate_size": 4 * text_width,
