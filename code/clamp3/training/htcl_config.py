@@ -9,12 +9,18 @@ from typing import ClassVar
 
 from clamp3.training.config import RunConfig, _setting
 
+NO_MASK = ("none",)
 MASKS = ("song", "pair", "artist")
 """Which songs of a batch are no negatives: the same one again, one a training pair links, one of the same artist."""
 ABOUT_MASKS = (
     "songs of a batch that are no negatives: song = the same one again, pair = one that a training pair links, "
     "artist = one of the same artist (not between audio and text); none = all others are, as published"
 )
+
+
+def is_mask(mask: tuple[str, ...]) -> bool:
+    """Return whether ``--mask`` is ``none``, or names of `MASKS`."""
+    return mask == NO_MASK or {*mask} <= {*MASKS}
 
 
 @dataclass(frozen=True)
@@ -71,5 +77,5 @@ class HtclTraining(RunConfig):
         self._need(0 <= self.dropout < 1, "dropout", "in [0, 1)")
         for name in ("hidden_size", "text_length", "audio_width", "audio_layers", "audio_channels", "n_frames"):
             self._need(getattr(self, name) >= 1, name, "at least 1")
-        self._need(self.mask == ("none",) or {*self.mask} <= {*MASKS}, "mask", f"none, or of {', '.join(MASKS)}")
+        self._need(is_mask(self.mask), "mask", f"none, or of {', '.join(MASKS)}")
         self._need(len(self.init) <= 1, "init", "one name or file")

@@ -25,7 +25,7 @@ from clamp3.errors import ConfigError
 from clamp3.models.htcl import HtclModel
 from clamp3.training.batches import epoch_batches
 from clamp3.training.htcl_build import htcl_model, htcl_tokenizer
-from clamp3.training.htcl_config import HtclTraining
+from clamp3.training.htcl_config import NO_MASK, HtclTraining
 from clamp3.training.loading import shares
 from clamp3.training.pair_data import Key, pad
 from clamp3.training.song_loss import FalseNegatives, HtclObjective
@@ -262,7 +262,7 @@ def make_htcl_task(config: HtclTraining, accelerator: Accelerator) -> HtclTask:
         unit = "songs" if config.stage == 1 else "pairs"
         logger.info("%d training %s, %d evaluation %s", len(train), unit, len(evaluation), unit)
     links = train.rows if config.stage == 2 else np.zeros((0, 2), np.int64)
-    negatives = None if config.mask == ("none",) else FalseNegatives(config.mask, links, songs.artists)
+    negatives = None if config.mask == NO_MASK else FalseNegatives(config.mask, links, songs.artists)
     scale, detach = config.start_scale, config.detach_negatives
     objective = HtclObjective(config.stage, start_scale=scale, detach_negatives=detach, negatives=negatives)
     module = HtclTrainer(model, objective)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from clamp3.training.config import Clamp3Training, _setting
-from clamp3.training.htcl_config import ABOUT_MASKS, MASKS
+from clamp3.training.htcl_config import ABOUT_MASKS, MASKS, is_mask
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class PreferenceTraining(Clamp3Training):
         for name in ("text_weight", "pair_weight", "fused_weight", "distill"):
             self._need(getattr(self, name) >= 0, name, "0 or more")
         self._need(self.scale_rate > 0, "scale_rate", "above 0")
-        self._need(self.mask == ("none",) or {*self.mask} <= {*MASKS}, "mask", f"none, or of {', '.join(MASKS)}")
+        self._need(is_mask(self.mask), "mask", f"none, or of {', '.join(MASKS)}")
         self._need(all("text" in pair for pair in self.compared), "pairs", "text with music each")
         self._need(self.loss == "infonce" and not self.standardise, "loss", "left as it is, without --standardise")
         self._need(self.eval_jsonl is None, "eval_jsonl", "absent: the songs of --eval_song_pairs are in --train_jsonl")

@@ -24,6 +24,7 @@ from clamp3.data.record_store import Records
 from clamp3.data.songs import Songs, artists_of
 from clamp3.errors import ConfigError, DataError
 from clamp3.training.alignment import AlignmentTask, open_alignment
+from clamp3.training.htcl_config import NO_MASK
 from clamp3.training.loading import shares
 from clamp3.training.loss import gather_with_gradient, own_rows, world
 from clamp3.training.pair_data import EVALUATION, CollatePairs, Key, PairDataset
@@ -242,7 +243,7 @@ def make_preference_task(config: PreferenceTraining, accelerator: Accelerator) -
         2,
         start_scale=config.start_scale,
         weights=(config.text_weight, config.pair_weight, config.fused_weight),
-        negatives=None if config.mask == ("none",) else FalseNegatives(config.mask, train, songs.artists),
+        negatives=None if config.mask == NO_MASK else FalseNegatives(config.mask, train, songs.artists),
     )
     evaluation = SongPairs(data, held_out) if len(held_out) else None
     return PreferenceTask(config, opened.encoder, SongPairs(data, train), evaluation, opened.text_model)
