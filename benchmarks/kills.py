@@ -411,7 +411,8 @@ def torch_jobs(data: Path) -> Iterator[Job]:
 
     def search(folder: Path) -> list[int]:
         (folder / "cache").mkdir(exist_ok=True)
-        call = script("retrieval/clamp3_search.py", "a slow song", data / "texts", "--json", "--top_k", 1000, "--kind", "all")
+        flags = ["--json", "--top_k", 1000, "--kind", "all"]
+        call = script("retrieval/clamp3_search.py", "a slow song", data / "texts", *flags)
         return [forked(call, folder / "log", {"CLAMP3_CACHE": str(folder / "cache")})]
 
     def index(folder: Path) -> list[int]:
