@@ -298,9 +298,9 @@ def test_every_tune_of_a_large_book_is_trained_on(corpus_book, tmp_path):
     )
     write_text_model(tmp_path)
     named = write_rows(tmp_path / "named.jsonl", rows[n_tunes : n_tunes + 200])  # of the book, tune by tune
-    trained = start_run(
-        Clamp3Training(train_jsonl=named, text_model=str(tmp_path), text_from_scratch=True, text_length=16,
-                       hidden_size=16, eval_split=0.1, out=tmp_path / "aligned", **small), make_alignment_task)  # fmt: skip
+    texts = {"text_model": str(tmp_path), "text_from_scratch": True, "text_length": 16, "hidden_size": 16}
+    aligned = Clamp3Training(train_jsonl=named, eval_split=0.1, out=tmp_path / "aligned", **texts, **small)
+    trained = start_run(aligned, make_alignment_task)
     assert (trained.progress.step, trained.reason) == (3, "steps")
 
 
