@@ -42,27 +42,27 @@ Here = Annotated[Service, Depends(service_of)]
 
 def add_to(app: FastAPI) -> None:
     """Add these addresses."""
-    app.add_api_route("/healthz", healthz)
-    app.add_api_route("/info", info)
-    app.add_api_route("/search", search, methods=["POST"])
-    app.add_api_route("/items", items)
-    app.add_api_route("/items/{id}", one_item)
-    app.add_api_route("/uploads", upload, methods=["POST"])
+    app.add_api_route("/healthz", _healthz)
+    app.add_api_route("/info", _info)
+    app.add_api_route("/search", _search, methods=["POST"])
+    app.add_api_route("/items", _items)
+    app.add_api_route("/items/{id}", _one_item)
+    app.add_api_route("/uploads", _upload, methods=["POST"])
 
 
-async def healthz(service: Here) -> Answer:
+async def _healthz(service: Here) -> Answer:
     """Whether questions are answered yet."""
     if service.opened is None:
         return {"status": "loading", "pieces": 0}
     return {"status": "ok", "pieces": await service.search(lambda opened: opened.library.pieces.count())}
 
 
-async def info(service: Here) -> Answer:
+async def _info(service: Here) -> Answer:
     """What the index holds and what this server can do."""
-    return await service.search(_info)
+    return await service.search(_facts)
 
 
-def _info(opened: Opened) -> Answer:
+def _facts(opened: Opened) -> Answer:
     library = opened.library
     found = Counter(row["modality"] for row in library.pieces.rows(["modality"]))
     return {
@@ -76,7 +76,7 @@ def _info(opened: Opened) -> Answer:
     }
 
 
-async def search(question: Search, service: Here) -> Answer:
+async def _search(question: Search, service: Here) -> Answer:
     """Return what is closest to a question, best first."""
     begun = time.perf_counter()
     await service.encode_texts([part.text for part in question.parts if part.text is not None])
@@ -108,7 +108,7 @@ def _hits(opened: Opened, question: Search) -> list[Answer]:
     return hits
 
 
-async def items(
+async def _items(
     service: Here,
     where: Annotated[str | None, Query(max_length=2000)] = None,
     modality: Annotated[str | None, Query(max_length=40)] = None,
@@ -116,10 +116,10 @@ async def items(
     after: Annotated[str | None, Query(max_length=8000)] = None,
 ) -> Answer:
     """List pieces by name."""
-    return await service.search(lambda opened: _items(opened.library, where, modality, limit, after))
+    return await service.search(lambda opened: _listed(opened.library, where, modality, limit, after))
 
 
-def _items(library: Library, where: str | None, modality: str | None, limit: int, after: str | None) -> Answer:
+def _listed(library: Library, where: str | None, modality: str | None, limit: int, after: str | None) -> Answer:
     condition = library.condition(where)
     if modality is not None:
         only = f"modality = {quoted(modality)}"
@@ -136,12 +136,12 @@ def _items(library: Library, where: str | None, modality: str | None, limit: int
     return {"items": shown, "next": following, "total": total}
 
 
-async def one_item(id: Annotated[str, PathParameter(max_length=8000)], service: Here) -> Answer:
+async def _one_item(id: Annotated[str, PathParameter(max_length=8000)], service: Here) -> Answer:
     """Return all that is known of a piece."""
     return await service.search(lambda opened: rows.item(opened.library, rows.row_of(opened.library, id)))
 
 
-async def upload(request: Request, service: Here, name: Annotated[str, Query(max_length=500)] = "") -> Answer:
+async def _upload(request: Request, service: Here, name: Annotated[str, Query(max_length=500)] = "") -> Answer:
     """Encode what is sent, once; its token is a part of questions for an hour."""
     service.now()
     source = upload_source(await request.body(), name)
