@@ -1,4 +1,5 @@
 import csv
+import json
 import random
 import sqlite3
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from clamp3.errors import DataError, FormatError
-from recipes.mini import blend, concepts, outside, performances, phrases, wider, words
+from recipes.mini import blend, concepts, outside, performances, phrases, retext, second, wider, words
 from recipes.mini.build_data import read_rows, write_rows
 from recipes.mini.evaluate import Vectors
 from recipes.mini.heldout import heldout_ids
@@ -276,3 +277,68 @@ def test_the_vocabulary_keeps_what_our_texts_use_and_the_tokenizer_lower_cases()
     assert [name for name, _ in entries] == ["<s>", "<pad>", "</s>", "<unk>", "▁waltz", "曲"]
     encoded = words.tokenizer_of([*entries, ("▁", -1.0)]).encode("Waltz 曲")
     assert encoded.tokens == ["<s>", "▁waltz", "▁", "曲", "</s>"]
+
+
+class FakeTeacher:
+    """What words.py asks: pieces that are characters, and random vectors that depend on the text only."""
+
+    names = ("<unk>", "<s>", "</s>", "▁", *"abcdefghijklmnopqrstuvwxyz0123456789/,:-")
+    pieces = SimpleNamespace(
+        get_piece_size=lambda: len(FakeTeacher.names), id_to_piece=lambda at: FakeTeacher.names[at],
+        get_score=lambda at: -float(at), is_control=lambda at: at in (1, 2), unk_id=lambda: 0,
+        encode=lambda text: [FakeTeacher.names.index(one) for one in text if one in FakeTeacher.names],
+    )  # fmt: skip
+
+    def __call__(self, texts):
+        return np.stack([np.random.default_rng(list(text.encode())).normal(size=512) for text in texts]).astype("f4")
+
+
+def test_another_text_tower_leaves_the_vectors_of_music_as_they_were(collections, tmp_path, monkeypatch):
+    from clamp3.embedding.clamp3 import Clamp3
+
+    monkeypatch.setattr(words, "Teacher", FakeTeacher)
+    monkeypatch.setattr(words, "KERNEL", 200)
+    monkeypatch.setattr(words, "ASIDE", 100)
+    text, work = tmp_path / "text", tmp_path / "work"
+    argv = [str(text), "--texts", "40", "--steps", "2", "--batch_size", "8"]
+    assert words.main(argv) == 0
+    facts = json.loads((text / "words.json").read_text(encoding="utf-8"))
+    assert facts["pieces"] == len(FakeTeacher.names) + 1  # the specials are four, not three
+    assert facts["texts"] > 1500
+    stamp = (text / "teacher.npz").stat().st_mtime_ns
+    assert words.main([*argv[:-3], "3", *argv[-2:]]) == 0  # goes on: the teacher is not asked again
+    assert (text / "teacher.npz").stat().st_mtime_ns == stamp
+
+    for n in range(6):
+        name = f"pl-wtm--{n}--001_doe-jan--mazur.krn"
+        (collections / "pl-wtm/kern" / name).write_text(KERN.replace("4g\n4b", "4" + "abcdef"[n] + "\n4b"), "utf-8")
+    (collections / "openewld/OpenEWLD.db").unlink()
+    (collections / "openewld").rmdir()
+    assert wider.main([str(collections), str(work / "wider"), "--part", "training"]) == 0
+    assert blend.main([str(work / "blend"), "--parts", str(work / "wider")]) == 0
+    rows = read_rows(work / "blend/train.jsonl")
+    assert len(rows) > 3
+    write_rows(work / "blend/valid.jsonl", rows[:2])
+    flags = ["--blend", str(work / "blend"), "--text", str(text), "--batch_size", "4", "--teacher_texts", "4"]
+    assert retext.main([str(work / "out"), *flags, "--steps", "2"]) == 0
+    new, old = (Clamp3.from_pretrained(name) for name in (work / "out/mini.safetensors", "mini"))
+    files = [Path(path) for path in rows[0]["filepaths"]]
+    np.testing.assert_array_equal(new.encode(files).vectors, old.encode(files).vectors)
+    words_now = ["a sad waltz", "a mazurka"]
+    assert new.encode(words_now).vectors.shape == (2, 256)
+    assert not np.allclose(new.encode(words_now).vectors, old.encode(words_now).vectors)
+    assert new.identity != old.identity
+
+
+def test_the_second_recipe_uses_flags_the_scripts_have(tmp_path):
+    import train_clamp3_symbolic
+
+    argv = ["--work_dir", str(tmp_path), "--collections", "x", "--align_steps", "90"]
+    args = second.build_parser().parse_args(argv)
+    align = train_clamp3_symbolic.build_parser().parse_args(second.align_flags(args))
+    assert (align.freeze_text, align.seed, align.warmup_steps) == (True, 42, 30)
+    assert align.init == [str(tmp_path / "retext/mini.safetensors")]
+    names = [step.name for step in second.steps(args)]
+    assert names == ["words", "wider", "outside", "blend", "retext", "align", "evaluation"]
+    args.align_steps = 0
+    assert "align" not in [step.name for step in second.steps(args)]

@@ -18,7 +18,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,9 @@ from clamp3.cli import parser_for, run
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")  # ids 0 to 3, as in XLM-R
 TABLE_WIDTH = 128
 RIDGE = 0.02  # on the shares of a text's pieces; small enough to move rare pieces, large enough to keep the prior
+KERNEL = 6000  # texts of the regression, whose cost grows with their third power
 ASIDE = 20  # one text in so many is not learned from
+SAVE_EVERY = 50
 SEED = 42
 
 
@@ -181,10 +183,9 @@ def student(table: Any, config: dict[str, Any], seed: int) -> tuple[Any, Any, An
 
 
 def train(
-    parts: tuple[Any, Any, Any], table: Any, ids: Sequence[Sequence[int]], targets: Any, args: argparse.Namespace,
-    say: Callable[[str], None] = print,
-) -> None:  # fmt: skip
-    """Teach the layers; the table stays.
+    parts: tuple[Any, Any, Any], table: Any, ids: Sequence[Sequence[int]], targets: Any, args: argparse.Namespace
+) -> None:
+    """Teach the layers; the table stays. What was learned is kept in ``layers.pt`` for a run that goes on.
 
     Parameters
     ----------
@@ -196,22 +197,29 @@ def train(
     targets : array, shape (N, 512)
         Centred vectors of the teacher.
     args : argparse.Namespace
-        ``steps``, ``batch_size``, ``learning_rate``.
-    say : callable
-        Gets the progress.
+        ``out_dir``, ``steps``, ``batch_size``, ``learning_rate``.
     """
+    import io
     import math
 
     import torch
 
-    tower, lift, head = parts
+    from clamp3.jobs.atomic import write_bytes
+
+    tower, _, _ = parts
     generator = torch.Generator().manual_seed(SEED)
-    weights = [*tower.parameters(), *lift.parameters(), *head.parameters()]
     tower.embeddings.word_embeddings.weight.requires_grad_(False)
-    optimizer = torch.optim.AdamW([w for w in weights if w.requires_grad], lr=args.learning_rate, weight_decay=0.01)
+    weights = [weight for part in parts for weight in part.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=args.learning_rate, weight_decay=0.01)
+    kept, first = args.out_dir / "layers.pt", 0
+    if kept.exists():
+        first, optimizer_state, *states = torch.load(kept, weights_only=True)
+        optimizer.load_state_dict(optimizer_state)
+        for part, state in zip(parts, states, strict=True):
+            part.load_state_dict(state)
     table, targets = torch.from_numpy(table), torch.from_numpy(targets)
     order = torch.randperm(len(ids), generator=generator)
-    for step in range(args.steps):
+    for step in range(first, args.steps):
         rate = min(1, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * step / max(1, args.steps)))
         optimizer.param_groups[0]["lr"] = args.learning_rate * rate
         chosen = [int(order[(step * args.batch_size + at) % len(ids)]) for at in range(args.batch_size)]
@@ -220,8 +228,11 @@ def train(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if step % 100 == 0 or step == args.steps - 1:
-            say(f"step {step}: 1 - cosine {loss.item():.4f}")
+        if step % SAVE_EVERY == SAVE_EVERY - 1 or step == args.steps - 1:
+            print(f"step {step + 1}: 1 - cosine {loss.item():.4f}", flush=True)
+            buffer = io.BytesIO()
+            torch.save([step + 1, optimizer.state_dict(), *(part.state_dict() for part in parts)], buffer)
+            write_bytes(kept, buffer.getvalue())
 
 
 def forward(parts: tuple[Any, Any, Any], table: Any, ids: Sequence[Sequence[int]]) -> Any:
@@ -243,31 +254,61 @@ def forward(parts: tuple[Any, Any, Any], table: Any, ids: Sequence[Sequence[int]
     return head(masked_mean(tower(inputs_embeds=lift(table[rows]), attention_mask=mask), mask))
 
 
+def ask_teacher(texts: list[str], known: Any, args: argparse.Namespace) -> None:
+    """Write tokenizer.json, and teacher.npz with the word table and the teacher's vectors of the texts.
+
+    Parameters
+    ----------
+    texts : list of str
+    known : bool array, shape (N,)
+        Which texts may be learned from.
+    args : argparse.Namespace
+        ``out_dir``, ``pieces``.
+    """
+    import io
+
+    import numpy as np
+
+    from clamp3.jobs.atomic import write_bytes, write_text
+
+    teacher = Teacher()
+    entries = vocabulary(teacher.pieces, [text.lower() for text in texts], args.pieces)
+    tokenizer = tokenizer_of(entries)
+    write_text(args.out_dir / "tokenizer.json", tokenizer.to_str(pretty=False) + "\n")
+    targets = teacher(texts)
+    prior = teacher([name.replace("▁", " ").strip() or "," for name, _ in entries])
+    prior[: len(SPECIAL)] = 0
+    sample = np.flatnonzero(known)[:KERNEL]
+    ids = [encoding.ids[1:-1] or [3] for encoding in tokenizer.encode_batch([texts[at] for at in sample])]
+    buffer = io.BytesIO()
+    np.savez(buffer, table=int8(fit_table(prior, ids, targets[sample])), targets=targets)
+    write_bytes(args.out_dir / "teacher.npz", buffer.getvalue())
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     import numpy as np
     import torch
     from safetensors.torch import save
+    from tokenizers import Tokenizer
 
     from clamp3.jobs.atomic import write_bytes, write_text
     from recipes.mini.phrases import music_texts
     from recipes.mini.tokenizer import text_config
 
     args = build_parser().parse_args(argv)
+    args.out_dir.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    teacher = Teacher()
     texts = music_texts(args.texts, SEED)
-    entries = vocabulary(teacher.pieces, [text.lower() for text in texts], args.pieces)
-    tokenizer = tokenizer_of(entries)
-    targets = teacher(texts)
-    prior = teacher([name.replace("▁", " ").strip() or "," for name, _ in entries])
-    prior[: len(SPECIAL)] = 0
-    ids = [encoding.ids[:96] for encoding in tokenizer.encode_batch(texts)]
     known = np.arange(len(texts)) % ASIDE != 0
-    sample = np.flatnonzero(known)[:8000]  # the kernel is of texts by texts
-    table = int8(fit_table(prior, [ids[at][1:-1] or [3] for at in sample], targets[sample]))
-    print(f"{len(entries)} pieces, {len(texts)} texts: {time.monotonic() - started:.0f} s", flush=True)
-    config = text_config(len(entries), 256, 2, 4, 1024)
+    if not (args.out_dir / "teacher.npz").exists():
+        ask_teacher(texts, known, args)
+        print(f"asked the teacher: {time.monotonic() - started:.0f} s", flush=True)
+    tokenizer = Tokenizer.from_file(str(args.out_dir / "tokenizer.json"))
+    ids = [encoding.ids[:96] for encoding in tokenizer.encode_batch(texts)]
+    with np.load(args.out_dir / "teacher.npz") as stored:
+        table, targets = stored["table"], stored["targets"]
+    config = text_config(len(table), 256, 2, 4, 1024)
     parts = student(table, config, SEED)
     centred = targets - targets[known].mean(axis=0)
     train(parts, table, [ids[at] for at in np.flatnonzero(known)], centred[known], args)
@@ -279,14 +320,13 @@ def main(argv: list[str] | None = None) -> int:
         cosine = float(torch.cosine_similarity(torch.cat(found), torch.from_numpy(centred[aside])).mean())
         state = {name: value.clone() for name, value in parts[0].state_dict().items()}
         state["embeddings.word_embeddings.weight"] = parts[1](torch.from_numpy(table))
-    args.out_dir.mkdir(parents=True, exist_ok=True)
-    write_text(args.out_dir / "tokenizer.json", tokenizer.to_str(pretty=False) + "\n")
     write_text(args.out_dir / "config.json", json.dumps(config, indent=2) + "\n")
     write_bytes(args.out_dir / "model.safetensors", save(state))
     # What the shipped file needs: rows of 8 bits, and the map that widens them.
     factors = {"table": torch.from_numpy(table), "lift": parts[1].weight.detach().clone()}
     write_bytes(args.out_dir / "table.safetensors", save(factors))
-    facts = {"pieces": len(entries), "texts": len(texts), "steps": args.steps, "cosine_aside": round(cosine, 4),
+    facts = {"pieces": len(table), "texts": len(texts), "asked_for": args.texts, "steps": args.steps,
+             "cosine_aside": round(cosine, 4),
              "seconds": round(time.monotonic() - started, 1)}  # fmt: skip
     write_text(args.out_dir / "words.json", json.dumps(facts, indent=1) + "\n")
     print(facts)
