@@ -1,4 +1,4 @@
-r"""Recommend music of a folder, or of an index, from what is liked and disliked, or from a log; measure recommendations.
+r"""Recommend music of a folder or an index from what is liked and disliked, or from a log; measure recommendations.
 
 Like these two, unlike that one; names are those of the files without suffix, as extract_clamp3.py writes them:
     python retrieval/recommend.py features/ --liked a/song1 song2 --disliked song3

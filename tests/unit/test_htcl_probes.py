@@ -20,7 +20,7 @@ GENRES, LANGUAGES, EACH = ("rock", "jazz", "folk"), ("mandarin", "english"), 10
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Return a folder with an HTCL of random weights, and mel frames of two tones: one tells the genre, the other the language."""
+    """Return a folder with an HTCL of random weights, and mel frames of two tones: one tells genre, one language."""
     folder = tmp_path_factory.mktemp("probes")
     write_text_model(folder)
     torch.manual_seed(0)
@@ -61,7 +61,8 @@ def test_a_probe_hears_genre_and_language(vectors, script, tmp_path, capsys, pla
         capsys.readouterr()
         done = script("classification/train_cls.py").main([
             "--train_folder", str(vectors), "--labels", str(table), "--folds", "4", "--num_epochs", "400",
-            "--learning_rate", "2", "--batch_size", "12", "--json", "--output", str(tmp_path / "probe.pth")])  # fmt: skip
+            "--learning_rate", "2", "--batch_size", "12", "--output", str(tmp_path / "probe.pth"), "--json",
+        ])  # fmt: skip
         assert done == 0
         said = json.loads(capsys.readouterr().out)
         assert said["classes"] == sorted(classes)

@@ -1,4 +1,4 @@
-"""What `retrieval/recommend.py` does: from a folder, or an index, and a request or a log to recommendations or measures."""
+"""What `retrieval/recommend.py` does: from a folder or an index, and a request or log, to items or measures."""
 
 from __future__ import annotations
 
