@@ -48,7 +48,7 @@ def vectors(folder, script):
 
 
 @pytest.mark.parametrize(("place", "classes"), [(0, GENRES), (1, LANGUAGES)], ids=["genre", "language"])
-def test_a_probe_hears_genre_and_language(vectors, script, tmp_path, capsys, place, classes):
+def test_a_probe_tells_genre_and_language(vectors, script, tmp_path, capsys, place, classes):
     """Against the same probe of labels dealt at random, which is at chance."""
     pytest.importorskip("sklearn")
     names = sorted(path.stem for path in vectors.glob("*.npy"))
