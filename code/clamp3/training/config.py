@@ -302,6 +302,7 @@ class Clamp3Training(AlignmentOptions, SymbolicTraining):
         self._need(self.logit_scale > 0, "logit_scale", "above 0")
         self._need(self.loss in LOSSES, "loss", f"one of {', '.join(LOSSES)}")
         self._need(self.preset in PRESETS, "preset", f"one of {', '.join(PRESETS)}")
+        self._need(not (self.distill and self.standardise), "distill", "0 with --standardise, which moves all vectors")
         self._need(self.grad_cache_chunk >= 0, "grad_cache_chunk", "0 or more")
         for name in ("lora_rank", "lora_alpha"):
             self._need(getattr(self, name) >= 1, name, "at least 1")

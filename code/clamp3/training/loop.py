@@ -117,7 +117,10 @@ class Trainer:
         changed = going_on.check_same_run(before, self.settings, n_before, self.world_size)
         try:
             self.task.module.load_state_dict(state["model"])
+            factors = [group["factor"] for group in self.optimizer.param_groups]
             self.optimizer.load_state_dict(state["optimizer"])
+            for group, factor in zip(self.optimizer.param_groups, factors, strict=True):
+                group["factor"] = factor  # of the rates of now
             if self.averages is not None:
                 self.averages.load_state_dict(state["averages"])
             if state.get("scaler") and self.accelerator.scaler is not None:
@@ -304,7 +307,7 @@ class Trainer:
             share = progress.minutes / config.max_minutes if config.max_minutes else 0.0
             rate = learning_rate_at(progress.step, config, total_steps=self.total_steps, time_share=share)
             for parameters in self.optimizer.param_groups:
-                parameters["lr"] = rate * parameters.get("factor", 1.0)  # absent in a resumed file of before
+                parameters["lr"] = rate * parameters["factor"]
             loss, measures = self.step(batches)
             progress.batch += len(group)
             now = time.monotonic()

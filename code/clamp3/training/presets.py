@@ -124,7 +124,7 @@ def with_init_at_hand(config: Config, resume: Path | None) -> Config:
             resolve(name)
     except WeightsError as error:
         exported = [*config.out.glob(BEST), *sorted(config.out.glob("epoch_*.safetensors"))] if resume else []
-        if not exported or (getattr(config, "distill", 0) and not getattr(config, "teacher", "")):  # they teach
+        if not exported or (getattr(config, "distill", False) and not getattr(config, "teacher", "")):  # they teach
             raise
         logger.warning("%s Its sizes are those of %s, the weights come from %s.", error, exported[0], resume)
         return replace(config, init=(str(exported[0]),))
