@@ -152,7 +152,8 @@ class AlignmentTask:
         vectors = self.module.comparable(vectors, known)
         rows = [(pair, *paired(vectors, known, pair)) for pair in self.train_data.pairs]
         self._count(torch.stack([both for *_, both in rows]).any(0), len(here))
-        labels = gather_with_gradient(batch["labels"]).detach() if "labels" in batch else None  # (W * B, K)
+        with torch.no_grad():
+            labels = gather_with_gradient(batch["labels"]) if "labels" in batch else None  # (W * B, K)
         losses, measures, compared = [], {}, 0
         for pair, one, other, both in rows:
             if len(one):
