@@ -130,7 +130,7 @@ class Encoder(nn.Module):
         self.layer = nn.ModuleList(_Layer(config) for _ in range(config.n_layers))
 
     def forward(self, hidden: Tensor, key_mask: Tensor | None) -> Tensor:
-        """Return (B, T, D) of (B, T, D)."""
+        """Return (B, T, D) of (B, T, D); see `key_mask`."""
         again = self.recompute and torch.is_grad_enabled()
         for layer in self.layer:
             hidden = checkpoint(layer, hidden, key_mask, use_reentrant=False) if again else layer(hidden, key_mask)

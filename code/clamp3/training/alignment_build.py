@@ -58,7 +58,7 @@ class Opened:
 
 
 def open_alignment(config: Clamp3Training, accelerator: Accelerator) -> Opened:
-    """Build the model and index the records of a run; errors as of `clamp3.training.alignment.make_alignment_task`."""
+    """Build the model and index the records; arguments as of `clamp3.training.alignment.make_alignment_task`."""
     if config.train_jsonl is None:
         raise ConfigError("Name the training data: --train_jsonl FILE (or CLAMP3_TRAIN_JSONL in code/config.py).")
     paths = [config.train_jsonl, *config.more_jsonl]

@@ -1,7 +1,7 @@
 """Several JSONLs in one run, and how much of an epoch comes from each.
 
-Every piece keeps the store, and the pack, of its own JSONL. With weights, each JSONL is passed over in its own order,
-as often as its share asks for; that is a function of seed and epoch, so nothing about it has to be saved.
+Every piece keeps the store, and the pack, of its own JSONL. With weights, the pieces of each JSONL come in an order
+of their own, as often as its share asks for; that is a function of seed and epoch, so nothing about it has to be saved.
 """
 
 from __future__ import annotations
