@@ -120,6 +120,7 @@ def save(
     progress: Progress,
     config: dict[str, Any],
     revision: str | None,
+    averages: dict[str, Any] | None = None,
     keep_last: int = 1,
 ) -> None:
     """Write a checkpoint, whole or not at all.
@@ -130,6 +131,8 @@ def save(
         Always the newest.
     rng : list
         One entry per rank; the learning rate follows from ``progress.step``.
+    averages : dict, optional
+        Of the weights; see `clamp3.training.averages`.
     keep_last : int
         From 2 on, the newest so many also stay under names of their own, ``step_000000100.pt``, beside ``path``.
     """
@@ -143,20 +146,20 @@ def save(
         "progress": asdict(progress),
         "config": config,
         "git": revision,
+        **({} if averages is None else {"averages": averages}),
     }
-    write_pickled(path, state)
-    if keep_last > 1:
-        _keep(path, path.with_name(f"step_{progress.step:09d}.pt"), keep_last)
-
-
-def _keep(path: Path, name: Path, keep_last: int) -> None:
-    """Give a checkpoint a second name, by a link where there are links; remove those that were written first."""
-    with replacing(name) as temporary:
+    if keep_last == 1:
+        write_pickled(path, state)
+        return
+    # The name that stays comes first: a run killed before ``path`` has it too writes this checkpoint again.
+    name = path.with_name(f"step_{progress.step:09d}.pt")
+    write_pickled(name, state)
+    with replacing(path) as temporary:
         temporary.unlink()
         try:
-            os.link(path, temporary)
+            os.link(name, temporary)
         except OSError:
-            shutil.copyfile(path, temporary)
+            shutil.copyfile(name, temporary)
     others = [old for old in _written(path.parent) if old != name]
     for old in others[: 1 - keep_last]:
         old.unlink()
