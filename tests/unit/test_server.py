@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import threading
+from xml.etree.ElementTree import fromstring
 
 import pytest
 
@@ -224,6 +225,26 @@ def test_playlists(client):
     listed = client.get("/playlist.m3u8", params={"ids": f"{known['tone.wav']},{known['kesh.abc']}"}).text
     assert listed == f"#EXTM3U\n#EXTINF:2,tone.wav\nhttp://testserver/items/{known['tone.wav']}/media\n"
     refused(client.get("/playlist.m3u8", params={"ids": "none"}), 404)
+
+
+def test_players_get_songs_like_a_song(client):
+    known = ids(client)
+    asked = {"id": known["tone.wav"], "count": 2, "f": "json", "u": "me", "c": "player"}
+    answer = client.get("/rest/getSimilarSongs2.view", params=asked).json()["subsonic-response"]
+    assert answer["status"] == "ok" and len(answer["similarSongs2"]["song"]) == 2
+    assert {song["id"] for song in answer["similarSongs2"]["song"]} <= set(known.values()) - {known["tone.wav"]}
+    root = fromstring(client.get("/rest/getSimilarSongs", params={"id": known["tone.wav"]}).text)
+    assert root.get("status") == "ok" and {song.get("path") for song in root[0]} <= known.keys()
+    failed = client.get("/rest/getSimilarSongs", params={"id": "none", "f": "json"}).json()["subsonic-response"]
+    assert failed["status"] == "failed" and failed["error"]["code"] == 70
+    assert fromstring(client.get("/rest/ping.view").text).get("version")
+
+
+def test_the_reference_lists_every_address(client):
+    page = client.get("/reference").text
+    paths = client.get("/openapi.json").json()["paths"]
+    assert all(f"<code>{method.upper()} {path}</code>" in page for path in paths for method in paths[path])
+    assert "<script" not in page and "top_k" in page
 
 
 def test_the_map_has_a_point_for_every_piece(client):

@@ -10,9 +10,9 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from fastapi import FastAPI, Query, Response
 
-from clamp3.errors import Clamp3Error
+from clamp3.errors import Clamp3Error, printable
 from clamp3.formats.tables import json_text
-from clamp3.index.playlist import playlist
+from clamp3.index.playlist import MAX_PIECES, playlist
 from clamp3.index.question import Part
 from clamp3.server import rows
 from clamp3.server.errors import status_of
@@ -32,7 +32,7 @@ def add_to(app: FastAPI) -> None:
 
 Form = Annotated[Literal["json", "xml"], Query(alias="f")]
 Id = Annotated[str, Query(max_length=8000)]
-Count = Annotated[int, Query(ge=1, le=200)]
+Count = Annotated[int, Query(ge=1, le=500)]
 
 
 async def _ping(f: Form = "xml") -> Response:
@@ -53,7 +53,9 @@ async def _similar_2(service: Here, id: Id, count: Count = 50, f: Form = "xml") 
 async def _songs(service: Here, id: str, count: int, form: str, name: str) -> Response:
     def find(opened: Opened) -> list[dict[str, Any]]:
         row = rows.row_of(opened.library, id)
-        hits = playlist(opened.library, opened.model, [Part(piece=row["id"])], count, kinds=("audio", "midi"))
+        hits = playlist(
+            opened.library, opened.model, [Part(piece=row["id"])], min(count, MAX_PIECES), kinds=("audio", "midi")
+        )
         return [_song(hit.id, {"name": hit.name, "title": hit.title, **hit.facts}) for hit in hits]
 
     try:
@@ -93,4 +95,4 @@ def _answer(form: str, content: dict[str, Any], status: str = "ok") -> Response:
 
 
 def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool) else printable(value)
