@@ -16,7 +16,6 @@ from urllib.parse import quote
 
 import numpy as np
 
-from clamp3.embedding.passages import PassagePlan
 from clamp3.errors import ConfigError, FormatError, describe, distinct_name, printable
 from clamp3.formats import Kind
 from clamp3.formats.music_facts import MusicFacts, facts_of
@@ -132,8 +131,7 @@ class _Run:
 
     def __init__(self, library: Library, model: Clamp3, n_workers: int | None) -> None:
         self._library, self._model, self._n_workers = library, model, n_workers
-        plan = library.meta.passages
-        self._plan = PassagePlan(**plan) if plan is not None else None  # type: ignore[arg-type]
+        self._plan = library.meta.plan()
         self._changes = Changes()
         state = ["id", "size", "mtime_ns", "made_by"]
         self._known = {row["id"]: row for row in library.pieces.rows([*state, "content"])}
@@ -153,6 +151,8 @@ class _Run:
             todo += [file for file in files if self._is_new(file, retry)]
             if prune:
                 gone |= self._gone(number, start, {file.id for file in files})
+        if prune and paths is None:  # what an interrupted `remove` left
+            gone |= {piece for piece in (*self._known, *self._failed) if self._library.folder.has_dropped(piece)}
         for first in range(0, len(todo), _ROUND):
             self._take(todo[first : first + _ROUND])
         if prune:
