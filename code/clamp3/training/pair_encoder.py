@@ -14,6 +14,7 @@ from clamp3.errors import ConfigError
 from clamp3.models.bert import Bert
 from clamp3.models.towers import TowerModel
 from clamp3.training.batches import length_parts
+from clamp3.training.loading import lengths_of, sent
 from clamp3.training.lora import merged
 from clamp3.training.loss import Objective
 
@@ -34,6 +35,8 @@ class PairEncoder(nn.Module):
         as it is, and their vectors are compared by cosine as a search does.
     objective : Module, optional
         The loss, with what it learns of its own; the published one by default.
+    last_layers : mapping of str to int, optional
+        Towers of which only so many last layers train, and the projection; the rest is frozen.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class PairEncoder(nn.Module):
         sub_batches: int = 1,
         standardise: Collection[str] = (),
         objective: nn.Module | None = None,
+        last_layers: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         self.model, self.frozen, self.sub_batches = model, tuple(frozen), sub_batches
@@ -58,45 +62,62 @@ class PairEncoder(nn.Module):
         for name in self.frozen:
             for part in tower_parts(model, name):
                 part.requires_grad_(False)
+        self.last_layers = dict(last_layers or {})
+        for name, n_layers in self.last_layers.items():
+            kept = {id(p) for part in last_parts(model, name, n_layers) for p in part.parameters()}
+            for parameter in (p for part in tower_parts(model, name) for p in part.parameters()):
+                if id(parameter) not in kept:
+                    parameter.requires_grad_(False)
         for name in trained:
             for bias in shifts(model, name):
                 bias.requires_grad_(False)
 
     def train(self, mode: bool = True) -> PairEncoder:
-        """Set the mode of the trained towers; frozen ones stay in evaluation mode."""
+        """Set the mode of what is trained; what is frozen stays in evaluation mode."""
         super().train(mode)
         for name in self.frozen:
             for part in tower_parts(self.model, name):
                 part.eval()
+        for name, n_layers in self.last_layers.items():
+            for part in tower_parts(self.model, name):
+                part.eval()
+            for part in last_parts(self.model, name, n_layers):
+                part.train(mode)
         return self
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return vectors (B, E) by view of a batch of ``CollatePairs``; zero where a piece lacks the view."""
-        found = {view.name: self._features(view.tower, batch[view.name], batch[f"{view.name}_mask"])
-                 for view in views().values() if view.name in batch}  # fmt: skip
+        found = {}
+        for view in views().values():
+            if view.name in batch:
+                values, mask = batch[view.name], batch[f"{view.name}_mask"]
+                found[view.name] = self._features(view.tower, values, mask, lengths_of(batch, view.name))
         # DistributedDataParallel waits for the gradients of what it sees in the output, so the loss's own are in it.
         unseen = sum((parameter * 0 for parameter in self.objective.parameters()), start=torch.zeros(()))
         return {view: vectors + unseen for view, vectors in found.items()} if unseen.requires_grad else found
 
-    def _features(self, tower: str, values: Tensor, mask: Tensor) -> Tensor:
-        lengths = mask.sum(1).tolist()
+    def _features(self, tower: str, values: Tensor, mask: Tensor, lengths: list[int]) -> Tensor:
         there = [row for row, length in enumerate(lengths) if length]
         zero = torch.zeros(len(lengths), self.model.config.hidden_size, device=values.device)
         if not there:
             # Also then part of the graph: the ranks that have the view wait for this one in the backward pass.
             return zero.requires_grad_(tower not in self.frozen and torch.is_grad_enabled())
         parts = [[there[at] for at in part] for part in length_parts([lengths[row] for row in there], self.sub_batches)]
+        order = [row for part in parts for row in part]
+        rows = sent(order, values.device)
         with torch.no_grad() if tower in self.frozen else contextlib.nullcontext():
             found = []
-            for part in parts:
+            for part, mine in zip(parts, rows.split([len(part) for part in parts]), strict=True):
                 longest = max(lengths[row] for row in part)
-                rows = torch.tensor(part, device=values.device)
-                found.append(self.model.features(tower, values[rows, :longest], mask[rows, :longest]))
+                # Without padding there is no mask, and attention may take its quickest kernel.
+                padded = min(lengths[row] for row in part) < longest
+                masked = mask[mine, :longest] if padded else None
+                found.append(self.model.features(tower, values[mine, :longest], masked))
             vectors = torch.cat(found)
-            order = torch.tensor([row for part in parts for row in part], device=values.device)
             if len(there) == len(lengths):
-                return vectors[order.argsort()]  # (B, E), in the order of the batch
-            return zero.to(vectors.dtype).index_copy(0, order, vectors)
+                back = sorted(range(len(order)), key=order.__getitem__)
+                return vectors[sent(back, values.device)]  # (B, E), in the order of the batch
+            return zero.to(vectors.dtype).index_copy(0, rows, vectors)
 
     def comparable(self, vectors: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the vectors of the global batch as the loss compares them.
@@ -110,7 +131,7 @@ class PairEncoder(nn.Module):
         vectors : mapping of str to Tensor, shape (B, E)
             By view.
         present : mapping of str to Tensor, shape (B,), bool
-            Which rows have the view.
+            Which rows have the view; on the CPU.
         """
         if not self.cosine:
             return dict(vectors)
@@ -118,11 +139,13 @@ class PairEncoder(nn.Module):
         towers = {view: views()[view].tower for view in vectors}
         for tower in dict.fromkeys(towers.values()):
             seen = [view for view in vectors if towers[view] == tower]
-            rows = torch.cat([vectors[view][present[view]] for view in seen]).float()
+            chosen = {view: present[view].nonzero().flatten().tolist() for view in seen}
+            places = {view: sent(rows, vectors[view].device) for view, rows in chosen.items()}
+            rows = torch.cat([vectors[view][places[view]] for view in seen]).float()
             rows = nn.functional.normalize(self._standardised(tower, rows), dim=1)
-            for view, part in zip(seen, rows.split([int(present[view].sum()) for view in seen]), strict=True):
+            for view, part in zip(seen, rows.split([len(chosen[view]) for view in seen]), strict=True):
                 blank = torch.zeros_like(vectors[view], dtype=rows.dtype)
-                found[view] = blank.index_copy(0, present[view].nonzero().flatten(), part)
+                found[view] = blank.index_copy(0, places[view], part)
         return found
 
     def _standardised(self, tower: str, rows: Tensor) -> Tensor:
@@ -171,6 +194,31 @@ def shifts(model: TowerModel, tower: str) -> list[nn.Parameter]:
                 owners += [layer.get_submodule("output.LayerNorm") for layer in layers[-1:]]
     found = [getattr(owner, "bias", None) for owner in owners]
     return [bias for bias in found if isinstance(bias, nn.Parameter)]
+
+
+def last_parts(model: TowerModel, tower: str, n_layers: int) -> list[nn.Module]:
+    """Return the projection of a tower, and the last layers of its encoder.
+
+    Parameters
+    ----------
+    model : TowerModel
+    tower : str
+    n_layers : int
+
+    Raises
+    ------
+    ConfigError
+        If it has fewer layers.
+    """
+    projection = model.config.projection(tower)
+    found = [model.get_submodule(projection)] if projection else []
+    encoders = [module for part in tower_parts(model, tower) for module in part.modules() if isinstance(module, Bert)]
+    there = sum(len(encoder.encoder.layer) for encoder in encoders)
+    if n_layers > there or not (n_layers or found):
+        raise ConfigError(f"--train_layers {tower}={n_layers}: the tower has {there} layers.")
+    for encoder in encoders:
+        found += list(encoder.encoder.layer)[len(encoder.encoder.layer) - n_layers :]
+    return found
 
 
 def tower_parts(model: TowerModel, tower: str) -> list[nn.Module]:
