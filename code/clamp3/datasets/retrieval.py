@@ -86,6 +86,7 @@ def _wikimtx(benchmark: Benchmark, root: Path) -> None:
     translations = wikimtx.read_translations(root)
     if absent := [language for language in wikimtx.LANGUAGES if language not in translations]:
         benchmark.missing.append(f"translations/: {' '.join(absent)} are missing.")
+        benchmark.missing_inputs += [f"translations/{language}.jsonl" for language in absent]
     texts |= {f"background.{language}": list(found.items()) for language, found in translations.items()}
     for target, references in music.items():
         for name, queries in texts.items():
