@@ -163,7 +163,7 @@ def _vocalset(benchmark: Benchmark, root: Path) -> None:
 def _jamendo(benchmark: Benchmark, root: Path) -> None:
     for subset in jamendo.SUBSETS:
         if absent := jamendo.missing_parts(root, subset):  # one category alone is a common download
-            benchmark.missing.append(f"{subset}: no tables of the parts {', '.join(absent)}.")
+            benchmark.missing.append(f"{subset}: the tables of {', '.join(absent)} are missing.")
             benchmark.missing_inputs += [f"{subset}: {part}" for part in absent]
             continue
         examples = jamendo.read(root, subset)

@@ -67,7 +67,7 @@ def marble(benchmark: str, task: str, protocol: str = "published") -> ProbeConfi
 
 
 def ways(benchmark: str, protocol: str) -> tuple[str, ...]:
-    """Return the ways of `clamp3.probe.ensembles` in which a recording is answered; none where each example is judged.
+    """Return the ways of `clamp3.probe.ensembles` in which a recording is answered; none where each example is tested.
 
     Parameters
     ----------

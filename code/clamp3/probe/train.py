@@ -226,8 +226,8 @@ def train_and_test(
     keys : bool
         Classes are musical keys.
     ways : sequence of str
-        Judge one answer per recording (`clamp3.probe.ensembles`), in the way of these that is best on the validation
-        set; without them each example is judged.
+        Test one answer per recording (`clamp3.probe.ensembles`), in the way of these that is best on the validation
+        set; without them each example is tested.
 
     Raises
     ------
@@ -245,14 +245,16 @@ def train_and_test(
         offset, scale = y["train"].mean(axis=0), y["train"].std(axis=0)
         scale[scale == 0] = 1
         y = {name: (values - offset) / scale for name, values in y.items()}
-    judges = _judges(config.score, y["valid"], classes, ways, None if data.tracks is None else data.tracks[split.valid])
-    chosen = (lambda outputs: max(judge(outputs) for judge in judges.values())) if len(split.valid) else None
+    scorers = _scorers(
+        config.score, y["valid"], classes, ways, None if data.tracks is None else data.tracks[split.valid]
+    )
+    chosen = (lambda outputs: max(score(outputs) for score in scorers.values())) if len(split.valid) else None
     fitted = fit(data.vectors[split.train], y["train"], config, valid=data.vectors[split.valid], score=chosen)
     outputs = fitted.outputs(data.vectors[split.test])
     way = ""
     if ways and data.tracks is not None:
         checked = fitted.outputs(data.vectors[split.valid])
-        way = max(judges, key=lambda name: judges[name](checked)) if len(split.valid) else ways[0]
+        way = max(scorers, key=lambda name: scorers[name](checked)) if len(split.valid) else ways[0]
         tracks = data.tracks[split.test]
         outputs, y["test"] = ensembles.answers(outputs, tracks, way), ensembles.targets_of(y["test"], tracks)
     scores = metrics.evaluate(config.task, y["test"], outputs, classes, keys=keys)
@@ -275,7 +277,7 @@ def train_and_test(
     return Run(probe, y["test"], outputs, fitted.history)
 
 
-def _judges(
+def _scorers(
     name: str, targets: np.ndarray, classes: Sequence[str], ways: Sequence[str], tracks: np.ndarray | None
 ) -> dict[str, Callable[[np.ndarray], float]]:
     """Return the functions from outputs on a set to a score, by the way in which a recording is answered."""
@@ -283,10 +285,10 @@ def _judges(
         return {"": metrics.scorer(name, targets, classes)}
     score = metrics.scorer(name, ensembles.targets_of(targets, tracks), classes)
 
-    def judge(way: str, outputs: np.ndarray) -> float:
+    def score_of(way: str, outputs: np.ndarray) -> float:
         return score(ensembles.answers(outputs, tracks, way))
 
-    return {way: partial(judge, way) for way in ways}
+    return {way: partial(score_of, way) for way in ways}
 
 
 def summary(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
