@@ -398,6 +398,8 @@ def torch_jobs(data: Path) -> Iterator[Job]:
     (data / "texts").mkdir()
     for n in range(40):
         (data / f"texts/{n:02}.txt").write_text(f"a {'slow ' * (n % 7)}song number {n}", encoding="utf-8")
+    tunes = (f"X:{n}\nT:Tune {n}\nM:4/4\nL:1/8\nK:C\n{'CDEF GABc|' * n}\n\n" for n in range(1, 13))
+    (data / "texts/book.abc").write_text("".join(tunes), encoding="utf-8")
     (data / "music").mkdir()
     write_text_model(data / "music")
     write_music(data / "music")
@@ -409,7 +411,8 @@ def torch_jobs(data: Path) -> Iterator[Job]:
 
     def search(folder: Path) -> list[int]:
         (folder / "cache").mkdir(exist_ok=True)
-        call = script("retrieval/clamp3_search.py", "a slow song", data / "texts", "--json", "--top_k", 1000)
+        flags = ["--json", "--top_k", 1000, "--kind", "all"]
+        call = script("retrieval/clamp3_search.py", "a slow song", data / "texts", *flags)
         return [forked(call, folder / "log", {"CLAMP3_CACHE": str(folder / "cache")})]
 
     def index(folder: Path) -> list[int]:

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
+from training_music import write_rows, write_text_model
 
 from clamp3.data.patch_pack import list_symbolic, open_pack
 from clamp3.data.record_store import Wanted, open_store
@@ -35,8 +36,9 @@ from clamp3.modalities.patches import encode
 from clamp3.probe.labels import find_labels
 from clamp3.retrieval.pairing import key_of
 from clamp3.sources import expanded, source_of
-from clamp3.training.config import M3Training
-from clamp3.training.loop import make_accelerator
+from clamp3.training.alignment import make_alignment_task
+from clamp3.training.config import Clamp3Training, M3Training
+from clamp3.training.loop import make_accelerator, start_run
 from clamp3.training.m3_task import make_m3_task
 
 TUNE = "X:{}\nT:Tune {}\nM:4/4\nL:1/8\nK:{}\n{}\n\n"
@@ -276,7 +278,8 @@ def test_every_tune_of_a_large_book_is_trained_on(corpus_book, tmp_path):
     config = M3Training(data=(tmp_path / "music",), out=tmp_path / "run", decoder_layers=1, eval_split=0.1, **small)
     task = make_m3_task(config, make_accelerator(config))
     assert len(task.train_data) + len(task.eval_data) == n_tunes
-    assert np.isfinite(task.loss(task.module, task.collate([task.train_data[0, i] for i in range(8)]))[0].item())
+    run = start_run(config, make_m3_task)
+    assert (run.progress.step, run.reason) == (3, "steps") and (tmp_path / "run/best.safetensors").is_file()
     # The tunes of a book can be named as they are; training reads them as it reads any file.
     (tmp_path / "book.abc").write_bytes((corpus_book / "book.abc").read_bytes())
     made = sorted(name for name in names(tmp_path / "music"))
@@ -293,6 +296,12 @@ def test_every_tune_of_a_large_book_is_trained_on(corpus_book, tmp_path):
     np.testing.assert_array_equal(
         again.music["symbolic"].read(number, slice(None)), encode("%abc\n" + corpus_tunes(500)[499])
     )
+    write_text_model(tmp_path)
+    named = write_rows(tmp_path / "named.jsonl", rows[n_tunes : n_tunes + 200])  # of the book, tune by tune
+    texts = {"text_model": str(tmp_path), "text_from_scratch": True, "text_length": 16, "hidden_size": 16}
+    aligned = Clamp3Training(train_jsonl=named, eval_split=0.1, out=tmp_path / "aligned", **texts, **small)
+    trained = start_run(aligned, make_alignment_task)
+    assert (trained.progress.step, trained.reason) == (3, "steps")
 
 
 def test_tunes_of_a_book_are_split_one_by_one_and_packed_anew_when_it_changes(tmp_path):

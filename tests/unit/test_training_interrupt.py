@@ -161,6 +161,22 @@ def test_the_newest_checkpoints_stay(data, plain, tmp_path):
         train(data, out, resume="auto")
 
 
+def test_a_run_that_ends_between_the_names_of_a_checkpoint_keeps_as_many(data, plain, tmp_path, monkeypatch):
+    out, write = tmp_path / "run", checkpoint.write_pickled
+
+    def last(path, state):
+        write(path, state)
+        if state["progress"]["step"] == 10:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(checkpoint, "write_pickled", last)
+        train(data, out, save_minutes=1e-6, keep_last=3)
+    train(data, out, save_minutes=1e-6, keep_last=3, resume="auto")
+    assert sorted(path.name for path in out.glob("step_*.pt")) == [f"step_{n:09d}.pt" for n in (10, 11, 12)]
+    assert_same(out, plain)
+
+
 @pytest.mark.parametrize(("slow", "said"), [("status", "abc+changes?"), ("rev-parse", None), ("", "abc")])
 def test_a_git_that_takes_too_long_does_not_stop_a_run(monkeypatch, slow, said):
     def answer(line, timeout, **_):

@@ -22,8 +22,8 @@ from clamp3.formats import Kind
 from clamp3.formats.music_facts import MusicFacts, facts_of
 from clamp3.formats.pieces import SIGN
 from clamp3.index.library import Library, modality_label, piece_id
-from clamp3.index.search import StoredVectors
 from clamp3.index.store import FACTS, FIELDS, PASSAGES, PIECES, VECTOR, WORDS, Row
+from clamp3.index.vectors import StoredVectors
 from clamp3.index.words import tokens_of
 from clamp3.jobs.identity import Identity
 from clamp3.jobs.progress import progress

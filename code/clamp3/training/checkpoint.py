@@ -144,19 +144,18 @@ def save(
         "config": config,
         "git": revision,
     }
-    write_pickled(path, state)
-    if keep_last > 1:
-        _keep(path, path.with_name(f"step_{progress.step:09d}.pt"), keep_last)
-
-
-def _keep(path: Path, name: Path, keep_last: int) -> None:
-    """Give a checkpoint a second name, by a link where there are links; remove those that were written first."""
-    with replacing(name) as temporary:
+    if keep_last == 1:
+        write_pickled(path, state)
+        return
+    # The name that stays comes first: a run killed before ``path`` has it too writes this checkpoint again.
+    name = path.with_name(f"step_{progress.step:09d}.pt")
+    write_pickled(name, state)
+    with replacing(path) as temporary:
         temporary.unlink()
         try:
-            os.link(path, temporary)
+            os.link(name, temporary)
         except OSError:
-            shutil.copyfile(path, temporary)
+            shutil.copyfile(name, temporary)
     others = [old for old in _written(path.parent) if old != name]
     for old in others[: 1 - keep_last]:
         old.unlink()

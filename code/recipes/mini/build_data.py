@@ -74,7 +74,7 @@ def convert_all(
     todo = [work for work in works if work.id not in done]
     failed: Counter[str] = Counter()
     # Slow kern pieces first, so that both processes end together.
-    todo.sort(key=lambda work: (("kern", "musicxml", "abc").index(work.kind), work.id))
+    todo.sort(key=lambda work: (("kern", "musicxml", "midi", "abc").index(work.kind), work.id))
     with path.open("a", encoding="utf-8") as stream:
         job = partial(convert, root=str(root), out=str(out))
         for outcome in process_map(job, todo, n_workers=workers, timeout_sec=60, desc="converting"):

@@ -74,25 +74,30 @@ def row_of(work: Source, score: Score) -> dict[str, Any]:
         row["title"] = f"{work.title}: {score.title}"
     row["facts"] = facts_of(score, work.tonic, work.mode)
     row["whole"], row["incipit"] = fingerprints(score)
-    for kind in ("abc", "mtf"):
+    for kind in ("mtf",) if work.kind == "midi" else ("abc", "mtf"):
         row[kind] = f"{work.collection}/{work.id}.{kind}"
     return row
 
 
 def convert(work: Source, *, root: str, out: str) -> dict[str, Any]:
-    """Write a piece's ABC and MTF below ``out/pieces`` and return its row for ``pieces.jsonl``."""
+    """Write a piece's ABC (not of MIDI) and MTF below ``out/pieces`` and return its row for ``pieces.jsonl``."""
     from clamp3.formats.abc.interleave import interleave
     from clamp3.formats.mtf import midi_to_mtf
     from clamp3.formats.musicxml import musicxml_to_abc
+    from recipes.mini.performances import read_midi_score
     from recipes.mini.scores import read_musicxml
 
-    xml = musicxml_of(work, Path(root))
-    score = read_musicxml(xml)
+    texts = {}
+    if work.kind == "midi":
+        midi = Path(root, work.path).read_bytes()
+        score = read_midi_score(midi)
+    else:
+        xml = musicxml_of(work, Path(root))
+        score = read_musicxml(xml)
+        texts["abc"] = interleave(musicxml_to_abc(xml, name=work.id).text).text
+        midi = midi_of(work, score)
+    texts["mtf"] = midi_to_mtf(midi).text
     row = row_of(work, score)
-    texts = {
-        "abc": interleave(musicxml_to_abc(xml, name=work.id).text).text,
-        "mtf": midi_to_mtf(midi_of(work, score)).text,
-    }
     for kind, text in texts.items():
         path = Path(out, "pieces", row[kind])
         path.parent.mkdir(parents=True, exist_ok=True)

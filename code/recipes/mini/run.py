@@ -33,7 +33,7 @@ CODE = Path(__file__).resolve().parents[2]
 SEED = 42
 LARGEST_BYTES = 20_000_000
 _NO_MIXING = ("work_dir", "install")  # flags that may differ when a run goes on
-_COMMON = ("--schedule", "cosine", "--max_grad_norm", "1", "--dropout", "0", "--attention_dropout", "0",
+COMMON = ("--schedule", "cosine", "--max_grad_norm", "1", "--dropout", "0", "--attention_dropout", "0",
            "--save_every", "0", "--seed", str(SEED), "--resume", "auto")  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def m3_flags(work: Path, steps: int) -> list[str]:
         "--data", str(work / "data/train"), "--eval_data", str(work / "data/valid"), "--out", str(work / "m3"),
         "--width", "256", "--n_layers", "4", "--n_heads", "4", "--decoder_layers", "2", "--max_patches", "128",
         "--batch_size", "32", "--decode_limit", "4", "--learning_rate", "3e-4", "--warmup_steps", "200",
-        "--max_steps", f"{steps}", "--mixed_precision", precision(), "--epochs", "20", *_COMMON,
+        "--max_steps", f"{steps}", "--mixed_precision", precision(), "--epochs", "20", *COMMON,
     ]  # fmt: skip
 
 
@@ -80,7 +80,7 @@ def clamp3_flags(work: Path, steps: int, *, from_m3: bool) -> list[str]:
     return [
         *_alignment(work, "clamp3"), *start, "--max_patches", "128", "--text_from_scratch", "--hidden_size", "256",
         "--learning_rate", "6e-4", "--warmup_steps", "30", "--epochs", "20", "--max_steps", f"{steps}",
-        "--mixed_precision", precision(), *_COMMON,
+        "--mixed_precision", precision(), *COMMON,
     ]  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def restart_flags(work: Path, steps: int) -> list[str]:
     return [
         *_alignment(work, "restart"), "--init", str(work / "clamp3/best.safetensors"), "--max_patches", "128",
         "--pack", str(work / "clamp3/pack"), "--hidden_size", "256", "--learning_rate", "4e-4", "--warmup_steps", "15",
-        "--epochs", "20", "--max_steps", f"{steps}", "--mixed_precision", precision(), *_COMMON,
+        "--epochs", "20", "--max_steps", f"{steps}", "--mixed_precision", precision(), *COMMON,
         "--seed", f"{SEED + 1}",
     ]  # fmt: skip
 
@@ -110,7 +110,7 @@ def audio_flags(work: Path, steps: int) -> list[str]:
         "--front_end", "mel", "--audio_width", "192", "--audio_layers", "2", "--audio_heads", "3",
         "--audio_feed_forward", "512", "--audio_channels", "192",
         "--learning_rate", "1e-3", "--warmup_steps", "30", "--epochs", "60", "--max_steps", f"{steps}",
-        "--mixed_precision", "no", *_COMMON,
+        "--mixed_precision", "no", *COMMON,
     ]  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def pair_flags(work: Path, steps: int) -> list[str]:
         "--pairs", "text-symbolic", "text-audio", "abc-mtf", "symbolic-audio", "--pack", str(work / "clamp3/pack"),
         "--hidden_size", "256", "--max_patches", "128", "--front_end", "mel",
         "--learning_rate", "4e-4", "--warmup_steps", "20", "--epochs", "20", "--max_steps", f"{steps}",
-        "--mixed_precision", "no", *_COMMON,
+        "--mixed_precision", "no", *COMMON,
     ]  # fmt: skip
 
 

@@ -114,8 +114,9 @@ TUNES: dict[str, tuple[str, str, str, int, str]] = {
 class Source:
     """One piece before conversion.
 
-    ``kind`` is ``abc`` (then ``text`` is the tune), ``kern`` or ``musicxml`` (then ``path`` is read);
-    ``tonic``/``mode`` hold the key that the header states; pieces with a ``group`` in common are one work.
+    ``kind`` is ``abc`` (then ``text`` is the tune), ``kern``, ``musicxml`` or ``midi`` (then ``path`` is read);
+    ``tonic``/``mode`` hold the key that the header states; pieces with a ``group`` in common are one work; ``tags`` are
+    other facts of headers, such as ``scoring:organ``.
     """
 
     id: str
@@ -131,6 +132,7 @@ class Source:
     tonic: int | None = None
     mode: str | None = None
     groups: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
 
 
 def corpus_root() -> Path:

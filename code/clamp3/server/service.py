@@ -1,0 +1,174 @@
+"""What a server holds between requests: the open index, the resident model, vectors of uploads, and who works on them.
+
+The index is opened again when another process has put a new one in its place (``update --reindex``); what ``add`` and
+``update`` change is seen without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from clamp3.errors import Clamp3Error, describe
+from clamp3.index.folder import POINTER, IndexMeta
+from clamp3.index.library import Library
+from clamp3.jobs.identity import Identity
+from clamp3.server.errors import RefusedError, busy
+from clamp3.server.lanes import Batches, Lane
+from clamp3.server.settings import Settings
+from clamp3.server.vectors import RecentVectors, Upload, Uploads
+from clamp3.sources import Source, sentence
+
+if TYPE_CHECKING:
+    from clamp3.embedding.clamp3 import Clamp3
+
+Value = TypeVar("Value")
+OpenModel = Callable[[IndexMeta, RecentVectors], "Clamp3"]
+logger = logging.getLogger(__name__)
+
+_LOOK_SEC = 1.0  # how often a change of the index is looked for
+_SEARCHES = {"sqlite": 1}  # one connection; other stores answer several at once
+_WARM = "a lively jig"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An index and its model, and what its files looked like."""
+
+    library: Library
+    model: Clamp3
+    pointer: object
+
+    @property
+    def folders(self) -> list[Path]:
+        """Folders that no client may learn of."""
+        folder = self.library.folder
+        return [folder.path, folder.path.parent, *folder.roots().values(), Path.home()]
+
+
+class Service:
+    """An index, its model and the threads that use them.
+
+    Parameters
+    ----------
+    index : Path
+        Folder of the index.
+    open_model : callable
+        From its meta and a cache to the model.
+    settings : Settings
+    """
+
+    def __init__(self, index: Path, open_model: OpenModel, settings: Settings) -> None:
+        self.index, self.settings = index, settings
+        self._open_model = open_model
+        self._cache = RecentVectors(4096)
+        self._opened: Opened | None = None
+        self._looked = 0.0
+        self._lock = threading.Lock()
+        self.failure = ""
+        self.texts = Batches(self._encode_texts, settings.batch, settings.n_texts)
+        self.music = Lane("uploads", 1, settings.n_music)
+        self.searches = Lane("questions", 4, settings.n_questions)
+        self.uploads = Uploads(settings.uploads, settings.upload_hours * 3600)
+
+    def start(self) -> None:
+        """Open index and model, and load what texts need; every other part is loaded when it is needed."""
+        try:
+            opened = self._open()
+            opened.model.encode([sentence(_WARM)])
+            self._opened = opened
+        except Exception as error:  # said to whoever asks
+            self.failure = describe(error)
+            logger.error("error: %s", self.failure)
+
+    @property
+    def opened(self) -> Opened | None:
+        """The index and its model, None until they are loaded."""
+        return self._opened
+
+    def now(self) -> Opened:
+        """Return index and model as they are now.
+
+        Raises
+        ------
+        RefusedError
+            If they are not loaded yet.
+        """
+        if self._opened is None:
+            raise RefusedError(503, self.failure or "the model is being loaded; ask again in a second.", 1)
+        with self._lock:
+            if time.monotonic() - self._looked > _LOOK_SEC:
+                self._looked = time.monotonic()
+                if _pointer(self.index) != self._opened.pointer:
+                    self._opened = self._open()
+            return self._opened
+
+    async def search(self, call: Callable[[Opened], Value]) -> Value:
+        """Return what a call with the open index returns, run by a thread of its own."""
+        return await self.wait(self.searches.submit(lambda: call(self.now())))
+
+    async def encode_texts(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Return the vectors of sentences, shape (D,) each."""
+        self.now()
+        return [np.asarray(await self.wait(each)) for each in [self.texts.submit(text) for text in texts]]
+
+    async def encode(self, source: Source) -> np.ndarray:
+        """Return the vector of some music, shape (D,)."""
+        return await self.wait(self.music.submit(lambda: _vector(self.now().model, source)))
+
+    async def wait(self, future: Future[Value]) -> Value:
+        """Return the result of a call, or refuse when it takes too long."""
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), self.settings.answer_sec)
+        except asyncio.TimeoutError:
+            raise busy(f"the answer takes over {self.settings.answer_sec:g} s.", 5) from None
+
+    def keep(self, upload: Upload) -> str:
+        """Return the token of an upload from now on."""
+        return self.uploads.put(upload)
+
+    def close(self) -> None:
+        """End all threads."""
+        for each in (self.texts, self.music, self.searches):
+            each.close()
+
+    def _open(self) -> Opened:
+        pointer = _pointer(self.index)
+        library = Library.open(self.index)
+        before = self._opened.model if self._opened is not None else None
+        if before is not None and Identity.parse(before.identity).space == library.meta.weights:
+            return Opened(library, before, pointer)
+        model = self._open_model(library.meta, self._cache)
+        library.check_model(model)
+        return Opened(library, model, pointer)
+
+    def _encode_texts(self, texts: Sequence[str]) -> Sequence[object]:
+        encoded = self.now().model.encode([sentence(text) for text in texts])
+        for error in encoded.errors:
+            if error is not None:
+                raise Clamp3Error(error)
+        return list(encoded.vectors)
+
+
+def _vector(model: Clamp3, source: Source) -> np.ndarray:
+    encoded = model.encode([source], n_workers=1)
+    if encoded.errors[0] is not None:
+        raise Clamp3Error(encoded.errors[0])
+    return np.asarray(encoded.vectors[0])
+
+
+def _pointer(index: Path) -> object:
+    try:
+        found = (index / POINTER).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
