@@ -202,7 +202,9 @@ def open_named(
     benchmark = kind(dataset)
     add_tasks(benchmark, root)
     if not benchmark.tasks:
-        raise ConfigError(f"{' '.join(benchmark.missing)} No task is left. {dataset.how_to_get(root)}")
+        raise ConfigError(
+            f"{printable(root)}: {' '.join(benchmark.missing)} No task is left. {dataset.how_to_get(root)}"
+        )
     return benchmark
 
 
