@@ -166,7 +166,8 @@ async function browse(after, signal) {
 
 /** Show that the server is not ready yet, and ask again until it is. */
 async function wait(problem) {
-  announce(problem.message || "The server is loading …");
+  announce(printable(problem.message));
+  $("list").replaceChildren(...skeleton());
   await new Promise((resolve) => { setTimeout(resolve, 1500); });
   if (!app.info) await start();
   else await run();

@@ -33,6 +33,13 @@ export function button(name, label, onclick, { text = "", ...properties } = {}) 
   return el("button", { type: "button", "aria-label": label, title: label, onclick, ...properties }, icon(name), caption);
 }
 
+/** Show other children; what had the keyboard has it again, if one of them has the same data-key. */
+export function refill(box, ...children) {
+  const key = box.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+  box.replaceChildren(...children);
+  if (key) box.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
+}
+
 /** Return text of a file with control characters, escapes and reversals of direction made visible and harmless. */
 export function printable(text) {
   return String(text ?? "")

@@ -209,12 +209,12 @@ export class MusicMap {
     let best = -1;
     let least = Infinity;
     this.points.forEach((point, i) => {
-      if (i === this.current) return;
       const [x, y] = this.project(point);
       const along = (x - hx) * dx + (y - hy) * dy;
       const across = Math.abs((x - hx) * dy) + Math.abs((y - hy) * dx);
-      const cost = here ? along + 2 * across : Math.hypot(x - hx, y - hy);
-      if ((!here || (along > 0 && across <= along)) && cost < least) [best, least] = [i, cost];
+      // What lies more to the side than ahead counts as far away, but can still be reached.
+      const cost = here ? along + across * (across > along ? 9 : 2) : Math.hypot(x - hx, y - hy);
+      if (i !== this.current && (!here || along > 0) && cost < least) [best, least] = [i, cost];
     });
     if (best < 0) return;
     const [x, y] = this.project(this.points[best]);
