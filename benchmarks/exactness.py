@@ -47,6 +47,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "bf16": {"mixed_precision": "bf16"},
     "standardise": {"standardise": True},
     "standardise, pairs": {"standardise": True, "pairs": MUSIC},
+    "mixing": {"more_jsonl": ("more.jsonl",), "mix": (1, 3)},
+    "mask": {"mask": ("text", "music", "composer")},
+    "near, by field": {"near": "composer", "near_group": 3},
+    "near, by the model": {"near": "current", "near_group": 3},
+    "moving average": {"ema": 0.9},
+    "recompute": {"recompute": True},
+    "distill": {"distill": 0.5},
+    "rates of towers": {"tower_rates": ("text=1e-4",), "decay_norms": False},
+    "last layers": {"train_layers": ("text=0", "symbolic=1")},
     "all at once": {"grad_cache_chunk": 3, "accumulate": 3, "workers": 1, "mixed_precision": "bf16", "loss": "sigmoid",
                     "schedule": "cosine", "max_grad_norm": 1.0},
 }  # fmt: skip
@@ -63,6 +72,15 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "pairs": ((), MUSIC),
     "sub_batches": (1, 4),
     "eval_every": (0, 2),
+    "mix": ((), (1, 3)),
+    "mask": (("none",), ("text", "music", "composer")),
+    "near": ("", "composer", "current"),
+    "ema": (0.0, 0.9),
+    "recompute": (False, True),
+    "distill": (0.0, 0.5),
+    "tower_rates": ((), ("text=1e-4",)),
+    "decay_norms": (True, False),
+    "train_layers": ((), ("text=0", "symbolic=1")),
 }
 
 
@@ -78,7 +96,26 @@ def build_parser() -> argparse.ArgumentParser:
 def drawn(seed: int) -> dict[str, Any]:
     """Return a combination of options."""
     rng = random.Random(seed)
-    return {name: rng.choice(values) for name, values in CHOICES.items()}
+    found = {name: rng.choice(values) for name, values in CHOICES.items()}
+    return found | ({"more_jsonl": ("more.jsonl",)} if found["mix"] else {})
+
+
+def write_more(data: Path) -> None:
+    """Write a second JSONL, of other pieces by name, and give all records a field that several share.
+
+    Parameters
+    ----------
+    data : Path
+        Folder with train.jsonl.
+    """
+    from clamp3.formats.tables import json_text, lines_in, parse_json
+
+    rows = [parse_json(line) for _, line in lines_in(data / "train.jsonl")]
+    for at, row in enumerate(rows):
+        row["composer"] = f"composer {at % 5}"
+    more = [{**row, "id": f"more {at}"} for at, row in enumerate(rows[::2])]
+    for name, part in (("train.jsonl", rows), ("more.jsonl", more)):
+        (data / name).write_text("".join(json_text(row) + "\n" for row in part), encoding="utf-8")
 
 
 def train(data: Path, out: Path, stop: int = 0, **changes: Any) -> None:
@@ -102,6 +139,7 @@ def train(data: Path, out: Path, stop: int = 0, **changes: Any) -> None:
 
     AcceleratorState._reset_state()  # it takes one precision per process
     settings = {**SMALL, "train_jsonl": data / "train.jsonl", "text_model": str(data), "out": out, **changes}
+    settings["more_jsonl"] = tuple(data / name for name in settings.get("more_jsonl", ()))
     step = Trainer.step
 
     def asked(self: Trainer, batches: Any) -> Any:
@@ -127,6 +165,8 @@ def differing(one: Path, other: Path) -> list[str]:
 
     states = [torch.load(folder / "last.pt", weights_only=True) for folder in (one, other)]
     found = [name for name, tensor in states[0]["model"].items() if not torch.equal(tensor, states[1]["model"][name])]
+    found += [f"average of {name}" for name, tensor in states[0].get("averages", {}).items()
+              if not torch.equal(tensor, states[1]["averages"][name])]  # fmt: skip
     moments = [state["optimizer"]["state"] for state in states]
     found += [f"{kind} {number}" for number, kinds in moments[0].items() for kind, tensor in kinds.items()
               if not torch.equal(tensor, moments[1][number][kind])]  # fmt: skip
@@ -182,6 +222,7 @@ def main(argv: list[str] | None = None) -> int:
         folder = Path(name)
         (folder / "data").mkdir()
         write_text_model(write_music(folder / "data"))
+        write_more(folder / "data")
         combined = {f"drawn {seed}": drawn(seed) for seed in range(args.seeds)}
         for world_size in args.ranks:
             cases: dict[str, dict[str, Any]] = {}

@@ -25,6 +25,7 @@ from clamp3.formats.tables import json_text
 from clamp3.index.folder import find_index
 from clamp3.index.library import Library
 from clamp3.index.query import find
+from clamp3.index.question import Question
 from clamp3.index.words import words_of
 from clamp3.jobs.cache import VectorCache
 
@@ -83,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
         asked = [(row["title"], row["name"]) for row in rng.sample(own, 60)]
 
         def names(query: str, words: bool, top_k: int = 10) -> list[set[str]]:
-            hits = find(library, model, query, top_k=top_k, words=words)
+            hits = find(library, model, Question.of(query, top_k=top_k, words=words))
             return [{hit.name, *hit.also} for hit in hits]
 
         def mean_reciprocal_rank(queries: list[tuple[str, str]], words: bool) -> float:

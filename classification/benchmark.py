@@ -27,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--num_epochs", type=int, help="in place of the protocol's")
     parser.add_argument("--grid", action="store_true", help="MARBLE: try its rates, keep the best by validation")
     parser.add_argument("--floor", action="store_true", help="add a row of full-size random weights")
-    parser.add_argument("--render_midi", action="store_true", help="wikimt, wikimtx: write midi/ from the lead sheets")
+    parser.add_argument("--render_midi", action="store_true", help="wikimt, wikimtx, own: write midi/ first")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result, published rows included")
     parser.add_argument("--page", type=Path, metavar="FILE", help="also write our rows into this page of docs/tables")
     return add_model_flags(parser)

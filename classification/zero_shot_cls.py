@@ -45,16 +45,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the script; return its exit code."""
     args = build_parser().parse_args(argv)
+    from clamp3.index.prompts import TEMPLATES, prompts_for
     from clamp3.jobs.atomic import write_text
-    from clamp3.probe.zero_shot import (
-        PRESETS,
-        TEMPLATES,
-        answer_folder,
-        as_lines,
-        preset_prompts,
-        prompts_for,
-        read_prompts,
-    )
+    from clamp3.probe.zero_shot import PRESETS, answer_folder, as_lines, preset_prompts, read_prompts
     from clamp3.retrieval.evaluation import print_remarks
 
     templates = args.templates or TEMPLATES

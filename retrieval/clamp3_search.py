@@ -20,7 +20,7 @@ import argparse
 import sys
 
 from clamp3.cli import add_model_flags, add_result_flags, open_model, parser_for, run
-from clamp3.index.selection import add_selection_flags, selection_of
+from clamp3.index.selection import add_question_flags
 from clamp3.jobs.walk import existing
 
 
@@ -31,26 +31,25 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("reference_dir", type=existing, nargs="+", help="folders to search")
     parser.add_argument("--passages", action="store_true", help="rank passages of pieces, and show where they are")
     parser.add_argument("--no_index", action="store_true", help="read the folder, though it has an index (index.py)")
-    return add_model_flags(add_result_flags(add_selection_flags(parser)))
+    return add_model_flags(add_result_flags(add_question_flags(parser)))
 
 
 def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
     """Run the script; return its exit code."""
     args = (parser or build_parser()).parse_args(argv)
+    from clamp3.index.question import question_of
     from clamp3.index.render import show
-    from clamp3.index.search import ask, describe_skipped, query_source
+    from clamp3.index.search import ask, describe_skipped
 
-    selection = selection_of(args)
-    query = query_source(args.query)  # what is wrong with flags, paths and query is reported before torch is imported
+    question = question_of(args, args.query)  # what is wrong with flags, paths and query is said before torch is loaded
     from clamp3.embedding.passages import PassagePlan
     from clamp3.index.query import ask_index
 
     clamp3 = open_model(args)
     plan = PassagePlan() if args.passages else None
-    how = {"top_k": args.top_k, "passages": plan, "selection": selection}
     only = None if args.no_index or len(args.reference_dir) > 1 else args.reference_dir[0]
-    answer = ask_index(clamp3, query, only, **how) if only else None
-    answer = answer or ask(clamp3, query, args.reference_dir, **how)
+    answer = ask_index(clamp3, question, only, passages=plan) if only else None
+    answer = answer or ask(clamp3, question, args.reference_dir, passages=plan)
     facts = {"query": args.query, "model": clamp3.identity, "n_references": answer.n_references}
     code = show(answer.hits, answer.failures, form=args.format, strict=args.strict, **facts)
     for sentence in (describe_skipped(answer.skipped), *answer.remarks):

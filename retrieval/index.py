@@ -3,6 +3,9 @@
     python retrieval/index.py add ~/music                      # makes ~/music/.clamp3_index; again: only what is new
     python retrieval/index.py search "a sad waltz" --index ~/music
     python retrieval/index.py search hummed.m4a --index ~/music --where 'modality = "score" and "bach" in composer'
+    python retrieval/index.py search --like a.mid --unlike b.mp3 --text slower --axis sad happy --diversity .3
+    python retrieval/index.py search take.mp3@40-55            # more like this, from second 40 to 55
+    python retrieval/index.py playlist calm.mp3 --to wild.mp3 --n 12 --format m3u8 > path.m3u8
     python retrieval/index.py update --index ~/music           # new and changed files in, those that are gone out
     python retrieval/index.py add ~/scores ~/cds --index ~/all # several folders, one index elsewhere
 
@@ -18,7 +21,7 @@ from pathlib import Path
 
 from clamp3.cli import add_model_flags, add_result_flags, open_model, parser_for, run
 from clamp3.index import commands
-from clamp3.index.selection import add_selection_flags
+from clamp3.index.selection import add_question_flags
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,7 +54,16 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--no_words", action="store_true", help="vectors alone, whatever titles and names say")
     sub.add_argument("--passages", action="store_true", help="rank passages of pieces, and show where they are")
     sub.add_argument("--where", help="""a filter, such as 'modality = "midi" and duration < 180'""")
-    add_result_flags(add_selection_flags(sub))
+    many = "from 0 to below 1: how much likeness to better results counts against a result (default: 0)"
+    sub.add_argument("--diversity", type=float, default=0.0, metavar="SHARE", help=many)
+    add_result_flags(add_question_flags(sub))
+    sub = add_model_flags(command("playlist", "pieces like some seeds, or a path from one to another"))
+    sub.add_argument("seeds", nargs="+", metavar="SEED", help="files or texts; take.mp3@40-55 is a stretch of one")
+    sub.add_argument("--to", metavar="END", help="end of a path that begins at the one seed")
+    sub.add_argument("--n", type=int, default=20, help="how many pieces (default: %(default)s)")
+    sub.add_argument("--where", help="a filter")
+    sub.add_argument("--kind", default="", help="only these, as of search")
+    sub.add_argument("--format", choices=("table", "tsv", "json", "m3u8"), help="m3u8 is what players read")
     command("info", "what the index holds").add_argument("--json", action="store_true", help="print one JSON object")
     sub = command("export", "write vectors.npy and pieces.jsonl")
     sub.add_argument("output_dir", type=Path, help="folder to write to")

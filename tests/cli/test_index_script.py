@@ -77,7 +77,10 @@ def test_a_search_of_a_folder_takes_its_index(index, script, music, tiny_weights
     assert search(flags) == 0
     done = capsys.readouterr()
     after = json.loads(done.out)["results"]
-    assert [{**hit, "score": 0} for hit in after] == [{**hit, "score": 0} for hit in before] and "index" in done.err
+    assert len(after) == len(before) and "index" in done.err
+    for hit, other in zip(after, before, strict=True):  # an index also says what else is known of a piece
+        assert {**hit, **other, "score": 0} == {**hit, "score": 0}
+    assert after[0]["id"] == f"0/{after[0]['name']}" and after[0]["modality"] in ("score", "midi", "audio")
     for more in (["--no_index"], ["--passages"]):
         with pytest.raises(ZeroDivisionError):
             search([*flags, *more])
@@ -203,3 +206,44 @@ def library_plan():
 
 def _size(place):
     return sum(1 for _ in place.rglob("*")) if place.exists() else 0
+
+
+def test_questions_of_several_parts_from_the_command(index, script, music, tiny_weights, capsys):
+    index("add", music, "--model", tiny_weights)
+    flags = [
+        "--like",
+        music / "long.abc",
+        "0.5",
+        "--unlike",
+        music / "play.mtf",
+        "--text",
+        "slow song",
+        "--axis",
+        "sad",
+        "fast",
+    ]
+    from_index = json.loads(index("search", "--index", music, *flags, "--axis", "sad", "fast", "--json"))["results"]
+    assert {hit["name"] for hit in from_index} == {"audio.npy", "sub/tune.ABC"}
+    search = script("retrieval/clamp3_search.py").main
+    assert (
+        search(["slow song", str(music), "--model", str(tiny_weights), "--json", "--no_index", *map(str, flags[:5])])
+        == 0
+    )
+    assert {hit["name"] for hit in json.loads(capsys.readouterr().out)["results"]} == {"audio.npy", "sub/tune.ABC"}
+    stretch = json.loads(index("search", f"{music / 'long.abc'}@2-4", "--index", music, "--json"))["results"]
+    whole = json.loads(index("search", music / "long.abc", "--index", music, "--json", "--diversity", ".3"))["results"]
+    assert {hit["name"] for hit in stretch} == {hit["name"] for hit in whole} and stretch[0]["score"] != whole[0][
+        "score"
+    ]
+    with pytest.raises(ConfigError, match="no weight"):
+        index("search", "--index", music, "--like", music / "long.abc", "a query")
+
+
+def test_a_playlist_from_the_command(index, music, tiny_weights):
+    index("add", music, "--model", tiny_weights)
+    path = index(
+        "playlist", music / "long.abc", "--to", music / "play.mtf", "--index", music, "--format", "m3u8", "--n", 2
+    )
+    lines = path.splitlines()
+    assert lines[0] == "#EXTM3U" and sorted(Path(line).name for line in lines[2::2]) == ["audio.npy", "tune.ABC"]
+    assert index("playlist", "sad waltz", "--index", music, "--n", 3).count("\n") == 3

@@ -35,7 +35,7 @@ def task(standardise):
     towers = ("text", "symbolic", "audio") if standardise else ()
     encoder = PairEncoder(model, standardise=towers, frozen=("text",)).train()
     data = SimpleNamespace(pairs=PAIRS, views=("text", "abc", "mtf", "audio"), collate=None)
-    settings = SimpleNamespace(grad_cache_chunk=0, logit_scale=1.0, max_bad=1.0)
+    settings = SimpleNamespace(grad_cache_chunk=0, logit_scale=1.0, max_bad=1.0, distill=0.0, near="")
     return AlignmentTask(settings, encoder, data, None)
 
 

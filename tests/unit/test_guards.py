@@ -51,6 +51,8 @@ def test_an_archive_without_container_or_with_a_wrong_one_gives_its_score():
     assert guards.unpack_mxl(archive([("__MACOSX/a.xml", b"no"), ("a.musicxml", SCORE)])) == SCORE
     wrong = archive([("META-INF/container.xml", CONTAINER.format("absent.xml")), ("a.xml", SCORE)])
     assert guards.unpack_mxl(wrong) == SCORE
+    quoted = b"<container><rootfiles><rootfile full-path='I'll Be Home.xml'/></rootfiles></container>"  # Wikifonia
+    assert guards.unpack_mxl(archive([("META-INF/container.xml", quoted), ("I'll Be Home.xml", SCORE)])) == SCORE
 
 
 @pytest.mark.parametrize(

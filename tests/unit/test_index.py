@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from clamp3.index.folder import IndexFolder, find_index
 from clamp3.index.indexing import bring_up_to_date
 from clamp3.index.library import Library, piece_id
 from clamp3.index.query import find
+from clamp3.index.question import Question
 from clamp3.index.search import ask
-from clamp3.index.selection import Selection
 from clamp3.index.store import FIELDS, PIECES, VECTOR
 from clamp3.index.upkeep import export, verify
 from clamp3.index.where import to_sql
@@ -62,7 +63,7 @@ def state(library):
 
 def test_vectors_and_order_are_those_of_a_search_without_index(library, model, music):
     expected = {hit.name: hit.score for hit in ask(model, "sad waltz", music).hits}
-    hits = find(library, model, "sad waltz", words=False)
+    hits = find(library, model, Question.of("sad waltz", words=False))
     assert [hit.name for hit in hits] == list(expected) and "song.txt" not in expected
     assert [hit.score for hit in hits] == pytest.approx(list(expected.values()), abs=1e-6)
     assert all(os.path.samefile(hit.path, music / hit.name) for hit in hits)
@@ -79,25 +80,21 @@ def test_what_is_ranked_is_what_a_search_without_index_ranks(library, model, mus
             {"exclude": ["sub", "*.npy"]},
             {"keep_duplicates": True},
         ):
-            selection = Selection(**how)
-            expected = [
-                (hit.rank, hit.name, hit.title, hit.also) for hit in ask(model, query, music, selection=selection).hits
-            ]
-            found = find(library, model, query, selection=selection, words=False)
+            asked = Question.of(query, **how, words=False)
+            expected = [(hit.rank, hit.name, hit.title, hit.also) for hit in ask(model, asked, music).hits]
+            found = find(library, model, asked)
             assert [(hit.rank, hit.name, hit.title, hit.also) for hit in found] == expected, (query, how)
-            assert [hit.name for hit in find(library, model, query, top_k=1, selection=selection, words=False)] == [
-                expected[0][1]
-            ]
+            assert [hit.name for hit in find(library, model, replace(asked, top_k=1))] == [expected[0][1]]
     (music / "lonely").mkdir()
     with Library.create(music / "lonely" / "i", model, store="sqlite") as texts:
         bring_up_to_date(texts, model, [music / "song.txt"])
-        assert [hit.name for hit in find(texts, model, "slow song")] == ["song.txt"]
+        assert [hit.name for hit in find(texts, model, Question.of("slow song"))] == ["song.txt"]
 
 
 def test_passages_are_those_of_a_search_without_index(library, model, music):
     plan = PassagePlan(4, 2, 4, 2)
     expected = [(hit.name, str(hit.passage)) for hit in ask(model, "sad waltz", music, passages=plan, top_k=8).hits]
-    found = find(library, model, "sad waltz", passages=True, top_k=8)
+    found = find(library, model, Question.of("sad waltz", passages=True, top_k=8))
     assert [(hit.name, str(hit.passage)) for hit in found] == expected
 
 
@@ -169,7 +166,7 @@ def test_equal_files_of_one_run_are_encoded_once(tmp_path, model, store, monkeyp
 
 def test_another_model_is_refused(library, other_weights):
     other = Clamp3.from_pretrained(other_weights)
-    for use in (lambda: bring_up_to_date(library, other), lambda: find(library, other, "sad waltz")):
+    for use in (lambda: bring_up_to_date(library, other), lambda: find(library, other, Question.of("sad waltz"))):
         with pytest.raises(ConfigError, match=r"--reindex"):
             use()
 
@@ -211,7 +208,7 @@ def test_tunes_of_a_book_are_pieces(music, model, store, tmp_path):
         assert [rows[f"sub/book.abc#{n}"]["key"] for n in (1, 2, 3)] == ["C major", "D major", "G major"]
         assert len({rows[f"sub/book.abc#{n}"][VECTOR].tobytes() for n in (1, 2, 3)}) == 3
         expected = [(hit.name, hit.path) for hit in ask(model, f"{book}#2", music).hits]
-        assert [(hit.name, hit.path) for hit in find(library, model, f"{book}#2")] == expected
+        assert [(hit.name, hit.path) for hit in find(library, model, Question.of(f"{book}#2"))] == expected
         assert verify(library, contents=True).problems == []
         tunes[1] = tunes[1].replace("G2A2", "G2F2")
         book.write_text("".join(tunes))
@@ -230,7 +227,7 @@ def test_an_index_moves_with_its_folder(library, model, music, tmp_path):
     shutil.move(music, moved)
     with Library.open(find_index(moved)) as again:
         assert again.meta == meta and counts(bring_up_to_date(again, model, prune=True)) == (0, 0, 5, 0)
-        assert {hit.path for hit in find(again, model, "sad waltz")} == {
+        assert {hit.path for hit in find(again, model, Question.of("sad waltz"))} == {
             str(moved / name) for name in FILES if name != "song.txt"
         }
 
@@ -250,7 +247,7 @@ def test_strange_names_are_found_again(tmp_path, model, store):
 
 def test_filters_mean_the_same_in_every_store(library, model):
     def found(where):
-        return sorted(hit.name for hit in find(library, model, "sad waltz", where=where, selection=Selection(["all"])))
+        return sorted(hit.name for hit in find(library, model, Question.of("sad waltz", where=where, kinds=("all",))))
 
     assert found('modality = "SCORE"') == ["long.abc", "sub/tune.ABC"]
     assert found("modality in ('score', 'midi') and key = 'c MAJOR'") == ["long.abc"]
@@ -259,7 +256,10 @@ def test_filters_mean_the_same_in_every_store(library, model):
     assert found("year = null or duration > 1") == FILES
     assert found("year > 0") == found("title = \"x' OR '1'='1\"") == []
     assert found("name <> 'song.txt' and kind != 'mtf'") == ["audio.npy", "long.abc", "sub/tune.ABC"]
-    assert all(each.name == "long.abc" for each in find(library, model, "sad", passages=True, where="key = 'C major'"))
+    assert all(
+        each.name == "long.abc"
+        for each in find(library, model, Question.of("sad", passages=True, where="key = 'C major'"))
+    )
 
 
 @pytest.mark.parametrize(
@@ -330,9 +330,11 @@ def test_what_is_called_so_comes_first(tmp_path, model, store):
             "composer 3": 3,
             "Elsie": 3,
         }.items():
-            assert find(library, model, query, top_k=1)[0].title == titles[title], query
+            assert find(library, model, Question.of(query, top_k=1))[0].title == titles[title], query
         for description in ("sad piano waltz in a slow style", "a fast dance for fiddle in B flat"):
-            by_words, by_vectors = (find(library, model, description, words=words) for words in (True, False))
+            by_words, by_vectors = (
+                find(library, model, Question.of(description, words=words)) for words in (True, False)
+            )
             assert [hit.name for hit in by_words] == [hit.name for hit in by_vectors]
 
 

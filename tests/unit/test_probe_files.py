@@ -10,13 +10,14 @@ import torch
 
 from clamp3.embedding.encoder import Result
 from clamp3.errors import ConfigError, DataError, WeightsError
+from clamp3.index.prompts import class_vectors, prompts_for
 from clamp3.probe.checkpoint import Probe, load_probe, save_probe
 from clamp3.probe.config import ProbeConfig
 from clamp3.probe.metrics import need_eval
 from clamp3.probe.predict import answer, predict_folder
 from clamp3.probe.report import as_plain, as_text, draw, pooled
 from clamp3.probe.train import Plan, train
-from clamp3.probe.zero_shot import answer_folder, class_vectors, compare, prompts_for, read_prompts
+from clamp3.probe.zero_shot import answer_folder, compare, read_prompts
 
 RNG = np.random.default_rng(0)
 

@@ -1,6 +1,7 @@
 """Options drawn at random, together: a run that was stopped and goes on has the weights of one that was not."""
 
 import importlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,20 @@ def data(tmp_path_factory):
     return write_music(folder)
 
 
-@pytest.mark.parametrize("case", ["reported", 1, 2, 3, 4])
-def test_stopped_and_gone_on_is_bit_for_bit_the_same(exactness, data, tmp_path, case):
+@pytest.fixture
+def more(data, exactness, tmp_path):
+    """Return a folder of its own, as what it holds is changed."""
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+    exactness.write_more(folder)
+    return folder
+
+
+@pytest.mark.parametrize("case", ["reported", 1, 2, 5, 9])
+def test_stopped_and_gone_on_is_bit_for_bit_the_same(exactness, more, tmp_path, case):
     options = REPORTED if case == "reported" else exactness.drawn(case)
-    exactness.train(data, tmp_path / "whole", **options)
-    exactness.train(data, tmp_path / "stopped", stop=4 if case == "reported" else exactness.STOP, **options)
+    exactness.train(more, tmp_path / "whole", **options)
+    exactness.train(more, tmp_path / "stopped", stop=4 if case == "reported" else exactness.STOP, **options)
     assert not exactness.differing(tmp_path / "whole", tmp_path / "stopped"), options
 
 

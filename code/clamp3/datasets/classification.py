@@ -70,8 +70,8 @@ def _wikimt(benchmark: Benchmark, root: Path) -> None:
 
 
 def _wikimtx(benchmark: Benchmark, root: Path) -> None:
-    songs = wikimtx.read(root)
-    genres = {song.id: song.genre for song in songs}
+    songs = wikimtx.read(root, benchmark.dataset)
+    genres = {song.id: song.genre for song in songs if song.genre}
     benchmark.add("the table", _genres("abc", genres, {song.id: song.abc for song in songs}))
     midi = {song.id: song.midi for song in songs}
     benchmark.add("midi/ (rendered from the lead sheets: --render_midi)", _genres("midi", genres, midi))
@@ -148,6 +148,7 @@ BENCHMARKS: Readers[Benchmark] = {
     "vgmidi": (vgmidi.VGMIDI, _vgmidi),
     "pianist8": (pianist8.PIANIST8, _pianist8),
     "wikimtx": (wikimtx.WIKIMTX, _wikimtx),
+    "own": (wikimtx.OWN, _wikimtx),
     "mtt": (mtt.MTT, _mtt),
     "gs": (giantsteps.GIANTSTEPS, _gs),
     "gtzan": (gtzan.GTZAN, _gtzan),
@@ -199,7 +200,7 @@ def render_midi(name: str, root: Path) -> list[tuple[str, str]]:
     ConfigError
         If the data set has no lead sheets.
     """
-    if name not in ("wikimt", "wikimtx"):
-        raise ConfigError(f"--render_midi is for wikimt and wikimtx; {name} has no lead sheets.")
-    songs = wikimt.read(root) if name == "wikimt" else wikimtx.read(root)
+    if name not in ("wikimt", "wikimtx", "own"):
+        raise ConfigError(f"--render_midi is for wikimt, wikimtx and own; {name} has no lead sheets.")
+    songs = wikimt.read(root) if name == "wikimt" else wikimtx.read(root, BENCHMARKS[name][0])
     return wikimtx.render_midi({song.id: song.abc for song in songs if song.abc is not None}, root / "midi")

@@ -1,4 +1,4 @@
-"""WikiMT-X: 1,000 songs with four texts, a lead sheet in ABC, a recording and a genre (CC BY-NC 4.0).
+"""WikiMT-X: 1,000 songs with four texts, a lead sheet in ABC, a recording and a genre (CC BY-NC 4.0); others like it.
 
 Distributed are texts, lead sheets and YouTube ids. The recordings are the user's to find; the MIDI files of the
 published tables were rendered from the lead sheets, and `render_midi` does so with music21. The translations of the
@@ -35,6 +35,17 @@ WIKIMTX = Dataset(
 )
 
 
+OWN = Dataset(
+    "own",
+    "a benchmark of your own",
+    "preprocessing/text/make_benchmark.py (docs/own_benchmark.md)",
+    "that of your music",
+    "benchmark.jsonl                rows: id, genre, background, analysis, description, scene, leadsheet\n"
+    "audio/, midi/                  as of WikiMT-X, if you have them\n"
+    "translations/<language>.jsonl  rows: id, and any of the four texts",
+)
+
+
 @dataclass(frozen=True)
 class Song:
     """One row; ``audio`` and ``midi`` are None if the file is missing."""
@@ -47,8 +58,14 @@ class Song:
     audio: Source | None
 
 
-def read(root: Path) -> list[Song]:
-    """Return the songs of a WikiMT-X folder.
+def read(root: Path, dataset: Dataset = WIKIMTX) -> list[Song]:
+    """Return the songs of a WikiMT-X folder, or of one like it.
+
+    Parameters
+    ----------
+    root : Path
+    dataset : Dataset
+        `WIKIMTX` or `OWN`.
 
     Raises
     ------
@@ -57,7 +74,7 @@ def read(root: Path) -> list[Song]:
     FormatError
         If a row lacks a field, or two rows have one id.
     """
-    path = WIKIMTX.need(root, _FILE)
+    path = dataset.need(root, _FILE if dataset is WIKIMTX else "benchmark.jsonl")
     rows = read_jsonl(path, "genre", *FIELDS, "leadsheet")
     ids = [_id(row, f"{printable(path)}:{number}") for number, row in enumerate(rows, start=1)]
     audio = files_by_key(root / "audio", youtube_key(ids), "audio")
@@ -73,15 +90,27 @@ def read(root: Path) -> list[Song]:
 
 
 def read_translations(root: Path) -> dict[str, dict[str, Source]]:
-    """Return the translated backgrounds that the folder has: by language, then by id."""
+    """Return the translated texts that the folder has: by text and language (``background.ru``), then by id.
+
+    Raises
+    ------
+    FormatError
+        If a file has none of the four texts.
+    """
     found: dict[str, dict[str, Source]] = {}
-    for language in LANGUAGES:
+    others = {path.stem for path in (root / "translations").glob("*.jsonl")} - set(LANGUAGES)
+    for language in (*LANGUAGES, *sorted(others)):
         path = root / "translations" / f"{language}.jsonl"
-        if path.is_file():
-            rows = enumerate(read_jsonl(path, "background"), start=1)
-            found[language] = {
-                _id(row, f"{printable(path)}:{number}"): sentence(str(row["background"])) for number, row in rows
-            }
+        if not path.is_file():
+            continue
+        before = len(found)
+        for number, row in enumerate(read_jsonl(path), start=1):
+            id = _id(row, f"{printable(path)}:{number}")
+            for field in FIELDS:
+                if field in row:
+                    found.setdefault(f"{field}.{language}", {})[id] = sentence(str(row[field]))
+        if len(found) == before:
+            raise FormatError(f"{printable(path)} has none of {', '.join(FIELDS)}.")
     return found
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from clamp3.embedding.passages import Passage, PassagePlan, cut, divide, pack, unpack
+from clamp3.embedding.passages import Passage, PassagePlan, Stretch, cut, divide, pack, unpack
 from clamp3.errors import ConfigError, DataError, FormatError, WeightsError, describe, sentence_of
 from clamp3.formats import Converted, Kind
 from clamp3.jobs.identity import Identity
@@ -178,7 +178,7 @@ class Encoder(ABC):
         batch_size: int | None = None,
         temporal: bool = False,
         n_workers: int | None = None,
-        passages: PassagePlan | None = None,
+        passages: PassagePlan | Stretch | None = None,
     ) -> Iterator[Result]:
         """Encode inputs, holding a few hundred of them in memory at most.
 
@@ -192,8 +192,8 @@ class Encoder(ABC):
             Hidden states in place of global vectors.
         n_workers : int, optional
             Processes for conversions; None takes one per core.
-        passages : PassagePlan, optional
-            One vector per passage in place of one per input.
+        passages : PassagePlan or Stretch, optional
+            One vector per passage, or that of one stretch, in place of one per input.
 
         Yields
         ------
@@ -232,7 +232,7 @@ class Encoder(ABC):
                 if cache is not None and fresh:
                     cache.put_many(fresh)
 
-    def _recall(self, work: _Round, cache: VectorCache, plan: PassagePlan | None) -> Iterator[Result]:
+    def _recall(self, work: _Round, cache: VectorCache, plan: PassagePlan | Stretch | None) -> Iterator[Result]:
         """Yield the results of a round that are in the cache, and take their inputs out of the round."""
         from clamp3.jobs.cache import content_key
 
@@ -305,7 +305,7 @@ class Encoder(ABC):
                 _prepare_here(work, index, (modality, (texts.get(index, content), kind, name), front_end, marked))
 
     def _run(
-        self, work: _Round, batch_size: int | None, temporal: bool, plan: PassagePlan | None
+        self, work: _Round, batch_size: int | None, temporal: bool, plan: PassagePlan | Stretch | None
     ) -> Iterator[tuple[Result, str | None]]:
         """Encode the sequences of a round, modality by modality; yield results with their cache keys."""
         from clamp3.embedding import batching
@@ -333,15 +333,20 @@ class Encoder(ABC):
 
 
 def _run_passages(
-    work: _Round, members: list[int], tower: Tower, plan: PassagePlan, batch_size: int | None
+    work: _Round, members: list[int], tower: Tower, plan: PassagePlan | Stretch, batch_size: int | None
 ) -> Iterator[tuple[Result, str | None]]:
     """Encode the passages of inputs; yield a result, with its cache key, per input."""
     from clamp3.embedding import batching
 
-    where = {i: divide(len(work.sequences[i]), work.sequences[i].marks, plan) for i in members}
-    owners = [(index, number) for index in members for number in range(len(where[index]))]
+    where: dict[int, list[Passage]] = {}
+    for index in members:
+        try:
+            where[index] = divide(len(work.sequences[index]), work.sequences[index].marks, plan)
+        except FormatError as error:
+            yield work.result(index, error=f"{work.names[index]}: {error}"), None
+    owners = [(index, number) for index in where for number in range(len(where[index]))]
     parts = [cut(work.sequences[index].values, work.sequences[index].marks, where[index][n]) for index, n in owners]
-    rows: dict[int, dict[int, np.ndarray]] = {index: {} for index in members}
+    rows: dict[int, dict[int, np.ndarray]] = {index: {} for index in where}
     for place, value in batching.run(parts, tower, batch_size=batch_size):
         index, number = owners[place]
         if isinstance(value, DataError):

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from clamp3.errors import ConfigError
+from clamp3.errors import ConfigError, FormatError
 from clamp3.modalities.marks import Marks
 
 Unit = Literal["seconds", "bars", "whole"]
@@ -66,6 +66,63 @@ class PassagePlan:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """One part of a piece, in place of all passages of a plan.
+
+    Attributes
+    ----------
+    unit : {"seconds", "bars"}
+        Of ``start`` and ``end``.
+    start, end : float
+        Seconds from the beginning, ``end`` exclusive; or bars counted from 1, both inclusive. The end may be infinite.
+
+    Raises
+    ------
+    ConfigError
+        If nothing can be between them.
+
+    Examples
+    --------
+    >>> from clamp3.modalities.marks import sound_marks
+    >>> marks = sound_marks(n_vectors=7, vector_sec=5)
+    >>> [str(passage) for passage in divide(9, marks, Stretch("seconds", 10, 20))]
+    ['0:10-0:20']
+    """
+
+    unit: Unit
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        in_bars = self.unit == "bars"
+        if not (self.start >= in_bars and (self.start <= self.end if in_bars else self.start < self.end)):
+            raise ConfigError(f"from {self.start:g} to {self.end:g} {self.unit} there is nothing.")
+
+    @property
+    def identity(self) -> str:
+        """What distinguishes stretches in the cache."""
+        return f"{self.start!r}-{self.end!r} {self.unit}"
+
+    def range_of(self, places: np.ndarray, marks: Marks) -> tuple[int, int]:
+        """Return the (first, last) of the items whose places are in the stretch.
+
+        Parameters
+        ----------
+        places : float array
+        marks : Marks
+        """
+        if marks.unit != self.unit:
+            raise FormatError(f"it is divided into {marks.unit}, not into {self.unit}.")
+        start = self.start - (self.unit == "bars")  # where bars are counted from 0
+        first, last = np.searchsorted(places, (start - 1e-6, self.end - 1e-6))
+        if self.end >= marks.end - 1e-6:  # what ends the piece is at its end
+            last = len(places)
+        if first >= last:
+            raise FormatError(f"it has nothing from {self.start:g} to {self.end:g} {self.unit}.")
+        return int(first), int(last)
+
+
+@dataclass(frozen=True)
 class Passage:
     """The position of a passage in its piece.
 
@@ -99,7 +156,7 @@ class Passage:
         return self.first < other.last and other.first < self.last
 
 
-def divide(n_items: int, marks: Marks | None, plan: PassagePlan) -> list[Passage]:
+def divide(n_items: int, marks: Marks | None, plan: PassagePlan | Stretch) -> list[Passage]:
     """Return the passages of a sequence; see `PassagePlan` for an example.
 
     Parameters
@@ -108,23 +165,29 @@ def divide(n_items: int, marks: Marks | None, plan: PassagePlan) -> list[Passage
         T, the wrapping items included.
     marks : Marks or None
         None, or marks of another length, make the piece one passage.
-    plan : PassagePlan
+    plan : PassagePlan or Stretch
         The last passage reaches the end and may be shorter; passages without an item are left out.
 
     Returns
     -------
     list of Passage
         At least one, in order.
+
+    Raises
+    ------
+    FormatError
+        If the piece has no such stretch.
     """
     if marks is None or len(marks.starts) != n_items - 2 or marks.head >= len(marks.starts):
+        if isinstance(plan, Stretch):
+            raise FormatError("it cannot be divided.")
         return [Passage("whole", 0.0, 0.0, 0, n_items)]
     in_bars = marks.unit == "bars"
-    window, hop = (plan.windows_bars, plan.hop_bars) if in_bars else (plan.windows_sec, plan.hop_sec)
     starts = marks.starts[marks.head :]
     ticks = marks.ticks[marks.head :] if marks.ticks is not None else None
     offset = 1 + marks.head
     found: list[Passage] = []
-    for first, last in _ranges(starts + marks.middle, marks.end, window, hop):
+    for first, last in _ranges(starts + marks.middle, marks, plan):
         items = (first + offset, last + offset)
         if found and (found[-1].first, found[-1].last) == items:
             continue
@@ -140,8 +203,13 @@ def divide(n_items: int, marks: Marks | None, plan: PassagePlan) -> list[Passage
     return found
 
 
-def _ranges(places: np.ndarray, end: float, window: float, hop: float) -> Iterator[tuple[int, int]]:
+def _ranges(places: np.ndarray, marks: Marks, plan: PassagePlan | Stretch) -> Iterator[tuple[int, int]]:
     """Yield (first, last) items of each window that holds the place of at least one."""
+    if isinstance(plan, Stretch):
+        yield plan.range_of(places, marks)
+        return
+    end = marks.end
+    window, hop = (plan.windows_bars, plan.hop_bars) if marks.unit == "bars" else (plan.windows_sec, plan.hop_sec)
     number, n_windows = 0, max(1, math.ceil((end - window) / hop - 1e-9) + 1)
     while number < n_windows:
         # A window that begins at a place holds it, however the times are rounded; the last one holds the rest.

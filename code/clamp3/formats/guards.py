@@ -75,8 +75,8 @@ def unpack_mxl(data: bytes) -> bytes:
     Parameters
     ----------
     data : bytes
-        The archive. The score is the first rootfile named by ``META-INF/container.xml``; archives
-        without one (some old exporters) may hold a single ``.xml`` or ``.musicxml`` member instead.
+        The archive. The score is the first rootfile named by ``META-INF/container.xml``; of archives without one (some
+        old exporters), or whose is no XML (those of Wikifonia), the first ``.xml`` or ``.musicxml`` member.
 
     Returns
     -------
@@ -170,7 +170,11 @@ def unpacked_size(data: bytes) -> int:
 
 
 def _rootfile(archive: zipfile.ZipFile, names: list[str]) -> str:
-    named = rootfiles(_member(archive, CONTAINER, MAX_CONTAINER_BYTES)) if CONTAINER in names else []
+    container = _member(archive, CONTAINER, MAX_CONTAINER_BYTES) if CONTAINER in names else b""
+    try:
+        named = rootfiles(container) if container else []
+    except FormatError:  # Wikifonia's name scores in single quotes, with apostrophes in them
+        named = []
     if found := next((path for path, _ in named if path in names), None) or next(iter(score_names(names)), None):
         return found
     raise FormatError("the archive holds no MusicXML file.")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, Clamp3Error, ConfigError, printable
 from clamp3.formats.tables import json_text
 from clamp3.index.folder import INDEX_NAME, IndexMeta, find_index
-from clamp3.index.selection import selection_of
+from clamp3.index.selection import kinds_of
 from clamp3.jobs.summary import SHOWN
 
 if TYPE_CHECKING:
@@ -108,18 +108,22 @@ def remove(args: argparse.Namespace, open_model: Open) -> int:
 def search(args: argparse.Namespace, open_model: Open) -> int:
     """Print what is closest to a query; arguments as of `add`."""
     from clamp3.index.query import find
+    from clamp3.index.question import question_of
     from clamp3.index.render import show
 
-    if (args.query is None) != args.interactive:
+    asked = args.query is not None or args.like or args.text or args.axis
+    if (args.interactive and args.query is not None) or not (args.interactive or asked):
         raise ConfigError("give a query, or --interactive to be asked for queries.")
+    how = {"where": args.where, "passages": args.passages, "diversity": args.diversity, "words": not args.no_words}
+    if not args.interactive:
+        question_of(args, args.query, **how)  # what is wrong with it is said before anything is opened
     with _library(args) as library:
         model = _opened(args, open_model, library.meta)
-        how = {"top_k": args.top_k, "where": args.where, "passages": args.passages, "selection": selection_of(args)}
         facts = {"model": model.identity, "n_references": library.pieces.count()}
         code = EXIT_OK
         for query in _questions() if args.interactive else [args.query]:
             try:
-                hits = find(library, model, query, **how, words=not args.no_words)
+                hits = find(library, model, question_of(args, query, **how))
             except Clamp3Error as error:
                 if not args.interactive:
                     raise
@@ -128,6 +132,19 @@ def search(args: argparse.Namespace, open_model: Open) -> int:
             code = show(hits, [], form=args.format, strict=args.strict, query=query, **facts)
             sys.stdout.flush()
     return code
+
+
+def playlist(args: argparse.Namespace, open_model: Open) -> int:
+    """Print pieces to play one after the other; arguments as of `add`."""
+    from clamp3.index.playlist import playlist
+    from clamp3.index.question import named
+    from clamp3.index.render import show
+
+    seeds, end = [named(seed) for seed in args.seeds], named(args.to) if args.to else None
+    with _library(args) as library:
+        model = _opened(args, open_model, library.meta)
+        hits = playlist(library, model, seeds, args.n, end=end, where=args.where, kinds=kinds_of(args.kind))
+    return show(hits, [], form=args.format)
 
 
 def _questions() -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -15,14 +15,14 @@ from clamp3.formats import Kind
 from clamp3.index.folder import find_index
 from clamp3.index.fusion import CANDIDATES, fuse
 from clamp3.index.library import Library
-from clamp3.index.ranking import Hit, check_top_k, rank
-from clamp3.index.search import Answer, StoredVectors, query_source, vector_of
-from clamp3.index.selection import Distinct, Selection, same_input
-from clamp3.index.store import VECTOR, Row
+from clamp3.index.question import MAX_TOP_K, Asked, Question, resolve
+from clamp3.index.ranking import Hit, diversified, rank
+from clamp3.index.search import Answer
+from clamp3.index.selection import Distinct, Selection
+from clamp3.index.store import FACTS, VECTOR, Row
 from clamp3.index.where import quoted
 from clamp3.index.words import tokens_of
 from clamp3.jobs.identity import Identity
-from clamp3.sources import Item, Source
 
 if TYPE_CHECKING:
     from clamp3.embedding.clamp3 import Clamp3
@@ -30,96 +30,94 @@ if TYPE_CHECKING:
 
 _MORE = 4  # candidates per result at first: single precision, copies and the query itself take some
 _PASSAGES_PER_HIT = 20  # most passages of a piece overlap others
+_POOL = 100  # of which diverse results are chosen
+_OWN_FIELDS = ("name", "title", "modality", "kind")  # of a hit; the other facts are one field
 _MUSIC = "modality <> 'text'"
 
 
-def find(
-    library: Library,
-    model: Clamp3,
-    query: Item,
-    *,
-    top_k: int = 10,
-    where: str | None = None,
-    passages: bool = False,
-    selection: Selection | None = None,
-    words: bool = True,
-) -> list[Hit]:
-    """Return what is closest to a query, best first.
+def find(library: Library, model: Clamp3, question: Question) -> list[Hit]:
+    """Return what answers a question, best first.
 
     Parameters
     ----------
     library : Library
     model : Clamp3
         The index's own.
-    query : str, path, Source or (bytes, Kind)
-    top_k : int
-        How many results.
-    where : str, optional
-        A filter; see `clamp3.index.where.to_sql`.
-    passages : bool
-        Rank passages in place of pieces; of those of one piece that overlap, only the best is a result.
-    selection : Selection, optional
-        As of `clamp3.index.search.ask`: without one music, every piece of it once, and not the query itself.
-    words : bool
-        Bring pieces to the front whose title, people or file name answer a sentence; see `clamp3.index.fusion`.
+    question : Question
+        `Question.of` makes one of a sentence or file. Of passages of one piece that overlap, only the best is a result.
 
     Raises
     ------
     ConfigError
         If the model is another, or there are no passages.
     Clamp3Error
-        If the query cannot be encoded.
+        If the question cannot be encoded.
     """
-    check_top_k(top_k)
     library.check_model(model)
-    if passages and library.meta.passages is None:
+    return best_hits(library, resolve(question, model, library), question)
+
+
+def best_hits(library: Library, asked: Asked, question: Question) -> list[Hit]:
+    """Return what is closest to a vector, chosen as a question says.
+
+    Parameters
+    ----------
+    library : Library
+    asked : Asked
+        What ranks.
+    question : Question
+    """
+    if question.top_k > MAX_TOP_K:
+        raise ConfigError(f"top_k is {question.top_k}; at most {MAX_TOP_K} results can be asked for.")
+    if question.passages and library.meta.passages is None:
         raise ConfigError("the index has no passages; build it anew with update --reindex --passages.")
-    selection = selection or Selection()
-    condition = _condition(library, library.condition(where), selection)
-    source = query_source(query)
-    asked = vector_of(source, model, StoredVectors(model, source.path.parent if source.path else Path()))
-    named: Sequence[Row] = []
-    if words and not passages and source.kind == Kind.TEXT and source.path is None:
-        text = source.read().decode("utf-8", "replace")
-        named = library.pieces.matching(tokens_of([text]), CANDIDATES, condition)
-    table, n = (library.passages, _PASSAGES_PER_HIT * top_k) if passages else (library.pieces, _MORE * top_k)
-    n = max(n, CANDIDATES) if named else n
+    condition = _condition(library, library.condition(question.where), question.selection)
+    text = question.text if question.words and not question.passages else ""
+    named = library.pieces.matching(tokens_of([text]), CANDIDATES, condition) if text else []
+    wanted = max(_POOL, 2 * question.top_k) if question.diversity else question.top_k
+    table, n = (library.passages, _PASSAGES_PER_HIT) if question.passages else (library.pieces, _MORE)
+    n = max(n * wanted, CANDIDATES if named else 1)
     while True:
-        rows = table.nearest(asked, n, condition)
-        ranked = _in_order(asked, rows)
+        rows = table.nearest(asked.vector, n, condition)
+        ranked = _in_order(asked.vector, rows)
         if named:
-            ranked = _fused(text, asked, ranked, named)
-        hits = _hits(library, source, ranked, selection, passages=passages)
-        if len(hits) > top_k or len(rows) < n:  # one more: what follows the last may be its copies
-            return hits[:top_k]
+            ranked = _fused(text, asked.vector, ranked, named)
+        found = _distinct(library, asked, ranked, question)
+        if len(found) > wanted or len(rows) < n:  # one more: what follows the last may be its copies
+            break
         n *= 4
+    if question.diversity and found:
+        vectors, scores = np.stack([each.row[VECTOR] for each in found]), [each.score for each in found]
+        found = [found[n] for n in diversified(vectors, scores, question.diversity, question.top_k)]
+    return [_hit(library, place, each) for place, each in enumerate(found[: question.top_k], start=1)]
 
 
 def ask_index(
     model: Clamp3,
-    query: Source,
+    question: Question,
     folder: Path,
     *,
-    top_k: int = 10,
     passages: PassagePlan | None = None,
-    selection: Selection | None = None,
 ) -> Answer | None:
     """Return what `clamp3.index.search.ask` returns, from the index that a folder has in it, None if there is none.
 
     Parameters
     ----------
-    model, query, folder, top_k, passages, selection
+    model : Clamp3
+    question : Question
+    folder : Path
+    passages : PassagePlan, optional
         As of `clamp3.index.search.ask`.
     """
     place = find_index(folder)
-    if place is None or not folder.is_dir():
+    if place is None or not folder.is_dir() or question.top_k > MAX_TOP_K:
         return None
     with Library.open(place) as library:
         same_passages = passages is None or library.meta.passages == asdict(passages)
         known = folder.resolve() in library.folder.roots().values() and len(library.folder.roots()) == 1
         if not known or not same_passages or library.meta.weights != Identity.parse(model.identity).space:
             return None
-        hits = find(library, model, query, top_k=top_k, passages=passages is not None, selection=selection)
+        hits = find(library, model, replace(question, passages=passages is not None))
         remark = f"answered from the index of {printable(folder)} (index.py update keeps it up to date; --no_index)."
         n_passages = library.passages.count() if passages is not None else 0
         return Answer(hits, n_references=library.pieces.count(), n_passages=n_passages, remarks=[remark])
@@ -156,52 +154,71 @@ def _fused(
     return [every[each] for each in fuse(text, [row for row, _ in ranked], named)]
 
 
-def _hits(
-    library: Library, query: Source, ranked: Sequence[tuple[Row, float]], selection: Selection, *, passages: bool
-) -> list[Hit]:
-    """Return a hit for every row that is an answer of its own."""
+@dataclass(frozen=True)
+class _Found:
+    """A row that is an answer of its own: its cosine, its passage, and the names of its copies."""
+
+    row: Row
+    score: float
+    passage: Passage | None = None
+    also: tuple[str, ...] = ()
+
+
+def _distinct(library: Library, asked: Asked, ranked: Sequence[tuple[Row, float]], question: Question) -> list[_Found]:
+    """Return the rows that are answers of their own."""
+    selection = question.selection
     allowed = [(row, score) for row, score in ranked if score >= selection.min_score]
     allowed = [(row, score) for row, score in allowed if not selection.excludes(PurePosixPath(row["name"]))]
-    if passages:
-        return _passage_hits(library, query, allowed, selection)
+    if question.passages:
+        return _distinct_passages(library, asked, allowed, selection)
     if selection.keep_duplicates:
-        return [_hit(library, place, row, score) for place, (row, score) in enumerate(allowed, start=1)]
-    own = [n for n, (row, _) in enumerate(allowed) if same_input(query, str(library.path_of(_piece(row))))]
+        return [_Found(row, score) for row, score in allowed]
+    own = [n for n, (row, _) in enumerate(allowed) if _is_part(library, asked, row["id"], row["content"])]
     distinct = Distinct([row[VECTOR][None] for row, _ in allowed], own)
     kept = [n for n, (_, score) in enumerate(allowed) if distinct.takes(n, score)]
-    hits = [_hit(library, place, *allowed[n]) for place, n in enumerate(kept, start=1)]
     copies = [tuple(sorted(allowed[copy][0]["name"] for copy in distinct.copies[n])) for n in kept]
-    return [replace(hit, also=also) for hit, also in zip(hits, copies, strict=True)]
+    return [_Found(*allowed[n], also=also) for n, also in zip(kept, copies, strict=True)]
 
 
-def _passage_hits(
-    library: Library, query: Source, ranked: Sequence[tuple[Row, float]], selection: Selection
-) -> list[Hit]:
+def _distinct_passages(
+    library: Library, asked: Asked, ranked: Sequence[tuple[Row, float]], selection: Selection
+) -> list[_Found]:
     """Return the best passages; of pieces with the same content those of the first."""
     pieces = {row["piece"] for row, _ in ranked}
     content = {row["id"]: row["content"] for row in library.pieces.rows(["id", "content"], ids=pieces)}
     owners: dict[str, str] = {}
     if not selection.keep_duplicates:
-        own = {row["piece"] for row, _ in ranked if same_input(query, str(library.path_of(row["piece"])))}
-        owners = {content[piece]: "" for piece in own & content.keys()}
-    hits: list[Hit] = []
-    taken: list[tuple[str, Passage]] = []
+        own = {piece for piece in pieces & content.keys() if _is_part(library, asked, piece, content[piece])}
+        owners = {content[piece]: "" for piece in own}
+    found: list[_Found] = []
     for row, score in ranked:
-        piece = _piece(row)
+        piece = str(row["piece"])
         if not selection.keep_duplicates and owners.setdefault(content.get(piece, piece), piece) != piece:
             continue
         passage = Passage(row["unit"], row["start_at"], row["end_at"], row["first_item"], row["last_item"])
-        if any(piece == other and passage.overlaps(earlier) for other, earlier in taken):
-            continue
-        taken.append((piece, passage))
-        hits.append(_hit(library, len(hits) + 1, row, score, passage))
-    return hits
+        if not any(each.row["piece"] == piece and each.passage.overlaps(passage) for each in found if each.passage):
+            found.append(_Found(row, score, passage))
+    return found
 
 
-def _hit(library: Library, place: int, row: Row, score: float, passage: Passage | None = None) -> Hit:
-    path = printable(library.path_of(_piece(row)))
-    return Hit(place, row["name"], score, row["title"], path, passage)
+def _is_part(library: Library, asked: Asked, piece: str, content: str) -> bool:
+    return piece in asked.pieces or content in asked.contents or asked.is_part(str(library.path_of(piece)))
 
 
-def _piece(row: Row) -> str:
-    return str(row.get("piece", row["id"]))
+def _hit(library: Library, place: int, found: _Found) -> Hit:
+    row = found.row
+    piece = str(row.get("piece", row["id"]))
+    facts = {name: row[name] for name in FACTS if name not in _OWN_FIELDS and row[name] not in ("", None)}
+    return Hit(
+        place,
+        row["name"],
+        found.score,
+        row["title"],
+        printable(library.path_of(piece)),
+        found.passage,
+        found.also,
+        piece,
+        row["modality"],
+        row["kind"],
+        facts,
+    )

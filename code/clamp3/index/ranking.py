@@ -10,8 +10,8 @@ pieces. Scores are cosines in [-1, 1]; `clamp3.index.ties` says how they are rou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,7 +30,10 @@ _CHUNK_ROWS = 8192  # bounds the float64 copy to 50 MB at width 768
 
 @dataclass(frozen=True)
 class Hit:
-    """One answer: place (from 1), name, cosine to the query, title if known, passage if asked for, names of copies."""
+    """One answer: place (from 1), name, cosine to the query, title if known, passage if asked for, names of copies.
+
+    Of an index also the piece's id, modality (text, score, midi, audio), kind of file, and what else is known of it.
+    """
 
     rank: int
     name: str
@@ -39,6 +42,10 @@ class Hit:
     path: str = ""
     passage: Passage | None = None
     also: tuple[str, ...] = ()
+    id: str = ""
+    modality: str = ""
+    kind: str = ""
+    facts: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
 def cosine(query: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -136,6 +143,52 @@ def rank(
     candidates = _near(query, reference, top_k)
     scores = dict(zip(candidates.tolist(), cosine(query, reference[candidates]).tolist(), strict=True))
     return [(row, scores[row]) for row in best_first(scores, names)[:top_k]]
+
+
+def diversified(vectors: np.ndarray, scores: Sequence[float], diversity: float, n: int) -> list[int]:
+    """Return which results to show, so that they are less like each other: maximal marginal relevance.
+
+    Each is the one with the highest ``(1 - diversity) * relevance - diversity * likeness to the nearest before it``,
+    both scaled to 0..1 among the candidates: cosines of words to music lie far below those of music to music.
+
+    Parameters
+    ----------
+    vectors : float array, shape (N, D)
+        Of the candidates, best first.
+    scores : sequence of float
+        Theirs; one that is placed before a higher one counts as that.
+    diversity : float
+        From 0 to below 1.
+    n : int
+        How many.
+
+    Examples
+    --------
+    >>> diversified(np.array([[1, 0], [1, 0.1], [0, 1]]), [0.9, 0.8, 0.5], 0.5, 2)
+    [0, 2]
+
+    References
+    ----------
+    Carbonell and Goldstein, "The use of MMR, diversity-based reranking", SIGIR 1998.
+    """
+    units = unit_rows(vectors)
+    alike = _from_0_to_1(units @ units.T)
+    relevance = _from_0_to_1(np.maximum.accumulate(np.asarray(scores, np.float64)[::-1])[::-1])
+    chosen: list[int] = []
+    nearest = np.zeros(len(units))
+    while len(chosen) < min(n, len(units)):
+        value = (1 - diversity) * relevance - diversity * nearest
+        value[chosen] = -np.inf
+        chosen.append(int(value.argmax()))
+        nearest = np.maximum(nearest, alike[chosen[-1]])
+    return chosen
+
+
+def _from_0_to_1(values: np.ndarray) -> np.ndarray:
+    if not values.size:
+        return values
+    least, most = values.min(), values.max()
+    return (values - least) / (most - least) if most > least else np.zeros_like(values)
 
 
 def check_top_k(top_k: int) -> None:

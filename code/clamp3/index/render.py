@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED
+from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, printable
 from clamp3.formats.tables import json_text
 from clamp3.index.ranking import Hit
 
@@ -22,7 +22,7 @@ def show(
     hits : sequence of Hit
     failures : sequence of (str, str)
         Names and reasons of what was left out.
-    form : {"table", "tsv", "json"} or None
+    form : {"table", "tsv", "json", "m3u8"} or None
         None is a table on a terminal, tab-separated lines in a pipe.
     strict : bool
         Whether what was left out makes the exit code 1.
@@ -33,6 +33,8 @@ def show(
     if form == "json":
         left_out = [{"name": name, "reason": reason} for name, reason in failures]
         print(as_json(hits, **facts, failures=left_out))
+    elif form == "m3u8":
+        print(as_m3u8(hits))
     elif hits:
         print(as_table(hits) if form == "table" else as_lines(hits))
     for name, reason in failures:
@@ -49,8 +51,33 @@ def as_json(hits: Sequence[Hit], **facts: object) -> str:
     **facts : object
         Query, model, failures …
     """
-    rows = [{key: value for key, value in asdict(hit).items() if value not in ("", None, ())} for hit in hits]
-    return json_text({**facts, "results": rows}, indent=2)
+    rows = [{**asdict(hit), "facts": {}, **hit.facts} for hit in hits]
+    known = [{key: value for key, value in row.items() if value not in ("", None, (), {})} for row in rows]
+    return json_text({**facts, "results": known}, indent=2)
+
+
+def as_m3u8(hits: Sequence[Hit], place: Callable[[Hit], str] = lambda hit: hit.path) -> str:
+    """Return a playlist as players read it (extended M3U, UTF-8).
+
+    Parameters
+    ----------
+    hits : sequence of Hit
+    place : callable, optional
+        Where the music of a hit is: a path or an address.
+
+    Examples
+    --------
+    >>> print(as_m3u8([Hit(1, "a.mp3", 0.5, "Air", "cd/a.mp3", facts={"artist": "Ann", "duration": 61.4})]))
+    #EXTM3U
+    #EXTINF:61,Ann - Air
+    cd/a.mp3
+    """
+    lines = ["#EXTM3U"]
+    for hit in hits:
+        artist = hit.facts.get("artist") or hit.facts.get("composer")
+        called = " - ".join(str(each) for each in (artist, hit.title or hit.name) if each)
+        lines += [f"#EXTINF:{round(hit.facts.get('duration') or -1)},{printable(called)}", place(hit)]
+    return "\n".join(lines)
 
 
 def as_lines(hits: Sequence[Hit]) -> str:

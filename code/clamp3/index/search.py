@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clamp3.errors import Clamp3Error, DataError, FormatError, printable
+from clamp3.errors import Clamp3Error, DataError, printable
 from clamp3.formats import Kind
 from clamp3.formats.titles import title_of
+from clamp3.index.question import Asked, Question, resolve
 from clamp3.index.ranking import Hit, check_top_k, rank
-from clamp3.index.selection import SAME, Distinct, Selection, folder_names, require_folders, same_input, vector_kinds
-from clamp3.index.vectors import Contents, in_words, provenance, read_contents, stored_vector
-from clamp3.jobs.identity import Identity
+from clamp3.index.selection import SAME, Distinct, Selection, folder_names, require_folders, vector_kinds
+from clamp3.index.vectors import Contents, StoredVectors, in_words, read_contents
 from clamp3.jobs.progress import progress
 from clamp3.modalities import modality_of
-from clamp3.sources import Item, Source, source_of
+from clamp3.sources import Item, Source
 
 if TYPE_CHECKING:
     from clamp3.embedding.clamp3 import Clamp3
@@ -58,7 +58,7 @@ class Answer:
 
 def ask(
     clamp3: Clamp3,
-    query: Item,
+    query: Item | Question,
     folder: Path | Sequence[Path],
     *,
     top_k: int = 10,
@@ -71,8 +71,9 @@ def ask(
     ----------
     clamp3 : Clamp3
         With a cache, files seen before are not encoded again, wherever they lie now.
-    query : str, path, Source or (bytes, Kind)
-        A sentence or any file.
+    query : str, path, Source or (bytes, Kind), or Question
+        A sentence or any file; or several with what ``top_k`` and ``selection`` say, for filters, words and diversity
+        are for indexes.
     folder : Path, or sequence of Path
         Searched recursively; any mixture of kinds.
     top_k : int
@@ -110,9 +111,11 @@ def ask(
     folders = [folder] if isinstance(folder, Path) else list(folder)
     require_folders(folders)
     selection = selection or Selection()
-    source = query_source(query)
-    asked = vector_of(source, clamp3, StoredVectors(clamp3, folders[0]))  # before the folders, which take their time
-    found = _contents(clamp3, folders, len(asked), selection)
+    question = query if isinstance(query, Question) else Question.of(query)
+    if isinstance(query, Question):
+        top_k, selection = question.top_k, question.selection
+    asked = resolve(question, clamp3)  # before the folders, which take their time
+    found = _contents(clamp3, folders, len(asked.vector), selection)
     references = _References()
     for stored, vector in found.stored:
         references.add(stored, vector)
@@ -128,7 +131,7 @@ def ask(
     if not references.sources:
         listed = ", ".join(printable(folder) for folder in folders)
         raise DataError(f"{listed} holds no file that can be compared{_why_nothing(found)}.")
-    hits, own = references.best(asked, top_k, selection, query=source, by_passage=passages is not None)
+    hits, own = references.best(asked, top_k, selection, by_passage=passages is not None)
     n_passages = len(references.places) if passages is not None else 0
     remarks = found.remarks + own
     return Answer(hits, sorted(found.problems), found.ignored, len(references.sources), n_cached, n_passages, remarks)
@@ -181,9 +184,7 @@ class _References:
         self.vectors.append(np.atleast_2d(vectors))
         self.sources.append(source)
 
-    def best(
-        self, asked: np.ndarray, top_k: int, selection: Selection, *, query: Source, by_passage: bool
-    ) -> tuple[list[Hit], list[str]]:
+    def best(self, asked: Asked, top_k: int, selection: Selection, *, by_passage: bool) -> tuple[list[Hit], list[str]]:
         """Return the hits, and sentences on what is none: the query itself, everything below the least score."""
         rows = np.concatenate(self.vectors)
         # Equal scores are ordered by file, and within a file by place.
@@ -191,11 +192,11 @@ class _References:
             f"{self.sources[owner].name}\0{passage.first:09}" if passage else self.sources[owner].name
             for owner, passage in self.places
         ]
-        own = [number for number, source in enumerate(self.sources) if same_input(query, source.location)]
+        own = [number for number, source in enumerate(self.sources) if asked.is_part(source.location)]
         distinct = None if selection.keep_duplicates else Distinct(self.vectors, own)
         hits: list[tuple[int, Hit]] = []
         taken: list[tuple[int, Passage]] = []
-        ranked = rank(asked, rows, len(rows), names)
+        ranked = rank(asked.vector, rows, len(rows), names)
         for row, score in ranked:
             owner, passage = self.places[row]
             if score < selection.min_score or (len(hits) >= top_k and score < hits[-1][1].score - SAME):
@@ -223,79 +224,6 @@ class _References:
             named = ", ".join([*alike[:3], *([f"{len(alike) - 3} more"] if len(alike) > 3 else [])])
             remarks.append(f"the query itself is no result ({named}); --keep_duplicates ranks it.")
         return [replace(hit, also=also[owner]) for owner, hit in hits], remarks
-
-
-class StoredVectors:
-    """Vectors that extraction has written, recognised by the ``features.json`` beside them."""
-
-    def __init__(self, clamp3: Clamp3, root: Path) -> None:
-        self._clamp3 = clamp3  # its identity is asked for when there is a vector: it means reading all weights
-        self._meta_of = provenance(root)
-
-    def is_vector(self, source: Source) -> bool:
-        """Whether extraction says that a file is a vector."""
-        if source.kind != Kind.FEATURES or source.path is None:
-            return False
-        return self._meta_of(source.path.parent).get("arrays") == "global"
-
-    def vector(self, source: Source, width: int | None = None) -> np.ndarray | None:
-        """Return the joint-space vector, shape (D,), of a file that holds one; None for all that is to be encoded.
-
-        Parameters
-        ----------
-        source : Source
-        width : int, optional
-            The only one that is allowed.
-
-        Raises
-        ------
-        FormatError
-            If the vector comes from other weights, or has another width.
-        """
-        if not self.is_vector(source):
-            return None
-        meta = self._meta_of(Path(source.path or "").parent)
-        if meta.get("weights") != Identity.parse(self._clamp3.identity).space:
-            raise FormatError(
-                f"{source.name} is a vector of other weights, {meta.get('weights')}, which --model has to name; "
-                f"it is {Identity.parse(self._clamp3.identity).space}."
-            )
-        vector = stored_vector(source)
-        if vector is not None and width is not None and len(vector) != width:
-            raise FormatError(f"{source.name} has width {len(vector)}, the query has {width}.")
-        return vector
-
-
-def query_source(query: Item) -> Source:
-    """Return the source of a query; a `Clamp3Error` if it is none."""
-    try:
-        return source_of(query)
-    except FormatError as error:
-        raise Clamp3Error(f"the query cannot be encoded: {error}") from None
-
-
-def vector_of(source: Source, clamp3: Clamp3, stored: StoredVectors) -> np.ndarray:
-    """Return the vector of a query, shape (D,).
-
-    Parameters
-    ----------
-    source : Source
-    clamp3 : Clamp3
-    stored : StoredVectors
-        Of the folder that is searched.
-    """
-    try:
-        vector = stored.vector(source)
-    except FormatError as error:
-        raise Clamp3Error(f"the query cannot be encoded: {error}") from None
-    if vector is not None:
-        return vector
-    asked = clamp3.encode([source])
-    if asked.errors[0] is not None:
-        if source.kind == Kind.TEXT:
-            clamp3.tokenizer()  # an absent one is no fault of the query, and its error says so
-        raise Clamp3Error(f"the query cannot be encoded: {asked.errors[0]}")
-    return np.asarray(asked.vectors[0])
 
 
 def describe_skipped(skipped: list[str]) -> str:

@@ -81,7 +81,7 @@ class Selection:
 
 
 def add_selection_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add the flags that a `Selection` is made of; `selection_of` takes them parsed."""
+    """Add the flags that a `Selection` is made of."""
     kinds = "rank these only, with commas between: music, text, score, midi, audio, all, or a kind such as abc"
     parser.add_argument("--kind", default="", help=f"{kinds} (default: music, or texts where there is none)")
     names = "leave out files, folders or paths that match, such as drafts or '*.mid' (repeatable)"
@@ -92,10 +92,21 @@ def add_selection_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentPar
     return parser
 
 
-def selection_of(args: argparse.Namespace) -> Selection:
-    """Return what the flags of `add_selection_flags` select."""
-    kinds = [kind.strip() for kind in args.kind.split(",") if kind.strip()]
-    return Selection(kinds, args.exclude, args.min_score, args.keep_duplicates)
+def add_question_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add the flags of a `clamp3.index.question.Question` besides its query; its `question_of` takes them parsed."""
+    stretch = "of a file a stretch: take.mp3@40-55 or 1:20-1:35, seconds, or tune.abc@9-16, bars"
+    ways = {"--like": f"also like this file or text ({stretch})", "--unlike": "not like this file or text"}
+    for flag, what in {**ways, "--text": "also like these words, whatever files are called"}.items():
+        metavar = ("WORDS" if flag == "--text" else "FILE", "WEIGHT")
+        parser.add_argument(flag, nargs="+", action="append", default=[], metavar=metavar, help=f"{what} (repeatable)")
+    axis = "lean from what to what, such as --axis sad happy; alone it ranks"
+    parser.add_argument("--axis", nargs=2, metavar=("FROM", "TO"), help=axis)
+    return add_selection_flags(parser)
+
+
+def kinds_of(text: str) -> tuple[str, ...]:
+    """Return the kinds that ``--kind`` names."""
+    return tuple(kind.strip() for kind in text.split(",") if kind.strip())
 
 
 def kind_groups() -> dict[str, set[Kind]]:

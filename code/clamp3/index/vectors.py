@@ -302,6 +302,47 @@ def provenance(root: Path) -> Callable[[Path], dict[str, Any]]:
     return meta_of
 
 
+class StoredVectors:
+    """Vectors that extraction has written, recognised by the ``features.json`` beside them."""
+
+    def __init__(self, clamp3: Clamp3, root: Path) -> None:
+        self._clamp3 = clamp3  # its identity is asked for when there is a vector: it means reading all weights
+        self._meta_of = provenance(root)
+
+    def is_vector(self, source: Source) -> bool:
+        """Whether extraction says that a file is a vector."""
+        if source.kind != Kind.FEATURES or source.path is None:
+            return False
+        return self._meta_of(source.path.parent).get("arrays") == "global"
+
+    def vector(self, source: Source, width: int | None = None) -> np.ndarray | None:
+        """Return the joint-space vector, shape (D,), of a file that holds one; None for all that is to be encoded.
+
+        Parameters
+        ----------
+        source : Source
+        width : int, optional
+            The only one that is allowed.
+
+        Raises
+        ------
+        FormatError
+            If the vector comes from other weights, or has another width.
+        """
+        if not self.is_vector(source):
+            return None
+        meta = self._meta_of(Path(source.path or "").parent)
+        if meta.get("weights") != Identity.parse(self._clamp3.identity).space:
+            raise FormatError(
+                f"{source.name} is a vector of other weights, {meta.get('weights')}, which --model has to name; "
+                f"it is {Identity.parse(self._clamp3.identity).space}."
+            )
+        vector = stored_vector(source)
+        if vector is not None and width is not None and len(vector) != width:
+            raise FormatError(f"{source.name} has width {len(vector)}, the query has {width}.")
+        return vector
+
+
 def check_same_model(query: Path, references: VectorFolder) -> None:
     """Refuse to compare vectors that are known to come from different weights.
 

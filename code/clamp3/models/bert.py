@@ -14,6 +14,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from clamp3.models.config import TowerConfig
 from clamp3.models.packed import pack
@@ -120,14 +121,19 @@ class _Layer(nn.Module):
         return cast(Tensor, self.output(self.intermediate(hidden), hidden))
 
 
-class _Encoder(nn.Module):
+class Encoder(nn.Module):
+    """The layers; with ``recompute`` each keeps only its input for the backward pass, and is computed again there."""
+
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
+        self.recompute = False
         self.layer = nn.ModuleList(_Layer(config) for _ in range(config.n_layers))
 
     def forward(self, hidden: Tensor, key_mask: Tensor | None) -> Tensor:
+        """Return (B, T, D) of (B, T, D); see `key_mask`."""
+        again = self.recompute and torch.is_grad_enabled()
         for layer in self.layer:
-            hidden = layer(hidden, key_mask)
+            hidden = checkpoint(layer, hidden, key_mask, use_reentrant=False) if again else layer(hidden, key_mask)
         return hidden
 
 
@@ -146,7 +152,7 @@ class Bert(nn.Module):
         super().__init__()
         self.config = config
         self.embeddings = _Embeddings(config)
-        self.encoder = _Encoder(config)
+        self.encoder = Encoder(config)
         self.pooler = _Dense(config.width, config.width)
         initialise(self)
 

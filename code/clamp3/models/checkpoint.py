@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from clamp3.errors import FormatError, WeightsError, sentence_of
 from clamp3.formats.fields import typed
 from clamp3.formats.tables import MAX_DEPTH, parse_json
+from clamp3.models import int8_rows
 from clamp3.models.families import FAMILIES, Family, family_of, recognised
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Checkpoint:
 
     def tensor(self, name: str) -> torch.Tensor:
         """Return one tensor, mapped from the file where its format allows."""
+        if name not in self._names:
+            return int8_rows.unpack(name, self.tensor, lifted=name + int8_rows.LIFT in self._names)
         key = self._names[name]
         if isinstance(self._source, dict):
             tensor: torch.Tensor = self._source[key]
@@ -97,7 +100,7 @@ def _open_safetensors(path: Path) -> Checkpoint:
         source = safe_open(str(path), framework="np")  # the header alone needs no torch
         metadata = source.metadata() or {}
         kind, names = _present_names(source.keys(), metadata.get("kind"))
-        shapes = {name: tuple(source.get_slice(key).get_shape()) for name, key in names.items()}
+        stored = {name: tuple(source.get_slice(key).get_shape()) for name, key in names.items()}
         config, info = (
             typed(dict[str, Any], parse_json(metadata[key].encode("utf-8", "surrogatepass")), f"its {key}")
             if key in metadata
@@ -106,6 +109,7 @@ def _open_safetensors(path: Path) -> Checkpoint:
         )
     except (SafetensorError, OSError, ValueError, FormatError) as error:
         raise WeightsError(f"{path} is damaged or no safetensors file: {sentence_of(error).rstrip('.')}.") from error
+    shapes = int8_rows.whole_shapes(stored)
     return Checkpoint(path, kind, shapes, config, info, cache(partial(safe_open, str(path), framework="pt")), names)
 
 

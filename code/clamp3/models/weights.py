@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clamp3.errors import ConfigError, WeightsError
+from clamp3.models import int8_rows
 from clamp3.models.checkpoint import Checkpoint, open_checkpoint
 from clamp3.models.config import ModelConfig, TowerConfig
 from clamp3.models.families import FAMILIES, RELEASED_TEXT_MODEL, Family, family_with
@@ -186,6 +187,7 @@ def save_safetensors(
     *,
     dtype: torch.dtype | None = None,
     info: Mapping[str, Any] | None = None,
+    int8: Mapping[str, tuple[Tensor, Tensor | None]] | None = None,
 ) -> None:
     """Write a model's weights, sizes and training facts as one safetensors file, atomically.
 
@@ -201,6 +203,8 @@ def save_safetensors(
         Type of the numbers in the file, for instance float16; None keeps the model's.
     info : mapping, optional
         Values JSON can hold; ``text_model`` names the tokenizer if it does not lie beside the file.
+    int8 : mapping, optional
+        Matrix and lift (or None) of tensors to store with 8 bits a number, see `clamp3.models.int8_rows`.
     """
     from safetensors.torch import save
 
@@ -210,8 +214,10 @@ def save_safetensors(
     tensors = {
         name: tensor.detach().to("cpu", dtype).contiguous()
         for name, tensor in model.state_dict().items()
-        if name not in tied
+        if name not in tied and name not in (int8 or {})
     }
+    for name, (matrix, lift) in (int8 or {}).items():
+        tensors |= int8_rows.pack(name, matrix, lift)
     metadata = {
         "format": "pt",
         "kind": family_with(config).kind,

@@ -6,7 +6,6 @@ import copy
 import logging
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,21 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clamp3.data.patch_pack import check_problems
-from clamp3.data.record_store import Records, Store, Wanted, open_store
-from clamp3.data.splits import split_hashes
-from clamp3.data.views import Pair, towers_of, views
-from clamp3.errors import ConfigError, DataError
+from clamp3.data.views import Pair, views
+from clamp3.errors import DataError
+from clamp3.training import near
+from clamp3.training.alignment_build import MIN_EVALUATION, open_alignment, parts_of
 from clamp3.training.batches import epoch_batches
-from clamp3.training.build import alignment_model, text_tokenizer
 from clamp3.training.config import Clamp3Training
+from clamp3.training.distill import distance, teacher_of
 from clamp3.training.loading import shares
 from clamp3.training.loss import Objective, gather_with_gradient, own_rows, world
 from clamp3.training.measures import dimensions, mean_reciprocal_rank, ranks
+from clamp3.training.mixing import MixedPairs, mixed
+from clamp3.training.negatives import sharing
+from clamp3.training.options import CURRENT
 from clamp3.training.pair_data import EVALUATION, PairDataset
 from clamp3.training.pair_encoder import PairEncoder
-from clamp3.training.presets import start_of_loss
-from clamp3.training.ranks import main_first
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MIN_COUNTED = 1000  # pieces; of fewer, a share says little
-MIN_EVALUATION = 32  # pieces; ranks among fewer are mostly luck
 
 
 class AlignmentTask:
@@ -47,7 +45,7 @@ class AlignmentTask:
     config : Clamp3Training
     encoder : PairEncoder
         The model.
-    train, evaluation : PairDataset
+    train, evaluation : PairDataset or MixedPairs
         ``evaluation`` may be None.
     text_model : str, optional
         Name of the tokenizer, for the exported file.
@@ -57,8 +55,8 @@ class AlignmentTask:
         self,
         config: Clamp3Training,
         encoder: PairEncoder,
-        train: PairDataset,
-        evaluation: PairDataset | None,
+        train: PairDataset | MixedPairs,
+        evaluation: PairDataset | MixedPairs | None,
         text_model: str | None = None,
     ) -> None:
         self.config, self.module, self.text_model = config, encoder, text_model
@@ -66,6 +64,10 @@ class AlignmentTask:
         self.chunk = config.grad_cache_chunk
         self.n_seen = self.n_left_out = 0
         self.collate = train.collate
+        # Neither is part of the module: a resumed run makes them again.
+        self.teacher = teacher_of(config, encoder) if config.distill else None
+        self.near = near.near_of(config, train)
+        self._batches: tuple[tuple[int, int, int], list[np.ndarray]] | None = None  # of the newest question
 
     @property
     def data_digest(self) -> str:
@@ -73,15 +75,50 @@ class AlignmentTask:
         return "-".join(part.digest for part in (self.train_data, self.eval_data) if part is not None and part.digest)
 
     def batches(self, epoch: int, rank: int, world_size: int) -> list[np.ndarray]:
-        """Return batches of pieces at random, without incomplete ones, as negatives would be missing; see `Task`."""
-        return epoch_batches(
-            range(len(self.train_data)),
-            self.config.batch_size,
-            epoch=epoch,
-            seed=self.config.seed,
-            rank=rank,
-            world_size=world_size,
-        )
+        """Return batches of pieces, without incomplete ones, as negatives would be missing; see `Task`.
+
+        At random; or of near pieces, with ``--near``; from several JSONLs in the proportions of ``--mix``.
+        """
+        if self._batches is None or self._batches[0] != (epoch, rank, world_size):
+            data, config = self.train_data, self.config
+            sizes = data.sizes if isinstance(data, MixedPairs) else [len(data)]
+            items = mixed(sizes, config.mix, epoch=epoch, seed=config.seed) if config.mix else None
+
+            def arrange(order: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+                order = order if items is None else items[order]
+                return order if self.near is None else self.near.arrange(order, rng)
+
+            n_items = range(len(data) if items is None else len(items))
+            size, seed = config.batch_size, config.seed
+            found = epoch_batches(
+                n_items, size, epoch=epoch, seed=seed, rank=rank, world_size=world_size, arrange=arrange
+            )
+            self._batches = (epoch, rank, world_size), found
+        return self._batches[1]
+
+    def prepare(self, epoch: int, accelerator: Accelerator, poll: Callable[[], None]) -> None:
+        """With ``--near current``, find what is near by the model as it is now; see `PreparedTask`."""
+        config = self.config
+        if config.near != CURRENT:
+            return
+        path = near.kept(config.out, epoch)
+        if path.is_file():
+            vectors = np.load(path)
+        else:
+            found, present = self._encoded(self.train_data, accelerator, poll)
+            parts = [near.unit(torch.where(present[view][:, None], found[view].float(), 0.0).numpy()) for view in found]
+            vectors = near.unit(np.sum(parts, axis=0)).astype(np.float16)
+            if accelerator.is_main_process:
+                near.keep(vectors, config.out, epoch)
+        self.near, self._batches = near.Near(config.near_group, vectors=vectors.astype(np.float32)), None
+
+    def rate_factor(self, name: str) -> float:
+        """Return the rate of a parameter as a multiple of ``learning_rate``; see `RatedTask`."""
+        part = name.removeprefix("model.").split(".")[0]
+        for tower, rate in self.config.rates.items():
+            if part in self.module.model.config.parts(tower):
+                return rate / self.config.learning_rate
+        return 1.0
 
     def train(self) -> None:
         """Turn dropout on, in the trained towers."""
@@ -108,22 +145,41 @@ class AlignmentTask:
             Its masks say which pieces have a view.
         """
         here = torch.stack([batch[f"{view}_mask"].any(1) for view in vectors], dim=1)  # (B, views)
+        taught = self._taught(vectors, batch)
         present = gather_with_gradient(here.float()).detach() > 0  # (W * B, views)
         known = dict(zip(vectors, present.T, strict=True))
         vectors = {view: gather_with_gradient(rows) for view, rows in vectors.items()}
         vectors = self.module.comparable(vectors, known)
         rows = [(pair, *paired(vectors, known, pair)) for pair in self.train_data.pairs]
         self._count(torch.stack([both for *_, both in rows]).any(0), len(here))
+        with torch.no_grad():
+            labels = gather_with_gradient(batch["labels"]) if "labels" in batch else None  # (W * B, K)
         losses, measures, compared = [], {}, 0
         for pair, one, other, both in rows:
             if len(one):
                 own = own_rows(both)
-                losses.append(self.module.objective(one, other, own))
+                alike = None if labels is None else sharing(labels[both], labels[both]).fill_diagonal_(False)
+                losses.append(self.module.objective(one, other, own, alike))
                 share = world()[1] / len(one)  # the mean over ranks is then the mean over all rows
                 measures[self._measure("batch_mrr", pair)] = (1 / ranks(one, other, own)).sum() * share
                 compared = max(compared, len(one))
         measures |= {"compared": torch.tensor(float(compared)), **_learned(self.module.objective)}
-        return torch.stack(losses).mean(), measures
+        loss = torch.stack(losses).mean()
+        if taught is not None:
+            loss, measures["loss_distill"] = loss + self.config.distill * taught, taught.detach()
+        return loss, measures
+
+    def _taught(self, vectors: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor | None:
+        """Return this rank's share of how far the vectors of towers that train are from the teacher's, if there is one.
+
+        It is the mean over the views of the mean over their rows.
+        """
+        if self.teacher is None:
+            return None
+        theirs = self.teacher.vectors(batch)
+        learned = [view for view in vectors if views()[view].tower not in self.module.frozen]
+        parts = [distance(vectors[view], theirs[view], batch[f"{view}_mask"].any(1)) for view in learned]
+        return torch.stack(parts).mean()
 
     def _count(self, used: Tensor, n_rows: int) -> None:
         """Stop if too many pieces (W * B,) had a file that could not be read any more; on every rank alike."""
@@ -143,26 +199,10 @@ class AlignmentTask:
     @torch.no_grad()
     def evaluate(self, accelerator: Accelerator, poll: Callable[[], None]) -> dict[str, float]:
         """Return loss and accuracy within batches and, per pair, the MRR both ways over the whole set; see `Task`."""
-        from accelerate.utils import gather_object
-
         data = self.eval_data
         if data is None or not len(data):
             return {}
-        self.module.eval()
-        order = sorted(range(len(data)), key=lambda index: data.lengths[index])
-        groups = [order[at : at + 64] for at in range(0, len(order), 64)]
-        found: list[tuple[list[int], dict[str, Tensor], dict[str, Tensor]]] = []
-        for group in shares(groups, accelerator, poll):
-            batch = self.collate([data[EVALUATION, index] for index in group])
-            batch = {name: value.to(accelerator.device) for name, value in batch.items()}
-            vectors = self.module(batch)
-            present = {view: batch[f"{view}_mask"].any(1) for view in vectors}
-            vectors = self.module.comparable(vectors, present)
-            found.append((group, _on_cpu(vectors), _on_cpu(present)))
-        found = gather_object(found)
-        back = torch.tensor([index for group, _, _ in found for index in group]).argsort()
-        vectors = {view: torch.cat([part[1][view] for part in found])[back] for view in data.views}
-        present = {view: torch.cat([part[2][view] for part in found])[back] for view in data.views}
+        vectors, present = self._encoded(data, accelerator, poll)
         measures: dict[str, float] = {}
         losses, compared = [], 0
         for pair in data.pairs:
@@ -180,6 +220,30 @@ class AlignmentTask:
             return {}
         measures |= {"loss": sum(losses) / len(losses), "compared": compared}
         return {**measures, **{f"{view}_dimensions": dimensions(vectors[view][present[view]]) for view in data.views}}
+
+    @torch.no_grad()
+    def _encoded(
+        self, data: PairDataset | MixedPairs, accelerator: Accelerator, poll: Callable[[], None]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the vectors (N, E) of a whole set by view, on the CPU of every rank, and which items have the view."""
+        from accelerate.utils import gather_object
+
+        self.module.eval()
+        order = sorted(range(len(data)), key=lambda index: data.lengths[index])
+        groups = [order[at : at + 64] for at in range(0, len(order), 64)]
+        found: list[tuple[list[int], dict[str, Tensor], dict[str, Tensor]]] = []
+        for group in shares(groups, accelerator, poll):
+            batch = self.collate([data[EVALUATION, index] for index in group])
+            batch = {name: value.to(accelerator.device) for name, value in batch.items()}
+            vectors = self.module(batch)
+            present = {view: batch[f"{view}_mask"].any(1) for view in vectors}
+            vectors = self.module.comparable(vectors, present)
+            found.append((group, _on_cpu(vectors), _on_cpu(present)))
+        found = gather_object(found)
+        back = torch.tensor([index for group, _, _ in found for index in group]).argsort()
+        vectors = {view: torch.cat([part[1][view] for part in found])[back] for view in data.views}
+        present = {view: torch.cat([part[2][view] for part in found])[back] for view in data.views}
+        return vectors, present
 
     def _batched(self, one: Tensor, other: Tensor, size: int) -> tuple[float, float]:
         """Return loss, and share of rows whose partner comes first, both ways, within batches.
@@ -267,12 +331,7 @@ def make_alignment_task(config: Clamp3Training, accelerator: Accelerator) -> Ali
         If weights that are asked for are absent.
     """
     opened = open_alignment(config, accelerator)
-    if config.eval_jsonl:
-        train, evaluation = (Records(store, np.arange(len(store), dtype=np.int32)) for store in opened.stores)
-    else:
-        store = opened.stores[0]
-        parts = split_hashes(store.hashes.all(), config.eval_split, least=MIN_EVALUATION)
-        train, evaluation = (Records(store, part) for part in parts)
+    train, evaluation = parts_of(opened, config)
     if accelerator.is_main_process:
         logger.info("%d training pieces, %d evaluation pieces", len(train), len(evaluation))
         if 0 < len(evaluation) < MIN_EVALUATION:
@@ -281,87 +340,4 @@ def make_alignment_task(config: Clamp3Training, accelerator: Accelerator) -> Ali
                 len(evaluation),
                 MIN_EVALUATION,
             )
-    held_out = opened.dataset(evaluation) if evaluation else None
-    return AlignmentTask(config, opened.encoder, opened.dataset(train), held_out, opened.text_model)
-
-
-@dataclass(frozen=True)
-class Opened:
-    """The model and the indexed records of a run.
-
-    Attributes
-    ----------
-    encoder : PairEncoder
-    stores : list of Store
-        Of ``train_jsonl`` and, if there is one, ``eval_jsonl``.
-    dataset : callable
-        From some of their records to items.
-    text_model : str
-        What names the tokenizer from anywhere.
-    """
-
-    encoder: PairEncoder
-    stores: list[Store]
-    dataset: Callable[[Records], PairDataset]
-    text_model: str
-
-
-def open_alignment(config: Clamp3Training, accelerator: Accelerator) -> Opened:
-    """Build the model and index the records of a run, with errors and arguments as of `make_alignment_task`."""
-    if config.train_jsonl is None:
-        raise ConfigError("Name the training data: --train_jsonl FILE (or CLAMP3_TRAIN_JSONL in code/config.py).")
-    for path in (config.train_jsonl, config.eval_jsonl):  # before weights are downloaded
-        if path is not None and not path.is_file():
-            raise DataError(f"{path} cannot be read: no such file.")
-    model, frozen = alignment_model(config)
-    pairs, towers = config.compared, towers_of(config.compared)
-    text_model, tokenizer = text_tokenizer(config, model, needed="text" in towers)
-    width: int = getattr(model.config, "feature_width", 0) if "audio" in towers else 0
-    wanted = Wanted(pairs, width, config.texts, config.shards)
-    stores = [_open(path, config, wanted, accelerator) for path in (config.train_jsonl, config.eval_jsonl) if path]
-    encoder = PairEncoder(
-        model,
-        frozen=frozen,
-        sub_batches=config.sub_batches,
-        standardise=towers if config.standardise else (),
-        objective=_objective(config),
-    )
-
-    limits = {tower: model.config.length(tower) for tower in towers}
-    for tower, length in (("text", config.text_length), ("symbolic", config.crop_length)):
-        if tower in limits:
-            limits[tower] = min(limits[tower], length)
-
-    def dataset(records: Records) -> PairDataset:
-        return PairDataset(
-            records,
-            records.store.music,
-            tokenizer,
-            limits=limits,
-            seed=config.seed,
-            pairs=pairs,
-            texts=config.texts,
-            text_dropout=config.text_dropout,
-            line_keep=config.line_keep,
-            instrument_removal=config.instrument_removal,
-        )
-
-    return Opened(encoder, stores, dataset, text_model)
-
-
-def _objective(config: Clamp3Training) -> Objective:
-    start = start_of_loss(config)
-    if start is None:
-        return Objective(config.loss, config.logit_scale)
-    return Objective(config.loss, config.logit_scale, start_scale=start.scale, start_bias=start.bias)
-
-
-def _open(path: Path, config: Clamp3Training, wanted: Wanted, accelerator: Accelerator) -> Store:
-    """Return the indexed records of a JSONL, having said what of it cannot be used."""
-    store = main_first(accelerator, lambda: open_store(path, config.pack or config.out / "pack", wanted))
-    if store.n_other:
-        logger.warning("%s: %d records name no %s", path.name, store.n_other, wanted.in_words)
-    if not len(store) + store.n_problems:
-        raise DataError(f"{path.name}: none of its {store.n_other} records names a {wanted.in_words}.")
-    check_problems(store.problems, len(store) + store.n_problems, config.max_bad, n_problems=store.n_problems)
-    return store
+    return AlignmentTask(config, opened.encoder, train, evaluation if len(evaluation) else None, opened.text_model)

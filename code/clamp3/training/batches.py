@@ -6,7 +6,7 @@ very batches an uninterrupted run would have seen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -20,6 +20,7 @@ def epoch_batches(
     rank: int = 0,
     world_size: int = 1,
     bucket: bool = False,
+    arrange: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
 ) -> list[np.ndarray]:
     """Return this rank's batches of one epoch.
 
@@ -36,6 +37,8 @@ def epoch_batches(
     bucket : bool
         Put items of like length together (within 50 batches at a time). Harmless where the loss is a
         sum over items, as in M3; with a contrastive loss it would choose the negatives by length.
+    arrange : callable, optional
+        From the order of items, at random, to the one that is cut into batches.
 
     Returns
     -------
@@ -48,6 +51,8 @@ def epoch_batches(
     rng = np.random.default_rng([seed, epoch])
     order = np.arange(len(lengths), dtype=np.int32)
     rng.shuffle(order)
+    if arrange is not None:
+        order = arrange(order, rng)
     step = batch_size * world_size
     if bucket:
         lengths = np.asarray(lengths)

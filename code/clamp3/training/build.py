@@ -204,6 +204,19 @@ def text_tower(name: str, *, from_scratch: bool) -> tuple[TowerConfig, dict[str,
     return sizes, None
 
 
+def crop_lengths(config: Clamp3Training, model: TowerModel) -> dict[str, int]:
+    """Return what sequences of the towers that a run compares are cropped to.
+
+    Parameters
+    ----------
+    config : Clamp3Training
+    model : TowerModel
+    """
+    asked = {"text": config.text_length, "symbolic": config.crop_length}
+    lengths = {tower: model.config.length(tower) for tower in towers_of(config.compared)}
+    return {tower: min(length, asked.get(tower, length)) for tower, length in lengths.items()}
+
+
 def alignment_model(config: Clamp3Training) -> tuple[TowerModel, tuple[str, ...]]:
     """Build the model of an alignment run with its starting weights.
 

@@ -120,6 +120,7 @@ def save(
     progress: Progress,
     config: dict[str, Any],
     revision: str | None,
+    averages: dict[str, Any] | None = None,
     keep_last: int = 1,
 ) -> None:
     """Write a checkpoint, whole or not at all.
@@ -130,6 +131,8 @@ def save(
         Always the newest.
     rng : list
         One entry per rank; the learning rate follows from ``progress.step``.
+    averages : dict, optional
+        Of the weights; see `clamp3.training.averages`.
     keep_last : int
         From 2 on, the newest so many also stay under names of their own, ``step_000000100.pt``, beside ``path``.
     """
@@ -143,6 +146,7 @@ def save(
         "progress": asdict(progress),
         "config": config,
         "git": revision,
+        **({} if averages is None else {"averages": averages}),
     }
     if keep_last == 1:
         write_pickled(path, state)

@@ -8,13 +8,15 @@ values go into every checkpoint. No torch here, so ``--help`` is quick.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from clamp3.data.views import Pair, parse_pairs, towers_of, views
 from clamp3.errors import ConfigError
 from clamp3.models.config import AUDIO_FRONT_ENDS
+from clamp3.training.options import AlignmentOptions, RunOptions
+from clamp3.training.options import setting as _setting
 
 SCHEDULES, PRECISIONS = ("constant", "cosine"), ("auto", "no", "bf16", "fp16")
 TEXTS = ("clamp3", "clamp2")  # clamp3.data.text_sampling.SAMPLINGS
@@ -23,16 +25,8 @@ BEST_BY = ("loss", "mrr")
 PRESETS = ("none", "finetune")  # what they set: clamp3.training.presets
 
 
-def _setting(default: Any, text: str, *, name: str = "", choices: tuple[str, ...] | None = None) -> Any:
-    """Declare a field: its default, its help line, its released names in ``code/config.py``, the first counts."""
-    metadata = {"help": text, "names": name.split(), "choices": choices}
-    if isinstance(default, list):
-        return field(default_factory=lambda: tuple(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(RunOptions):
     """What every run has. The fields' help texts are their documentation.
 
     A subclass says in ``task`` what makes its task, as ``module:function``; it is imported when the run starts.
@@ -106,6 +100,7 @@ class RunConfig:
         ConfigError
             If a value is out of range or not one of the choices.
         """
+        super().__post_init__()
         for name in ("epochs", "batch_size", "accumulate", "log_every", "keep_last"):
             self._need(getattr(self, name) >= 1, name, "at least 1")
         for name in ("warmup_steps", "max_steps", "max_minutes", "save_every", "save_minutes", "workers", "eval_every",
@@ -120,10 +115,6 @@ class RunConfig:
         self._need(0 <= self.max_bad <= 1, "max_bad", "in [0, 1]")
         self._need(self.schedule in SCHEDULES, "schedule", f"one of {', '.join(SCHEDULES)}")
         self._need(self.mixed_precision in PRECISIONS, "mixed_precision", f"one of {', '.join(PRECISIONS)}")
-
-    def _need(self, fine: bool, name: str, rule: str) -> None:
-        if not fine:
-            raise ConfigError(f"--{name} must be {rule}, got {getattr(self, name)}.")
 
 
 @dataclass(frozen=True)
@@ -208,7 +199,7 @@ class M3Training(SymbolicTraining):
 
 
 @dataclass(frozen=True)
-class Clamp3Training(SymbolicTraining):
+class Clamp3Training(AlignmentOptions, SymbolicTraining):
     """Alignment of text and music (arXiv 2502.10362); by default music is scores and performances.
 
     The files of ``init`` decide the family of the model; CLaMP 3 without them.
@@ -311,14 +302,18 @@ class Clamp3Training(SymbolicTraining):
         self._need(self.logit_scale > 0, "logit_scale", "above 0")
         self._need(self.loss in LOSSES, "loss", f"one of {', '.join(LOSSES)}")
         self._need(self.preset in PRESETS, "preset", f"one of {', '.join(PRESETS)}")
+        self._need(not (self.distill and self.standardise), "distill", "0 with --standardise, which moves all vectors")
         self._need(self.grad_cache_chunk >= 0, "grad_cache_chunk", "0 or more")
         for name in ("lora_rank", "lora_alpha"):
             self._need(getattr(self, name) >= 1, name, "at least 1")
         used = towers_of(self.compared)
         trained = [tower for tower in used if tower not in self.frozen]
-        for tower in self.lora_towers:
-            if tower not in trained:
-                raise ConfigError(f"--lora_towers {tower}: the towers that train are {', '.join(trained)}.")
+        for name in ("lora_towers", "tower_rates", "train_layers"):
+            for tower in (value.partition("=")[0] for value in getattr(self, name)):
+                if tower not in trained:
+                    raise ConfigError(f"--{name} {tower}: the towers that train are {', '.join(trained)}.")
+        if both := {*self.lora_towers} & {*self.last_layers}:
+            raise ConfigError(f"--train_layers {both.pop()}: --lora_towers trains adapters in it, and nothing else.")
         if not trained:
             raise ConfigError(f"--freeze_{used[-1]} must be off: every tower of the run would be frozen.")
 

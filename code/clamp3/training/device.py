@@ -56,17 +56,30 @@ def make_optimizer(task: Task, config: RunConfig) -> torch.optim.AdamW:
         Its trained parameters are one group; of a `RatedTask` those of one rate, a multiple of the run's, which the
         group has as ``factor``. Numbers without dimensions, such as a learned scale, are never decayed.
     config : RunConfig
-        ``learning_rate`` and ``weight_decay`` are used.
+        ``learning_rate``, ``weight_decay`` and ``decay_norms`` are used.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in task.module.named_parameters():
         if parameter.requires_grad:
             factor = task.rate_factor(name) if isinstance(task, RatedTask) else 1.0
-            decay = config.weight_decay if parameter.ndim else 0.0  # never of what a loss learns: scale and bias
+            # Never of what a loss learns: scale and bias.
+            decay = config.weight_decay if parameter.ndim >= (1 if config.decay_norms else 2) else 0.0
             groups.setdefault((factor, decay), []).append(parameter)
     fused = all(p.device.type in ("cpu", "cuda", "mps") for group in groups.values() for p in group)
     rated = [{"params": group, "factor": factor, "weight_decay": decay} for (factor, decay), group in groups.items()]
     return torch.optim.AdamW(rated, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
+
+
+def recompute_layers(module: nn.Module) -> None:
+    """Let every transformer layer keep only its input for the backward pass (activation checkpointing).
+
+    Chen et al., "Training deep nets with sublinear memory cost", arXiv 1604.06174. Dropout is drawn alike both times.
+    """
+    from clamp3.models.bert import Encoder
+
+    for part in module.modules():
+        if isinstance(part, Encoder):
+            part.recompute = True
 
 
 def compile_layers(module: nn.Module) -> int:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from clamp3.training.config import RunConfig, _setting
+from clamp3.training.config import RunConfig
+from clamp3.training.options import NO_MASK
+from clamp3.training.options import setting as _setting
 
-NO_MASK = ("none",)
 MASKS = ("song", "pair", "artist")
 """Which songs of a batch are no negatives: the same one again, one a training pair links, one of the same artist."""
 ABOUT_MASKS = (

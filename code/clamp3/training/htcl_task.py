@@ -25,8 +25,9 @@ from clamp3.errors import ConfigError
 from clamp3.models.htcl import HtclModel
 from clamp3.training.batches import epoch_batches
 from clamp3.training.htcl_build import htcl_model, htcl_tokenizer
-from clamp3.training.htcl_config import NO_MASK, HtclTraining
+from clamp3.training.htcl_config import HtclTraining
 from clamp3.training.loading import shares
+from clamp3.training.options import NO_MASK
 from clamp3.training.pair_data import Key, pad
 from clamp3.training.song_loss import FalseNegatives, HtclObjective
 from clamp3.training.song_pairs import song_measures, song_pairs

@@ -13,7 +13,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,17 +23,18 @@ from torch import Tensor
 from clamp3.errors import ConfigError, sentence_of
 from clamp3.training import checkpoint, logs, released
 from clamp3.training import resume as going_on
+from clamp3.training.averages import Averages
 from clamp3.training.checkpoint import Progress
 from clamp3.training.config import RunConfig, to_plain
-from clamp3.training.device import compile_layers, make_accelerator, make_optimizer, quick_dropout
+from clamp3.training.device import compile_layers, make_accelerator, make_optimizer, quick_dropout, recompute_layers
 from clamp3.training.gradcache import average_gradients, cached_backward, chunks
 from clamp3.training.loading import groups, make_loader
-from clamp3.training.opening import Pace, memory_in_words, say_first
+from clamp3.training.opening import Outcome, Pace, memory_in_words, say_first
 from clamp3.training.ranks import Ranks, ending_together
 from clamp3.training.run_folder import only_run
 from clamp3.training.schedule import learning_rate_at
 from clamp3.training.signals import stop_on_signal
-from clamp3.training.task import ChunkedTask, Stopped, Task
+from clamp3.training.task import ChunkedTask, PreparedTask, Stopped, Task
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -43,29 +43,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Settings = TypeVar("Settings", bound=RunConfig)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: ``reason`` is "done", "time", "steps", "patience" or "stopped" (SIGTERM)."""
-
-    progress: Progress
-    reason: str
-    main: bool = True
-
-    def summary(self, out: Path) -> str:
-        """Return the end of the run in one line, for the user."""
-        why = {"done": "finished", "time": "stopped at the time limit", "steps": "stopped at the step limit",
-               "patience": f"stopped after {self.progress.evaluations} evaluations without a better one",
-               "stopped": "stopped on request; the same command goes on, or --resume auto"}[self.reason]  # fmt: skip
-        progress = self.progress
-        mrr = f", MRR {progress.best_mrr:.4f}" if progress.best_mrr else ""
-        best = (
-            f"; best evaluation loss {progress.best_loss:.4f}{mrr} (epoch {progress.best_epoch})"
-            if progress.best_loss < float("inf")
-            else ""
-        )
-        return f"{why} after {progress.step} steps, {progress.minutes:.1f} minutes{best}; see {out}"
 
 
 def seed_everything(seed: int) -> None:
@@ -101,6 +78,8 @@ class Trainer:
 
         resume = checkpoint.find_resume(config.resume, config.out)
         config.out.mkdir(parents=True, exist_ok=True)
+        if config.recompute:
+            recompute_layers(task.module)
         if config.compile:
             compile_layers(task.module)
         elif accelerator.device.type == "cpu":
@@ -108,6 +87,7 @@ class Trainer:
         self.wrapped = accelerator.prepare_model(task.module)
         self.parameters = [parameter for parameter in task.module.parameters() if parameter.requires_grad]
         self.optimizer = make_optimizer(task, config)
+        self.averages = Averages(task.module, config.ema) if config.ema else None
         self.asked: list[int] = []
         self.finite = torch.ones((), dtype=torch.bool, device=accelerator.device)  # every loss so far; no step waits
         torch.manual_seed(config.seed + self.rank)
@@ -137,7 +117,12 @@ class Trainer:
         changed = going_on.check_same_run(before, self.settings, n_before, self.world_size)
         try:
             self.task.module.load_state_dict(state["model"])
+            factors = [group["factor"] for group in self.optimizer.param_groups]
             self.optimizer.load_state_dict(state["optimizer"])
+            for group, factor in zip(self.optimizer.param_groups, factors, strict=True):
+                group["factor"] = factor  # of the rates of now
+            if self.averages is not None:
+                self.averages.load_state_dict(state["averages"])
             if state.get("scaler") and self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -174,17 +159,22 @@ class Trainer:
                     optimizer=self.optimizer.state_dict(),
                     scaler=None if scaler is None else scaler.state_dict(),
                     rng=rng,
+                    averages=None if self.averages is None else self.averages.state_dict(),
                     progress=self.progress,
                     config={**self.settings, released.ADOPTED: self.adopted},
                     revision=self.revision,
                 )
 
     def _export(self, name: str, measures: dict[str, float]) -> None:
-        with self.ranks.together():
+        with self.ranks.together(), self._measured_weights():
             if self.main:
                 info = {"training": to_plain(self.config), "git": self.revision, "epoch": self.progress.epoch + 1,
                         "step": self.progress.step, "evaluation": measures}  # fmt: skip
                 self.task.export(self.config.out / name, info)
+
+    def _measured_weights(self) -> contextlib.AbstractContextManager[None]:
+        """Return a block in which the module has the weights that are evaluated and exported."""
+        return contextlib.nullcontext() if self.averages is None else self.averages.in_place()
 
     def step(self, batches: Sequence[dict[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
         """Do one optimizer step on batches that lie on the device; return the mean loss and the last measures."""
@@ -215,6 +205,8 @@ class Trainer:
             scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.progress.step += 1
+        if self.averages is not None:
+            self.averages.update(self.progress.step)
         return loss, measures
 
     def _backward(self, batch: dict[str, Tensor], share: float) -> tuple[Tensor, dict[str, Tensor]]:
@@ -294,9 +286,11 @@ class Trainer:
         from tqdm import tqdm
 
         progress, config, device = self.progress, self.config, self.accelerator.device
+        begin = mark = saved = time.monotonic()
+        if isinstance(self.task, PreparedTask):
+            self.task.prepare(progress.epoch, self.accelerator, self._poll)
         self.task.train()
         loader, n_batches = self._loader(), len(self.task.batches(progress.epoch, self.rank, self.world_size))
-        begin = mark = saved = time.monotonic()
         spent, items, tokens = progress.minutes, 0, 0
         bar = tqdm(
             groups(loader, config.accumulate),
@@ -313,7 +307,7 @@ class Trainer:
             share = progress.minutes / config.max_minutes if config.max_minutes else 0.0
             rate = learning_rate_at(progress.step, config, total_steps=self.total_steps, time_share=share)
             for parameters in self.optimizer.param_groups:
-                parameters["lr"] = rate * parameters.get("factor", 1.0)  # absent in a resumed file of before
+                parameters["lr"] = rate * parameters["factor"]
             loss, measures = self.step(batches)
             progress.batch += len(group)
             now = time.monotonic()
@@ -373,7 +367,8 @@ class Trainer:
         progress, config = self.progress, self.config
         progress_epoch = progress.epoch + 1
         begin = time.monotonic()
-        measures = self.task.evaluate(self.accelerator, self._poll)
+        with self._measured_weights():
+            measures = self.task.evaluate(self.accelerator, self._poll)
         progress.minutes += (time.monotonic() - begin) / 60
         self._any_rank()
         train_loss = progress.loss_sum / progress.loss_count if progress.loss_count else float("nan")

@@ -115,7 +115,15 @@ def contrastive_loss(
     return total / 2 * _share(len(text), own)
 
 
-def sigmoid_loss(text: Tensor, music: Tensor, *, logit_scale: Tensor, bias: Tensor, own: slice | None = None) -> Tensor:
+def sigmoid_loss(
+    text: Tensor,
+    music: Tensor,
+    *,
+    logit_scale: Tensor,
+    bias: Tensor,
+    own: slice | None = None,
+    left_out: Tensor | None = None,
+) -> Tensor:
     """Return the binary cross-entropy of "are these a pair?", summed over all combinations, per pair.
 
     Parameters
@@ -123,7 +131,7 @@ def sigmoid_loss(text: Tensor, music: Tensor, *, logit_scale: Tensor, bias: Tens
     text, music : float tensor, shape (N, D)
         Of length 1.
     logit_scale, bias : tensor, shape ()
-    own : slice, optional
+    own, left_out
         See `contrastive_loss`.
 
     References
@@ -133,7 +141,10 @@ def sigmoid_loss(text: Tensor, music: Tensor, *, logit_scale: Tensor, bias: Tens
     mine, target = _own(text, music, own)
     logits = logit_scale * text[mine].float() @ music.float().T + bias  # (n, N)
     signs = torch.full_like(logits, -1.0).scatter_(1, target[:, None], 1.0)
-    return -F.logsigmoid(signs * logits).sum() * _share(len(text), own)
+    found = F.logsigmoid(signs * logits)
+    if left_out is not None:
+        found = found.masked_fill(left_out[mine], 0)
+    return -found.sum() * _share(len(text), own)
 
 
 def _own(text: Tensor, music: Tensor, own: slice | None) -> tuple[slice, Tensor]:
@@ -188,13 +199,13 @@ class Objective(nn.Module):
         )
         return found | ({"bias": self.bias.detach()} if self.kind == "sigmoid" else {})
 
-    def forward(self, text: Tensor, music: Tensor, own: slice | None = None) -> Tensor:
+    def forward(self, text: Tensor, music: Tensor, own: slice | None = None, left_out: Tensor | None = None) -> Tensor:
         """Return the loss of a batch, or of this rank's rows of it; see `contrastive_loss`."""
         if self.kind == "infonce":
-            return contrastive_loss(text, music, logit_scale=self.logit_scale, own=own)
+            return contrastive_loss(text, music, logit_scale=self.logit_scale, own=own, left_out=left_out)
         text, music = F.normalize(text.float(), dim=1), F.normalize(music.float(), dim=1)
         with torch.no_grad():  # on the value, not in the graph: a clamped scale must be able to fall again
             self.log_scale.clamp_(max=math.log(MAX_SCALE))
         if self.kind == "cosine":
-            return contrastive_loss(text, music, logit_scale=self.log_scale.exp(), own=own)
-        return sigmoid_loss(text, music, logit_scale=self.log_scale.exp(), bias=self.bias, own=own)
+            return contrastive_loss(text, music, logit_scale=self.log_scale.exp(), own=own, left_out=left_out)
+        return sigmoid_loss(text, music, logit_scale=self.log_scale.exp(), bias=self.bias, own=own, left_out=left_out)

@@ -1,4 +1,4 @@
-"""What a run says of itself: the first lines of its log, where it stands, and what to change when memory is short."""
+"""What a run says of itself: the first lines of its log, where it stands, how it ended, what to do without memory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,6 +24,29 @@ from clamp3.training.schedule import warnings_of
 logger = logging.getLogger(__name__)
 
 SAID_EVERY_SEC = 60.0  # where stderr is no terminal
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: ``reason`` is "done", "time", "steps", "patience" or "stopped" (SIGTERM)."""
+
+    progress: Progress
+    reason: str
+    main: bool = True
+
+    def summary(self, out: Path) -> str:
+        """Return the end of the run in one line, for the user."""
+        why = {"done": "finished", "time": "stopped at the time limit", "steps": "stopped at the step limit",
+               "patience": f"stopped after {self.progress.evaluations} evaluations without a better one",
+               "stopped": "stopped on request; the same command goes on, or --resume auto"}[self.reason]  # fmt: skip
+        progress = self.progress
+        mrr = f", MRR {progress.best_mrr:.4f}" if progress.best_mrr else ""
+        best = (
+            f"; best evaluation loss {progress.best_loss:.4f}{mrr} (epoch {progress.best_epoch})"
+            if progress.best_loss < float("inf")
+            else ""
+        )
+        return f"{why} after {progress.step} steps, {progress.minutes:.1f} minutes{best}; see {out}"
 
 
 def say_first(

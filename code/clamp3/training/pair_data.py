@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -30,6 +30,7 @@ from clamp3.modalities import MODALITIES
 from clamp3.modalities.patches import PAD
 from clamp3.training.crop import head, random_crop
 from clamp3.training.masking import corrupt, draw_treatment, select
+from clamp3.training.negatives import TEXT, labels_of
 
 logger = logging.getLogger(__name__)
 
@@ -166,6 +167,8 @@ class PairDataset(Dataset[dict[str, np.ndarray]]):
         Probability that a training score or performance loses its instruments.
     random_crops : bool
         Crop training sequences at random; otherwise at the head.
+    mask : sequence of str
+        Kinds of the labels that training items have as ``labels``; see `clamp3.training.negatives.labels_of`.
     """
 
     def __init__(
@@ -182,7 +185,9 @@ class PairDataset(Dataset[dict[str, np.ndarray]]):
         line_keep: float = 0.5,
         instrument_removal: float = 0.9,
         random_crops: bool = True,
+        mask: Sequence[str] = (),
     ) -> None:
+        self.mask = tuple(mask)
         self.records, self.music, self.tokenizer, self.limits = records, music, tokenizer, limits
         self.pairs, self.views, self.seed = tuple(pairs), views_of(pairs), seed
         self.text_dropout, self.line_keep, self.instrument_removal = text_dropout, line_keep, instrument_removal
@@ -259,7 +264,14 @@ class PairDataset(Dataset[dict[str, np.ndarray]]):
                 found[view] = self._read(views()[view].tower, file, rng, training)
             except FormatError as error:
                 logger.warning("left out of this batch: %s", error)
+        if self.mask and training:
+            text = self.sampling.evaluation(record.fields) if TEXT in self.mask else []
+            found["labels"] = labels_of(record.fields, found, text, self.mask)
         return found
+
+    def every_record(self) -> Iterator[Record]:
+        """Yield the records in order."""
+        return iter(self.records)
 
     def _text(self, record: Record, rng: random.Random, training: bool) -> np.ndarray:
         assert self.tokenizer is not None
@@ -291,11 +303,13 @@ class CollatePairs:
     blank: Mapping[str, tuple[np.ndarray, int]]
 
     def __call__(self, items: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Tensor]:
-        """Return ``VIEW`` (B, T, ...) and ``VIEW_mask`` (B, T) for every view.
+        """Return ``VIEW`` (B, T, ...) and ``VIEW_mask`` (B, T) for every view, and ``labels`` if the items have them.
 
         A row without any True in the mask is a piece that lacks this view.
         """
         arrays: dict[str, np.ndarray] = {}
         for view, (blank, fill) in self.blank.items():
             arrays[view], arrays[f"{view}_mask"] = pad([item.get(view, blank) for item in items], fill)
+        if "labels" in items[0]:
+            arrays["labels"] = np.stack([item["labels"] for item in items])
         return {name: torch.from_numpy(array) for name, array in arrays.items()}

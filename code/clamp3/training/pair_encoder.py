@@ -34,6 +34,8 @@ class PairEncoder(nn.Module):
         as it is, and their vectors are compared by cosine as a search does.
     objective : Module, optional
         The loss, with what it learns of its own; the published one by default.
+    last_layers : mapping of str to int, optional
+        Towers of which only so many last layers train, and the projection; the rest is frozen.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class PairEncoder(nn.Module):
         sub_batches: int = 1,
         standardise: Collection[str] = (),
         objective: nn.Module | None = None,
+        last_layers: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         self.model, self.frozen, self.sub_batches = model, tuple(frozen), sub_batches
@@ -58,16 +61,27 @@ class PairEncoder(nn.Module):
         for name in self.frozen:
             for part in tower_parts(model, name):
                 part.requires_grad_(False)
+        self.last_layers = dict(last_layers or {})
+        for name, n_layers in self.last_layers.items():
+            kept = {id(p) for part in last_parts(model, name, n_layers) for p in part.parameters()}
+            for parameter in (p for part in tower_parts(model, name) for p in part.parameters()):
+                if id(parameter) not in kept:
+                    parameter.requires_grad_(False)
         for name in trained:
             for bias in shifts(model, name):
                 bias.requires_grad_(False)
 
     def train(self, mode: bool = True) -> PairEncoder:
-        """Set the mode of the trained towers; frozen ones stay in evaluation mode."""
+        """Set the mode of what is trained; what is frozen stays in evaluation mode."""
         super().train(mode)
         for name in self.frozen:
             for part in tower_parts(self.model, name):
                 part.eval()
+        for name, n_layers in self.last_layers.items():
+            for part in tower_parts(self.model, name):
+                part.eval()
+            for part in last_parts(self.model, name, n_layers):
+                part.train(mode)
         return self
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -171,6 +185,31 @@ def shifts(model: TowerModel, tower: str) -> list[nn.Parameter]:
                 owners += [layer.get_submodule("output.LayerNorm") for layer in layers[-1:]]
     found = [getattr(owner, "bias", None) for owner in owners]
     return [bias for bias in found if isinstance(bias, nn.Parameter)]
+
+
+def last_parts(model: TowerModel, tower: str, n_layers: int) -> list[nn.Module]:
+    """Return the projection of a tower, and the last layers of its encoder.
+
+    Parameters
+    ----------
+    model : TowerModel
+    tower : str
+    n_layers : int
+
+    Raises
+    ------
+    ConfigError
+        If it has fewer layers.
+    """
+    projection = model.config.projection(tower)
+    found = [model.get_submodule(projection)] if projection else []
+    encoders = [module for part in tower_parts(model, tower) for module in part.modules() if isinstance(module, Bert)]
+    there = sum(len(encoder.encoder.layer) for encoder in encoders)
+    if n_layers > there or not (n_layers or found):
+        raise ConfigError(f"--train_layers {tower}={n_layers}: the tower has {there} layers.")
+    for encoder in encoders:
+        found += list(encoder.encoder.layer)[len(encoder.encoder.layer) - n_layers :]
+    return found
 
 
 def tower_parts(model: TowerModel, tower: str) -> list[nn.Module]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from clamp3.training.config import Clamp3Training, _setting
+from clamp3.training.config import Clamp3Training
 from clamp3.training.htcl_config import ABOUT_MASKS, MASKS, is_mask
+from clamp3.training.options import setting as _setting
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,23 @@ class PreferenceTraining(Clamp3Training):
     text_weight: float = _setting(1.0, "of the term of music with text, which keeps the meaning of the space")
     pair_weight: float = _setting(1.0, "of the term of the songs of a pair with each other")
     fused_weight: float = _setting(1.0, "of the term of a song with the mean of the other's music and text vectors")
-    distill: float = _setting(0.0, "weight of 1 - cosine to the vectors that the starting weights give the music")
     start_scale: float = _setting(2.6, "logarithm of the learned scales at the start")
     mask: tuple[str, ...] = _setting([*MASKS], ABOUT_MASKS)
+
+    @property
+    def label_kinds(self) -> tuple[str, ...]:
+        """Nothing: ``--mask`` is about songs here, and `clamp3.training.song_loss.FalseNegatives` knows them."""
+        return ()
 
     def __post_init__(self) -> None:
         """Check the fields of preference training too."""
         super().__post_init__()
-        for name in ("text_weight", "pair_weight", "fused_weight", "distill"):
+        for name in ("text_weight", "pair_weight", "fused_weight"):
             self._need(getattr(self, name) >= 0, name, "0 or more")
         self._need(self.scale_rate > 0, "scale_rate", "above 0")
         self._need(is_mask(self.mask), "mask", f"none, or of {', '.join(MASKS)}")
         self._need(all("text" in pair for pair in self.compared), "pairs", "text with music each")
         self._need(self.loss == "infonce" and not self.standardise, "loss", "left as it is, without --standardise")
+        self._need(not self.more_jsonl, "more_jsonl", "absent: all songs are in --train_jsonl")
+        self._need(not self.near, "near", "absent: batches are those of --song_pairs")
         self._need(self.eval_jsonl is None, "eval_jsonl", "absent: the songs of --eval_song_pairs are in --train_jsonl")

@@ -6,7 +6,6 @@ they lead to.
 
 from __future__ import annotations
 
-import copy
 import logging
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -23,10 +22,12 @@ from torch.utils.data import Dataset
 from clamp3.data.record_store import Records
 from clamp3.data.songs import Songs, artists_of
 from clamp3.errors import ConfigError, DataError
-from clamp3.training.alignment import AlignmentTask, open_alignment
-from clamp3.training.htcl_config import NO_MASK
+from clamp3.training.alignment import AlignmentTask
+from clamp3.training.alignment_build import open_alignment
+from clamp3.training.distill import distance
 from clamp3.training.loading import shares
-from clamp3.training.loss import gather_with_gradient, own_rows, world
+from clamp3.training.loss import gather_with_gradient, own_rows
+from clamp3.training.options import NO_MASK
 from clamp3.training.pair_data import EVALUATION, CollatePairs, Key, PairDataset
 from clamp3.training.pair_encoder import PairEncoder
 from clamp3.training.preference_config import PreferenceTraining
@@ -131,12 +132,12 @@ class PreferenceTask(AlignmentTask):
         super().__init__(config, encoder, cast(Any, train), cast(Any, evaluation), text_model)
         self.settings, self.held_out = config, evaluation
         self.objective = cast(HtclObjective, encoder.objective)
-        # The starting model is no part of the module: it is neither trained nor saved, but made again by a resumed run.
-        self._start = copy.deepcopy(encoder).eval().requires_grad_(False) if config.distill else None
 
     def rate_factor(self, name: str) -> float:
         """Return the rate of a parameter as a multiple of ``learning_rate``; see `RatedTask`."""
-        return self.settings.scale_rate / self.settings.learning_rate if name.startswith("objective.") else 1.0
+        if name.startswith("objective."):
+            return self.settings.scale_rate / self.settings.learning_rate
+        return super().rate_factor(name)
 
     def compare(self, vectors: dict[str, Tensor], batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return loss and measures of a batch; arguments as of `AlignmentTask.compare`."""
@@ -145,23 +146,17 @@ class PreferenceTask(AlignmentTask):
             whole = gather_with_gradient(here.view(2, -1).all(0).float()) > 0  # (N,) pairs with all they need
             songs = torch.cat([gather_with_gradient(part) for part in batch["song"].chunk(2)])
         self._count(whole, len(here) // 2)
+        taught = None
+        if self.teacher is not None:
+            taught = distance(music, _songs_of(self.teacher.vectors(batch), batch)[1], here)
         text, music = (torch.cat([gather_with_gradient(part) for part in rows.chunk(2)]) for rows in (text, music))
         rows = whole.repeat(2)
         terms = self.objective(MeanFusion(), music[rows], text[rows], songs=songs[rows], own=own_rows(whole))
         loss = terms.pop("loss")
-        if self._start is not None:
-            terms["loss_distill"] = self._distance(vectors, batch)
+        if taught is not None:
+            terms["loss_distill"] = taught
             loss = loss + self.settings.distill * terms["loss_distill"]
         return loss, {name: term.detach() for name, term in terms.items()}
-
-    def _distance(self, vectors: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
-        """Return this rank's share of the mean of 1 - cosine to the starting vectors of the same music."""
-        assert self._start is not None
-        _, music, here = _songs_of(vectors, batch)
-        with torch.no_grad():
-            _, start, _ = _songs_of(self._start.to(music.device)(batch), batch)
-            n_songs = gather_with_gradient(here.sum()[None]).sum()
-        return (1 - F.cosine_similarity(music.float(), start.float(), dim=1))[here].sum() * world()[1] / n_songs
 
     @torch.no_grad()
     def evaluate(self, accelerator: Accelerator, poll: Callable[[], None]) -> dict[str, float]:

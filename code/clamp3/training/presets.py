@@ -117,14 +117,14 @@ def with_init_at_hand(config: Config, resume: Path | None) -> Config:
     Raises
     ------
     WeightsError
-        If a file is gone, and the run has not exported any yet.
+        If a file is gone, and the run has not exported any yet, or learns from what it started from.
     """
     try:
         for name in config.init:
             resolve(name)
     except WeightsError as error:
         exported = [*config.out.glob(BEST), *sorted(config.out.glob("epoch_*.safetensors"))] if resume else []
-        if not exported:
+        if not exported or (getattr(config, "distill", False) and not getattr(config, "teacher", "")):  # they teach
             raise
         logger.warning("%s Its sizes are those of %s, the weights come from %s.", error, exported[0], resume)
         return replace(config, init=(str(exported[0]),))

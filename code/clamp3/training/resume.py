@@ -38,8 +38,8 @@ _FREE = frozenset(
 )
 _LENGTH = frozenset({"epochs", "max_steps", "max_minutes"})  # a cosine ends with the run
 # May change too, and is said: a run that diverged or ran out of memory can go on.
-_STEERING = frozenset({"learning_rate", "max_grad_norm", "grad_cache_chunk", "sub_batches", "best_by"})
-_DATA = frozenset({"train_jsonl", "eval_jsonl", "data", "eval_data", "shards", "songs", "eval_songs"})
+_STEERING = frozenset({"learning_rate", "max_grad_norm", "grad_cache_chunk", "sub_batches", "recompute", "best_by"})
+_DATA = frozenset({"train_jsonl", "more_jsonl", "eval_jsonl", "data", "eval_data", "shards", "songs", "eval_songs"})
 DIGEST, PRECISION = "data_digest", "precision"  # beside the settings in a checkpoint: what they came to
 
 

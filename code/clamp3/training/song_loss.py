@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clamp3.training.loss import contrastive_loss, gather_with_gradient, world
+from clamp3.training.negatives import MOST, NOTHING, sharing
 
-_MOST_ARTISTS = 4  # of a song that are compared
 _NO_ARTIST = 0.02  # names of a larger share of the songs, and of more than 20, are none: "traditional", "unknown"
 
 
@@ -47,12 +47,12 @@ class FalseNegatives:
         both = np.concatenate([pairs, pairs[:, ::-1]]).astype(np.int64)
         self._codes = torch.from_numpy(np.unique(both[:, 0] * self._n + both[:, 1]))
         numbers: dict[str, int] = {}
-        table = np.full((self._n, _MOST_ARTISTS), -1, np.int64)
+        table = np.full((self._n, MOST), NOTHING, np.int64)
         cleaned = [dict.fromkeys(name.strip().casefold() for name in names if name.strip()) for names in artists]
         counts = Counter(name for names in cleaned for name in names)
         for song, names in enumerate(cleaned):
             known = [name for name in names if counts[name] <= max(20, _NO_ARTIST * self._n)]
-            for place, name in enumerate(known[:_MOST_ARTISTS]):
+            for place, name in enumerate(known[:MOST]):
                 table[song, place] = numbers.setdefault(name, len(numbers))
         self._artists = torch.from_numpy(table)
 
@@ -77,9 +77,7 @@ class FalseNegatives:
             codes = one[:, None] * self._n + other
             found |= self._codes[torch.searchsorted(self._codes, codes).clamp(max=len(self._codes) - 1)] == codes
         if "artist" in self.kinds:
-            theirs = self._artists[other]
-            for column in self._artists[one].T:
-                found |= ((column[:, None, None] == theirs) & (theirs >= 0)).any(2)
+            found |= sharing(self._artists[one], self._artists[other])
         return found.fill_diagonal_(False)
 
 

@@ -1,6 +1,7 @@
 """What the loop asks of a model and its data: `Task`.
 
-`ChunkedTask` is one whose batches may be embedded in chunks, `RatedTask` one whose parts learn at rates of their own.
+`ChunkedTask` is one whose batches may be embedded in chunks, `RatedTask` one whose parts learn at rates of their own,
+`PreparedTask` one that looks at the model before every epoch.
 """
 
 from __future__ import annotations
@@ -112,6 +113,23 @@ class ChunkedTask(Task, Protocol):
         vectors : dict of str to Tensor
             As ``module`` returns them.
         batch : mapping of str to Tensor
+        """
+
+
+@runtime_checkable
+class PreparedTask(Task, Protocol):
+    """A task that looks at the model before every epoch."""
+
+    def prepare(self, epoch: int, accelerator: Accelerator, poll: Callable[[], None]) -> None:
+        """Get ready for an epoch, or for the rest of one after a stop; on every rank, before its batches are asked for.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0.
+        accelerator : Accelerator
+        poll : callable
+            As of `Task.evaluate`.
         """
 
 
