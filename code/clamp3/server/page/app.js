@@ -94,6 +94,7 @@ async function run() {
   if (!app.hits.length) $("list").replaceChildren(...skeleton());
   try {
     if (body) showHits(await request("search", { json: body, signal }));
+    else if (app.only) showHits({ hits: await chosenPieces(signal), milliseconds: 0 });
     else await browse(null, signal);
   } catch (problem) {
     if (problem.name === "AbortError") return;
@@ -118,7 +119,7 @@ function showHits({ hits, milliseconds, remarks = [] }) {
   $("list-title").textContent = "";
   $("remarks").replaceChildren(...remarks.map((remark) => el("li", {}, printable(remark))), ...limited());
   keepingFocus(() => $("list").replaceChildren(...app.hits.map((hit) => card(hit, app))));
-  announce(app.hits.length ? `${plural(app.hits.length, "result")} in ${Math.max(1, Math.round(milliseconds))} ms` : "No results");
+  announce(app.hits.length ? `${plural(app.hits.length, "result")}${milliseconds ? ` in ${Math.max(1, Math.round(milliseconds))} ms` : ""}` : "No results");
   if (!app.hits.length) $("list").append(nothing());
   markPlaying(app.player);
 }
@@ -142,6 +143,19 @@ function nothing() {
   return el("li", { class: "empty" },
     el("p", {}, filtered ? "Nothing passes these filters." : "Nothing was found."),
     filtered ? el("button", { type: "button", onclick: () => { app.only = null; clearFilters(); } }, "Clear the filters") : null);
+}
+
+/** Return the pieces chosen on the map that pass the filters. */
+async function chosenPieces(signal) {
+  const where = whereOf(app.question);
+  const found = [];
+  for (let after = null; ;) {
+    const given = new URLSearchParams({ limit: 500, ...(where && { where }), ...(after && { after }) });
+    const { items, next } = await request(`items?${given}`, { signal });
+    found.push(...items.filter((piece) => app.only.has(piece.id)));
+    if (!next || found.length >= app.only.size) return found;
+    after = next;
+  }
 }
 
 /** List the pieces of the index where nothing is asked for. */

@@ -20,7 +20,7 @@ export class MusicMap {
 
   async show() {
     if (this.points) return this.draw();
-    $("map").replaceChildren(el("p", { class: "quiet" }, "Drawing the map …"));
+    $("map").replaceChildren(el("p", { class: "quiet" }, "Drawing the map; the first time this takes up to a minute …"));
     try {
       const { points } = await request("map");
       if (!points.length) {
