@@ -70,6 +70,7 @@ def take(browser, address, out):
     page.screenshot(path=out / "page_map.png")
     phone = page_of(words, viewport={"width": 375, "height": 760}, is_mobile=True, has_touch=True)
     phone.locator("#list .play").first.click()
+    expect(phone.locator("#player .time")).to_have_text(re.compile("^0:0[2-9]"))
     phone.screenshot(path=out / "page_phone.png")
 
 

@@ -146,13 +146,18 @@ def test_a_score_is_engraved_and_played(visit):
     expect(page.locator("#player .time")).to_have_text(re.compile(r"^[1-9]:\d\d / "))
 
 
-def test_a_passage_says_why_and_plays_from_there(visit):
+def test_a_passage_says_why_and_plays_from_there(visit, address):
     page = visit("#text=a+lively+reel&passages=1&modality=score")
     answered(page)
     found = card(page, "Maple Leaf Rag")
     expect(found.locator(".why")).to_contain_text(re.compile(r"Most alike: bars \d+–\d+"))
+    first_bar = int(re.search(r"bars (\d+)", found.locator(".why").inner_text())[1])
+    bars = page.request.get(f"{address}items/{found.get_attribute('data-id')}/notes").json()["bars"]
+    assert bars == sorted(bars) and len(bars) > 80
     found.get_by_role("button", name="Play from there").click()
-    expect(page.locator("#player")).to_be_visible()
+    position = page.get_by_role("slider", name="Position")
+    expect(position).not_to_have_attribute("aria-valuetext", re.compile("of 0:00"))
+    assert float(position.input_value()) >= round(bars[first_bar - 1], 1) - 0.1
     found.get_by_role("button", name="More like this passage").click()
     expect(page.locator("#tray-body")).to_contain_text(re.compile(r"Maple Leaf Rag bars \d+–\d+"))
     answered(page)
@@ -291,10 +296,10 @@ def test_a_token_is_asked_for_and_used_for_media_too(visit, script, music):
         page = visit("#modality=audio", at=address)
         dialog = page.get_by_role("dialog")
         expect(dialog).to_contain_text("token")
-        page.get_by_label("Token").fill("wrong")
+        page.get_by_role("textbox", name="Token").fill("wrong")
         page.get_by_role("button", name="Go on").click()
         expect(dialog).to_contain_text("another one")
-        page.get_by_label("Token").fill("open sesame")
+        page.get_by_role("textbox", name="Token").fill("open sesame")
         page.get_by_role("button", name="Go on").click()
         expect(cards(page)).to_have_count(len(CLIPS))
         cards(page).first.get_by_role("button", name=re.compile("^Play")).click()

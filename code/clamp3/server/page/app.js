@@ -116,12 +116,18 @@ function showHits({ hits, milliseconds, remarks = [] }) {
   app.hits = app.only ? hits.filter((hit) => app.only.has(hit.id)).slice(0, app.question.top) : hits;
   $("welcome").hidden = true;
   $("further").hidden = true;
-  $("list-title").textContent = "";
+  entitle("Results", false);
   $("remarks").replaceChildren(...remarks.map((remark) => el("li", {}, printable(remark))), ...limited());
   keepingFocus(() => $("list").replaceChildren(...app.hits.map((hit) => card(hit, app))));
   announce(app.hits.length ? `${plural(app.hits.length, "result")}${milliseconds ? ` in ${Math.max(1, Math.round(milliseconds))} ms` : ""}` : "No results");
   if (!app.hits.length) $("list").append(nothing());
   markPlaying(app.player);
+}
+
+/** Name the list; results need no heading but for those who go from heading to heading. */
+function entitle(text, visible) {
+  $("list-title").textContent = text;
+  $("list-title").className = visible ? "list-title" : "sr";
 }
 
 /** Show a new list; who was in the old one is then at the same piece, or if it is gone at the same place. */
@@ -168,7 +174,7 @@ async function browse(after, signal) {
   if (!after) app.hits = [];
   $("remarks").replaceChildren();
   $("welcome").hidden = false;
-  $("list-title").textContent = total ? (where ? "Pieces that pass the filters" : "In this library") : "";
+  entitle(where ? "Pieces that pass the filters" : "In this library", total > 0);
   const cards = items.map((piece) => card(piece, app));
   if (after) $("list").append(...cards);
   else keepingFocus(() => $("list").replaceChildren(...cards));

@@ -1,9 +1,10 @@
 // The map: every piece a point, what sounds alike close together. Drag, zoom, point, and draw a line around some.
 import { pathOf, request } from "./api.js";
-import { $, announce, button, el, foreign, icon, plural, printable, showProblem } from "./dom.js";
+import { $, announce, button, el, foreign, plural, printable, showProblem } from "./dom.js";
 import { MODALITIES, NAMES, ONE } from "./question.js";
 import { card } from "./results.js";
 
+const SIGNS = { score: "●", midi: "■", audio: "▲", text: "◆" }; // as `sign` draws them
 const NEAR = 14; // pixels within which a point is meant
 const LISTED = 50; // pieces of a lasso that are shown
 
@@ -51,7 +52,7 @@ export class MusicMap {
       el("button", { type: "button", onclick: () => this.fit() }, "Whole map"));
     const present = MODALITIES.filter((name) => this.points.some((point) => point.modality === name));
     const legend = el("ul", { class: "legend", "aria-label": "Signs" },
-      present.map((name) => el("li", { class: name }, icon(name), NAMES[name])));
+      present.map((name) => el("li", { class: name }, el("span", { "aria-hidden": "true" }, SIGNS[name]), ` ${NAMES[name]}`)));
     const keys = el("p", { id: "map-keys", class: "quiet" },
       "Drag to move, scroll to zoom, click for a piece, Shift and drag (or Lasso) to draw around some. With keys: arrows go from piece to piece, Enter shows it, Space chooses it, + and − zoom.");
     this.found = el("ol", { class: "list", id: "map-list" });

@@ -61,7 +61,7 @@ function why(piece, app) {
     reasons.push(el("button", { type: "button", class: "link", onclick: () => app.moreLike(piece, passage) }, "More like this passage"));
   }
   const words = matches(`${titleOf(piece)} ${piece.composer ?? ""} ${piece.artist ?? ""} ${piece.name}`, app.question.text);
-  if (words.length && app.question.words) reasons.push(el("span", {}, `Called so: ${words.join(", ")}`));
+  if (words.length && app.question.words) reasons.push(el("span", {}, `In its name: ${words.join(", ")}`));
   if (piece.also?.length) {
     const names = piece.also.map(printable).join(", ");
     reasons.push(el("span", { title: names }, `Same content in ${piece.also.length} more`));
