@@ -1,6 +1,6 @@
 // The page: reads the question from the address, asks the server, shows the answer. See docs/page.md.
 import { Problem, request } from "./api.js";
-import { $, announce, clearProblem, el, icon, plural, printable, showProblem, titleOf } from "./dom.js";
+import { $, announce, clearProblem, el, icon, plural, printable, sentence, showProblem, titleOf } from "./dom.js";
 import { listen, showHelp } from "./keys.js";
 import { MusicMap } from "./map.js";
 import { notesOf, playable, thePlayer } from "./player.js";
@@ -117,7 +117,8 @@ function showHits({ hits, milliseconds, remarks = [] }) {
   $("welcome").hidden = true;
   $("further").hidden = true;
   entitle("Results", false);
-  $("remarks").replaceChildren(...remarks.map((remark) => el("li", {}, printable(remark))), ...limited());
+  const said = app.hits.length ? remarks : []; // that there is nothing is said once, below
+  $("remarks").replaceChildren(...said.map((remark) => el("li", {}, sentence(remark))), ...limited());
   keepingFocus(() => $("list").replaceChildren(...app.hits.map((hit) => card(hit, app))));
   announce(app.hits.length ? `${plural(app.hits.length, "result")}${milliseconds ? ` in ${Math.max(1, Math.round(milliseconds))} ms` : ""}` : "No results");
   if (!app.hits.length) $("list").append(nothing());

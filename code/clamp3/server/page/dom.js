@@ -47,6 +47,12 @@ export function printable(text) {
     .replace(/[\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g, "\ufffd");
 }
 
+/** Return a sentence of the server as one that stands alone. */
+export function sentence(text) {
+  const shown = printable(text);
+  return shown.slice(0, 1).toUpperCase() + shown.slice(1);
+}
+
 /** Return an element with text of a file, whose direction cannot reorder what stands around it. */
 export const foreign = (text, properties = {}) => el("bdi", properties, printable(text));
 
@@ -69,7 +75,7 @@ export function announce(sentence) {
 export function showProblem(problem, retry = null) {
   const again = retry && el("button", { type: "button", onclick: retry }, "Try again");
   const close = button("close", "Close this message", () => $("problem").replaceChildren());
-  $("problem").replaceChildren(el("p", {}, printable(problem.message ?? problem)), el("div", {}, again, close));
+  $("problem").replaceChildren(el("p", {}, sentence(problem.message ?? problem)), el("div", {}, again, close));
 }
 
 export const clearProblem = () => $("problem").replaceChildren();

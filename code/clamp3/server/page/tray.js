@@ -60,7 +60,7 @@ export class Tray {
       words, button("plus", "More of these words", () => addWords(1), { "data-key": "more" }), button("minus", "Less of these words", () => addWords(-1), { "data-key": "less" }));
     const all = el("button", { type: "button", onclick: () => this.app.ask({ parts: [] }) }, "Empty it");
     const hint = el("p", { class: "quiet" }, "Results become more like what is here, or with − less like it. Press + or − on a result, or add words:");
-    refill($("tray-body"), n ? el("ul", { class: "parts" }, this.parts.map((part) => this.row(part))) : hint, form, n ? all : "");
+    refill($("tray-body"), n ? el("ul", { class: "parts" }, this.parts.map((part) => this.row(part))) : hint, form, n ? el("div", { class: "buttons" }, all) : "");
   }
 
   row(part) {
