@@ -36,13 +36,16 @@ class Part(_Strict):
     def _one(self) -> Part:
         if sum(each is not None for each in (self.text, self.item, self.upload)) != 1:
             raise ValueError("a part has exactly one of text, item and upload")
-        seconds, bars = (self.start_sec, self.end_sec), (self.first_bar, self.last_bar)
-        if self.item is None and {*seconds, *bars} != {None}:
+        ends = (self.start_sec, self.end_sec, self.first_bar, self.last_bar)
+        given = [end is not None for end in ends]
+        if self.item is None and any(given):
             raise ValueError("only an item has a start and an end")
-        if {*seconds} != {None} != {*bars}:
+        if any(given[:2]) and any(given[2:]):
             raise ValueError("a stretch is in seconds or in bars")
-        if (None not in seconds and seconds[1] <= seconds[0]) or (None not in bars and bars[1] < bars[0]):
+        if self.start_sec is not None and self.end_sec is not None and self.end_sec <= self.start_sec:
             raise ValueError("the end comes after the start")
+        if self.first_bar is not None and self.last_bar is not None and self.last_bar < self.first_bar:
+            raise ValueError("the last bar is not before the first")
         return self
 
 
