@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     print(report.as_text())
     if args.json:
         report.write(args.json)
-    print_remarks(report.remarks() + [benchmark.dataset.how_to_get()] * bool(benchmark.missing))
+    print_remarks(report.remarks() + [benchmark.dataset.how_to_get(args.data)] * bool(benchmark.missing))
     return EXIT_SOME_FAILED if report.failures else EXIT_OK
 
 

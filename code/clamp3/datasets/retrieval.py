@@ -89,6 +89,7 @@ def _wikimtx(benchmark: Benchmark, root: Path) -> None:
     absent = [language for language in wikimtx.LANGUAGES if f"background.{language}" not in translations]
     if absent and not own:
         benchmark.missing.append(f"translations/: {' '.join(absent)} are missing.")
+        benchmark.missing_inputs += [f"translations/{language}.jsonl" for language in absent]
     texts |= {name: list(found.items()) for name, found in translations.items()}
     for target, references in music.items():
         for name, queries in texts.items():

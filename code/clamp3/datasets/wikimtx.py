@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from clamp3.datasets.source import Dataset, files_by_key, stem, youtube_key
+from clamp3.datasets.source import Dataset, Input, files_by_key, stem, youtube_key
 from clamp3.errors import FormatError, printable
 from clamp3.formats import Kind
 from clamp3.formats.tables import read_jsonl
@@ -28,10 +28,12 @@ WIKIMTX = Dataset(
     "WikiMT-X",
     "https://huggingface.co/datasets/sander-wood/wikimt-x",
     "CC BY-NC 4.0",
-    f"{_FILE}          1,000 rows: id, genre, background, analysis, description, scene, leadsheet\n"
-    "audio/*<id>*.<suffix>          recordings of these YouTube ids, named as downloaders do, or features (.npy)\n"
-    "midi/<id>.mid                  rendered from the lead sheets: --render_midi makes them\n"
-    "translations/<language>.jsonl  rows: id, background; languages " + " ".join(LANGUAGES),
+    (
+        Input(_FILE, "1,000 rows: id, genre, background, analysis, description, scene, leadsheet"),
+        Input("audio/*<id>*.<suffix>", "recordings of these YouTube ids, named as downloaders do, or features (.npy)"),
+        Input("midi/<id>.mid", "rendered from the lead sheets: --render_midi makes them"),
+        *(Input(f"translations/{language}.jsonl", "rows: id, background") for language in LANGUAGES),
+    ),
 )
 
 
@@ -40,9 +42,12 @@ OWN = Dataset(
     "a benchmark of your own",
     "preprocessing/text/make_benchmark.py (docs/own_benchmark.md)",
     "that of your music",
-    "benchmark.jsonl                rows: id, genre, background, analysis, description, scene, leadsheet\n"
-    "audio/, midi/                  as of WikiMT-X, if you have them\n"
-    "translations/<language>.jsonl  rows: id, and any of the four texts",
+    (
+        Input("benchmark.jsonl", "rows: id, genre, background, analysis, description, scene, leadsheet"),
+        Input("audio/*<id>*.<suffix>", "recordings, if you have them", optional=True),
+        Input("midi/<id>.mid", "as of WikiMT-X, if you have them", optional=True),
+        Input("translations/<language>.jsonl", "rows: id, and any of the four texts", optional=True),
+    ),
 )
 
 

@@ -16,7 +16,6 @@ from urllib.parse import quote
 
 import numpy as np
 
-from clamp3.embedding.passages import PassagePlan
 from clamp3.errors import ConfigError, FormatError, describe, distinct_name, printable
 from clamp3.formats import Kind
 from clamp3.formats.music_facts import MusicFacts, facts_of
@@ -138,8 +137,7 @@ class _Run:
     ) -> None:
         self._report, self._n_done, self._n_to_do = report, 0, 0
         self._library, self._model, self._n_workers = library, model, n_workers
-        plan = library.meta.passages
-        self._plan = PassagePlan(**plan) if plan is not None else None  # type: ignore[arg-type]
+        self._plan = library.meta.plan()
         self._changes = Changes()
         state = ["id", "size", "mtime_ns", "made_by"]
         self._known = {row["id"]: row for row in library.pieces.rows([*state, "content"])}
@@ -159,6 +157,8 @@ class _Run:
             todo += [file for file in files if self._is_new(file, retry)]
             if prune:
                 gone |= self._gone(number, start, {file.id for file in files})
+        if prune and paths is None:  # what an interrupted `remove` left
+            gone |= {piece for piece in (*self._known, *self._failed) if self._library.folder.has_dropped(piece)}
         self._n_to_do = len(todo)
         self._done(0)
         for first in range(0, len(todo), _ROUND):
