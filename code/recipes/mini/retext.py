@@ -28,7 +28,7 @@ from clamp3.cli import parser_for, run
 
 SEED = 42
 LENGTH = 96
-SAVE_EVERY = 100
+SAVE_EVERY = 25
 WORDS = "text_model.embeddings.word_embeddings.weight"
 
 
