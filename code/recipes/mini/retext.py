@@ -66,6 +66,33 @@ def music_vectors(records: Sequence[dict[str, Any]], model: Any) -> Any:
     return np.stack([unit_rows(vectors) for vectors in both], axis=1).astype(np.float32)
 
 
+def kept_vectors(path: Path, records: Sequence[dict[str, Any]], model: Any) -> Any:
+    """Return what `music_vectors` returns, from a file if it holds these records by this model.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file, written if it is absent or of others.
+    records : sequence of dict
+    model : clamp3.embedding.clamp3.Clamp3
+    """
+    import io
+
+    import numpy as np
+
+    from clamp3.jobs.atomic import write_bytes
+
+    whose = json.dumps([model.identity, *(record["id"] for record in records)])
+    if path.exists():
+        with np.load(path) as stored:
+            if str(stored["whose"]) == whose:
+                return stored["vectors"]
+    vectors, buffer = music_vectors(records, model), io.BytesIO()
+    np.savez(buffer, whose=np.array(whose), vectors=vectors)
+    write_bytes(path, buffer.getvalue())
+    return vectors
+
+
 class Student:
     """The new text tower: words of the table, layers, a projection to the joint space, the head to the teacher."""
 
@@ -252,7 +279,7 @@ def main(argv: list[str] | None = None) -> int:
     parts = {name: read_rows(args.blend / f"{name}.jsonl") for name in ("train", "valid")}
     args.known_texts = json.loads((args.text / "words.json").read_text(encoding="utf-8"))["asked_for"]
     model = Clamp3.from_pretrained(args.model, dtype="float32", cache=args.out_dir / "cache")
-    music = {name: music_vectors(records, model) for name, records in parts.items()}
+    music = {name: kept_vectors(args.out_dir / f"{name}.npz", records, model) for name, records in parts.items()}
     print(f"{sum(map(len, parts.values()))} pieces encoded: {time.monotonic() - started:.0f} s", flush=True)
     student = Student(args.text, model.width)
     learn(student, parts["train"], music["train"], args)
