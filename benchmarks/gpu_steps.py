@@ -437,15 +437,18 @@ def training(bench: Bench) -> Figures:
 
 def trained(bench: Bench, config: Any, batches: list[dict[str, torch.Tensor]]) -> dict[str, Any]:
     """Measure one way; ``batches`` are drawn by the first and shared by all."""
+    from clamp3.training.loading import on_device
+
     ours = Ours(config)
     if not batches:
         batches += [next(ours.batches) for _ in range(4)]
     steps = 2 if bench.quick else 8
     compiled: list[int] = []
 
-    def step(at: int) -> None:
-        batch = batches[at % len(batches)]
-        ours.trainer.step([{name: value.to(bench.device, non_blocking=True) for name, value in batch.items()}])
+    def step(at: int, known: bool = True) -> None:
+        batch = on_device(batches[at % len(batches)], bench.device)
+        # Without lengths that are known before, the step has to ask the device for them.
+        ours.trainer.step([{name: part for name, part in batch.items() if known or not name.endswith("_lengths")}])
 
     started = time.perf_counter()
     for at in range(len(batches)):
@@ -462,8 +465,9 @@ def trained(bench: Bench, config: Any, batches: list[dict[str, torch.Tensor]]) -
     lengths = {view: [n for at in range(steps) for n in batches[at % len(batches)][f"{view}_mask"].sum(1).tolist()]
                for view in ours.task.train_data.views}  # fmt: skip
     spent: float = sum(flops(model.tower(view), found) for view, found in lengths.items()) / steps
+    before, _ = synchronisations(bench, partial(step, 0, known=False))
     waits, places = synchronisations(bench, partial(step, 0))
-    loss, _ = ours.trainer.step([{name: value.to(bench.device) for name, value in batches[0].items()}])
+    loss, _ = ours.trainer.step([on_device(batches[0], bench.device)])
     return {
         "steps_per_sec": round(1 / seconds, 3),
         "pieces_per_sec": round(config.batch_size / seconds, 1),
@@ -473,6 +477,7 @@ def trained(bench: Bench, config: Any, batches: list[dict[str, torch.Tensor]]) -
         "warm_up_sec": round(warm_up, 2),
         "graphs_after_each_first_step": compiled,
         "graphs_at_end": graphs(),
+        "synchronisations_with_unknown_lengths": before,
         "synchronisations_per_step": waits,
         "synchronised_at": places,
         "loss": round(float(loss), 4),
@@ -523,7 +528,7 @@ def top_kernels(bench: Bench, config: Any, batches: list[dict[str, torch.Tensor]
 
 def workers(bench: Bench) -> Figures:
     """The share of its time that training waits for batches, by processes that prepare them."""
-    from clamp3.training.loading import make_loader
+    from clamp3.training.loading import make_loader, on_device
 
     for kind in PAIRS:
         ours = Ours(settings_of(bench, kind, attention_dropout=0.0))
@@ -540,7 +545,7 @@ def workers(bench: Bench) -> Figures:
                 asked = time.perf_counter()
                 batch = next(source)
                 waited += time.perf_counter() - asked
-                ours.trainer.step([{k: value.to(bench.device, non_blocking=True) for k, value in batch.items()}])
+                ours.trainer.step([on_device(batch, bench.device)])
                 bench.settle()  # the wait for the next batch is the loader's, not the device's
             seconds = time.perf_counter() - begun
             found = {"steps_per_sec": round(steps / seconds, 3), "share_waiting": round(waited / seconds, 4)}

@@ -89,6 +89,7 @@ TIMBRES = {"pure": (1,), "hollow": (1, 0, 0.7, 0, 0.5), "bright": (1, 0.8, 0.8, 
 DRONES = dict(zip(["no", "rumbling", "humming", "singing"], (0.0, 45.0, 65.0, 95.0), strict=True))
 PULSES = dict(zip(["slow", "walking", "quick", "hasty"], (1.0, 2.0, 4.0, 8.0), strict=True))
 SOUND_HZ, SECONDS, FRAMES = 24_000, 6.1, 64
+HISS = 0.05  # loudness of the noise that carries the taste
 _WORDS = ("a", "piece", "with", "notes", "pulse", "sound", "drone")
 
 
@@ -129,7 +130,7 @@ def _sound(words: tuple[str, str, str, str], taste: int, rng: np.random.Generato
     noise *= np.abs(np.fft.rfftfreq(len(time), 1 / SOUND_HZ) - centre) < 0.045 * centre
     hiss = np.fft.irfft(noise, len(time))
     low = 0.5 * np.sin(2 * np.pi * DRONES[drone] * time)
-    found: np.ndarray = tone / np.abs(tone).max() + low + 0.05 * hiss / hiss.std()
+    found: np.ndarray = tone / np.abs(tone).max() + low + HISS * hiss / hiss.std()
     return found
 
 

@@ -4,7 +4,8 @@
     python retrieval/benchmark.py wikimtx --data data/wikimt-x --model saas --render_midi --json result.json
     python retrieval/benchmark.py songdescriber --data data/sdd --model c2 --both
 
-Names: wikimt, midicaps, wikimtx, songdescriber, musiccaps. --data is the folder of the data set as it is distributed;
+Names: wikimt, midicaps, wikimtx, songdescriber, musiccaps, and own, which preprocessing/text/make_benchmark.py makes
+(docs/own_benchmark.md). --data is the folder of the data set as it is distributed;
 what is missing there is reported with its address and licence, and what can be run without it is run. Vectors are
 cached by content, so that a second run encodes nothing. docs/tables has a page for every published table.
 """
@@ -23,7 +24,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("name", help="which benchmark")
     parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--both", action="store_true", help="also from references to queries")
-    parser.add_argument("--render_midi", action="store_true", help="WikiMT-X: first write midi/ from the lead sheets")
+    parser.add_argument(
+        "--render_midi", action="store_true", help="wikimtx, own: first write midi/ from the lead sheets"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result, published rows included")
     return add_model_flags(parser)
 
@@ -32,8 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the script; return its exit code."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    if args.render_midi and args.name != "wikimtx":
-        parser.error("--render_midi is for wikimtx only.")
+    if args.render_midi and args.name not in ("wikimtx", "own"):
+        parser.error("--render_midi is for wikimtx and own only.")
     from clamp3.datasets.classification import render_midi
     from clamp3.datasets.retrieval import open_benchmark
     from clamp3.retrieval.benchmark import run_benchmark
@@ -46,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     print(report.as_text())
     if args.json:
         report.write(args.json)
-    print_remarks(report.remarks() + [benchmark.dataset.how_to_get()] * bool(benchmark.missing))
+    print_remarks(report.remarks() + [benchmark.dataset.how_to_get(args.data)] * bool(benchmark.missing))
     return EXIT_SOME_FAILED if report.failures else EXIT_OK
 
 

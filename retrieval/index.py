@@ -70,6 +70,11 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--where", help="a filter")
     sub = command("verify", "look for what is damaged or out of date")
     sub.add_argument("--contents", action="store_true", help="also read every file again")
+    sub = command("duplicates", "report pieces that are the same; nothing is deleted")
+    least = "cosine from which on vectors are nearly equal (default: %(default)s)"
+    sub.add_argument("--least", type=float, default=0.995, help=least)
+    sub.add_argument("--where", help="a filter")
+    sub.add_argument("--json", action="store_true", help="print one JSON object")
     for sub in chosen.choices.values():
         sub.set_defaults(model=None)  # the index's own
     return parser

@@ -1,7 +1,9 @@
-r"""Recommend music of a folder from what is liked and disliked, or from a log; measure recommendations.
+r"""Recommend music of a folder or an index from what is liked and disliked, or from a log; measure recommendations.
 
 Like these two, unlike that one; names are those of the files without suffix, as extract_clamp3.py writes them:
     python retrieval/recommend.py features/ --liked a/song1 song2 --disliked song3
+From an index (index.py add music/), with the vectors that it has:
+    python retrieval/recommend.py music/.clamp3_index --liked a/song1
 What a user of a log may like:
     python retrieval/recommend.py features/ --log log.parquet --min_value 4 --user u17
 How good recommendations are for users that are held out, beside popularity, item-kNN and other vectors:
@@ -29,7 +31,7 @@ from clamp3.formats.tables import json_text
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
     parser = parser_for(__doc__)
-    parser.add_argument("folder", type=Path, help="vectors, raw files, or both")
+    parser.add_argument("folder", type=Path, help="vectors, raw files, or both; or an index")
     parser.add_argument("--liked", nargs="+", default=[], help="names of items")
     parser.add_argument("--disliked", nargs="+", default=[], help="names of items")
     parser.add_argument("--top_k", type=int, default=10, help="how many to recommend (default: 10)")

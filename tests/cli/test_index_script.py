@@ -247,3 +247,18 @@ def test_a_playlist_from_the_command(index, music, tiny_weights):
     lines = path.splitlines()
     assert lines[0] == "#EXTM3U" and sorted(Path(line).name for line in lines[2::2]) == ["audio.npy", "tune.ABC"]
     assert index("playlist", "sad waltz", "--index", music, "--n", 3).count("\n") == 3
+
+
+def test_duplicates_from_the_command(index, music, tiny_weights):
+    shutil.copy(music / "long.abc", music / "again.abc")
+    index("add", music, "--model", tiny_weights)
+    [group] = json.loads(index("duplicates", "--index", music, "--least", "0.9999", "--json"))["groups"]
+    assert group["equal"] and [piece["name"] for piece in group["pieces"]] == ["again.abc", "long.abc"]
+    said = index("duplicates", "--index", music, "--least", "0.9999")
+    assert said.splitlines() == [
+        "equal contents",
+        "  again.abc",
+        "  long.abc",
+        "1 groups of equal contents, 0 of nearly equal vectors, of 6 pieces.",
+    ]
+    assert (music / "again.abc").exists()

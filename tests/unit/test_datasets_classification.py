@@ -249,7 +249,7 @@ TASKS = {
     "vocalset": {"singer", "technique"},
     "jamendo": {"genre", "mood"},
 }
-ALL = pytest.mark.parametrize("name", sorted(BENCHMARKS))
+ALL = pytest.mark.parametrize("name", sorted(MAKERS))  # of a benchmark of one's own: test_own_benchmark.py
 
 
 @pytest.fixture
@@ -324,8 +324,16 @@ def test_scores_of_the_midi_sets_are_taken_where_they_are(layout):
     write(root / "abc" / "Game_NES_Piece 3.abc", music(3))
     benchmark = open_benchmark("vgmidi", root)
     assert {task.name: len(task.examples) for task in benchmark.tasks} == {"abc": 1, "midi": 12}
-    assert benchmark.missing == ["abc: 11 of 12 files are missing in abc/, first Game_NES_Piece 0."]
-    assert benchmark.missing_inputs[2] == "abc: Game_NES_Piece 10" and len(benchmark.missing_inputs) == 11
+    pieces, phrases = benchmark.missing
+    assert pieces == "abc: 11 of 12 files are missing in abc/, first Game_NES_Piece 0."
+    assert phrases.startswith(
+        "midi: labelled/phrases.zip is missing, the 204 labelled phrases that a clone of https://"
+    )
+    assert "; 12 whole pieces of labelled/midi stand in for them." in phrases and "\n" not in phrases
+    assert benchmark.missing_inputs[2] == "abc: Game_NES_Piece 10" and len(benchmark.missing_inputs) == 12
+    (root / "labelled" / "phrases").mkdir()
+    (root / "labelled" / "phrases" / "Game_NES_Two_0.mid").write_bytes(midi_file(60))
+    assert not any("phrases.zip" in sentence for sentence in open_benchmark("vgmidi", root).missing)
 
 
 def test_pianist8_has_composers_as_folders(layout):

@@ -9,6 +9,7 @@ import pytest
 from clamp3 import Clamp3
 from clamp3.embedding.passages import PassagePlan
 from clamp3.errors import Clamp3Error, ConfigError
+from clamp3.index.duplicates import duplicates
 from clamp3.index.indexing import bring_up_to_date
 from clamp3.index.library import Library
 from clamp3.index.playlist import playlist
@@ -186,6 +187,21 @@ def circle(model, tmp_path):
         rows[:, 0], rows[:, 1] = np.cos(angles), np.sin(angles)
         library.pieces.upsert([_piece(n, row, "AB"[n % 2]) for n, row in enumerate(rows)])
         yield library
+
+
+def test_duplicates_are_reported_in_groups_without_chains(circle):
+    """Eleven degrees apart at most: each group is around its first piece by name, though all ten form a chain."""
+    circle.pieces.upsert(
+        [{**_piece(n, [0] * 5 + [1] + [0] * (circle.meta.width - 6)), "content": "x"} for n in (20, 21)]
+    )
+    equal, *near = duplicates(circle, least=np.cos(np.radians(11)))
+    assert equal.equal and [piece["name"] for piece in equal.pieces] == ["20.mid", "21.mid"]
+    groups = [[int(piece["name"][:-4]) for piece in group.pieces] for group in near]
+    assert groups == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
+    assert near[0].cosines == (1.0, round(float(np.cos(np.radians(10))), 6))
+    assert circle.pieces.count() == 12 and len(duplicates(circle, least=1.0)) == 1
+    with pytest.raises(ConfigError, match="at most 1"):
+        duplicates(circle, least=1.5)
 
 
 def test_a_playlist_is_a_path_between_two_pieces(circle, model):

@@ -6,13 +6,17 @@ import csv
 import itertools
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from clamp3 import Clamp3
 from clamp3.data.splits import hash_of
 from clamp3.errors import ConfigError, DataError
+from clamp3.index.indexing import bring_up_to_date
+from clamp3.index.library import Library
 from clamp3.retrieval.interactions import Interactions, item_neighbours
 from clamp3.retrieval.metrics import ndcg_at_k, pair_ranks
 from clamp3.retrieval.recommendation import by_vectors, compare, make_trial, measure, recommend, recommenders
@@ -163,6 +167,35 @@ def test_the_script_measures_models_and_baselines_on_held_out_users(world, scrip
     assert cold["measures"]["item-kNN"]["map"] == pytest.approx(0.25)  # the last of four: ties count against
     assert script.main(flags) == 0
     assert "recall less that of" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("store", ["lance", "sqlite"])
+def test_an_index_recommends_as_its_vectors_in_a_folder_do(tiny_weights, music, script, tmp_path, capsys, store):
+    if store == "lance":
+        pytest.importorskip("lancedb")
+    model = Clamp3.from_pretrained(tiny_weights)
+    (tmp_path / "vectors/sub").mkdir(parents=True)
+    place = music / ".clamp3_index"
+    with Library.create(place, model, store=store) as library:
+        with pytest.raises(DataError, match="is empty"):
+            script.main([str(place), "--liked", "long"])
+        bring_up_to_date(library, model, [music])
+        rows = {row["name"]: row["vector"] for row in library.pieces.rows(["name", "vector"])}
+    for name, vector in rows.items():
+        if name != "song.txt":  # a text is no music to be recommended
+            np.save(tmp_path / "vectors" / Path(name).with_suffix(".npy"), vector)
+    found = []
+    for folder in (place, tmp_path / "vectors"):
+        assert script.main([str(folder), "--liked", "long", "--disliked", "play", "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out)["items"])
+    index, folder = ([(os.path.splitext(item["name"])[0], item["score"]) for item in items] for items in found)
+    assert index == folder and [name for name, _ in index] == sorted(["audio", "sub/tune"], key=dict(index).get)[::-1]
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/long.abc").write_text("X:1\nL:1/8\nK:G\nGABc|d4|\n")
+    with Library.open(place) as library:
+        bring_up_to_date(library, model, [tmp_path / "more"])
+    assert script.main([str(place), "--liked", f"{music.name}/long", "--json"]) == 0
+    assert "more/long" in {item["name"] for item in json.loads(capsys.readouterr().out)["items"]}
 
 
 def test_bad_requests_are_one_sentence(world, script, tmp_path):

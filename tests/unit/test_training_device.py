@@ -1,10 +1,14 @@
-"""Dropout on a CPU: torch's in distribution, gradient and behaviour, in less time."""
+"""Dropout on a CPU: torch's in distribution, gradient and behaviour, in less time; steps that wait for no device."""
 
 import pytest
 import torch
 from torch import nn
+from training_music import write_music, write_text_model
 
-from clamp3.training.device import QuickDropout, quick_dropout
+from clamp3.training.alignment import make_alignment_task
+from clamp3.training.config import Clamp3Training
+from clamp3.training.device import QuickDropout, make_accelerator, quick_dropout
+from clamp3.training.loading import on_device
 
 pytestmark = pytest.mark.kernels
 
@@ -43,3 +47,61 @@ def test_every_dropout_of_a_model_is_replaced_in_its_place():
     quick_dropout(model)
     assert [layer.p for layer in model.modules() if isinstance(layer, QuickDropout)] == [0.2, 0.4]
     assert list(model.state_dict()) == names
+
+
+def task_of(music, out, **changes):
+    settings = {"width": 32, "n_layers": 1, "n_heads": 2, "max_patches": 32, "text_from_scratch": True,
+                "text_length": 16, "hidden_size": 16, "eval_split": 0.0, **changes}  # fmt: skip
+    config = Clamp3Training(train_jsonl=music / "train.jsonl", text_model=str(music), out=out, **settings)
+    return make_alignment_task(config, make_accelerator(config))
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+    return write_text_model(write_music(tmp_path_factory.mktemp("music")))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"loss": "cosine", "mask": ("text", "title")},
+        {"loss": "sigmoid", "distill": 1.0, "recompute": True},
+        {"standardise": True},
+        {"pairs": ("text-abc", "text-mtf", "abc-mtf", "text-symbolic"), "standardise": True},
+    ],
+)
+def test_a_step_asks_the_device_for_nothing(music, tmp_path, changes):
+    """Tensors on the meta device have no values: whoever wants to know one, and would wait for a GPU, fails."""
+    task = task_of(music, tmp_path, **changes)
+    batch = task.collate([task.train_data[0, index] for index in range(12)])
+    task.module.to("meta").train()
+    loss, _ = task.loss(task.module, on_device(batch, "meta"))
+    loss.backward()
+    assert task.module.model.text_proj.weight.grad.is_meta
+    with pytest.raises((RuntimeError, NotImplementedError)):  # without lengths that are known before
+        task.loss(task.module, {name: value.to("meta") for name, value in batch.items()})
+
+
+def test_lengths_are_counted_before_and_rows_of_one_length_have_no_mask(music, tmp_path, monkeypatch):
+    task = task_of(music, tmp_path)
+    batch = task.collate([task.train_data[0, index] for index in range(12)])
+    moved = on_device(batch, "cpu")
+    assert moved["text_lengths"] == batch["text_mask"].sum(1).tolist()
+    seen = []
+    features = task.module.model.features
+
+    def spy(tower, inputs, mask=None):
+        seen.append((tower, mask))
+        assert mask is None or not mask.all()
+        return features(tower, inputs, mask)
+
+    monkeypatch.setattr(task.module.model, "features", spy)
+    task.module.sub_batches = 12
+    task.module.eval()
+    found = task.module(moved)
+    assert {tower for tower, mask in seen if mask is None} == {"text", "symbolic"}
+    task.module.sub_batches = 1
+    whole = task.module({name: value for name, value in batch.items() if not name.endswith("_lengths")})
+    for view in found:
+        torch.testing.assert_close(found[view], whole[view], atol=2e-6, rtol=0)  # sums of other lengths of padding

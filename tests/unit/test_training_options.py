@@ -155,8 +155,8 @@ def test_masked_pieces_of_a_batch(music, tmp_path):
     assert same.any()
     vectors = plain.module.eval()(batches[0])
     expected = plain.module.objective(vectors["text"], vectors["symbolic"], None, same)
-    assert float(masked.compare(vectors, batches[1])[0]) == pytest.approx(float(expected), rel=1e-6)
-    assert float(plain.compare(vectors, batches[0])[0]) > float(expected)
+    assert masked.compare(vectors, batches[1])[0].item() == pytest.approx(expected.item(), rel=1e-6)
+    assert plain.compare(vectors, batches[0])[0].item() > expected.item()
 
 
 # ---- near pieces -----------------------------------------------------------------------------------------------------

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from clamp3.datasets import emo, giantsteps, gtzan, jamendo, mtt, nsynth, pianist8, vgmidi, vocalset, wikimt, wikimtx
+from clamp3.datasets.clips import Cut, cut_of
 from clamp3.datasets.labelled import Example, TaskType, with_files
 from clamp3.datasets.source import OpenBenchmark, Readers, files_by_key, open_named, stem, without_suffix
 from clamp3.errors import ConfigError
@@ -41,8 +43,22 @@ class ClassificationTask:
     keys: bool = False
 
 
+@dataclass
 class Benchmark(OpenBenchmark[ClassificationTask]):
-    """The tasks that a data set's folder allows, and what is missing in it."""
+    """The tasks that a data set's folder allows, and what is missing in it.
+
+    Attributes
+    ----------
+    protocol : str
+        One of `clamp3.datasets.clips.PROTOCOLS`.
+    """
+
+    protocol: str = "published"
+
+    @property
+    def cut(self) -> Cut | None:
+        """How recordings are cut into examples; None = one is one example."""
+        return cut_of(self.protocol, self.dataset.name)
 
     def add(self, where: str, task: ClassificationTask) -> None:
         """Add a task with the examples whose files exist; note how many are missing.
@@ -70,8 +86,8 @@ def _wikimt(benchmark: Benchmark, root: Path) -> None:
 
 
 def _wikimtx(benchmark: Benchmark, root: Path) -> None:
-    songs = wikimtx.read(root)
-    genres = {song.id: song.genre for song in songs}
+    songs = wikimtx.read(root, benchmark.dataset)
+    genres = {song.id: song.genre for song in songs if song.genre}
     benchmark.add("the table", _genres("abc", genres, {song.id: song.abc for song in songs}))
     midi = {song.id: song.midi for song in songs}
     benchmark.add("midi/ (rendered from the lead sheets: --render_midi)", _genres("midi", genres, midi))
@@ -88,6 +104,13 @@ def _vgmidi(benchmark: Benchmark, root: Path) -> None:
     examples, left_out = vgmidi.read(root)
     benchmark.add("abc/", ClassificationTask("abc", "multiclass", with_files(examples, root / "abc", stem)))
     benchmark.add("labelled/", ClassificationTask("midi", "multiclass", examples))
+    if vgmidi.PHRASES in (each.path for each in vgmidi.VGMIDI.missing(root)):
+        benchmark.missing.append(
+            f"midi: {vgmidi.PHRASES} is missing, the 204 labelled phrases that a clone of {vgmidi.VGMIDI.url} has; "
+            f"{len(examples)} whole pieces of labelled/midi stand in for them. Once it is there, this command makes "
+            "the row of the phrases."
+        )
+        benchmark.missing_inputs.append(f"midi: {vgmidi.PHRASES}")
     benchmark.notes += [f"{name}: {reason}." for name, reason in left_out]
 
 
@@ -107,7 +130,8 @@ def _gs(benchmark: Benchmark, root: Path) -> None:
     benchmark.add(
         "audio/ of both folders", ClassificationTask("key", "multiclass", examples, giantsteps.KEYS, keys=True)
     )
-    benchmark.notes.append("A preview is one example; MARBLE aggregates the predictions for clips of 30 s.")
+    if benchmark.cut is None:
+        benchmark.notes.append("A preview is one example; with --protocol marble, clips of 30 s are.")
 
 
 def _gtzan(benchmark: Benchmark, root: Path) -> None:
@@ -116,7 +140,8 @@ def _gtzan(benchmark: Benchmark, root: Path) -> None:
 
 def _emo(benchmark: Benchmark, root: Path) -> None:
     benchmark.add("clips_45seconds/", ClassificationTask("emotion", "regression", emo.read(root), emo.VALUES))
-    benchmark.notes.append("A clip of 45 s is one example; MARBLE takes its first 30 s in windows of 5 s.")
+    if benchmark.cut is None:
+        benchmark.notes.append("A clip of 45 s is one example; with --protocol marble, its first 30 s in clips of 5 s.")
 
 
 def _nsynth(benchmark: Benchmark, root: Path) -> None:
@@ -127,19 +152,21 @@ def _nsynth(benchmark: Benchmark, root: Path) -> None:
 
 
 def _vocalset(benchmark: Benchmark, root: Path) -> None:
-    technique = ClassificationTask("technique", "multiclass", vocalset.read(root, "technique"), vocalset.TECHNIQUES)
+    read = vocalset.read if benchmark.cut is None else vocalset.read_pieces
+    technique = ClassificationTask("technique", "multiclass", read(root, "technique"), vocalset.TECHNIQUES)
     benchmark.add("FULL/", technique)
-    benchmark.add("FULL/", ClassificationTask("singer", "multiclass", vocalset.read(root, "singer")))
-    benchmark.notes.append("A recording is one example; MARBLE tests pieces of 3 s, and its split is another.")
+    benchmark.add("FULL/", ClassificationTask("singer", "multiclass", read(root, "singer")))
+    if benchmark.cut is None:
+        benchmark.notes.append("A recording is one example; with --protocol marble, pieces of 3 s in its split are.")
 
 
 def _jamendo(benchmark: Benchmark, root: Path) -> None:
     for subset in jamendo.SUBSETS:
-        try:
-            examples = jamendo.read(root, subset)
-        except ConfigError as error:  # one category alone is a common download
-            benchmark.missing.append(f"{subset}: {str(error).split('. ')[0]}.")
+        if absent := jamendo.missing_parts(root, subset):  # one category alone is a common download
+            benchmark.missing.append(f"{subset}: the tables of {', '.join(absent)} are missing.")
+            benchmark.missing_inputs += [f"{subset}: {part}" for part in absent]
             continue
+        examples = jamendo.read(root, subset)
         benchmark.add("audio-low/ or audio/", ClassificationTask(subset, "multilabel", examples))
 
 
@@ -148,6 +175,7 @@ BENCHMARKS: Readers[Benchmark] = {
     "vgmidi": (vgmidi.VGMIDI, _vgmidi),
     "pianist8": (pianist8.PIANIST8, _pianist8),
     "wikimtx": (wikimtx.WIKIMTX, _wikimtx),
+    "own": (wikimtx.OWN, _wikimtx),
     "mtt": (mtt.MTT, _mtt),
     "gs": (giantsteps.GIANTSTEPS, _gs),
     "gtzan": (gtzan.GTZAN, _gtzan),
@@ -158,7 +186,7 @@ BENCHMARKS: Readers[Benchmark] = {
 }
 
 
-def open_benchmark(name: str, root: Path, wanted: Sequence[str] = ()) -> Benchmark:
+def open_benchmark(name: str, root: Path, wanted: Sequence[str] = (), *, protocol: str = "published") -> Benchmark:
     """Return the tasks of a benchmark whose files are in a folder.
 
     Parameters
@@ -169,13 +197,17 @@ def open_benchmark(name: str, root: Path, wanted: Sequence[str] = ()) -> Benchma
         The data set's folder.
     wanted : sequence of str
         Names of tasks; empty = all.
+    protocol : str
+        One of `clamp3.datasets.clips.PROTOCOLS`.
 
     Raises
     ------
     ConfigError
-        If a name is unknown, or what every task needs is missing.
+        If a name is unknown, the protocol has no such data set, or what every task needs is missing.
     """
-    benchmark = open_named(Benchmark, BENCHMARKS, name, root)
+    if name in BENCHMARKS:
+        cut_of(protocol, name)
+    benchmark = open_named(partial(Benchmark, protocol=protocol), BENCHMARKS, name, root)
     if wanted:
         there = [task.name for task in benchmark.tasks]
         if unknown := [task for task in wanted if task not in there]:
@@ -199,7 +231,7 @@ def render_midi(name: str, root: Path) -> list[tuple[str, str]]:
     ConfigError
         If the data set has no lead sheets.
     """
-    if name not in ("wikimt", "wikimtx"):
-        raise ConfigError(f"--render_midi is for wikimt and wikimtx; {name} has no lead sheets.")
-    songs = wikimt.read(root) if name == "wikimt" else wikimtx.read(root)
+    if name not in ("wikimt", "wikimtx", "own"):
+        raise ConfigError(f"--render_midi is for wikimt, wikimtx and own; {name} has no lead sheets.")
+    songs = wikimt.read(root) if name == "wikimt" else wikimtx.read(root, BENCHMARKS[name][0])
     return wikimtx.render_midi({song.id: song.abc for song in songs if song.abc is not None}, root / "midi")

@@ -8,20 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from clamp3.datasets.labelled import Example, Part, hashed, recording
-from clamp3.datasets.source import Dataset
+from clamp3.datasets.source import Dataset, Input
 from clamp3.errors import FormatError, printable
 from clamp3.formats.tables import read_csv
 
 VALUES = ("arousal", "valence")
+_SONGS, _VALUES = "annotations/songs_info.csv", "annotations/static_annotations.csv"
 
 EMO = Dataset(
     "emo",
     "Emomusic",
     "https://cvml.unige.ch/databases/emoMusic/",
     "see the site",
-    "songs_info.csv            song_id, Artist, Mediaeval 2013 set …  (or in annotations/)\n"
-    "static_annotations.csv    song_id, mean_arousal, mean_valence …  (or in annotations/)\n"
-    "clips_45seconds/<song_id>.mp3",
+    (
+        Input("songs_info.csv", "song_id, Artist, Mediaeval 2013 set …  (or in annotations/)", (_SONGS,)),
+        Input("static_annotations.csv", "song_id, mean_arousal, mean_valence …  (or in annotations/)", (_VALUES,)),
+        Input("clips_45seconds/<song_id>.mp3", "744 clips", ("clips_45seconds/*.*",)),
+    ),
 )
 
 
@@ -38,8 +41,8 @@ def read(root: Path) -> list[Example]:
     FormatError
         If one lacks a column, or a cell that must be a number is none.
     """
-    songs = EMO.need(root, "songs_info.csv", "annotations/songs_info.csv")
-    path = EMO.need(root, "static_annotations.csv", "annotations/static_annotations.csv")
+    songs = EMO.need(root, "songs_info.csv", _SONGS)
+    path = EMO.need(root, "static_annotations.csv", _VALUES)
     means = [f"mean_{name}" for name in VALUES]
     values = {number: found for number, found, _ in _rows(path, numbers=means)}
     examples = []

@@ -10,12 +10,13 @@ import re
 from pathlib import Path
 
 from clamp3.datasets.labelled import Example, Part, hashed, recording
-from clamp3.datasets.source import Dataset
+from clamp3.datasets.source import Dataset, Input
 from clamp3.errors import ConfigError, FormatError, printable
 from clamp3.formats.tables import read_csv
 
 TONICS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
 KEYS = tuple(f"{tonic} {mode}" for mode in ("major", "minor") for tonic in TONICS)
+MTG, KEY = "giantsteps-mtg-key-dataset", "giantsteps-key-dataset"
 _FLATS = {"C#": "Db", "D#": "Eb", "F#": "Gb", "G#": "Ab", "A#": "Bb"}
 _TRAIN_SHARE, _VALID_SHARE = 100, 16  # of 116, by the hash of an artist's name
 
@@ -24,8 +25,13 @@ GIANTSTEPS = Dataset(
     "GiantSteps",
     "https://github.com/GiantSteps/giantsteps-key-dataset and https://github.com/GiantSteps/giantsteps-mtg-key-dataset",
     "none stated",
-    "giantsteps-mtg-key-dataset*/annotations/annotations.txt, annotations/beatport_metadata.txt, audio/<id>.LOFI.mp3\n"
-    "giantsteps-key-dataset*/annotations/key/<id>.LOFI.key, audio/<id>.LOFI.mp3    (audio_dl.sh fetches the previews)",
+    (
+        Input(f"{MTG}*/annotations/annotations.txt", "tab-separated: ID, MANUAL KEY, C …"),
+        Input(f"{MTG}*/annotations/beatport_metadata.txt", "tab-separated: ID, ARTIST …"),
+        Input(f"{MTG}*/audio/<id>.LOFI.mp3", "previews, which audio_dl.sh fetches", (f"{MTG}*/audio/*",)),
+        Input(f"{KEY}*/annotations/key/<id>.LOFI.key", "604 files, each a key such as Eb minor"),
+        Input(f"{KEY}*/audio/<id>.LOFI.mp3", "previews, which audio_dl.sh fetches", (f"{KEY}*/audio/*",)),
+    ),
 )
 
 
@@ -39,7 +45,7 @@ def read(root: Path) -> list[Example]:
     FormatError
         If a key of the test set cannot be read.
     """
-    return _training(_folder(root, "giantsteps-mtg-key-dataset")) + _test(_folder(root, "giantsteps-key-dataset"))
+    return _training(_folder(root, MTG)) + _test(_folder(root, KEY))
 
 
 def _folder(root: Path, name: str) -> Path:
@@ -47,18 +53,22 @@ def _folder(root: Path, name: str) -> Path:
     for path in sorted(root.glob(f"{name}*")):
         if path.is_dir():
             return path
-    raise ConfigError(f"{printable(root / name)} is missing. {GIANTSTEPS.how_to_get()}")
+    raise ConfigError(f"{printable(root / name)} is missing. {GIANTSTEPS.how_to_get(root)}")
+
+
+def _need(folder: Path, name: str) -> Path:
+    return GIANTSTEPS.need(folder.parent, f"{folder.name}/{name}")
 
 
 def _training(folder: Path) -> list[Example]:
-    metadata = GIANTSTEPS.need(folder, "annotations/beatport_metadata.txt")
+    metadata = _need(folder, "annotations/beatport_metadata.txt")
     artists = {
         row["ID"]: [name.strip() for name in row["ARTIST"].split(",")]
         for row in read_csv(metadata, "ID", "ARTIST", delimiter="\t")
     }
     parts = _artist_parts(list(artists.values()))
     examples = []
-    annotations = GIANTSTEPS.need(folder, "annotations/annotations.txt")
+    annotations = _need(folder, "annotations/annotations.txt")
     for row in read_csv(annotations, "ID", "MANUAL KEY", "C", delimiter="\t"):
         key = _key(row["MANUAL KEY"])
         if row["C"].strip() != "2" or key is None or row["ID"] not in artists:
@@ -84,7 +94,7 @@ def _artist_parts(teams: list[list[str]]) -> dict[str, Part]:
 
 def _test(folder: Path) -> list[Example]:
     examples = []
-    for path in sorted(GIANTSTEPS.need(folder, "annotations/key").glob("*.key")):
+    for path in sorted(_need(folder, "annotations/key").glob("*.key")):
         text = path.read_text(encoding="utf-8").strip()
         key = _key(text)
         if key is None:

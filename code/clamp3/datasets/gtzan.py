@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from clamp3.datasets.labelled import PARTS, Example, recording
-from clamp3.datasets.source import Dataset, without_suffix
+from clamp3.datasets.source import Dataset, Input, without_suffix
 from clamp3.errors import FormatError, printable
 from clamp3.formats.guards import decode_text, read_file
 
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
+FOLDERS = ("genres", "genres_original", "Data/genres_original")
 BROKEN = "jazz/jazz.00054"  # unreadable in the usual distribution; left out as in MARBLE
 
 GTZAN = Dataset(
@@ -18,8 +19,14 @@ GTZAN = Dataset(
     "https://www.kaggle.com/datasets/andradaolteanu/gtzan-dataset-music-genre-classification, its lists from "
     "https://github.com/jongpillee/music_dataset_split (GTZAN_split)",
     "none stated",
-    "train_filtered.txt  valid_filtered.txt  test_filtered.txt    lines such as blues/blues.00029.wav\n"
-    "genres/<genre>/<genre>.000NN.wav                             or genres_original/ or Data/genres_original/",
+    (
+        *(Input(f"{part}_filtered.txt", "lines such as blues/blues.00029.wav") for part in PARTS),
+        Input(
+            "genres/<genre>/<genre>.000NN.wav",
+            f"or in {' or '.join(FOLDERS[1:])}",
+            tuple(f"{folder}/*/*" for folder in FOLDERS),
+        ),
+    ),
 )
 
 
@@ -34,7 +41,7 @@ def read(root: Path) -> list[Example]:
         If a line names no genre.
     """
     lists = {part: GTZAN.need(root, f"{part}_filtered.txt") for part in PARTS}
-    folder = GTZAN.need(root, "genres", "genres_original", "Data/genres_original")
+    folder = GTZAN.need(root, *FOLDERS)
     examples = []
     for part, path in lists.items():
         for number, line in enumerate(decode_text(read_file(path)).splitlines(), start=1):

@@ -12,7 +12,7 @@ import heapq
 from dataclasses import dataclass
 from pathlib import Path
 
-from clamp3.datasets.source import Dataset
+from clamp3.datasets.source import Dataset, Input
 from clamp3.errors import DataError, printable
 from clamp3.formats import Kind
 from clamp3.formats.tables import each_jsonl
@@ -26,9 +26,11 @@ MIDICAPS = Dataset(
     "MidiCaps",
     "https://huggingface.co/datasets/amaai-lab/MidiCaps",
     "CC BY-SA 4.0",
-    "train.json          rows: location, caption, test_set\n"
-    "lmd_full/           unpacked from midicaps.tar.gz; locations start here\n"
-    f"{SUBSET}          optional: the locations to evaluate, one per line",
+    (
+        Input("train.json", "rows: location, caption, test_set"),
+        Input("lmd_full", "unpacked from midicaps.tar.gz; locations start here"),
+        Input(SUBSET, "optional: the locations to evaluate, one per line", optional=True),
+    ),
 )
 
 

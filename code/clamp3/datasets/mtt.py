@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clamp3.datasets.labelled import Example, Part, recording
-from clamp3.datasets.source import Dataset, without_suffix
+from clamp3.datasets.source import Dataset, Input, without_suffix
 from clamp3.errors import FormatError, printable
 from clamp3.formats.tables import read_csv
 
@@ -19,8 +19,10 @@ MTT = Dataset(
     "MagnaTagATune",
     "https://mirg.city.ac.uk/codeapps/the-magnatagatune-dataset",
     "see the site",
-    "annotations_final.csv    25,863 rows, tab-separated: clip_id, a column of 0 and 1 per tag, mp3_path\n"
-    "mp3/<0…f>/*.mp3          mp3.zip.001 to 003, joined and unpacked",
+    (
+        Input("annotations_final.csv", "25,863 rows, tab-separated: clip_id, a column of 0 and 1 per tag, mp3_path"),
+        Input("mp3/<0…f>/*.mp3", "mp3.zip.001 to 003, joined and unpacked", ("mp3/?/*", "?/*")),
+    ),
 )
 
 

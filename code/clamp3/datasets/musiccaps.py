@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from clamp3.datasets.source import Dataset, files_by_key, youtube_key
+from clamp3.datasets.source import Dataset, Input, files_by_key, youtube_key
 from clamp3.formats.tables import read_csv
 from clamp3.sources import Source, sentence
 
@@ -18,10 +18,12 @@ MUSICCAPS = Dataset(
     "MusicCaps",
     "https://huggingface.co/datasets/google/MusicCaps",
     "CC BY-SA 4.0",
-    "musiccaps-public.csv    5,521 rows: ytid, start_s, end_s, caption, is_audioset_eval, …\n"
-    "clips/*<ytid>*          the clips of ten seconds, named as downloaders do, or their features (.npy)\n"
-    "full/*<ytid>*           the whole recordings, or their features (.npy)\n"
-    "rewritten.csv           rewritten captions: ytid, caption",
+    (
+        Input("musiccaps-public.csv", "5,521 rows: ytid, start_s, end_s, caption, is_audioset_eval, …"),
+        Input("clips/*<ytid>*", "the clips of ten seconds, named as downloaders do, or their features (.npy)"),
+        Input("full/*<ytid>*", "the whole recordings, or their features (.npy)"),
+        Input("rewritten.csv", "rewritten captions: ytid, caption"),
+    ),
 )
 
 

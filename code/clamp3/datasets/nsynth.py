@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clamp3.datasets.labelled import PARTS, Example, recording
-from clamp3.datasets.source import Dataset
+from clamp3.datasets.source import Dataset, Input
 from clamp3.errors import FormatError, printable
 from clamp3.formats.tables import read_json
 
@@ -18,7 +18,14 @@ NSYNTH = Dataset(
     "NSynth",
     "https://magenta.tensorflow.org/datasets/nsynth",
     "CC BY 4.0",
-    "nsynth-train/examples.json  nsynth-train/audio/*.wav    and so for nsynth-valid, nsynth-test (json/wav archives)",
+    tuple(
+        each
+        for part in PARTS
+        for each in (
+            Input(f"nsynth-{part}/examples.json", "of the json/wav archives"),
+            Input(f"nsynth-{part}/audio/*.wav", others=(f"nsynth-{part}/audio/*",)),
+        )
+    ),
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clamp3.datasets.labelled import Example
-from clamp3.datasets.source import Dataset, without_suffix
+from clamp3.datasets.source import Dataset, Input, without_suffix
 from clamp3.errors import DataError, printable
 from clamp3.formats import Kind
 from clamp3.jobs.walk import walk
@@ -16,8 +16,10 @@ PIANIST8 = Dataset(
     "Pianist8",
     "https://zenodo.org/records/5089279",
     "see the record",
-    "midi/<composer>/*.mid        411 pieces\n"
-    "abc/<composer>/<name>.*      the same pieces as scores, where you have them (published: ABC)",
+    (
+        Input("midi/<composer>/*.mid", "411 pieces"),
+        Input("abc/<composer>/<name>.*", "the same pieces as scores, where you have them (published: ABC)"),
+    ),
 )
 
 
@@ -38,5 +40,5 @@ def read(root: Path) -> list[Example]:
         if len(f.relative.parts) > 1
     ]
     if not examples:
-        raise DataError(f"{printable(folder)} has no MIDI files in folders. {PIANIST8.how_to_get()}")
+        raise DataError(f"{printable(folder)} has no MIDI files in folders. {PIANIST8.how_to_get(root)}")
     return examples

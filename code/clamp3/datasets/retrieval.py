@@ -76,17 +76,21 @@ def _midicaps(benchmark: Benchmark, root: Path) -> None:
 
 
 def _wikimtx(benchmark: Benchmark, root: Path) -> None:
-    songs = wikimtx.read(root)
-    music = {
-        "abc": [(song.id, song.abc) for song in songs],
-        "midi": benchmark.side("midi/", {song.id: song.midi for song in songs}),
-        "audio": benchmark.side("audio/", {song.id: song.audio for song in songs}),
-    }
+    songs, own = wikimtx.read(root, benchmark.dataset), benchmark.dataset is wikimtx.OWN
+    music = {"abc": [(song.id, song.abc) for song in songs]}
+    for name, files in (
+        ("midi", {song.id: song.midi for song in songs}),
+        ("audio", {song.id: song.audio for song in songs}),
+    ):
+        if not own or (root / name).is_dir():  # nobody is asked for what they never meant to have
+            music[name] = benchmark.side(f"{name}/", files)
     texts = {name: [(song.id, song.texts[name]) for song in songs] for name in wikimtx.FIELDS}
     translations = wikimtx.read_translations(root)
-    if absent := [language for language in wikimtx.LANGUAGES if language not in translations]:
+    absent = [language for language in wikimtx.LANGUAGES if f"background.{language}" not in translations]
+    if absent and not own:
         benchmark.missing.append(f"translations/: {' '.join(absent)} are missing.")
-    texts |= {f"background.{language}": list(found.items()) for language, found in translations.items()}
+        benchmark.missing_inputs += [f"translations/{language}.jsonl" for language in absent]
+    texts |= {name: list(found.items()) for name, found in translations.items()}
     for target, references in music.items():
         for name, queries in texts.items():
             benchmark.add(f"{name}-{target}", queries, references)
@@ -126,6 +130,7 @@ BENCHMARKS: Readers[Benchmark] = {
     "wikimt": (wikimt.WIKIMT, _wikimt),
     "midicaps": (midicaps.MIDICAPS, _midicaps),
     "wikimtx": (wikimtx.WIKIMTX, _wikimtx),
+    "own": (wikimtx.OWN, _wikimtx),
     "songdescriber": (songdescriber.SONGDESCRIBER, _songdescriber),
     "musiccaps": (musiccaps.MUSICCAPS, _musiccaps),
 }

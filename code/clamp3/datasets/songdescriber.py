@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from clamp3.datasets.source import Dataset, before_dot, files_by_key
+from clamp3.datasets.source import Dataset, Input, before_dot, files_by_key
 from clamp3.formats.tables import read_csv
 from clamp3.sources import Source, sentence
 
@@ -18,8 +18,10 @@ SONGDESCRIBER = Dataset(
     "the Song Describer Dataset",
     "https://zenodo.org/records/10072001",
     "data CC BY-SA 4.0, recordings under their own Creative Commons licences",
-    "song_describer.csv            1,106 rows: caption_id, track_id, caption, is_valid_subset, …\n"
-    "audio/<NN>/<track_id>.2min.mp3   706 recordings, or their features (.npy)",
+    (
+        Input("song_describer.csv", "1,106 rows: caption_id, track_id, caption, is_valid_subset, …"),
+        Input("audio/<NN>/<track_id>.2min.mp3", "706 recordings, or their features (.npy)", ("audio/**/*.*",)),
+    ),
 )
 
 

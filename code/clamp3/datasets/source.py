@@ -20,6 +20,41 @@ from clamp3.sources import Source
 
 
 @dataclass(frozen=True)
+class Input:
+    """Files of a data set.
+
+    Attributes
+    ----------
+    path : str
+        Where they lie in its folder; what varies is in ``<>`` or a ``*``.
+    what : str
+        What they are.
+    others : tuple of str
+        Where they may lie instead.
+    optional : bool
+        Whether every task can be run without them.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Path(folder, "7.mp3").touch()
+    ...     Input("audio/<id>.mp3", others=("<id>.mp3",)).is_in(Path(folder))
+    True
+    """
+
+    path: str
+    what: str = ""
+    others: tuple[str, ...] = ()
+    optional: bool = False
+
+    def is_in(self, root: Path) -> bool:
+        """Return whether a folder has at least one of them."""
+        patterns = (re.sub("[*]*<[^>]*>[*]*", "*", place) for place in (self.path, *self.others))
+        return any(True for pattern in patterns for _ in root.glob(pattern))
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Facts of a data set.
 
@@ -33,15 +68,15 @@ class Dataset:
         Where to get it.
     licence : str
         As the distributor states it.
-    layout : str
-        What must lie in its folder; a line per file.
+    inputs : tuple of Input
+        What must lie in its folder.
     """
 
     name: str
     title: str
     url: str
     licence: str
-    layout: str
+    inputs: tuple[Input, ...]
 
     def need(self, root: Path, *names: str) -> Path:
         """Return the first of several files or folders that exists.
@@ -61,12 +96,17 @@ class Dataset:
         for name in names:
             if (root / name).exists():
                 return root / name
-        raise ConfigError(f"{printable(root / names[0])} is missing. {self.how_to_get()}")
+        raise ConfigError(f"{printable(root / names[0])} is missing. {self.how_to_get(root)}")
 
-    def how_to_get(self) -> str:
-        """Return where to get the data set, and how its folder must be laid out."""
-        layout = "\n".join(f"  {line}" for line in self.layout.splitlines())
-        return f"Get {self.title} from {self.url} (licence: {self.licence}) and lay it out as\n{layout}"
+    def missing(self, root: Path) -> list[Input]:
+        """Return the inputs of which a folder has no file; optional ones are not missing."""
+        return [each for each in self.inputs if not each.optional and not each.is_in(root)]
+
+    def how_to_get(self, root: Path) -> str:
+        """Return what a folder lacks, one by one, and where to get the data set."""
+        absent = (f"{each.path} ({each.what})" if each.what else each.path for each in self.missing(root))
+        lacking = f"The folder lacks {'; '.join(absent)}. " if self.missing(root) else ""
+        return f"{lacking}Get {self.title} from {self.url} (licence: {self.licence})."
 
 
 def files_by_key(
@@ -136,13 +176,15 @@ Readers = Mapping[str, tuple[Dataset, Callable[[AnyBenchmark, Path], None]]]
 """Data sets by name, and what adds the tasks that a folder allows to a benchmark."""
 
 
-def open_named(kind: type[AnyBenchmark], readers: Readers[AnyBenchmark], name: str, root: Path) -> AnyBenchmark:
+def open_named(
+    kind: Callable[[Dataset], AnyBenchmark], readers: Readers[AnyBenchmark], name: str, root: Path
+) -> AnyBenchmark:
     """Return a benchmark by name, read from its folder.
 
     Parameters
     ----------
-    kind : type of OpenBenchmark
-        Of retrieval or of classification.
+    kind : callable
+        Makes an `OpenBenchmark`, of retrieval or of classification.
     readers : Readers
     name : str
         One of them.
@@ -160,7 +202,9 @@ def open_named(kind: type[AnyBenchmark], readers: Readers[AnyBenchmark], name: s
     benchmark = kind(dataset)
     add_tasks(benchmark, root)
     if not benchmark.tasks:
-        raise ConfigError(f"{' '.join(benchmark.missing)} No task is left. {dataset.how_to_get()}")
+        raise ConfigError(
+            f"{printable(root)}: {' '.join(benchmark.missing)} No task is left. {dataset.how_to_get(root)}"
+        )
     return benchmark
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from clamp3.datasets.labelled import Example
-from clamp3.datasets.source import Dataset, files_by_key, stem
+from clamp3.datasets.source import Dataset, Input, files_by_key, stem
 from clamp3.errors import FormatError, printable
 from clamp3.formats import Kind
 from clamp3.formats.guards import each_member, read_file
@@ -20,15 +20,19 @@ from clamp3.sources import Source
 # By (valence, arousal); the names are the authors'.
 EMOTIONS = {("1", "1"): "happy", ("-1", "1"): "angry", ("-1", "-1"): "sad", ("1", "-1"): "calm"}
 
+PHRASES = "labelled/phrases.zip"
+
 VGMIDI = Dataset(
     "vgmidi",
     "VGMIDI",
     "https://github.com/lucasnfe/vgmidi",
     "none stated",
-    "vgmidi_labelled.csv       204 rows: midi, valence, arousal\n"
-    "labelled/phrases.zip      the 204 labelled phrases; or unpacked, labelled/phrases/*.mid\n"
-    "labelled/midi/*.mid       204 pieces, read where there are no phrases\n"
-    "abc/<name of the MIDI>.*  the same pieces as scores, where you have them (published: ABC)",
+    (
+        Input("vgmidi_labelled.csv", "204 rows: midi, valence, arousal"),
+        Input(PHRASES, "the 204 labelled phrases; or unpacked, labelled/phrases/*.mid", ("labelled/phrases/*.mid",)),
+        Input("labelled/midi/*.mid", "204 pieces, read where there are no phrases", optional=True),
+        Input("abc/<name of the MIDI>.*", "the same pieces as scores, where you have them (published: ABC)"),
+    ),
 )
 
 
@@ -46,7 +50,7 @@ def read(root: Path) -> tuple[list[Example], list[tuple[str, str]]]:
     files = _phrases(root / "labelled")
     phrases = bool(files)
     if not phrases:
-        files = files_by_key(VGMIDI.need(root, "labelled/midi", "labelled/phrases.zip"), stem, "symbolic")
+        files = files_by_key(VGMIDI.need(root, "labelled/midi", PHRASES), stem, "symbolic")
     emotions: dict[str, set[str]] = {}
     for number, row in enumerate(read_csv(path, "midi", "valence", "arousal"), start=2):
         signs = row["valence"].strip(), row["arousal"].strip()

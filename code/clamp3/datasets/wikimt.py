@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clamp3.datasets.source import Dataset, files_by_key, plain
+from clamp3.datasets.source import Dataset, Input, files_by_key, plain
 from clamp3.errors import FormatError, printable
 from clamp3.formats import Kind
 from clamp3.formats.tables import read_jsonl
@@ -26,9 +26,14 @@ WIKIMT = Dataset(
     "WikiMT",
     "https://huggingface.co/datasets/sander-wood/wikimusictext",
     "MIT",
-    "wikimusictext.jsonl               1,010 rows: title, artist, genre, description; music where you added it\n"
-    f"{WIKIFONIA}/<artist> - <title>.mxl    the lead sheets, which are not distributed: the card says where to find\n"
-    "                                  Wikifonia.zip, and has code that writes them into the rows as music",
+    (
+        Input("wikimusictext.jsonl", "1,010 rows: title, artist, genre, description; music where you added it"),
+        Input(
+            f"{WIKIFONIA}/<artist> - <title>.mxl",
+            "the lead sheets, if the rows have no music: they are not distributed, but the card says where to find "
+            "Wikifonia.zip, and has code that writes them into the rows",
+        ),
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-"""WikiMT-X: 1,000 songs with four texts, a lead sheet in ABC, a recording and a genre (CC BY-NC 4.0).
+"""WikiMT-X: 1,000 songs with four texts, a lead sheet in ABC, a recording and a genre (CC BY-NC 4.0); others like it.
 
 Distributed are texts, lead sheets and YouTube ids. The recordings are the user's to find; the MIDI files of the
 published tables were rendered from the lead sheets, and `render_midi` does so with music21. The translations of the
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from clamp3.datasets.source import Dataset, files_by_key, stem, youtube_key
+from clamp3.datasets.source import Dataset, Input, files_by_key, stem, youtube_key
 from clamp3.errors import FormatError, printable
 from clamp3.formats import Kind
 from clamp3.formats.tables import read_jsonl
@@ -28,10 +28,26 @@ WIKIMTX = Dataset(
     "WikiMT-X",
     "https://huggingface.co/datasets/sander-wood/wikimt-x",
     "CC BY-NC 4.0",
-    f"{_FILE}          1,000 rows: id, genre, background, analysis, description, scene, leadsheet\n"
-    "audio/*<id>*.<suffix>          recordings of these YouTube ids, named as downloaders do, or features (.npy)\n"
-    "midi/<id>.mid                  rendered from the lead sheets: --render_midi makes them\n"
-    "translations/<language>.jsonl  rows: id, background; languages " + " ".join(LANGUAGES),
+    (
+        Input(_FILE, "1,000 rows: id, genre, background, analysis, description, scene, leadsheet"),
+        Input("audio/*<id>*.<suffix>", "recordings of these YouTube ids, named as downloaders do, or features (.npy)"),
+        Input("midi/<id>.mid", "rendered from the lead sheets: --render_midi makes them"),
+        *(Input(f"translations/{language}.jsonl", "rows: id, background") for language in LANGUAGES),
+    ),
+)
+
+
+OWN = Dataset(
+    "own",
+    "a benchmark of your own",
+    "preprocessing/text/make_benchmark.py (docs/own_benchmark.md)",
+    "that of your music",
+    (
+        Input("benchmark.jsonl", "rows: id, genre, background, analysis, description, scene, leadsheet"),
+        Input("audio/*<id>*.<suffix>", "recordings, if you have them", optional=True),
+        Input("midi/<id>.mid", "as of WikiMT-X, if you have them", optional=True),
+        Input("translations/<language>.jsonl", "rows: id, and any of the four texts", optional=True),
+    ),
 )
 
 
@@ -47,8 +63,14 @@ class Song:
     audio: Source | None
 
 
-def read(root: Path) -> list[Song]:
-    """Return the songs of a WikiMT-X folder.
+def read(root: Path, dataset: Dataset = WIKIMTX) -> list[Song]:
+    """Return the songs of a WikiMT-X folder, or of one like it.
+
+    Parameters
+    ----------
+    root : Path
+    dataset : Dataset
+        `WIKIMTX` or `OWN`.
 
     Raises
     ------
@@ -57,7 +79,7 @@ def read(root: Path) -> list[Song]:
     FormatError
         If a row lacks a field, or two rows have one id.
     """
-    path = WIKIMTX.need(root, _FILE)
+    path = dataset.need(root, _FILE if dataset is WIKIMTX else "benchmark.jsonl")
     rows = read_jsonl(path, "genre", *FIELDS, "leadsheet")
     ids = [_id(row, f"{printable(path)}:{number}") for number, row in enumerate(rows, start=1)]
     audio = files_by_key(root / "audio", youtube_key(ids), "audio")
@@ -73,15 +95,27 @@ def read(root: Path) -> list[Song]:
 
 
 def read_translations(root: Path) -> dict[str, dict[str, Source]]:
-    """Return the translated backgrounds that the folder has: by language, then by id."""
+    """Return the translated texts that the folder has: by text and language (``background.ru``), then by id.
+
+    Raises
+    ------
+    FormatError
+        If a file has none of the four texts.
+    """
     found: dict[str, dict[str, Source]] = {}
-    for language in LANGUAGES:
+    others = {path.stem for path in (root / "translations").glob("*.jsonl")} - set(LANGUAGES)
+    for language in (*LANGUAGES, *sorted(others)):
         path = root / "translations" / f"{language}.jsonl"
-        if path.is_file():
-            rows = enumerate(read_jsonl(path, "background"), start=1)
-            found[language] = {
-                _id(row, f"{printable(path)}:{number}"): sentence(str(row["background"])) for number, row in rows
-            }
+        if not path.is_file():
+            continue
+        before = len(found)
+        for number, row in enumerate(read_jsonl(path), start=1):
+            id = _id(row, f"{printable(path)}:{number}")
+            for field in FIELDS:
+                if field in row:
+                    found.setdefault(f"{field}.{language}", {})[id] = sentence(str(row[field]))
+        if len(found) == before:
+            raise FormatError(f"{printable(path)} has none of {', '.join(FIELDS)}.")
     return found
 
 

@@ -238,6 +238,18 @@ def read_csv(path: Path, *required: str, delimiter: str | None = None, header: b
     return rows
 
 
+def read_rows(path: Path, *required: str) -> list[dict[str, Any]]:
+    """Return the rows of a table by its suffix: `read_csv` of ``.csv`` and ``.tsv``, else `read_jsonl`.
+
+    Parameters
+    ----------
+    path : Path
+    *required : str
+        Columns that must be there.
+    """
+    return [*read_csv(path, *required)] if path.suffix.lower() in (".csv", ".tsv") else read_jsonl(path, *required)
+
+
 def without_nan(value: Any) -> Any:
     """Return lists and objects with None in place of NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):

@@ -192,6 +192,25 @@ def verify(args: argparse.Namespace, open_model: Open) -> int:
     return EXIT_SOME_FAILED if check.problems else EXIT_OK
 
 
+def duplicates(args: argparse.Namespace, open_model: Open) -> int:
+    """Report pieces that are the same; nothing is deleted; arguments as of `add`."""
+    from clamp3.index.duplicates import duplicates
+
+    with _library(args) as library:
+        groups = duplicates(library, least=args.least, where=args.where)
+        n_pieces = library.pieces.count()
+    if args.json:
+        print(json_text({"n_pieces": n_pieces, "least": args.least, "groups": list(map(asdict, groups))}, indent=2))
+        return EXIT_OK
+    for group in groups:
+        print("equal contents" if group.equal else f"nearly equal, cosines from {min(group.cosines):.4f}")
+        for piece in group.pieces:
+            print(printable(f"  {piece['name']}", sys.stdout.encoding))
+    n_equal = sum(group.equal for group in groups)
+    print(f"{n_equal} groups of equal contents, {len(groups) - n_equal} of nearly equal vectors, of {n_pieces} pieces.")
+    return EXIT_OK
+
+
 def _named(args: argparse.Namespace) -> Path | None:
     text = args.index or os.environ.get(VARIABLE)
     return Path(text) if text else None

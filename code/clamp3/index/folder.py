@@ -11,12 +11,15 @@ import shutil
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from clamp3.errors import ConfigError, FormatError, printable
+from clamp3.errors import ConfigError, DataError, FormatError, printable
 from clamp3.formats.tables import json_text, read_json
 from clamp3.index.store import Store
 from clamp3.jobs.atomic import write_text
+
+if TYPE_CHECKING:
+    from clamp3.embedding.passages import PassagePlan
 
 INDEX_NAME = ".clamp3_index"  # of an index inside the folder that it is about; hidden, so that no walk enters it
 POINTER, META = "index.json", "meta.json"
@@ -70,6 +73,16 @@ class IndexMeta:
     passages: dict[str, float] | None = None
     roots: tuple[str, ...] = ()
     version: int = VERSION
+
+    def plan(self) -> PassagePlan | None:
+        """Return how passages are made, None if none are kept."""
+        from clamp3.embedding.passages import PassagePlan
+
+        fields: Any = self.passages
+        try:
+            return PassagePlan(**fields) if fields is not None else None
+        except TypeError:
+            raise ConfigError(f"{META} of the index says nothing sensible of its passages; restore it.") from None
 
 
 @dataclass(frozen=True)
@@ -148,8 +161,8 @@ class IndexFolder:
 
     def successor(self, meta: IndexMeta) -> IndexFolder:
         """Return data beside the present ones, for another model; what an interrupted run began is gone on with."""
-        number = int(self.data.name.rpartition("-")[2] or 0)
-        return self.stage(self.path, f"data-{number + 1}", meta)
+        number = self.data.name.rpartition("-")[2]
+        return self.stage(self.path, f"data-{int(number) + 1 if number.isdecimal() else 1}", meta)
 
     def become(self, successor: IndexFolder) -> None:
         """Replace these data by others, and remove them."""
@@ -167,12 +180,21 @@ class IndexFolder:
         write_text(self.data / META, json_text(asdict(self.meta), indent=2) + "\n")
 
     def root(self, number: int) -> Path:
-        """Return the path of a root."""
+        """Return the path of a root; a `DataError` if the index does not list it."""
+        if not 0 <= number < len(self.meta.roots) or not self.meta.roots[number]:
+            raise DataError(
+                f"the index has pieces of a folder that it does not list (number {number}); "
+                "`index.py add` that folder again, or `update` after an interrupted `remove`."
+            )
         return (self.path.parent / self.meta.roots[number]).resolve()
 
     def roots(self) -> dict[int, Path]:
         """Return the paths of all roots by number; those that were removed leave a gap, as numbers are part of ids."""
         return {number: self.root(number) for number, text in enumerate(self.meta.roots) if text}
+
+    def has_dropped(self, piece: str) -> bool:
+        """Return whether a piece is of a root that was removed."""
+        return number_of(piece) in {number for number, text in enumerate(self.meta.roots) if not text}
 
     def add_root(self, path: Path) -> int:
         """Return the number of a root; it is added if it is new. Inside the index's own folder it moves with it."""
@@ -192,6 +214,12 @@ class IndexFolder:
         if dropped.intersection(roots.values()):
             kept = ("" if roots.get(n) in dropped else text for n, text in enumerate(self.meta.roots))
             self.write_meta(roots=tuple(kept))
+
+
+def number_of(piece: str) -> int:
+    """Return the number of the root that a piece's id begins with, -1 if it has none."""
+    number = piece.partition("/")[0]
+    return int(number) if number.isdecimal() and len(number) < 10 else -1
 
 
 def find_index(path: Path) -> Path | None:

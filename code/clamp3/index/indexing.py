@@ -8,7 +8,7 @@ was killed.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,6 @@ from urllib.parse import quote
 
 import numpy as np
 
-from clamp3.embedding.passages import PassagePlan
 from clamp3.errors import ConfigError, FormatError, describe, distinct_name, printable
 from clamp3.formats import Kind
 from clamp3.formats.music_facts import MusicFacts, facts_of
@@ -87,6 +86,7 @@ def bring_up_to_date(
     prune: bool = False,
     retry: bool = False,
     n_workers: int | None = None,
+    report: Callable[[int, int], object] | None = None,
 ) -> Changes:
     r"""Embed what is new or changed in folders.
 
@@ -104,6 +104,8 @@ def bring_up_to_date(
         Also try again what failed before.
     n_workers : int, optional
         Processes for conversions.
+    report : callable, optional
+        Called with how many files are done and are to be done.
 
     Raises
     ------
@@ -124,16 +126,18 @@ def bring_up_to_date(
     (1, 0, 1, {'title': 'The Kesh', 'key': 'G major'})
     """
     library.check_model(model)
-    return _Run(library, model, n_workers).run(paths, prune, retry)
+    return _Run(library, model, n_workers, report or (lambda done, total: None)).run(paths, prune, retry)
 
 
 class _Run:
     """One run over folders."""
 
-    def __init__(self, library: Library, model: Clamp3, n_workers: int | None) -> None:
+    def __init__(
+        self, library: Library, model: Clamp3, n_workers: int | None, report: Callable[[int, int], object]
+    ) -> None:
+        self._report, self._n_done, self._n_to_do = report, 0, 0
         self._library, self._model, self._n_workers = library, model, n_workers
-        plan = library.meta.passages
-        self._plan = PassagePlan(**plan) if plan is not None else None  # type: ignore[arg-type]
+        self._plan = library.meta.plan()
         self._changes = Changes()
         state = ["id", "size", "mtime_ns", "made_by"]
         self._known = {row["id"]: row for row in library.pieces.rows([*state, "content"])}
@@ -153,6 +157,10 @@ class _Run:
             todo += [file for file in files if self._is_new(file, retry)]
             if prune:
                 gone |= self._gone(number, start, {file.id for file in files})
+        if prune and paths is None:  # what an interrupted `remove` left
+            gone |= {piece for piece in (*self._known, *self._failed) if self._library.folder.has_dropped(piece)}
+        self._n_to_do = len(todo)
+        self._done(0)
         for first in range(0, len(todo), _ROUND):
             self._take(todo[first : first + _ROUND])
         if prune:
@@ -240,6 +248,7 @@ class _Run:
                 fresh.setdefault((hashed.content, hashed.made_by), []).append(hashed)
         self._copy(copies)
         self._keep([], failures)
+        self._done(len(copies) + len(failures))
         self._encode(fresh)
 
     def _encode(self, groups: dict[tuple[str, str], list[_File]]) -> None:
@@ -251,6 +260,7 @@ class _Run:
         with progress(len(firsts), "encoding") as advance:
             for file, value in self._vectors(firsts):
                 advance(1)
+                self._done(len(groups[file.content, file.made_by]))
                 if isinstance(value, str):
                     failures += [(each, value) for each in groups[file.content, file.made_by]]
                 else:
@@ -262,6 +272,10 @@ class _Run:
         for group in groups.values():
             if len(group) > 1 and group[0].id in self._known:
                 self._copy([(each, group[0].id) for each in group[1:]])
+
+    def _done(self, n: int) -> None:
+        self._n_done += n
+        self._report(self._n_done, self._n_to_do)
 
     def _vectors(self, files: Sequence[_File]) -> Iterator[tuple[_File, np.ndarray | str]]:
         """Yield the vector of each file, shape (D,), or why it has none."""

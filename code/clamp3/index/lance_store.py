@@ -71,7 +71,8 @@ class LanceTable:
             schema.append(pyarrow.field(VECTOR, pyarrow.list_(pyarrow.float32(), width)))
         self._schema = pyarrow.schema(schema)
         self._fields, self._has_words = self._schema.names, WORDS in FIELDS[name]
-        self._table = database.create_table(name, schema=self._schema, exist_ok=True)
+        self._table: Any = None
+        self._table = self._do(lambda _: database.create_table(name, schema=self._schema, exist_ok=True))
 
     def upsert(self, rows: Sequence[Row]) -> None:
         """Add rows; those whose ``id`` is there are replaced."""
@@ -178,7 +179,8 @@ class LanceTable:
 
     def _do(self, action: Any) -> Any:
         try:
-            self._table.checkout_latest()  # another process may have written
+            if self._table is not None:
+                self._table.checkout_latest()  # another process may have written
             return action(self._table)
         except (RuntimeError, ValueError, OSError) as error:
             raise DataError(f"the index cannot be read or written ({sentence_of(error)}).") from error

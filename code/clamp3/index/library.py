@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote_to_bytes
 from clamp3.errors import ConfigError, printable
 from clamp3.formats import Kind
 from clamp3.formats.pieces import SIGN
-from clamp3.index.folder import IndexFolder, IndexMeta, default_store
+from clamp3.index.folder import IndexFolder, IndexMeta, default_store, number_of
 from clamp3.index.store import FACTS, FAILURES, PASSAGES, PIECES, Table
 from clamp3.index.where import to_sql
 from clamp3.jobs.identity import Identity
@@ -106,8 +106,8 @@ class Library:
 
     def path_of(self, piece: str) -> Path:
         """Return where a piece is, or was; of one in a file of several the file's path, ``#`` and its name."""
-        number, _, relative = piece.partition("/")
-        root = self.folder.root(int(number))
+        root = self.folder.root(number_of(piece))
+        relative = piece.partition("/")[2]
         return (root.parent if root.is_file() else root) / os.fsdecode(unquote_to_bytes(relative))
 
     def file_of(self, piece: str) -> Path:
@@ -139,8 +139,9 @@ class Library:
         """
         gone: set[str] = set()
         every = [row["id"] for row in (*self.pieces.rows(["id"]), *self.failures.rows(["id"]))]
-        places = {piece: self.file_of(piece) for piece in every}
-        roots = set(self.folder.roots().values())
+        listed = self.folder.roots()
+        places = {piece: self.file_of(piece) for piece in every if number_of(piece) in listed}
+        roots = set(listed.values())
         for path in paths:
             real = path.resolve()
             inside = {piece for piece, place in places.items() if place == real or real in place.parents}

@@ -81,9 +81,11 @@ def verify(library: Library, *, contents: bool = False) -> Check:
 def _wrong_with(library: Library, row: Row, contents: bool) -> Iterator[str]:
     if not np.isfinite(row[VECTOR]).all() or not row[VECTOR].any():
         yield "has a vector of zeros, or that is not finite; `update --retry` encodes it again"
-    path = library.file_of(row["id"])
     try:
-        stat = path.stat()
+        stat = library.file_of(row["id"]).stat()
+    except DataError:
+        yield "is of a folder that the index does not list; `add` that folder again, or `update`"
+        return
     except OSError:
         yield "is no longer there; `update` forgets it"
         return

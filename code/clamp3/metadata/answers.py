@@ -5,10 +5,11 @@ The docstrings of the forms are part of the schema that is sent.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, create_model
 
 from clamp3.data.records import LONG_TEXTS
 from clamp3.metadata.detect import language_problem
@@ -59,6 +60,36 @@ class LongTexts(_WithTexts, _Answer):
     analysis: Text
     description: Text
     scene: Text
+
+
+class Described(_WithTexts, _Answer):
+    """The four texts of a piece, or why there are none."""
+
+    enough: bool
+    reason: Text
+    background: Text
+    analysis: Text
+    description: Text
+    scene: Text
+
+
+class _Translation(_Answer):
+    def problem(self, code: str) -> str:
+        """Return why the texts cannot be used as texts in a language, "" if they can."""
+        return _first_problem({name: (text, code) for name, text in self.model_dump().items()})
+
+
+@functools.cache
+def translation_form(names: tuple[str, ...]) -> type[_Translation]:
+    """Return the form of some of the four texts in another language."""
+    fields: dict[str, Any] = {name: (Text, ...) for name in names}
+    return create_model("Translation", __base__=_Translation, __doc__="Texts in another language.", **fields)
+
+
+class Rewritten(_Answer):
+    """A caption in other words."""
+
+    caption: Text
 
 
 class Draft(_WithTexts, _Answer):

@@ -26,6 +26,7 @@ _RELATIVES = (
     {"uz", "uzs"},
     {"ku", "sdh", "kmr", "ckb"},
     {"lv", "ltg"},
+    {"en", "pcm"},
 )
 
 

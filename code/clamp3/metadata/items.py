@@ -11,6 +11,7 @@ from typing import Any
 
 from clamp3.errors import ConfigError, FormatError, printable
 from clamp3.formats.tables import lines_in, parse_json, reading
+from clamp3.jobs.atomic import write_bytes
 from clamp3.jobs.walk import walk
 from clamp3.sources import digest
 
@@ -79,6 +80,20 @@ def line_of(record: dict[str, Any]) -> bytes:
         return text.encode("utf-8") + b"\n"
     except UnicodeEncodeError:  # a lone surrogate, which JSON can represent and UTF-8 cannot
         return json.dumps(record, allow_nan=False).encode("ascii") + b"\n"
+
+
+def write_items(path: Path, rows: Iterable[dict[str, Any]]) -> list[Item]:
+    """Write objects as a JSONL, unless it has them already, and list them; none give no items.
+
+    Parameters
+    ----------
+    path : Path
+    rows : iterable of dict
+    """
+    data = b"".join(map(line_of, rows))
+    if not path.exists() or path.read_bytes() != data:
+        write_bytes(path, data)
+    return list_items(path) if data else []
 
 
 def list_items(source: Path) -> list[Item]:

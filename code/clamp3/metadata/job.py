@@ -12,7 +12,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -132,15 +132,20 @@ def add_job_flags(parser: argparse.ArgumentParser, languages: str = "all") -> ar
     languages : str
         Preset to draw from by default.
     """
-    default = Endpoint()
     parser.add_argument("source", type=Path, help="folder of .json files, a single one, or a JSONL")
     parser.add_argument("output", type=Path, help="JSONL to write, or to go on with")
+    parser.add_argument("--languages", default=languages, help=_POOLS)
+    return add_endpoint_flags(parser)
+
+
+def add_endpoint_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add the flags of everything that asks a language model; `endpoint_of` takes them parsed."""
+    default = Endpoint()
     parser.add_argument("--model", default="", help=f"default: ${MODEL_VARIABLE}")
     parser.add_argument("--base_url", default="", help=f"of any OpenAI-compatible API (default: ${URL_VARIABLE})")
     parser.add_argument("--key_variable", default=KEY_VARIABLE, help="environment variable of the key (%(default)s)")
     parser.add_argument("--structured", choices=("json_schema", "json_object"), default=default.structured)
     parser.add_argument("--extra", type=_extra, default={}, help="more of the request, as '{\"temperature\": 0.7}'")
-    parser.add_argument("--languages", default=languages, help=_POOLS)
     parser.add_argument("--seed", type=int, default=default.seed, help="of the languages drawn (default: %(default)s)")
     parser.add_argument("--concurrency", type=int, default=default.concurrency, help="default: %(default)s")
     parser.add_argument("--timeout_sec", type=float, default=default.timeout_sec, help="default: %(default)s")
@@ -170,14 +175,34 @@ def run_job(args: argparse.Namespace, make_work: Callable[[], Work]) -> int:
     items = list_items(args.source)[: args.limit]
     if args.dry_run:
         return preview(work, items)
-    names = ("model", "base_url", "key_variable", "structured", "timeout_sec", "n_retries", "n_answers", "backoff_sec")
-    endpoint = Endpoint(**{name: getattr(args, name) for name in (*names, "extra", "concurrency", "seed")})
+    report = do_all(work, items, args.output, endpoint_of(args))
+    report.cost = cost_of(report.usage, args)
+    return show(report, as_json=args.json)
+
+
+def endpoint_of(args: argparse.Namespace) -> Endpoint:
+    """Return the endpoint that the flags of `add_endpoint_flags` name.
+
+    Raises
+    ------
+    ConfigError
+        If a number is below 1 that must not be.
+    """
     for name in ("concurrency", "n_answers"):
         if getattr(args, name) < 1:
             raise ConfigError(f"--{name} must be at least 1.")
-    report = do_all(work, items, args.output, endpoint)
-    report.cost = (report.usage.prompt_tokens * args.price_in + report.usage.completion_tokens * args.price_out) / 1e6
-    return show(report, as_json=args.json)
+    return Endpoint(**{name.name: getattr(args, name.name) for name in fields(Endpoint)})
+
+
+def cost_of(usage: Usage, args: argparse.Namespace) -> float:
+    """Return what tokens cost at ``--price_in`` and ``--price_out``.
+
+    Parameters
+    ----------
+    usage : Usage
+    args : Namespace
+    """
+    return float(usage.prompt_tokens * args.price_in + usage.completion_tokens * args.price_out) / 1e6
 
 
 def need_packages(*names: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ import numpy as np
 from clamp3.datasets.labelled import label_from_name
 from clamp3.errors import ConfigError, DataError, printable
 from clamp3.index.vectors import Opener, load_folder
-from clamp3.probe import metrics, splits
+from clamp3.probe import ensembles, metrics, splits
 from clamp3.probe.checkpoint import Probe
 from clamp3.probe.config import ProbeConfig
 from clamp3.probe.fit import Epoch, fit
@@ -64,7 +65,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Vectors with labels: ``vectors`` (N, D) in the order of ``names``; ``problems`` are files left out, and why."""
+    """Vectors with labels: ``vectors`` (N, D) in the order of ``names``; ``problems`` are files left out, and why.
+
+    ``tracks`` (N,) are the numbers of the recordings that the vectors are clips of; None if each is one's own.
+    """
 
     names: list[str]
     vectors: np.ndarray
@@ -72,6 +76,7 @@ class Labelled:
     weights: tuple[str, ...] = ()
     problems: tuple[tuple[str, str], ...] = ()
     value_names: tuple[str, ...] = ()
+    tracks: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -201,7 +206,13 @@ def plan_splits(plan: Plan, data: Labelled, n_train: int, seed: int) -> list[Spl
 
 
 def train_and_test(
-    data: Labelled, split: Split, config: ProbeConfig, *, classes: Sequence[str] = (), keys: bool = False
+    data: Labelled,
+    split: Split,
+    config: ProbeConfig,
+    *,
+    classes: Sequence[str] = (),
+    keys: bool = False,
+    ways: Sequence[str] = (),
 ) -> Run:
     """Train on one part, choose the epoch by another, test on the third.
 
@@ -214,6 +225,9 @@ def train_and_test(
         All classes of the data set; without them those of the training examples.
     keys : bool
         Classes are musical keys.
+    ways : sequence of str
+        Test one answer per recording (`clamp3.probe.ensembles`), in the way of these that is best on the validation
+        set; without them each example is tested.
 
     Raises
     ------
@@ -231,26 +245,50 @@ def train_and_test(
         offset, scale = y["train"].mean(axis=0), y["train"].std(axis=0)
         scale[scale == 0] = 1
         y = {name: (values - offset) / scale for name, values in y.items()}
-    chosen = metrics.scorer(config.score, y["valid"], classes) if len(split.valid) else None
+    scorers = _scorers(
+        config.score, y["valid"], classes, ways, None if data.tracks is None else data.tracks[split.valid]
+    )
+    chosen = (lambda outputs: max(score(outputs) for score in scorers.values())) if len(split.valid) else None
     fitted = fit(data.vectors[split.train], y["train"], config, valid=data.vectors[split.valid], score=chosen)
     outputs = fitted.outputs(data.vectors[split.test])
+    way = ""
+    if ways and data.tracks is not None:
+        checked = fitted.outputs(data.vectors[split.valid])
+        way = max(scorers, key=lambda name: scorers[name](checked)) if len(split.valid) else ways[0]
+        tracks = data.tracks[split.test]
+        outputs, y["test"] = ensembles.answers(outputs, tracks, way), ensembles.targets_of(y["test"], tracks)
     scores = metrics.evaluate(config.task, y["test"], outputs, classes, keys=keys)
     if config.task == "multilabel":  # an untrained tag has no output that could be scored
         scores["tags_left_out"] = sorted({*scores["tags_left_out"], *targets["test"].unseen})
-    untrained = int((~targets["test"].values.any(axis=1)).sum()) if config.task == "multiclass" else 0
+    untrained = int((~y["test"].any(axis=1)).sum()) if config.task == "multiclass" else 0
     undefined = chosen is not None and all(epoch.score is None for epoch in fitted.history)
     info = {
         "note": _UNDEFINED.format(len(split.valid), config.score) if undefined else "",
         "best_epoch": fitted.best_epoch,
         "n_train": len(split.train),
         "n_valid": len(split.valid),
-        "n_judged": len(split.test),
+        "n_judged": len(outputs),
         "n_of_untrained_classes": untrained,
         "scores": scores,
+        **({"ensemble": way} if way else {}),
     }
     moments = tuple(map(float, offset)), tuple(map(float, scale))
     probe = Probe(config, classes, fitted.head.state(), data.weights, *moments, info)
     return Run(probe, y["test"], outputs, fitted.history)
+
+
+def _scorers(
+    name: str, targets: np.ndarray, classes: Sequence[str], ways: Sequence[str], tracks: np.ndarray | None
+) -> dict[str, Callable[[np.ndarray], float]]:
+    """Return the functions from outputs on a set to a score, by the way in which a recording is answered."""
+    if not ways or tracks is None:
+        return {"": metrics.scorer(name, targets, classes)}
+    score = metrics.scorer(name, ensembles.targets_of(targets, tracks), classes)
+
+    def score_of(way: str, outputs: np.ndarray) -> float:
+        return score(ensembles.answers(outputs, tracks, way))
+
+    return {way: partial(score_of, way) for way in ways}
 
 
 def summary(runs: Sequence[Run]) -> dict[str, dict[str, float]]:

@@ -33,13 +33,13 @@ def keys_of(record: Mapping[str, Any]) -> dict[str, set[str]]:
     return {"id": {name for name in ids if _ID.fullmatch(name)}, "title": titles}
 
 
-def shared_records(benchmark: Path, training: Iterable[Path]) -> list[dict[str, Any]]:
+def shared_records(benchmark: Path | Iterable[Mapping[str, Any]], training: Iterable[Path]) -> list[dict[str, Any]]:
     """Return the records of a benchmark that share an id, or title and artist, with a training record.
 
     Parameters
     ----------
-    benchmark : Path
-        JSON Lines.
+    benchmark : Path or iterable of mapping
+        JSON Lines, or its records.
     training : iterable of Path
         JSON Lines; read line by line.
 
@@ -49,7 +49,8 @@ def shared_records(benchmark: Path, training: Iterable[Path]) -> list[dict[str, 
         ``row`` in the benchmark, ``by`` (id or title), ``key``, and the ``training`` file and row, the first of each.
     """
     wanted: dict[tuple[str, str], list[int]] = {}
-    for row, record in enumerate(each_jsonl(benchmark), start=1):
+    records = each_jsonl(benchmark) if isinstance(benchmark, Path) else benchmark
+    for row, record in enumerate(records, start=1):
         for kind, keys in keys_of(record).items():
             for key in keys:
                 wanted.setdefault((kind, key), []).append(row)

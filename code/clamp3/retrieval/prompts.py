@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from clamp3.errors import DataError, FormatError, printable
-from clamp3.formats.tables import read_csv, read_json, read_jsonl
+from clamp3.formats.tables import read_json, read_rows
 from clamp3.index.vectors import Opener, VectorFolder, encode
 from clamp3.jobs.identity import Identity
 from clamp3.sources import Source, sentence
@@ -40,12 +40,10 @@ def read_prompts(path: Path) -> list[tuple[str, str]]:
         If a column or a text is missing.
     """
     rows: list[dict[str, Any]]
-    if path.suffix.lower() in (".csv", ".tsv"):
-        rows = list(read_csv(path))
-    elif path.suffix.lower() == ".json" and isinstance(found := read_json(path), dict):
+    if path.suffix.lower() == ".json" and isinstance(found := read_json(path), dict):
         rows = [{"name": name, "prompt": text} for name, text in found.items()]
     else:
-        rows = read_jsonl(path)
+        rows = read_rows(path)
     prompts = []
     for number, row in enumerate(rows, start=1):
         name, text = (next((row[key] for key in keys if row.get(key)), None) for keys in (NAMES, TEXTS))

@@ -1,13 +1,20 @@
-"""What `retrieval/recommend.py` does: from a folder and a request, or a log, to recommendations or their measures."""
+"""What `retrieval/recommend.py` does: from a folder or an index, and a request or log, to items or measures."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from clamp3.data.listening import COLUMNS, Log, database
 from clamp3.errors import ConfigError, DataError, printable
+from clamp3.index.folder import find_index
+from clamp3.index.library import Library
+from clamp3.index.selection import folder_names
+from clamp3.index.store import VECTOR
 from clamp3.index.vectors import Opener, VectorFolder, load_folder
 from clamp3.retrieval.interactions import Interactions, read_interactions
 from clamp3.retrieval.recommendation import compare, make_trial, measure, recommend, recommenders
@@ -28,7 +35,7 @@ def recommend_from(args: argparse.Namespace, open_model: Opener) -> dict[str, An
     ConfigError, DataError
         If folder, log, user or an item is not there.
     """
-    folder = load_folder(args.folder, open_model)
+    folder = load_items(args.folder, open_model)
     rows = {name: row for row, name in enumerate(ids_of(folder))}
     given = {part: [_row(rows, name) for name in getattr(args, part)] for part in ("liked", "disliked")}
     if args.log:
@@ -63,7 +70,7 @@ def evaluate_folders(args: argparse.Namespace, open_model: Opener) -> dict[str, 
     ConfigError, DataError
         If a folder or the log cannot be read, items are not the same, or no user can be measured.
     """
-    folders = {str(path): load_folder(path, open_model) for path in (args.folder, *args.against)}
+    folders = {str(path): load_items(path, open_model) for path in (args.folder, *args.against)}
     names, vectors = ids_of(folders[str(args.folder)]), {}
     for path, folder in folders.items():
         rows = {name: row for row, name in enumerate(ids_of(folder))}
@@ -111,6 +118,39 @@ def as_text(found: dict[str, Any]) -> str:
                 f"(95 %: {low:+.4f} to {high:+.4f}, p = {difference['p']:.4f})"
             )
     return "\n".join(lines)
+
+
+def load_items(path: Path, open_model: Opener) -> VectorFolder:
+    """Return the vectors of a folder, or those that an index has.
+
+    Texts in an index are left out unless there is nothing else. With several folders in it, names begin with theirs.
+
+    Parameters
+    ----------
+    path : Path
+    open_model : callable
+        Returns the model, for raw files in a folder.
+
+    Raises
+    ------
+    ConfigError, DataError
+        If there is nothing, or an index is empty or damaged.
+    """
+    if find_index(path) != path:
+        return load_folder(path, open_model)
+    with Library.open(path) as library:
+        rows = library.pieces.rows(["id", "name", "modality", VECTOR])
+        rows = [row for row in rows if row["modality"] != "text"] or rows
+        if not rows:
+            raise DataError(f"the index at {printable(path)} is empty; index.py add fills it.")
+        roots = library.folder.roots()
+        fronts = dict(zip(map(str, roots), folder_names([*roots.values()]), strict=True)) if len(roots) > 1 else {}
+        by_name = [(os.path.join(fronts.get(row["id"].partition("/")[0], ""), row["name"]), row) for row in rows]
+        by_name.sort(key=lambda named: named[0])
+        names, rows = [name for name, _ in by_name], [row for _, row in by_name]
+        problems = sorted((row["name"], row["reason"]) for row in library.failures.rows(["name", "reason"]))
+        vectors, kinds = np.stack([row[VECTOR] for row in rows]), [row["modality"] for row in rows]
+        return VectorFolder(names, vectors, kinds, problems, [], {library.meta.weights})
 
 
 def ids_of(folder: VectorFolder) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from clamp3.errors import Clamp3Error
-from clamp3.server import questions
+from clamp3.server import music, questions, reference, subsonic, upkeep
 from clamp3.server.errors import RefusedError, status_of, without_paths
+from clamp3.server.guard import Guard
+from clamp3.server.metrics import Measured, Metrics
 from clamp3.server.schemas import Problem
 from clamp3.server.service import OpenModel, Service
 from clamp3.server.settings import Settings
@@ -49,7 +51,11 @@ def make_app(index: Path, open_model: OpenModel, settings: Settings | None = Non
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _bug)
-    questions.add_to(app)
+    app.state.metrics = Metrics(service)
+    app.add_middleware(Guard, settings=service.settings)
+    app.add_middleware(Measured, metrics=app.state.metrics)  # the outermost
+    for each in (questions, music, upkeep, subsonic, reference):
+        each.add_to(app)
     app.add_api_route("/", _page, include_in_schema=False)
     app.mount("/page", StaticFiles(directory=PAGE, html=True, check_dir=False))
     return app
@@ -70,16 +76,15 @@ def _page() -> RedirectResponse:
     return RedirectResponse("/page/")
 
 
-def _answer(status: int, sentence: str, retry_sec: int | None = None) -> JSONResponse:
-    headers = {"Retry-After": str(retry_sec)} if retry_sec is not None else None
+def _answer(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     return JSONResponse({"error": sentence}, status, headers)
 
 
 def _ours(request: Request, error: Any) -> JSONResponse:
     service: Service = request.app.state.service
     known = service.opened.folders if service.opened is not None else [service.index.parent]
-    retry = error.retry_sec if isinstance(error, RefusedError) else None
-    return _answer(status_of(error), without_paths(error, known), retry)
+    headers = error.headers if isinstance(error, RefusedError) else None
+    return _answer(status_of(error), without_paths(error, known), headers)
 
 
 def _invalid(_request: Request, error: Any) -> JSONResponse:
@@ -90,9 +95,7 @@ def _invalid(_request: Request, error: Any) -> JSONResponse:
 
 def _http(_request: Request, error: Any) -> JSONResponse:
     sentences = {404: "there is nothing at this address.", 405: "this address does not take this method."}
-    made = _answer(error.status_code, sentences.get(error.status_code, str(error.detail)))
-    made.headers.update(error.headers or {})
-    return made
+    return _answer(error.status_code, sentences.get(error.status_code, without_paths(error.detail)), error.headers)
 
 
 def _bug(_request: Request, _error: Any) -> JSONResponse:

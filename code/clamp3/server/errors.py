@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from starlette.exceptions import HTTPException
 
 from clamp3.errors import Clamp3Error, ConfigError, DataError, FormatError, WeightsError, sentence_of
 
@@ -12,21 +14,23 @@ _ABSOLUTE = re.compile(r"(?<![\w.:/])(?:/|[A-Za-z]:\\)(?:[^\s/\\'\"]+[/\\])+")
 _STATUS = {WeightsError: 503, FormatError: 422, DataError: 503, ConfigError: 400}
 
 
-class RefusedError(Clamp3Error):
-    """A request that is not answered as asked.
+class RefusedError(Clamp3Error, HTTPException):
+    """A request that is not answered as asked; an error of Starlette's kind, which FastAPI lets through as it is.
 
     Parameters
     ----------
     status : int
         Of HTTP.
     sentence : str
-    retry_sec : int, optional
-        When to ask again.
+    headers : mapping, optional
+        Of the answer.
     """
 
-    def __init__(self, status: int, sentence: str, retry_sec: int | None = None) -> None:
-        super().__init__(sentence)
-        self.status, self.retry_sec = status, retry_sec
+    def __init__(self, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> None:
+        HTTPException.__init__(self, status, sentence, headers)
+
+    def __str__(self) -> str:
+        return sentence_of(self.detail)
 
 
 def busy(what: str, retry_sec: int = 1) -> RefusedError:
@@ -39,13 +43,13 @@ def busy(what: str, retry_sec: int = 1) -> RefusedError:
     retry_sec : int
         When to ask again.
     """
-    return RefusedError(503, what, retry_sec)
+    return RefusedError(503, what, {"Retry-After": str(retry_sec)})
 
 
 def status_of(error: Clamp3Error) -> int:
     """Return the status of HTTP that says whose fault an error is."""
     if isinstance(error, RefusedError):
-        return error.status
+        return error.status_code
     return next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 422)
 
 

@@ -81,7 +81,7 @@ class Batches:
 
     def __init__(self, encode: Callable[[Sequence[str]], Sequence[object]], size: int, n_waiting: int) -> None:
         self._encode, self._size = encode, size
-        self._lane = Lane("texts", 1, n_waiting)
+        self.lane = Lane("texts", 1, n_waiting)
         self._queue: deque[tuple[str, Future[object]]] = deque()
         self.sizes: Callable[[int], object] = lambda _n: None
 
@@ -90,7 +90,7 @@ class Batches:
         future: Future[object] = Future()
         self._queue.append((text, future))
         try:
-            self._lane.submit(self._take)
+            self.lane.submit(self._take)
         except Exception:
             with suppress(ValueError):
                 self._queue.remove((text, future))
@@ -99,7 +99,7 @@ class Batches:
 
     def close(self) -> None:
         """Take no more texts."""
-        self._lane.close()
+        self.lane.close()
         while self._queue:
             self._queue.popleft()[1].cancel()
 

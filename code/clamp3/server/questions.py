@@ -1,169 +1,183 @@
-"""Questions: search, items, uploads, and what the server is of."""
+"""Questions: search, similarity, playlists, and lists of what there is."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from typing import Annotated, Any
+from bisect import bisect_right
+from typing import Annotated
+from urllib.parse import quote
 
-from fastapi import Depends, FastAPI, Query, Request
+from fastapi import FastAPI, Query, Request, Response
 from fastapi import Path as PathParameter
 
-from clamp3.errors import FormatError
-from clamp3.formats import Kind, kind_of
-from clamp3.index.library import Library, modality_label
+from clamp3.errors import printable
+from clamp3.index.library import Library
+from clamp3.index.playlist import playlist
 from clamp3.index.query import find
-from clamp3.index.selection import Selection
+from clamp3.index.question import Part as AskedPart
+from clamp3.index.question import Question, resolve
+from clamp3.index.ranking import Hit, cosine
 from clamp3.index.where import quoted
 from clamp3.server import rows
 from clamp3.server.errors import RefusedError
-from clamp3.server.schemas import Answer, Search
-from clamp3.server.service import Opened, Service
-from clamp3.server.vectors import Upload
-from clamp3.sources import Source, sentence
+from clamp3.server.schemas import Answer, Part, Playlist, Search, Similarity
+from clamp3.server.service import Here, Opened, Service
 
-EXAMPLES = (
-    "a lively Irish jig in 6/8",
-    "a slow sad waltz for piano",
-    "a fugue in the style of Bach",
-    "bright fanfare with trumpets",
-    "calm night music, harp and strings",
-)
-
-
-def service_of(request: Request) -> Service:
-    """Return the service behind an application."""
-    service: Service = request.app.state.service
-    return service
-
-
-Here = Annotated[Service, Depends(service_of)]
+Id = Annotated[str, PathParameter(max_length=8000)]
+_MAX_LISTED = 500
 
 
 def add_to(app: FastAPI) -> None:
     """Add these addresses."""
-    app.add_api_route("/healthz", _healthz)
-    app.add_api_route("/info", _info)
     app.add_api_route("/search", _search, methods=["POST"])
+    app.add_api_route("/similarity", _similarity, methods=["POST"])
+    app.add_api_route("/playlist", _playlist, methods=["POST"])
+    app.add_api_route("/playlist.m3u8", _m3u8, response_class=Response)
     app.add_api_route("/items", _items)
-    app.add_api_route("/items/{id}", _one_item)
-    app.add_api_route("/uploads", _upload, methods=["POST"])
-
-
-async def _healthz(service: Here) -> Answer:
-    """Whether questions are answered yet."""
-    if service.opened is None:
-        return {"status": "loading", "pieces": 0}
-    return {"status": "ok", "pieces": await service.search(lambda opened: opened.library.pieces.count())}
-
-
-async def _info(service: Here) -> Answer:
-    """What the index holds and what this server can do."""
-    return await service.search(_facts)
-
-
-def _facts(opened: Opened) -> Answer:
-    library = opened.library
-    found = Counter(row["modality"] for row in library.pieces.rows(["modality"]))
-    return {
-        "weights": library.meta.weights,
-        "width": library.meta.width,
-        "pieces": sum(found.values()),
-        "by_modality": dict(sorted(found.items())),
-        "passages": library.meta.passages is not None,
-        "can": {"engrave": rows.can_engrave(), "audio": opened.model.lacks("audio") is None},
-        "examples": list(EXAMPLES),
-    }
+    app.add_api_route("/items/{id}", _item)
 
 
 async def _search(question: Search, service: Here) -> Answer:
     """Return what is closest to a question, best first."""
     begun = time.perf_counter()
-    await service.encode_texts([part.text for part in question.parts if part.text is not None])
-    hits = await service.search(lambda opened: _hits(opened, question))
-    return {"hits": hits, "milliseconds": round((time.perf_counter() - begun) * 1000, 1), "remarks": []}
-
-
-def _hits(opened: Opened, question: Search) -> list[Answer]:
-    if len(question.parts) != 1 or question.parts[0].text is None:
-        raise RefusedError(400, "this server takes one text so far.")
-    found = find(
-        opened.library,
-        opened.model,
-        sentence(question.parts[0].text),
-        top_k=question.top_k,
-        where=question.where,
+    parts = await _asked(service, question.parts)
+    asked = Question(
+        parts,
+        question.axis,
+        diversity=question.diversity,
+        where=question.where or None,
+        kinds=tuple(question.kinds),
         passages=question.passages,
-        selection=Selection(question.kinds, min_score=question.min_score),
+        top_k=question.top_k,
         words=question.words,
+        min_score=question.min_score,
     )
-    names = ", ".join(quoted(hit.name) for hit in found) or "''"
-    facts = {row["name"]: row for row in opened.library.pieces.rows(rows.FIELDS, f"name IN ({names})")}
-    hits = []
-    for hit in found:
-        passage = hit.passage
-        where = passage and {"unit": passage.unit, "start": passage.start, "end": passage.end, "text": str(passage)}
-        shown = rows.item(opened.library, facts[hit.name])
-        hits.append({"place": hit.rank, **shown, "score": hit.score, "passage": where, "also": list(hit.also)})
-    return hits
+    hits = await _run(service, parts, lambda opened: _shown(opened, find(opened.library, opened.model, asked)))
+    remarks = [] if hits else ["nothing that the filters let through is like this."]
+    return {"hits": hits, "milliseconds": round((time.perf_counter() - begun) * 1000, 1), "remarks": remarks}
+
+
+async def _similarity(pair: Similarity, service: Here) -> Answer:
+    """Return the cosine of two parts."""
+    one, other = await _asked(service, [pair.one, pair.other])
+
+    def compare(opened: Opened) -> float:
+        left, right = (resolve(Question((part,)), opened.model, opened.library).vector for part in (one, other))
+        return float(cosine(left, right.reshape(1, -1))[0])
+
+    return {"cosine": await _run(service, (one, other), compare)}
+
+
+async def _playlist(wanted: Playlist, service: Here) -> Answer:
+    """Return pieces to play one after the other: from one to another, or like some seeds."""
+    seeds = wanted.seeds or [each for each in (wanted.start,) if each is not None]
+    parts = await _asked(service, [*seeds, *([wanted.to] if wanted.to is not None else [])])
+    end = parts[-1] if wanted.to is not None else None
+
+    def make(opened: Opened) -> list[Answer]:
+        return _shown(opened, playlist(opened.library, opened.model, parts[: len(seeds)], wanted.n, end=end))
+
+    return {"hits": await _run(service, parts, make)}
+
+
+async def _m3u8(request: Request, service: Here, ids: Annotated[str, Query(max_length=200_000)]) -> Response:
+    """Return pieces as a playlist for players; only recordings and MIDI files are in it."""
+    wanted = [rows.piece_of(each) for each in ids.split(",")]
+    if len(wanted) > _MAX_LISTED:
+        raise RefusedError(422, f"a playlist has at most {_MAX_LISTED} pieces.")
+    items = await service.search(lambda opened: _of_ids(opened.library, wanted))
+    lines = ["#EXTM3U"]
+    for item in items:
+        if item["has"]["media"]:
+            title = " - ".join(filter(None, (item["artist"] or item["composer"], item["title"] or item["name"])))
+            lines.append(f"#EXTINF:{round(item['duration'] or -1)},{printable(title)}")
+            lines.append(f"{str(request.base_url).rstrip('/')}/items/{quote(item['id'])}/media")
+    headers = {"Content-Disposition": 'attachment; filename="playlist.m3u8"'}
+    return Response("\n".join(lines) + "\n", media_type="application/vnd.apple.mpegurl", headers=headers)
 
 
 async def _items(
     service: Here,
     where: Annotated[str | None, Query(max_length=2000)] = None,
     modality: Annotated[str | None, Query(max_length=40)] = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    limit: Annotated[int, Query(ge=1, le=_MAX_LISTED)] = 50,
     after: Annotated[str | None, Query(max_length=8000)] = None,
 ) -> Answer:
     """List pieces by name."""
-    return await service.search(lambda opened: _listed(opened.library, where, modality, limit, after))
+    return await service.search(lambda opened: _listed(opened, where, modality, limit, after))
 
 
-def _listed(library: Library, where: str | None, modality: str | None, limit: int, after: str | None) -> Answer:
-    condition = library.condition(where)
-    if modality is not None:
-        only = f"modality = {quoted(modality)}"
-        condition = f"({condition}) AND {only}" if condition else only
-    every = sorted((row["name"], row["id"]) for row in library.pieces.rows(["id", "name"], condition))
-    total = len(every)
-    if after is not None:
-        last = rows.row_of(library, after)
-        every = [each for each in every if each > (last["name"], last["id"])]
-    page = every[:limit]
-    facts = {row["id"]: row for row in library.pieces.rows(rows.FIELDS, ids=[piece for _, piece in page])}
-    shown = [rows.item(library, facts[piece]) for _, piece in page if piece in facts]
-    following = rows.client_id(page[-1][1]) if len(every) > limit else None
-    return {"items": shown, "next": following, "total": total}
-
-
-async def _one_item(id: Annotated[str, PathParameter(max_length=8000)], service: Here) -> Answer:
+async def _item(id: Id, service: Here) -> Answer:
     """Return all that is known of a piece."""
     return await service.search(lambda opened: rows.item(opened.library, rows.row_of(opened.library, id)))
 
 
-async def _upload(request: Request, service: Here, name: Annotated[str, Query(max_length=500)] = "") -> Answer:
-    """Encode what is sent, once; its token is a part of questions for an hour."""
-    service.now()
-    source = upload_source(await request.body(), name)
-    vector = await service.encode(source)
+async def _asked(service: Service, given: list[Part]) -> tuple[AskedPart, ...]:
+    """Return what clients ask with as parts of a question; texts are encoded with those of others."""
     space = service.now().library.meta.weights
-    kept = Upload(source.kind.value, modality_label(source.kind), vector, space)
-    return {"upload": service.keep(kept), "kind": kept.kind, "modality": kept.modality}
+    await service.encode_texts([part.text for part in given if part.text is not None])
+    return tuple(_part(service, part, space) for part in given)
 
 
-def upload_source(data: bytes, name: str) -> Source:
-    """Return the source of what a client has sent.
+def _part(service: Service, part: Part, space: str) -> AskedPart:
+    if part.text is not None:
+        return AskedPart(part.weight, text=part.text)
+    if part.item is not None:
+        piece = rows.piece_of(part.item)
+        return AskedPart(part.weight, piece=piece, start_sec=part.start_sec, end_sec=part.end_sec)
+    upload = service.uploads.get(part.upload or "")
+    if upload is None or upload.space != space:
+        raise RefusedError(404, "the upload is not kept any more; send it again.")
+    return AskedPart(part.weight, vector=upload.vector)
 
-    Parameters
-    ----------
-    data : bytes
-    name : str
-        What the client calls it; only its suffix counts.
-    """
-    kind = kind_of(name)
-    if kind is None or kind == Kind.FEATURES:
-        raise RefusedError(415, "the name needs a suffix that says what it is, such as .mid, .abc, .musicxml or .mp3.")
-    if not data:
-        raise FormatError("the upload is empty.")
-    shown: Any = name.rpartition("/")[2].rpartition("\\")[2]
-    return Source(kind, f"{shown}", data=data)
+
+async def _run(service: Service, parts: tuple[AskedPart, ...], call: rows.Call[rows.Value]) -> rows.Value:
+    """Return what a call returns; where a stretch of a piece has to be encoded, the thread for music runs it."""
+
+    def checked() -> rows.Value:
+        opened = service.now()
+        wanted = {part.piece for part in parts if part.piece is not None}
+        if len(opened.library.pieces.rows(["id"], ids=wanted)) < len(wanted):
+            raise rows.unknown()
+        return call(opened)
+
+    lane = service.music if any(part.stretch() is not None for part in parts) else service.searches
+    return await service.wait(lane.submit(checked))
+
+
+def _shown(opened: Opened, hits: list[Hit]) -> list[Answer]:
+    """Return hits with the facts of their pieces."""
+    facts = {item["id"]: item for item in _of_ids(opened.library, [hit.id for hit in hits])}
+    shown = []
+    for hit in hits:
+        item = facts.get(rows.client_id(hit.id))
+        if item is None:  # removed meanwhile
+            continue
+        found = hit.passage
+        passage = None
+        if found is not None:
+            passage = {"unit": found.unit, "start": found.start, "end": found.end, "text": str(found)}
+        shown.append({"place": hit.rank, **item, "score": hit.score, "passage": passage, "also": list(hit.also)})
+    return shown
+
+
+def _of_ids(library: Library, pieces: list[str]) -> list[Answer]:
+    found = {row["id"]: row for row in library.pieces.rows(rows.FIELDS, ids=pieces)}
+    return [rows.item(library, found[piece]) for piece in pieces if piece in found]
+
+
+def _listed(opened: Opened, where: str | None, modality: str | None, limit: int, after: str | None) -> Answer:
+    library = opened.library
+    condition = library.condition(where or None)
+    if modality is not None:
+        only = f"modality = {quoted(modality)}"
+        condition = f"({condition}) AND {only}" if condition else only
+    every = opened.names(condition)
+    start = 0
+    if after is not None:
+        last = rows.row_of(library, after)
+        start = bisect_right(every, (last["name"], last["id"]))
+    page = every[start : start + limit]
+    more = start + limit < len(every)
+    shown = _of_ids(library, [piece for _, piece in page])
+    return {"items": shown, "next": rows.client_id(page[-1][1]) if more else None, "total": len(every)}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import importlib.util
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from clamp3.formats import Kind
 from clamp3.index.library import Library
@@ -14,6 +14,11 @@ from clamp3.index.selection import kind_groups
 from clamp3.index.store import FACTS, Row
 from clamp3.server.errors import RefusedError
 
+if TYPE_CHECKING:
+    from clamp3.server.service import Opened
+
+Value = TypeVar("Value")
+Call = Callable[["Opened"], Value]
 SHOWN = tuple(FACTS)
 FIELDS = ["id", *SHOWN]
 

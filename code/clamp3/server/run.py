@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clamp3.errors import EXIT_OK, ConfigError, printable
+from clamp3.formats.tables import json_text
 from clamp3.index.folder import IndexMeta, find_index
 
 if TYPE_CHECKING:
     from clamp3.embedding.clamp3 import Clamp3
     from clamp3.server.vectors import RecentVectors
+
+LOCAL = ("127.0.0.1", "localhost", "[::1]", "::1")
+logger = logging.getLogger(__name__)
 
 
 def serve(args: argparse.Namespace, place: Path) -> int:
@@ -33,15 +40,65 @@ def serve(args: argparse.Namespace, place: Path) -> int:
         import uvicorn
 
         from clamp3.server.app import make_app
+        from clamp3.server.protocol import PatientProtocol
     except ImportError as error:
         raise ConfigError(f"the server needs {error.name}: pip install 'clamp3[server]'.") from None
     from clamp3.server.settings import Settings
 
-    hosts = {"127.0.0.1", "localhost", "[::1]", args.host, *args.allowed_host}
-    settings = Settings(hosts=sorted(hosts), token=args.token, max_upload_mb=args.max_upload_mb)
-    app = make_app(index, lambda meta, cache: open_model(args, meta, cache), settings)
-    uvicorn.run(app, host=args.host, port=args.port, timeout_graceful_shutdown=5, server_header=False)
+    if not args.token and args.host not in LOCAL:
+        logger.warning("warning: whoever reaches %s is answered; --token asks for a word first.", args.host)
+    hosts = {*LOCAL, args.host, *args.allowed_host}
+    settings = Settings(
+        hosts=sorted(hosts), token=args.token, max_upload_mb=args.max_upload_mb, batch=max(1, args.batch)
+    )
+    app = make_app(index, partial(open_model, args), settings)
+    _log(args.json)
+    _allow_connections()
+    uvicorn.run(
+        app,
+        host=args.host,
+        port=args.port,
+        http=PatientProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=1024,
+        timeout_keep_alive=10,
+        timeout_graceful_shutdown=10,
+    )
     return EXIT_OK
+
+
+def _log(as_json: bool) -> None:
+    """Log errors, and as JSON every request too."""
+    logging.getLogger("clamp3.server.requests").setLevel(logging.INFO if as_json else logging.WARNING)
+    if as_json:
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(_Lines())
+
+
+class _Lines(logging.Formatter):
+    """A JSON object per line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record as JSON."""
+        line = {"time": round(record.created, 3), "level": record.levelname.lower()}
+        if isinstance(record.args, dict):
+            return json_text({**line, **record.args})
+        line["message"] = record.getMessage()
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json_text(line)
+
+
+def _allow_connections() -> None:
+    """Let this process open as many files as the system allows."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
 
 
 def open_model(args: argparse.Namespace, meta: IndexMeta, cache: RecentVectors) -> Clamp3:

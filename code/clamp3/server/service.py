@@ -10,22 +10,29 @@ import asyncio
 import logging
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import numpy as np
+from fastapi import Depends, Request
 
 from clamp3.errors import Clamp3Error, describe
+from clamp3.formats import Kind
 from clamp3.index.folder import POINTER, IndexMeta
 from clamp3.index.library import Library
-from clamp3.jobs.identity import Identity
-from clamp3.server.errors import RefusedError, busy
+from clamp3.jobs.identity import NO_FRONT_END, Identity
+from clamp3.modalities import modality_of
+from clamp3.server.errors import busy
+from clamp3.server.jobs import Jobs
 from clamp3.server.lanes import Batches, Lane
+from clamp3.server.scores import Scores
 from clamp3.server.settings import Settings
-from clamp3.server.vectors import RecentVectors, Upload, Uploads
+from clamp3.server.sounds import Sounds
+from clamp3.server.vectors import RecentVectors, Uploads
 from clamp3.sources import Source, sentence
 
 if TYPE_CHECKING:
@@ -36,23 +43,68 @@ OpenModel = Callable[[IndexMeta, RecentVectors], "Clamp3"]
 logger = logging.getLogger(__name__)
 
 _LOOK_SEC = 1.0  # how often a change of the index is looked for
-_SEARCHES = {"sqlite": 1}  # one connection; other stores answer several at once
+_MADE = 8
 _WARM = "a lively jig"
 
 
-@dataclass(frozen=True)
 class Opened:
-    """An index and its model, and what its files looked like."""
+    """An index and its model.
 
-    library: Library
-    model: Clamp3
-    pointer: object
+    Parameters
+    ----------
+    library : Library
+    model : Clamp3
+    pointer : object
+        What the file looked like that says where the index is.
+    """
+
+    def __init__(self, library: Library, model: Clamp3, pointer: object) -> None:
+        self.library, self.model, self.pointer = library, model, pointer
+        self._made: OrderedDict[str, tuple[object, Any]] = OrderedDict()
+        self._lock = threading.Lock()
 
     @property
     def folders(self) -> list[Path]:
         """Folders that no client may learn of."""
         folder = self.library.folder
         return [folder.path, folder.path.parent, *folder.roots().values(), Path.home()]
+
+    def can_encode_recordings(self) -> bool:
+        """Return whether the model, and MERT where it needs that, are there."""
+        if self.model.lacks("audio") is not None:
+            return False
+        return getattr(self.model.front_end("audio"), "identity", "") != NO_FRONT_END
+
+    def names(self, condition: str | None) -> list[tuple[str, str]]:
+        """Return names and ids that a filter, as SQL, lets through, in order."""
+
+        def read() -> list[tuple[str, str]]:
+            return sorted((row["name"], row["id"]) for row in self.library.pieces.rows(["id", "name"], condition))
+
+        return self.once(f"names {condition}", read)
+
+    def once(self, what: str, make: Callable[[], Value]) -> Value:
+        """Return what was made before, or is made now, of the index as it is.
+
+        Parameters
+        ----------
+        what : str
+            Its name; the last few are kept.
+        make : callable
+        """
+        stamp = _stamp(self.library.folder.data)
+        with self._lock:
+            known = self._made.get(what)
+        if known is not None and known[0] == stamp:
+            value: Value = known[1]
+            return value
+        value = make()
+        with self._lock:
+            self._made[what] = stamp, value
+            self._made.move_to_end(what)
+            while len(self._made) > _MADE:
+                self._made.popitem(last=False)
+        return value
 
 
 class Service:
@@ -78,14 +130,22 @@ class Service:
         self.texts = Batches(self._encode_texts, settings.batch, settings.n_texts)
         self.music = Lane("uploads", 1, settings.n_music)
         self.searches = Lane("questions", 4, settings.n_questions)
+        self.drawings = Lane("scores", 2, settings.n_questions)
+        self.maps = Lane("maps", 1, 8)
         self.uploads = Uploads(settings.uploads, settings.upload_hours * 3600)
+        self.scores, self.sounds = Scores(), Sounds(settings.longest_upload_sec)
+        self.jobs = Jobs(index, open_model)
+        self.lanes = (self.texts.lane, self.music, self.searches, self.drawings, self.maps)
+        self.closing = False
 
     def start(self) -> None:
-        """Open index and model, and load what texts need; every other part is loaded when it is needed."""
+        """Open index and model with what texts need; scores' follows, recordings load theirs when they come."""
         try:
             opened = self._open()
             opened.model.encode([sentence(_WARM)])
             self._opened = opened
+            if opened.model.lacks("symbolic") is None:
+                self.music.submit(lambda: opened.model.load("symbolic"))
         except Exception as error:  # said to whoever asks
             self.failure = describe(error)
             logger.error("error: %s", self.failure)
@@ -104,13 +164,23 @@ class Service:
             If they are not loaded yet.
         """
         if self._opened is None:
-            raise RefusedError(503, self.failure or "the model is being loaded; ask again in a second.", 1)
-        with self._lock:
-            if time.monotonic() - self._looked > _LOOK_SEC:
-                self._looked = time.monotonic()
-                if _pointer(self.index) != self._opened.pointer:
-                    self._opened = self._open()
-            return self._opened
+            raise busy(self.failure or "the model is being loaded; ask again in a second.")
+        if time.monotonic() - self._looked > _LOOK_SEC and self._lock.acquire(blocking=False):
+            self._looked = time.monotonic()
+            if _pointer(self.index) != self._opened.pointer:
+                threading.Thread(target=self._reopen, daemon=True).start()  # lets go of the lock
+            else:
+                self._lock.release()
+        return self._opened
+
+    def _reopen(self) -> None:
+        """Open what has taken the index's place; until then the old one answers as well as it can."""
+        try:
+            self._opened = self._open()
+        except Exception as error:
+            logger.error("error: the new index cannot be opened: %s", describe(error))
+        finally:
+            self._lock.release()
 
     async def search(self, call: Callable[[Opened], Value]) -> Value:
         """Return what a call with the open index returns, run by a thread of its own."""
@@ -123,7 +193,12 @@ class Service:
 
     async def encode(self, source: Source) -> np.ndarray:
         """Return the vector of some music, shape (D,)."""
-        return await self.wait(self.music.submit(lambda: _vector(self.now().model, source)))
+        self.now()
+        return await self.wait(self.music.submit(lambda: self._encode_music(source)))
+
+    async def count(self) -> int:
+        """Return how many pieces there are; not by the threads of questions, so that it is answered under load."""
+        return await asyncio.to_thread(self.now().library.pieces.count)
 
     async def wait(self, future: Future[Value]) -> Value:
         """Return the result of a call, or refuse when it takes too long."""
@@ -132,14 +207,13 @@ class Service:
         except asyncio.TimeoutError:
             raise busy(f"the answer takes over {self.settings.answer_sec:g} s.", 5) from None
 
-    def keep(self, upload: Upload) -> str:
-        """Return the token of an upload from now on."""
-        return self.uploads.put(upload)
-
     def close(self) -> None:
-        """End all threads."""
-        for each in (self.texts, self.music, self.searches):
-            each.close()
+        """End all threads and jobs."""
+        self.closing = True
+        self.jobs.close()
+        self.texts.close()
+        for lane in self.lanes:
+            lane.close()
 
     def _open(self) -> Opened:
         pointer = _pointer(self.index)
@@ -158,12 +232,36 @@ class Service:
                 raise Clamp3Error(error)
         return list(encoded.vectors)
 
+    def _encode_music(self, source: Source) -> np.ndarray:
+        opened = self.now()
+        lacks = opened.model.lacks(modality_of(source.kind))
+        if lacks is not None:
+            raise Clamp3Error(f"{source.name}: {lacks}")
+        if source.kind == Kind.AUDIO:
+            source = self.sounds.decoded(source)
+        encoded = opened.model.encode([source], n_workers=1)
+        if encoded.errors[0] is not None:
+            raise Clamp3Error(encoded.errors[0])
+        return np.asarray(encoded.vectors[0])
 
-def _vector(model: Clamp3, source: Source) -> np.ndarray:
-    encoded = model.encode([source], n_workers=1)
-    if encoded.errors[0] is not None:
-        raise Clamp3Error(encoded.errors[0])
-    return np.asarray(encoded.vectors[0])
+
+def _stamp(data: Path) -> object:
+    """Return what changes with every change of a store: its files, of folders the newest entries."""
+    found = []
+    for each in sorted(data.rglob("*.sqlite*")) + sorted(data.rglob("_versions")):
+        with suppress(OSError):
+            status = each.stat()
+            found.append((each.name, status.st_mtime_ns, status.st_size if each.is_file() else 0))
+    return found
+
+
+def service_of(request: Request) -> Service:
+    """Return the service behind an application."""
+    service: Service = request.app.state.service
+    return service
+
+
+Here = Annotated[Service, Depends(service_of)]
 
 
 def _pointer(index: Path) -> object:

@@ -32,6 +32,8 @@ class Settings:
         How many texts, uploads and questions may wait; more are refused, to be asked again.
     batch : int
         Most texts encoded together.
+    map_method : str
+        As of `clamp3.retrieval.projection.project`.
     uploads, upload_hours
         How many vectors of uploads are kept, and how long.
     """
@@ -48,5 +50,6 @@ class Settings:
     n_music: int = 16
     n_questions: int = 64
     batch: int = 32
+    map_method: str = "umap"
     uploads: int = 256
     upload_hours: float = 1.0

@@ -20,8 +20,8 @@ from clamp3.training.alignment_build import MIN_EVALUATION, open_alignment, part
 from clamp3.training.batches import epoch_batches
 from clamp3.training.config import Clamp3Training
 from clamp3.training.distill import distance, teacher_of
-from clamp3.training.loading import shares
-from clamp3.training.loss import Objective, gather_with_gradient, own_rows, world
+from clamp3.training.loading import lengths_of, on_device, sent, shares
+from clamp3.training.loss import Objective, gather_with_gradient, of_all_ranks, own_rows, world
 from clamp3.training.measures import dimensions, mean_reciprocal_rank, ranks
 from clamp3.training.mixing import MixedPairs, mixed
 from clamp3.training.negatives import sharing
@@ -144,9 +144,9 @@ class AlignmentTask:
         batch : mapping of str to Tensor
             Its masks say which pieces have a view.
         """
-        here = torch.stack([batch[f"{view}_mask"].any(1) for view in vectors], dim=1)  # (B, views)
+        here = torch.tensor([lengths_of(batch, view) for view in vectors]).T > 0  # (B, views), on the CPU
         taught = self._taught(vectors, batch)
-        present = gather_with_gradient(here.float()).detach() > 0  # (W * B, views)
+        present = of_all_ranks(here, next(iter(vectors.values())).device)  # (W * B, views)
         known = dict(zip(vectors, present.T, strict=True))
         vectors = {view: gather_with_gradient(rows) for view, rows in vectors.items()}
         vectors = self.module.comparable(vectors, known)
@@ -158,7 +158,7 @@ class AlignmentTask:
         for pair, one, other, both in rows:
             if len(one):
                 own = own_rows(both)
-                alike = None if labels is None else sharing(labels[both], labels[both]).fill_diagonal_(False)
+                alike = None if labels is None else sharing(*[_rows(labels, both)] * 2).fill_diagonal_(False)
                 losses.append(self.module.objective(one, other, own, alike))
                 share = world()[1] / len(one)  # the mean over ranks is then the mean over all rows
                 measures[self._measure("batch_mrr", pair)] = (1 / ranks(one, other, own)).sum() * share
@@ -234,9 +234,9 @@ class AlignmentTask:
         found: list[tuple[list[int], dict[str, Tensor], dict[str, Tensor]]] = []
         for group in shares(groups, accelerator, poll):
             batch = self.collate([data[EVALUATION, index] for index in group])
-            batch = {name: value.to(accelerator.device) for name, value in batch.items()}
+            batch = on_device(batch, accelerator.device)
             vectors = self.module(batch)
-            present = {view: batch[f"{view}_mask"].any(1) for view in vectors}
+            present = {view: torch.tensor(lengths_of(batch, view)) > 0 for view in vectors}
             vectors = self.module.comparable(vectors, present)
             found.append((group, _on_cpu(vectors), _on_cpu(present)))
         found = gather_object(found)
@@ -288,7 +288,7 @@ def paired(vectors: Mapping[str, Tensor], present: Mapping[str, Tensor], pair: P
         By view. A view that stands for others, as ``symbolic`` does, may be absent: it is the first of them that a
         row has.
     present : mapping of str to Tensor, shape (N,), bool
-        Which rows have the view.
+        Which rows have the view; on the CPU.
     pair : (str, str)
 
     Returns
@@ -304,12 +304,18 @@ def paired(vectors: Mapping[str, Tensor], present: Mapping[str, Tensor], pair: P
         first, *others = views()[view].parts
         rows, here = vectors[first], present[first]
         for part in others:
-            rows, here = torch.where(here[:, None], rows, vectors[part]), here | present[part]
+            mine = sent(here.tolist(), rows.device).bool()
+            rows, here = torch.where(mine[:, None], rows, vectors[part]), here | present[part]
         return rows, here
 
     (one, here), (other, there) = rows_of(pair[0]), rows_of(pair[1])
     both = here & there
-    return one[both], other[both], both
+    return _rows(one, both), _rows(other, both), both
+
+
+def _rows(values: Tensor, which: Tensor) -> Tensor:
+    """Return some rows of a tensor on any device, by a mask on the CPU."""
+    return values if which.all() else values[sent(which.nonzero().flatten().tolist(), values.device)]
 
 
 def make_alignment_task(config: Clamp3Training, accelerator: Accelerator) -> AlignmentTask:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from clamp3.training.task import Task
@@ -74,6 +75,50 @@ def shares(parts: Sequence[Any], accelerator: Accelerator, poll: Callable[[], No
     for at in range(0, len(parts), accelerator.num_processes):
         poll()
         yield from parts[at : at + accelerator.num_processes][accelerator.process_index :][:1]
+
+
+def on_device(batch: Mapping[str, Tensor], device: torch.device | str) -> dict[str, Any]:
+    """Return a batch on a device, and by ``VIEW_lengths`` a list of the length of every row, counted before.
+
+    So that nothing has to come back from the device to be known.
+
+    Parameters
+    ----------
+    batch : mapping of str to Tensor
+        As it was collated, on the CPU.
+    device : device
+    """
+    found: dict[str, Any] = {}
+    for name, value in batch.items():
+        found[name] = value.to(device, non_blocking=True)
+        if name.endswith("_mask"):
+            found[f"{name.removesuffix('_mask')}_lengths"] = value.sum(1).tolist()
+    return found
+
+
+def lengths_of(batch: Mapping[str, Any], view: str) -> list[int]:
+    """Return the length of every row of a batch in a view; asks the device if it was moved by other means.
+
+    Parameters
+    ----------
+    batch : mapping
+        As `on_device` makes it.
+    view : str
+    """
+    known = batch.get(f"{view}_lengths")
+    return batch[f"{view}_mask"].sum(1).tolist() if known is None else known
+
+
+def sent(values: Sequence[int], device: torch.device) -> Tensor:
+    """Return whole numbers on a device, without waiting for it.
+
+    Parameters
+    ----------
+    values : sequence of int
+    device : device
+    """
+    found = torch.tensor(values, dtype=torch.int64)
+    return found.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else found.to(device)
 
 
 def groups(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -28,7 +28,7 @@ from clamp3.training.checkpoint import Progress
 from clamp3.training.config import RunConfig, to_plain
 from clamp3.training.device import compile_layers, make_accelerator, make_optimizer, quick_dropout, recompute_layers
 from clamp3.training.gradcache import average_gradients, cached_backward, chunks
-from clamp3.training.loading import groups, make_loader
+from clamp3.training.loading import groups, make_loader, on_device
 from clamp3.training.opening import Outcome, Pace, memory_in_words, say_first
 from clamp3.training.ranks import Ranks, ending_together
 from clamp3.training.run_folder import only_run
@@ -303,7 +303,7 @@ class Trainer:
         for group in bar:
             items += sum(len(next(iter(batch.values()))) for batch in group) * self.world_size
             tokens += logs.count_tokens(group) * self.world_size
-            batches = [{k: value.to(device, non_blocking=True) for k, value in batch.items()} for batch in group]
+            batches = [on_device(batch, device) for batch in group]
             share = progress.minutes / config.max_minutes if config.max_minutes else 0.0
             rate = learning_rate_at(progress.step, config, total_steps=self.total_steps, time_share=share)
             for parameters in self.optimizer.param_groups:

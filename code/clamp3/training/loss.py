@@ -59,6 +59,22 @@ def gather_with_gradient(local: Tensor) -> Tensor:
     return _GatherWithGradient.apply(local)
 
 
+def of_all_ranks(here: Tensor, device: torch.device) -> Tensor:
+    """Return rows of truth values of all ranks in rank order, on the CPU: one wait for the device, with one rank none.
+
+    Parameters
+    ----------
+    here : bool tensor, shape (B, ...)
+        This rank's, on the CPU.
+    device : device
+        What the ranks exchange lies there.
+    """
+    if world()[1] == 1:
+        return here
+    with torch.no_grad():
+        return gather_with_gradient(here.to(device, torch.uint8)).cpu().bool()
+
+
 def own_rows(present: Tensor) -> slice:
     """Return where this rank's rows lie among those present, of all ranks' rows in rank order.
 

@@ -33,7 +33,7 @@ def ranks(query: Tensor, reference: Tensor, own: slice | None = None) -> Tensor:
     for at in range(own.start, own.stop, CHUNK):
         part = slice(at, min(at + CHUNK, own.stop))
         scores = query[part] @ reference.T  # (n, N)
-        scores[torch.arange(len(scores)), torch.arange(part.start, part.stop)] = right[part]
+        scores.diagonal(part.start).copy_(right[part])
         found.append(precedes(scores, right[part, None]).sum(1))
     return torch.cat(found)
 

@@ -14,6 +14,7 @@ from clamp3.errors import ConfigError
 from clamp3.models.bert import Bert
 from clamp3.models.towers import TowerModel
 from clamp3.training.batches import length_parts
+from clamp3.training.loading import lengths_of, sent
 from clamp3.training.lora import merged
 from clamp3.training.loss import Objective
 
@@ -86,31 +87,37 @@ class PairEncoder(nn.Module):
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return vectors (B, E) by view of a batch of ``CollatePairs``; zero where a piece lacks the view."""
-        found = {view.name: self._features(view.tower, batch[view.name], batch[f"{view.name}_mask"])
-                 for view in views().values() if view.name in batch}  # fmt: skip
+        found = {}
+        for view in views().values():
+            if view.name in batch:
+                values, mask = batch[view.name], batch[f"{view.name}_mask"]
+                found[view.name] = self._features(view.tower, values, mask, lengths_of(batch, view.name))
         # DistributedDataParallel waits for the gradients of what it sees in the output, so the loss's own are in it.
         unseen = sum((parameter * 0 for parameter in self.objective.parameters()), start=torch.zeros(()))
         return {view: vectors + unseen for view, vectors in found.items()} if unseen.requires_grad else found
 
-    def _features(self, tower: str, values: Tensor, mask: Tensor) -> Tensor:
-        lengths = mask.sum(1).tolist()
+    def _features(self, tower: str, values: Tensor, mask: Tensor, lengths: list[int]) -> Tensor:
         there = [row for row, length in enumerate(lengths) if length]
         zero = torch.zeros(len(lengths), self.model.config.hidden_size, device=values.device)
         if not there:
             # Also then part of the graph: the ranks that have the view wait for this one in the backward pass.
             return zero.requires_grad_(tower not in self.frozen and torch.is_grad_enabled())
         parts = [[there[at] for at in part] for part in length_parts([lengths[row] for row in there], self.sub_batches)]
+        order = [row for part in parts for row in part]
+        rows = sent(order, values.device)
         with torch.no_grad() if tower in self.frozen else contextlib.nullcontext():
             found = []
-            for part in parts:
+            for part, mine in zip(parts, rows.split([len(part) for part in parts]), strict=True):
                 longest = max(lengths[row] for row in part)
-                rows = torch.tensor(part, device=values.device)
-                found.append(self.model.features(tower, values[rows, :longest], mask[rows, :longest]))
+                # Without padding there is no mask, and attention may take its quickest kernel.
+                padded = min(lengths[row] for row in part) < longest
+                masked = mask[mine, :longest] if padded else None
+                found.append(self.model.features(tower, values[mine, :longest], masked))
             vectors = torch.cat(found)
-            order = torch.tensor([row for part in parts for row in part], device=values.device)
             if len(there) == len(lengths):
-                return vectors[order.argsort()]  # (B, E), in the order of the batch
-            return zero.to(vectors.dtype).index_copy(0, order, vectors)
+                back = sorted(range(len(order)), key=order.__getitem__)
+                return vectors[sent(back, values.device)]  # (B, E), in the order of the batch
+            return zero.to(vectors.dtype).index_copy(0, rows, vectors)
 
     def comparable(self, vectors: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the vectors of the global batch as the loss compares them.
@@ -124,7 +131,7 @@ class PairEncoder(nn.Module):
         vectors : mapping of str to Tensor, shape (B, E)
             By view.
         present : mapping of str to Tensor, shape (B,), bool
-            Which rows have the view.
+            Which rows have the view; on the CPU.
         """
         if not self.cosine:
             return dict(vectors)
@@ -132,11 +139,13 @@ class PairEncoder(nn.Module):
         towers = {view: views()[view].tower for view in vectors}
         for tower in dict.fromkeys(towers.values()):
             seen = [view for view in vectors if towers[view] == tower]
-            rows = torch.cat([vectors[view][present[view]] for view in seen]).float()
+            chosen = {view: present[view].nonzero().flatten().tolist() for view in seen}
+            places = {view: sent(rows, vectors[view].device) for view, rows in chosen.items()}
+            rows = torch.cat([vectors[view][places[view]] for view in seen]).float()
             rows = nn.functional.normalize(self._standardised(tower, rows), dim=1)
-            for view, part in zip(seen, rows.split([int(present[view].sum()) for view in seen]), strict=True):
+            for view, part in zip(seen, rows.split([len(chosen[view]) for view in seen]), strict=True):
                 blank = torch.zeros_like(vectors[view], dtype=rows.dtype)
-                found[view] = blank.index_copy(0, present[view].nonzero().flatten(), part)
+                found[view] = blank.index_copy(0, places[view], part)
         return found
 
     def _standardised(self, tower: str, rows: Tensor) -> Tensor:

@@ -1,0 +1,163 @@
+"""Music in and out: uploads, vectors, recordings with ranges, notes and engraved bars."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi import Path as PathParameter
+from fastapi.responses import FileResponse
+from pydantic import ValidationError
+
+from clamp3.errors import Clamp3Error, FormatError, printable
+from clamp3.formats import Kind, kind_of
+from clamp3.index.library import modality_label
+from clamp3.server import rows
+from clamp3.server.errors import RefusedError
+from clamp3.server.schemas import Answer, Texts
+from clamp3.server.service import Here, Opened
+from clamp3.server.settings import MIB
+from clamp3.server.vectors import Upload
+from clamp3.sources import Source, source_of
+
+Id = Annotated[str, PathParameter(max_length=8000)]
+Name = Annotated[str, Query(max_length=500, description="what it is called; the suffix says what it is")]
+_MAX_SCORE = 8 * MIB
+_KEPT = {"Cache-Control": "private, max-age=3600"}
+_ALONE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
+_MEDIA = {
+    ".wav": "audio/wav",
+    ".mp3": "audio/mpeg",
+    ".flac": "audio/flac",
+    ".ogg": "audio/ogg",
+    ".oga": "audio/ogg",
+    ".opus": "audio/ogg",
+    ".m4a": "audio/mp4",
+    ".aac": "audio/aac",
+    ".mp4": "audio/mp4",
+    ".webm": "audio/webm",
+    ".wma": "audio/x-ms-wma",
+    ".aif": "audio/aiff",
+    ".aiff": "audio/aiff",
+    ".au": "audio/basic",
+    ".mid": "audio/midi",
+    ".midi": "audio/midi",
+}
+_RAW = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_TEXTS = {"application/json": {"schema": Texts.model_json_schema()}}
+
+
+def add_to(app: FastAPI) -> None:
+    """Add these addresses."""
+    raw = {"requestBody": {"content": _RAW, "required": True}}
+    either = {"requestBody": {"content": {**_RAW, **_TEXTS}, "required": True}}
+    app.add_api_route("/uploads", _upload, methods=["POST"], openapi_extra=raw)
+    app.add_api_route("/embed", _embed, methods=["POST"], openapi_extra=either)
+    app.add_api_route("/items/{id}/media", _media, response_class=FileResponse)
+    app.add_api_route("/items/{id}/notes", _notes)
+    app.add_api_route("/items/{id}/engraving.svg", _engraving, response_class=Response)
+
+
+async def _upload(request: Request, service: Here, name: Name = "") -> Answer:
+    """Encode what is sent, once; its token is a part of questions for an hour."""
+    source = _source(await request.body(), name)
+    vector = await service.encode(source)
+    space = service.now().library.meta.weights
+    kept = Upload(source.kind.value, modality_label(source.kind), vector, space)
+    return {"upload": service.uploads.put(kept), "kind": kept.kind, "modality": kept.modality}
+
+
+async def _embed(request: Request, service: Here, name: Name = "") -> Answer:
+    """Return vectors: of texts, or of what is sent."""
+    model = service.now().model
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
+        try:
+            texts = Texts.model_validate_json(await request.body()).texts
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise RefusedError(422, f"{'.'.join(map(str, first['loc'])) or 'the body'}: {first['msg']}.") from None
+        vectors = await service.encode_texts(texts)
+    else:
+        vectors = [await service.encode(_source(await request.body(), name))]
+    return {"identity": model.identity, "vectors": [vector.tolist() for vector in vectors]}
+
+
+async def _media(id: Id, service: Here) -> FileResponse:
+    """Return an indexed recording or MIDI file; ranges are answered."""
+    path = await service.search(lambda opened: _file(opened, id))
+    kind = _MEDIA.get(path.suffix.lower(), "application/octet-stream")
+    return FileResponse(path, media_type=kind, headers={"Content-Security-Policy": "default-src 'none'; sandbox"})
+
+
+async def _notes(id: Id, service: Here, response: Response) -> Answer:
+    """Return the notes of a score or performance: start and duration in seconds, pitch, velocity, program, channel."""
+    source = await service.search(lambda opened: _score(opened, id, "notes"))
+    made = service.drawings.submit(lambda: service.scores.notes(_content(source), source.kind, source.name))
+    try:
+        found = await service.wait(made)
+    except RefusedError:
+        raise
+    except Clamp3Error as error:
+        raise RefusedError(404, str(error)) from None
+    response.headers.update(_KEPT)
+    return {"notes": found, "seconds": max((note[0] + note[1] for note in found), default=0.0)}
+
+
+async def _engraving(id: Id, service: Here, bars: Annotated[int, Query(ge=1, le=64)] = 8) -> Response:
+    """Return the first bars of a score, engraved."""
+    source = await service.search(lambda opened: _score(opened, id, "engraving"))
+    made = service.drawings.submit(lambda: service.scores.engraved(_content(source), source.kind, source.name, bars))
+    try:
+        drawn = await service.wait(made)
+    except RefusedError:
+        raise
+    except Clamp3Error as error:
+        raise RefusedError(404, str(error)) from None
+    return Response(drawn, media_type="image/svg+xml", headers={**_KEPT, **_ALONE})
+
+
+def _source(data: bytes, name: str) -> Source:
+    """Return the source of what a client has sent; of the name it has only the suffix counts."""
+    kind = kind_of(name)
+    if kind is None or kind == Kind.FEATURES:
+        raise RefusedError(415, "the name needs a suffix that says what it is, such as .mid, .abc, .musicxml or .mp3.")
+    if not data:
+        raise FormatError("the upload is empty.")
+    shown = printable(name.replace("\\", "/").rpartition("/")[2])[-100:]
+    return Source(kind, shown, data=data)
+
+
+def _file(opened: Opened, id: str) -> Path:
+    """Return an indexed file that can be played, as it was when it was indexed."""
+    row = rows.row_of(opened.library, id, "size", "mtime_ns")
+    path = opened.library.path_of(row["id"])
+    if row["kind"] not in (Kind.AUDIO, Kind.MIDI):
+        raise RefusedError(404, "only recordings and MIDI files can be played.")
+    try:
+        status = os.stat(path)
+    except OSError:
+        raise RefusedError(404, "the file is not there, or is part of an archive.") from None
+    if (status.st_size, status.st_mtime_ns) != (row["size"], row["mtime_ns"]):
+        raise RefusedError(404, "the file has changed since it was indexed.")
+    return path
+
+
+def _score(opened: Opened, id: str, what: str) -> Source:
+    """Return the source of a piece that has notes, or an engraving."""
+    row = rows.row_of(opened.library, id)
+    if not rows.item(opened.library, row)["has"][what]:
+        raise RefusedError(404, f"this piece has no {what}.")
+    try:
+        source: Any = source_of(opened.library.path_of(row["id"]))
+    except FormatError:
+        raise RefusedError(404, "the file is not there.") from None
+    return Source(source.kind, row["name"], path=source.path, piece=source.piece)
+
+
+def _content(source: Source) -> bytes:
+    data = source.read()
+    if len(data) > _MAX_SCORE:
+        raise FormatError(f"the score has over {_MAX_SCORE // MIB} MiB.")
+    return data
