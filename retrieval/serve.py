@@ -29,6 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     names = "a name by which clients call this server, as behind a proxy (repeatable)"
     parser.add_argument("--allowed_host", action="append", default=[], metavar="NAME", help=names)
     parser.add_argument("--max_upload_mb", type=int, default=32, help="size of an upload (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=32, help="most texts encoded together (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="log one JSON object per request")
     return parser
 

@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import threading
+import time
+from xml.etree.ElementTree import fromstring
 
 import pytest
 
@@ -226,6 +228,26 @@ def test_playlists(client):
     refused(client.get("/playlist.m3u8", params={"ids": "none"}), 404)
 
 
+def test_players_get_songs_like_a_song(client):
+    known = ids(client)
+    asked = {"id": known["tone.wav"], "count": 2, "f": "json", "u": "me", "c": "player"}
+    answer = client.get("/rest/getSimilarSongs2.view", params=asked).json()["subsonic-response"]
+    assert answer["status"] == "ok" and len(answer["similarSongs2"]["song"]) == 2
+    assert {song["id"] for song in answer["similarSongs2"]["song"]} <= set(known.values()) - {known["tone.wav"]}
+    root = fromstring(client.get("/rest/getSimilarSongs", params={"id": known["tone.wav"]}).text)
+    assert root.get("status") == "ok" and {song.get("path") for song in root[0]} <= known.keys()
+    failed = client.get("/rest/getSimilarSongs", params={"id": "none", "f": "json"}).json()["subsonic-response"]
+    assert failed["status"] == "failed" and failed["error"]["code"] == 70
+    assert fromstring(client.get("/rest/ping.view").text).get("version")
+
+
+def test_the_reference_lists_every_address(client):
+    page = client.get("/reference").text
+    paths = client.get("/openapi.json").json()["paths"]
+    assert all(f"<code>{method.upper()} {path}</code>" in page for path in paths for method in paths[path])
+    assert "<script" not in page and "top_k" in page
+
+
 def test_the_map_has_a_point_for_every_piece(client):
     pytest.importorskip("sklearn")
     points = client.get("/map").json()["points"]
@@ -352,8 +374,8 @@ def test_an_index_that_was_replaced_is_opened_again(tmp_path):
         shutil.copytree(tmp_path / "other" / ".clamp3_index" / "data-1", index / "data-2")
         (index / "new.json").write_text('{"data": "data-2", "version": 1}')
         os.replace(index / "new.json", index / "index.json")
-        service._looked = 0.0
-        assert service.now().library.folder.data.name == "data-2"
+        while service.now().library.folder.data.name != "data-2":
+            time.sleep(0.01)
         assert len(hits(ask(client, {"text": "a jig"}))) == 5
 
 

@@ -15,7 +15,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from clamp3.errors import Clamp3Error
-from clamp3.server import music, questions, upkeep
+from clamp3.server import music, questions, reference, subsonic, upkeep
 from clamp3.server.errors import RefusedError, status_of, without_paths
 from clamp3.server.guard import Guard
 from clamp3.server.metrics import Measured, Metrics
@@ -54,7 +54,7 @@ def make_app(index: Path, open_model: OpenModel, settings: Settings | None = Non
     app.state.metrics = Metrics(service)
     app.add_middleware(Guard, settings=service.settings)
     app.add_middleware(Measured, metrics=app.state.metrics)  # the outermost
-    for each in (questions, music, upkeep):
+    for each in (questions, music, upkeep, subsonic, reference):
         each.add_to(app)
     app.add_api_route("/", _page, include_in_schema=False)
     app.mount("/page", StaticFiles(directory=PAGE, html=True, check_dir=False))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 REQUEST_SEC = 10.0  # for the head of a request, from the connection or the last answer on
 MOST_CONNECTIONS = 512
+STALLED_SEC = 300.0  # a player that pauses reads no more, and asks again for what it lacks
 
 
 class PatientProtocol(H11Protocol):
@@ -22,6 +22,7 @@ class PatientProtocol(H11Protocol):
         """Begin to wait for a request."""
         super().connection_made(transport)
         self._deadline: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
         self._wait()
         if len(self.connections) > MOST_CONNECTIONS:
             idle = [each for each in self.connections if isinstance(each, PatientProtocol) and each._is_idle()]
@@ -35,9 +36,21 @@ class PatientProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
-        if self._deadline is not None:
-            self._deadline.cancel()
+        for timer in (self._deadline, self._stalled):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Begin to wait for the client to read."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(STALLED_SEC, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Wait no more for the client to read."""
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
 
     def _wait(self) -> None:
         if self._deadline is not None:
@@ -50,7 +63,7 @@ class PatientProtocol(H11Protocol):
             self._close()
 
     def _is_idle(self) -> bool:
-        return self.cycle is None or (self.cycle.response_complete and self.conn.their_state is not h11.SEND_BODY)
+        return self.cycle is None or self.cycle.response_complete
 
     def _close(self) -> None:
         self.connections.discard(self)

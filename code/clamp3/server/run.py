@@ -48,7 +48,9 @@ def serve(args: argparse.Namespace, place: Path) -> int:
     if not args.token and args.host not in LOCAL:
         logger.warning("warning: whoever reaches %s is answered; --token asks for a word first.", args.host)
     hosts = {*LOCAL, args.host, *args.allowed_host}
-    settings = Settings(hosts=sorted(hosts), token=args.token, max_upload_mb=args.max_upload_mb)
+    settings = Settings(
+        hosts=sorted(hosts), token=args.token, max_upload_mb=args.max_upload_mb, batch=max(1, args.batch)
+    )
     app = make_app(index, partial(open_model, args), settings)
     _log(args.json)
     _allow_connections()

@@ -139,11 +139,13 @@ class Service:
         self.closing = False
 
     def start(self) -> None:
-        """Open index and model, and load what texts need; every other part is loaded when it is needed."""
+        """Open index and model with what texts need; scores' follows, recordings load theirs when they come."""
         try:
             opened = self._open()
             opened.model.encode([sentence(_WARM)])
             self._opened = opened
+            if opened.model.lacks("symbolic") is None:
+                self.music.submit(lambda: opened.model.load("symbolic"))
         except Exception as error:  # said to whoever asks
             self.failure = describe(error)
             logger.error("error: %s", self.failure)
@@ -163,12 +165,22 @@ class Service:
         """
         if self._opened is None:
             raise busy(self.failure or "the model is being loaded; ask again in a second.")
-        with self._lock:
-            if time.monotonic() - self._looked > _LOOK_SEC:
-                self._looked = time.monotonic()
-                if _pointer(self.index) != self._opened.pointer:
-                    self._opened = self._open()
-            return self._opened
+        if time.monotonic() - self._looked > _LOOK_SEC and self._lock.acquire(blocking=False):
+            self._looked = time.monotonic()
+            if _pointer(self.index) != self._opened.pointer:
+                threading.Thread(target=self._reopen, daemon=True).start()  # lets go of the lock
+            else:
+                self._lock.release()
+        return self._opened
+
+    def _reopen(self) -> None:
+        """Open what has taken the index's place; until then the old one answers as well as it can."""
+        try:
+            self._opened = self._open()
+        except Exception as error:
+            logger.error("error: the new index cannot be opened: %s", describe(error))
+        finally:
+            self._lock.release()
 
     async def search(self, call: Callable[[Opened], Value]) -> Value:
         """Return what a call with the open index returns, run by a thread of its own."""
