@@ -124,7 +124,8 @@ def _part(service: Service, part: Part, space: str) -> AskedPart:
         return AskedPart(part.weight, text=part.text)
     if part.item is not None:
         piece = rows.piece_of(part.item)
-        return AskedPart(part.weight, piece=piece, start_sec=part.start_sec, end_sec=part.end_sec)
+        stretch = part.model_dump(include={"start_sec", "end_sec", "first_bar", "last_bar"})
+        return AskedPart(part.weight, piece=piece, **stretch)
     upload = service.uploads.get(part.upload or "")
     if upload is None or upload.space != space:
         raise RefusedError(404, "the upload is not kept any more; send it again.")

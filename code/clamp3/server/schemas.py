@@ -12,6 +12,7 @@ Short = Annotated[str, Field(max_length=2000)]
 Id = Annotated[str, Field(min_length=1, max_length=8000)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+Bar = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=MAX_HITS)]
 
 
@@ -28,15 +29,21 @@ class Part(_Strict):
     weight: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] = 1.0
     start_sec: Seconds | None = None
     end_sec: Seconds | None = None
+    first_bar: Bar | None = None
+    last_bar: Bar | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Part:
         if sum(each is not None for each in (self.text, self.item, self.upload)) != 1:
             raise ValueError("a part has exactly one of text, item and upload")
-        if self.item is None and not self.start_sec is self.end_sec is None:
+        seconds, bars = (self.start_sec, self.end_sec), (self.first_bar, self.last_bar)
+        if self.item is None and (seconds, bars) != ((None, None), (None, None)):
             raise ValueError("only an item has a start and an end")
-        if self.start_sec is not None and self.end_sec is not None and self.end_sec <= self.start_sec:
-            raise ValueError("the end comes after the start")
+        if seconds != (None, None) and bars != (None, None):
+            raise ValueError("a stretch is in seconds or in bars")
+        for start, end in (seconds, bars):
+            if start is not None and end is not None and end < start:
+                raise ValueError("the end comes after the start")
         return self
 
 
@@ -52,7 +59,8 @@ class Search(_Strict):
     where: Short | None = None
     kinds: Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length=20)] = []
     passages: bool = False
-    top_k: Count = 10
+    top_k: Bar = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+Count = 10
     words: bool = True
     min_score: Annotated[float, Field(ge=-1, le=1)] = -1.0
 
