@@ -59,8 +59,7 @@ class Search(_Strict):
     where: Short | None = None
     kinds: Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length=20)] = []
     passages: bool = False
-    top_k: Bar = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
-Count = 10
+    top_k: Count = 10
     words: bool = True
     min_score: Annotated[float, Field(ge=-1, le=1)] = -1.0
 
