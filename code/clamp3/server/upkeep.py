@@ -54,7 +54,7 @@ async def _metrics(request: Request) -> Response:
 
 async def _info(service: Here) -> Answer:
     """What the index holds and what this server can do."""
-    return await service.search(_facts)
+    return await service.search(lambda opened: opened.once("info", lambda: _facts(opened)))
 
 
 def _facts(opened: Opened) -> Answer:
