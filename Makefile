@@ -12,7 +12,7 @@ WORKERS ?= auto
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz test-kernels lint bench parity mini clean
+.PHONY: help demo test test-page fuzz test-kernels lint bench parity mini clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ demo: .venv/base  ## search real scores and MIDI by words and by score, offline,
 
 test: .venv/dev  ## every test (add ARGS="-k name" to choose)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+test-page: .venv/dev  ## the page in Chromium (apt-get install chromium), in both themes and on a phone
+	CLAMP3_PAGE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/page $(ARGS)
 
 # make fuzz FUZZ=2000 FUZZ_SECONDS=20 gives each reader fewer inputs, and a time.
 FUZZ ?= 20000

@@ -4,7 +4,7 @@
     python examples/own_benchmark/songs.py songs/ --seen 20    # and 20 of its training, to look for leaks
 
 Into songs/ go scores/<id>.musicxml and songs.jsonl: file, title, artists, genre, and what code/recipes/mini reads from
-each score (facts). All music is music21's corpus. --seen adds pieces of training and writes training.jsonl.
+each score (facts). All music is music21's corpus. --seen adds pieces of training, with training.jsonl and training/.
 """
 
 from __future__ import annotations
@@ -51,6 +51,9 @@ def main(argv: list[str] | None = None) -> int:
     if seen:
         training = [{"id": work.id, "title": work.title, "artists": [work.composer or "traditional"]} for work in seen]
         write_text(args.output_dir / "training.jsonl", "".join(json_text(row) + "\n" for row in training))
+        for work in seen:
+            score = (args.output_dir / "scores" / f"{work.id}.musicxml").read_bytes()
+            write_bytes(args.output_dir / "training" / f"{work.id}.musicxml", score, durable=False)
     print(f"{len(rows)} scores and songs.jsonl in {args.output_dir}")
     return EXIT_OK
 

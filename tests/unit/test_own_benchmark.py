@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
+import threading
+import time
 
 import pytest
 from fake_llm import ENGLISH, TEXTS, FakeLLM, Reply, language_of
@@ -14,6 +16,7 @@ from clamp3.data.records import LONG_TEXTS
 from clamp3.datasets import musiccaps
 from clamp3.datasets.classification import open_benchmark as open_probe
 from clamp3.datasets.retrieval import open_benchmark
+from clamp3.datasets.wikimtx import LANGUAGES
 from clamp3.errors import DataError, FormatError
 from clamp3.metadata.leadsheets import collect
 from clamp3.metadata.review import as_page
@@ -352,3 +355,71 @@ def test_captions_are_rewritten_for_a_leak_free_musiccaps(script, tmp_path, caps
     ):
         with pytest.raises(DataError, match=said):
             main([*map(str, argv[:2]), *flags])
+
+
+@pytest.fixture(scope="module")
+def endpoint(script):
+    """The server of docs/own_benchmark.md, which is no language model."""
+    return script("examples/own_benchmark/endpoint.py")
+
+
+def facts(number):
+    """Facts of a made-up score that together with others name every word of the endpoint's tables once."""
+    return {
+        **{"key": ["G", "F#", "Bb", "D", "E", "C", "A"][number % 7], "metre": "" if number == 9 else "6/8"},
+        "mode": ["major", "minor", "dorian", "mixolydian", "phrygian", "lydian", "pentatonic"][number % 7],
+        **{"bars": 9 + number, "low": 55 + number, "high": 70 + number, "voices": 1 + number % 3},
+        **{"opening": ["D", "F#", "Bb", "G"], "contour": ["up", "down", "same"], "last": "G", "leap": number},
+        "shortest": [4, 2, 1, 0.5, 1 / 3, 0.25, 0.125][number % 7],
+        **{"steps": 40, "pickup": number % 2 == 0, "density": 1.0},
+    }
+
+
+def test_the_scripted_endpoint_says_every_word_in_ten_languages(endpoint):
+    """What it says in one language it reads back as the same facts; English alone has several ways to say them."""
+    from clamp3.metadata.detect import language_problem
+
+    song = {"form": "jig", "collection": "oneill", "region": "ireland", "century": 19, "artists": ["traditional"]}
+    for number in range(14):
+        texts = endpoint.write_texts(song | {"title": f"Tune {number}", "facts": facts(number)})
+        for language in LANGUAGES:
+            there = "\n".join(endpoint.translate(line, "en", language) for line in texts["analysis"].splitlines())
+            assert endpoint.language_of(there) == language and not language_problem(there, language)
+            back = "\n".join(endpoint.translate(line, language, "en") for line in there.splitlines())
+            once_more = "\n".join(endpoint.translate(line, "en", language) for line in back.splitlines())
+            assert once_more == there
+    with pytest.raises(LookupError):
+        endpoint.translate("a sentence of nobody", "en", "fr")
+
+
+def test_the_page_s_example_with_three_songs(endpoint, script, scores, tmp_path, capsys):
+    rows = [
+        {
+            **{"file": f"{name}.abc", "title": title, "artists": [who], "genre": genre, "facts": facts(number)},
+            **{"form": "waltz", "collection": "oneill", "region": "ireland", "century": 19},
+        }
+        for number, (name, (title, who, genre, _)) in enumerate(TUNES.items())
+    ]
+    (tmp_path / "songs.csv").unlink()
+    table = tmp_path / "songs.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    servers = []
+    serving = threading.Thread(target=endpoint.serve, args=(0, servers.append), daemon=True)
+    serving.start()
+    while not servers:
+        time.sleep(0.01)
+    url = f"http://127.0.0.1:{servers[0].server_port}/v1"
+    argv = [scores, tmp_path / "own", "--metadata", table, "--base_url", url, "--translate", "analysis", "--languages"]
+    try:
+        assert script(MAKE).main([*map(str, argv), "fr,am", *QUICK]) == 0
+    finally:
+        servers[0].shutdown()
+        serving.join()
+    report = json.loads(capsys.readouterr().out.partition("\n")[2])  # after the server's line
+    assert 60 < report["bleu"]["am"]["analysis"]["bleu"] <= report["bleu"]["fr"]["analysis"]["bleu"] <= 100
+    tasks = [f"analysis{language}-abc" for language in ("", ".fr", ".am")]
+    score = {"intervals_95": {"mrr": [0.1, 0.9]}, "metrics": {"mrr": 0.5, "chance_mrr": 0.3}}
+    (tmp_path / "result.json").write_text(json.dumps({"scores": [{"task": task, **score} for task in tasks]}))
+    draw = [str(tmp_path / name) for name in ("own", "result.json", "languages.png")]
+    assert script("examples/own_benchmark/draw.py").main(draw) == 0
+    assert (tmp_path / "languages.png").read_bytes().startswith(b"\x89PNG")

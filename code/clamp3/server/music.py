@@ -92,17 +92,17 @@ async def _media(id: Id, service: Here) -> FileResponse:
 
 
 async def _notes(id: Id, service: Here, response: Response) -> Answer:
-    """Return the notes of a score or performance: start and duration in seconds, pitch, velocity, program, channel."""
+    """Return notes (start and duration in seconds, pitch, velocity, program, channel), and where bars begin."""
     source = await service.search(lambda opened: _score(opened, id, "notes"))
     made = service.drawings.submit(lambda: service.scores.notes(_content(source), source.kind, source.name))
     try:
-        found = await service.wait(made)
+        found, bars = await service.wait(made)
     except RefusedError:
         raise
     except Clamp3Error as error:
         raise RefusedError(404, str(error)) from None
     response.headers.update(_KEPT)
-    return {"notes": found, "seconds": max((note[0] + note[1] for note in found), default=0.0)}
+    return {"notes": found, "bars": bars, "seconds": max((note[0] + note[1] for note in found), default=0.0)}
 
 
 async def _engraving(id: Id, service: Here, bars: Annotated[int, Query(ge=1, le=64)] = 8) -> Response:

@@ -12,7 +12,7 @@ Short = Annotated[str, Field(max_length=2000)]
 Id = Annotated[str, Field(min_length=1, max_length=8000)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
-Bar = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+Bar = Annotated[int, Field(ge=1, le=1_000_000)]
 Count = Annotated[int, Field(ge=1, le=MAX_HITS)]
 
 
@@ -36,14 +36,16 @@ class Part(_Strict):
     def _one(self) -> Part:
         if sum(each is not None for each in (self.text, self.item, self.upload)) != 1:
             raise ValueError("a part has exactly one of text, item and upload")
-        seconds, bars = (self.start_sec, self.end_sec), (self.first_bar, self.last_bar)
-        if self.item is None and (seconds, bars) != ((None, None), (None, None)):
+        ends = (self.start_sec, self.end_sec, self.first_bar, self.last_bar)
+        given = [end is not None for end in ends]
+        if self.item is None and any(given):
             raise ValueError("only an item has a start and an end")
-        if seconds != (None, None) and bars != (None, None):
+        if any(given[:2]) and any(given[2:]):
             raise ValueError("a stretch is in seconds or in bars")
-        for start, end in (seconds, bars):
-            if start is not None and end is not None and end < start:
-                raise ValueError("the end comes after the start")
+        if self.start_sec is not None and self.end_sec is not None and self.end_sec <= self.start_sec:
+            raise ValueError("the end comes after the start")
+        if self.first_bar is not None and self.last_bar is not None and self.last_bar < self.first_bar:
+            raise ValueError("the last bar is not before the first")
         return self
 
 

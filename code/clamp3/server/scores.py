@@ -60,9 +60,9 @@ class Scores:
         """
         return str(self._do(_Job(data, kind, name, bars)))
 
-    def notes(self, data: bytes, kind: Kind, name: str) -> list[tuple[float, ...]]:
-        """Return the notes of a score or performance; arguments as of `Scores.engraved`."""
-        found: list[tuple[float, ...]] = self._do(_Job(data, kind, name, 0))
+    def notes(self, data: bytes, kind: Kind, name: str) -> tuple[list[tuple[float, ...]], list[float]]:
+        """Return the notes, and of a score the second at which each bar begins; arguments as of `Scores.engraved`."""
+        found: tuple[list[tuple[float, ...]], list[float]] = self._do(_Job(data, kind, name, 0))
         return found
 
     def _do(self, job: _Job) -> Any:
@@ -90,19 +90,23 @@ def _engraved(job: _Job) -> str:
     return drawn
 
 
-def _notes(job: _Job) -> list[tuple[float, ...]]:
+def _notes(job: _Job) -> tuple[list[tuple[float, ...]], list[float]]:
     from clamp3.formats.guards import decode_text
     from clamp3.formats.midi import read_midi
     from clamp3.formats.midi_notes import notes_in
     from clamp3.formats.mtf import mtf_to_midi
 
+    bars: list[float] = []
     if job.kind == Kind.MIDI:
         played = job.data
     elif job.kind == Kind.MTF:
         played = mtf_to_midi(decode_text(job.data))
     else:
-        played = b64decode(_loaded(job).renderToMIDI())
-    return [tuple(note) for note in notes_in(read_midi(played))]
+        toolkit = _loaded(job)
+        played = b64decode(toolkit.renderToMIDI())
+        moments = toolkit.renderToTimemap({"includeMeasures": True})
+        bars = [moment["tstamp"] / 1000 for moment in moments if "measureOn" in moment]
+    return [tuple(note) for note in notes_in(read_midi(played))], bars
 
 
 def _loaded(job: _Job) -> Any:

@@ -22,9 +22,11 @@ from clamp3.server.service import Here, Opened, Service
 EXAMPLES = (
     "a lively Irish jig in 6/8",
     "a slow sad waltz for piano",
-    "a fugue in the style of Bach",
-    "bright fanfare with trumpets",
-    "calm night music, harp and strings",
+    "ein Choral für vier Stimmen",
+    "une danse ancienne et joyeuse",
+    "una canción de cuna tranquila",
+    "明るい行進曲",
+    "中国民歌",
 )
 _LOOK_SEC, _BEAT_SEC = 0.2, 15.0
 

@@ -1,6 +1,6 @@
 // The page: reads the question from the address, asks the server, shows the answer. See docs/page.md.
 import { Problem, request } from "./api.js";
-import { $, announce, clearProblem, el, icon, plural, printable, showProblem, titleOf } from "./dom.js";
+import { $, announce, clearProblem, el, icon, plural, printable, sentence, showProblem, titleOf } from "./dom.js";
 import { listen, showHelp } from "./keys.js";
 import { MusicMap } from "./map.js";
 import { notesOf, playable, thePlayer } from "./player.js";
@@ -94,6 +94,7 @@ async function run() {
   if (!app.hits.length) $("list").replaceChildren(...skeleton());
   try {
     if (body) showHits(await request("search", { json: body, signal }));
+    else if (app.only) showHits({ hits: await chosenPieces(signal), milliseconds: 0 });
     else await browse(null, signal);
   } catch (problem) {
     if (problem.name === "AbortError") return;
@@ -115,12 +116,19 @@ function showHits({ hits, milliseconds, remarks = [] }) {
   app.hits = app.only ? hits.filter((hit) => app.only.has(hit.id)).slice(0, app.question.top) : hits;
   $("welcome").hidden = true;
   $("further").hidden = true;
-  $("list-title").textContent = "";
-  $("remarks").replaceChildren(...remarks.map((remark) => el("li", {}, printable(remark))), ...limited());
+  entitle("Results", false);
+  const said = app.hits.length ? remarks : []; // that there is nothing is said once, below
+  $("remarks").replaceChildren(...said.map((remark) => el("li", {}, sentence(remark))), ...limited());
   keepingFocus(() => $("list").replaceChildren(...app.hits.map((hit) => card(hit, app))));
-  announce(app.hits.length ? `${plural(app.hits.length, "result")} in ${Math.max(1, Math.round(milliseconds))} ms` : "No results");
+  announce(app.hits.length ? `${plural(app.hits.length, "result")}${milliseconds ? ` in ${Math.max(1, Math.round(milliseconds))} ms` : ""}` : "No results");
   if (!app.hits.length) $("list").append(nothing());
   markPlaying(app.player);
+}
+
+/** Name the list; results need no heading but for those who go from heading to heading. */
+function entitle(text, visible) {
+  $("list-title").textContent = text;
+  $("list-title").className = visible ? "list-title" : "sr";
 }
 
 /** Show a new list; who was in the old one is then at the same piece, or if it is gone at the same place. */
@@ -144,6 +152,19 @@ function nothing() {
     filtered ? el("button", { type: "button", onclick: () => { app.only = null; clearFilters(); } }, "Clear the filters") : null);
 }
 
+/** Return the pieces chosen on the map that pass the filters. */
+async function chosenPieces(signal) {
+  const where = whereOf(app.question);
+  const found = [];
+  for (let after = null; ;) {
+    const given = new URLSearchParams({ limit: 500, ...(where && { where }), ...(after && { after }) });
+    const { items, next } = await request(`items?${given}`, { signal });
+    found.push(...items.filter((piece) => app.only.has(piece.id)));
+    if (!next || found.length >= app.only.size) return found;
+    after = next;
+  }
+}
+
 /** List the pieces of the index where nothing is asked for. */
 async function browse(after, signal) {
   const where = whereOf(app.question);
@@ -154,7 +175,7 @@ async function browse(after, signal) {
   if (!after) app.hits = [];
   $("remarks").replaceChildren();
   $("welcome").hidden = false;
-  $("list-title").textContent = total ? (where ? "Pieces that pass the filters" : "In this library") : "";
+  entitle(where ? "Pieces that pass the filters" : "In this library", total > 0);
   const cards = items.map((piece) => card(piece, app));
   if (after) $("list").append(...cards);
   else keepingFocus(() => $("list").replaceChildren(...cards));
@@ -166,7 +187,8 @@ async function browse(after, signal) {
 
 /** Show that the server is not ready yet, and ask again until it is. */
 async function wait(problem) {
-  announce(problem.message || "The server is loading …");
+  announce(printable(problem.message));
+  $("list").replaceChildren(...skeleton());
   await new Promise((resolve) => { setTimeout(resolve, 1500); });
   if (!app.info) await start();
   else await run();

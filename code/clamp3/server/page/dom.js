@@ -33,11 +33,24 @@ export function button(name, label, onclick, { text = "", ...properties } = {}) 
   return el("button", { type: "button", "aria-label": label, title: label, onclick, ...properties }, icon(name), caption);
 }
 
+/** Show other children; what had the keyboard has it again, if one of them has the same data-key. */
+export function refill(box, ...children) {
+  const key = box.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+  box.replaceChildren(...children);
+  if (key) box.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
+}
+
 /** Return text of a file with control characters, escapes and reversals of direction made visible and harmless. */
 export function printable(text) {
   return String(text ?? "")
     .replace(/[\u0000-\u001f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)))
     .replace(/[\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g, "\ufffd");
+}
+
+/** Return a sentence of the server as one that stands alone. */
+export function sentence(text) {
+  const shown = printable(text);
+  return shown.slice(0, 1).toUpperCase() + shown.slice(1);
 }
 
 /** Return an element with text of a file, whose direction cannot reorder what stands around it. */
@@ -62,7 +75,7 @@ export function announce(sentence) {
 export function showProblem(problem, retry = null) {
   const again = retry && el("button", { type: "button", onclick: retry }, "Try again");
   const close = button("close", "Close this message", () => $("problem").replaceChildren());
-  $("problem").replaceChildren(el("p", {}, printable(problem.message ?? problem)), el("div", {}, again, close));
+  $("problem").replaceChildren(el("p", {}, sentence(problem.message ?? problem)), el("div", {}, again, close));
 }
 
 export const clearProblem = () => $("problem").replaceChildren();

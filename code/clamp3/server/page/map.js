@@ -1,9 +1,10 @@
 // The map: every piece a point, what sounds alike close together. Drag, zoom, point, and draw a line around some.
 import { pathOf, request } from "./api.js";
-import { $, announce, button, el, foreign, icon, plural, printable, showProblem } from "./dom.js";
+import { $, announce, button, el, foreign, plural, printable, showProblem } from "./dom.js";
 import { MODALITIES, NAMES, ONE } from "./question.js";
 import { card } from "./results.js";
 
+const SIGNS = { score: "●", midi: "■", audio: "▲", text: "◆" }; // as `sign` draws them
 const NEAR = 14; // pixels within which a point is meant
 const LISTED = 50; // pieces of a lasso that are shown
 
@@ -20,7 +21,7 @@ export class MusicMap {
 
   async show() {
     if (this.points) return this.draw();
-    $("map").replaceChildren(el("p", { class: "quiet" }, "Drawing the map …"));
+    $("map").replaceChildren(el("p", { class: "quiet" }, "Drawing the map; the first time this takes up to a minute …"));
     try {
       const { points } = await request("map");
       if (!points.length) {
@@ -51,7 +52,7 @@ export class MusicMap {
       el("button", { type: "button", onclick: () => this.fit() }, "Whole map"));
     const present = MODALITIES.filter((name) => this.points.some((point) => point.modality === name));
     const legend = el("ul", { class: "legend", "aria-label": "Signs" },
-      present.map((name) => el("li", { class: name }, icon(name), NAMES[name])));
+      present.map((name) => el("li", { class: name }, el("span", { "aria-hidden": "true" }, SIGNS[name]), ` ${NAMES[name]}`)));
     const keys = el("p", { id: "map-keys", class: "quiet" },
       "Drag to move, scroll to zoom, click for a piece, Shift and drag (or Lasso) to draw around some. With keys: arrows go from piece to piece, Enter shows it, Space chooses it, + and − zoom.");
     this.found = el("ol", { class: "list", id: "map-list" });
@@ -209,12 +210,12 @@ export class MusicMap {
     let best = -1;
     let least = Infinity;
     this.points.forEach((point, i) => {
-      if (i === this.current) return;
       const [x, y] = this.project(point);
       const along = (x - hx) * dx + (y - hy) * dy;
       const across = Math.abs((x - hx) * dy) + Math.abs((y - hy) * dx);
-      const cost = here ? along + 2 * across : Math.hypot(x - hx, y - hy);
-      if ((!here || (along > 0 && across <= along)) && cost < least) [best, least] = [i, cost];
+      // What lies more to the side than ahead counts as far away, but can still be reached.
+      const cost = here ? along + across * (across > along ? 9 : 2) : Math.hypot(x - hx, y - hy);
+      if (i !== this.current && (!here || along > 0) && cost < least) [best, least] = [i, cost];
     });
     if (best < 0) return;
     const [x, y] = this.project(this.points[best]);

@@ -1,6 +1,6 @@
 // A playlist: pieces in order, by hand, as a path between two of the selection, or from seeds; saved as M3U8.
-import { request } from "./api.js";
-import { $, announce, button, clock, el, foreign, plural, printable, showProblem, titleOf } from "./dom.js";
+import { pathOf, request } from "./api.js";
+import { $, announce, button, clock, el, foreign, plural, printable, refill, showProblem, titleOf } from "./dom.js";
 import { playable } from "./player.js";
 
 const LENGTHS = [5, 10, 20, 40];
@@ -21,10 +21,14 @@ export class Playlist {
     this.show();
   }
 
-  async make(body) {
+  /** Make a playlist like some parts, or with `to` a path, which begins and ends with what it leads from and to. */
+  async make(seeds, to = null) {
     try {
-      const { hits } = await request("playlist", { json: { ...body, n: this.length } });
-      this.pieces = hits.filter(playable);
+      const ends = to ? [...seeds, to] : [];
+      const [first, last] = await Promise.all(ends.map((part) => (part.item ? request(pathOf(part.item)) : null)));
+      const n = Math.max(1, this.length - [first, last].filter(Boolean).length);
+      const { hits } = await request("playlist", { json: to ? { from: seeds[0], to, n } : { seeds, n } });
+      this.pieces = [first, ...hits, last].filter((piece) => piece && playable(piece));
       $("playlist").open = true;
       announce(`A playlist of ${plural(this.pieces.length, "piece")}.`);
       this.show();
@@ -60,6 +64,8 @@ export class Playlist {
       const address = URL.createObjectURL(blob);
       el("a", { href: address, download: "clamp3.m3u8" }).click();
       setTimeout(() => URL.revokeObjectURL(address), 60_000);
+      const without = this.pieces.filter((piece) => !piece.has.media).length;
+      if (without) announce(`Saved without ${plural(without, "score")}, which players cannot play.`);
     } catch (problem) {
       showProblem(problem);
     }
@@ -70,7 +76,7 @@ export class Playlist {
     $("playlist-count").textContent = n ? String(n) : "";
     const seconds = this.pieces.reduce((sum, piece) => sum + (piece.duration || 0), 0);
     const rows = this.pieces.map((piece, place) => this.row(piece, place));
-    $("playlist-body").replaceChildren(
+    refill($("playlist-body"),
       n ? el("ol", { class: "pieces" }, rows)
         : el("p", { class: "quiet" }, "Add results with “Add to the playlist”, or let one be made from the selection."),
       n ? el("div", { class: "buttons" },
@@ -84,12 +90,12 @@ export class Playlist {
   /** What the selection offers. */
   makers() {
     const liked = this.app.tray.liked();
-    const length = el("select", { "aria-label": "Pieces in the playlist", onchange: () => { this.length = Number(length.value); } },
+    const length = el("select", { "data-key": "length", "aria-label": "Pieces in the playlist", onchange: () => { this.length = Number(length.value); } },
       LENGTHS.map((n) => el("option", { value: n, selected: n === this.length }, `${n} pieces`)));
     const path = liked.length === 2
-      && el("button", { type: "button", onclick: () => this.make({ from: liked[0], to: liked[1] }) }, "Path between the two");
+      && el("button", { type: "button", "data-key": "path", onclick: () => this.make([liked[0]], liked[1]) }, "Path between the two");
     const seeds = liked.length > 0
-      && el("button", { type: "button", onclick: () => this.make({ seeds: liked }) }, "Like the selection");
+      && el("button", { type: "button", "data-key": "seeds", onclick: () => this.make(liked) }, "Like the selection");
     return liked.length ? el("div", { class: "buttons" }, path, seeds, length) : "";
   }
 

@@ -1,6 +1,6 @@
 // The list of results: what a piece is, why it was found, its score, and what can be done with it.
 import { forget, loadable, pathOf, request } from "./api.js";
-import { button, clock, el, foreign, icon, printable, titleOf } from "./dom.js";
+import { button, clock, el, foreign, icon, printable, sentence, titleOf } from "./dom.js";
 import { notesOf, pianoRoll, playable } from "./player.js";
 import { NAMES, ONE } from "./question.js";
 
@@ -61,7 +61,7 @@ function why(piece, app) {
     reasons.push(el("button", { type: "button", class: "link", onclick: () => app.moreLike(piece, passage) }, "More like this passage"));
   }
   const words = matches(`${titleOf(piece)} ${piece.composer ?? ""} ${piece.artist ?? ""} ${piece.name}`, app.question.text);
-  if (words.length && app.question.words) reasons.push(el("span", {}, `Called so: ${words.join(", ")}`));
+  if (words.length && app.question.words) reasons.push(el("span", {}, `In its name: ${words.join(", ")}`));
   if (piece.also?.length) {
     const names = piece.also.map(printable).join(", ");
     reasons.push(el("span", { title: names }, `Same content in ${piece.also.length} more`));
@@ -122,7 +122,7 @@ async function engrave(piece, box) {
     forget(address);
     box.replaceChildren(image);
   } catch (problem) {
-    box.replaceChildren(el("p", { class: "quiet" }, printable(problem.message)));
+    box.replaceChildren(el("p", { class: "quiet" }, sentence(problem.message)));
   }
 }
 
@@ -131,7 +131,7 @@ async function drawNotes(piece, app, box) {
     const answer = await notesOf(piece.id);
     if (answer.notes.length) box.replaceChildren(pianoRoll(piece, app.player, answer));
   } catch (problem) {
-    box.replaceChildren(el("p", { class: "quiet" }, printable(problem.message)));
+    box.replaceChildren(el("p", { class: "quiet" }, sentence(problem.message)));
   }
 }
 

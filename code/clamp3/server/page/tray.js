@@ -1,6 +1,6 @@
 // The selection: pieces, uploads and words that results should be like, or with a weight below 0 unlike.
 import { pathOf, request } from "./api.js";
-import { $, announce, button, el, foreign, icon, printable, titleOf } from "./dom.js";
+import { $, announce, button, el, foreign, icon, printable, refill, titleOf } from "./dom.js";
 import { partOf, sameSource } from "./question.js";
 
 export class Tray {
@@ -48,21 +48,19 @@ export class Tray {
   }
 
   show() {
-    const focused = document.activeElement?.dataset.part;
     const n = this.parts.length;
     $("tray-count").textContent = n ? String(n) : "";
-    const words = el("input", { type: "text", maxlength: 10000, "aria-label": "Words to add to the selection", placeholder: "e.g. slower", autocomplete: "off" });
+    const words = el("input", { type: "text", maxlength: 10000, "aria-label": "Words to add to the selection", placeholder: "e.g. slower", autocomplete: "off", "data-key": "words" });
     const addWords = (weight) => {
       if (!words.value.trim()) return words.focus();
       this.put({ kind: "text", value: words.value.trim(), weight, stretch: null });
       return undefined;
     };
     const form = el("form", { class: "add-words", onsubmit: (event) => { event.preventDefault(); addWords(1); } },
-      words, button("plus", "More of these words", () => addWords(1)), button("minus", "Less of these words", () => addWords(-1)));
+      words, button("plus", "More of these words", () => addWords(1), { "data-key": "more" }), button("minus", "Less of these words", () => addWords(-1), { "data-key": "less" }));
     const all = el("button", { type: "button", onclick: () => this.app.ask({ parts: [] }) }, "Empty it");
     const hint = el("p", { class: "quiet" }, "Results become more like what is here, or with − less like it. Press + or − on a result, or add words:");
-    $("tray-body").replaceChildren(n ? el("ul", { class: "parts" }, this.parts.map((part) => this.row(part))) : hint, form, n ? all : "");
-    if (focused) document.querySelector(`[data-part="${CSS.escape(focused)}"]`)?.focus();
+    refill($("tray-body"), n ? el("ul", { class: "parts" }, this.parts.map((part) => this.row(part))) : hint, form, n ? el("div", { class: "buttons" }, all) : "");
   }
 
   row(part) {
@@ -70,7 +68,7 @@ export class Tray {
     const name = printable(label.text);
     const shown = el("output", {}, signed(part.weight));
     const range = el("input", {
-      type: "range", min: -2, max: 2, step: 0.25, value: part.weight, "aria-label": `Weight of ${name}`, "data-part": part.value,
+      type: "range", min: -2, max: 2, step: 0.25, value: part.weight, "aria-label": `Weight of ${name}`, "data-key": part.value,
       "aria-valuetext": signed(part.weight),
       oninput: () => { shown.textContent = signed(Number(range.value)); },
       onchange: () => this.change(part, Number(range.value)),
