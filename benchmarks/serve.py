@@ -24,7 +24,6 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -156,30 +155,10 @@ def load(port: int, seconds: float, n: int, ask: Callable[[Client], None]) -> di
     return figures
 
 
-def encoding(size: int, n_texts: int = 400, n_clients: int = 32) -> dict[str, float]:
-    """Return how many texts a second are encoded for clients that wait for each of theirs, so many at most together."""
-    from clamp3 import Clamp3
-    from clamp3.server.lanes import Batches
-
-    model = Clamp3.from_pretrained("mini")
-    model.encode(["a lively jig"])
-    sizes: list[int] = []
-    texts = Batches(lambda batch: list(model.encode(list(batch)).vectors), size, 1000)
-    texts.sizes = sizes.append
-    words = [f"{how} {what} number {n}" for n in range(n_texts // 100) for how in HOW for what in WHAT]
-    begun = time.perf_counter()
-    with ThreadPoolExecutor(n_clients) as clients:
-        list(clients.map(lambda text: texts.submit(text).result(), words))
-    seconds = time.perf_counter() - begun
-    texts.close()
-    return {"per_second": round(len(words) / seconds, 1), "mean_batch": round(float(np.mean(sizes)), 1)}
-
-
 def measure(args: argparse.Namespace, index: Path) -> dict[str, Any]:
     """Return all figures of the server of an index."""
     figures: dict[str, Any] = {"clients": args.clients, "seconds": args.seconds}
     texts = Client.text
-    figures["encoding_together"], figures["encoding_one_by_one"] = encoding(32), encoding(1)
     with server(index) as (port, figures["first_answer_s"]):
         client = Client(port, 0)
         figures["pieces"] = json.loads(client.ask("info", "/info"))["by_modality"]

@@ -148,10 +148,12 @@ async def _run(service: Service, parts: tuple[AskedPart, ...], call: rows.Call[r
 
 def _shown(opened: Opened, hits: list[Hit]) -> list[Answer]:
     """Return hits with the facts of their pieces."""
+    facts = {item["id"]: item for item in _of_ids(opened.library, [hit.id for hit in hits])}
     shown = []
     for hit in hits:
-        own = {"id": hit.id, "name": hit.name, "title": hit.title, "modality": hit.modality, "kind": hit.kind}
-        item = rows.item(opened.library, {**hit.facts, **own})
+        item = facts.get(rows.client_id(hit.id))
+        if item is None:  # removed meanwhile
+            continue
         found = hit.passage
         passage = None
         if found is not None:

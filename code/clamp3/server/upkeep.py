@@ -56,7 +56,7 @@ async def _metrics(request: Request) -> Response:
 
 async def _info(service: Here) -> Answer:
     """What the index holds and what this server can do."""
-    return await service.search(lambda opened: opened.once("info", lambda: _facts(opened)))
+    return await service.search(_facts)
 
 
 def _facts(opened: Opened) -> Answer:
