@@ -18,7 +18,8 @@ from training_music import free_port  # noqa: E402  (a helper of the unit tests)
 NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0}
 CASES = {
     "many": {"more_jsonl": ("more.jsonl",), "mix": (1, 3), "mask": ("text", "music", "composer"), "near": "composer",
-             "near_group": 3, "ema": 0.9, "recompute": True, "distill": 0.5, "tower_rates": ("text=1e-4",),
+             "near_group": 3, "log_every": 3, "ema": 0.9, "recompute": True, "distill": 0.5,
+             "tower_rates": ("text=1e-4",),
              "decay_norms": False},
     "last layers, by the model": {"train_layers": ("text=0", "symbolic=1"), "near": "current", "near_group": 2,
                                   "grad_cache_chunk": 3, "mask": ("composer",), "loss": "sigmoid"},
@@ -28,7 +29,7 @@ CASES = {
 def one_rank(rank, world_size, port, folder):
     sys.path.insert(0, str(ROOT / "benchmarks"))
     cases = {name: {"batch_size": 8 // world_size, **NO_DROPOUT, **changes} for name, changes in CASES.items()}
-    # A batch of 8, of which 3 are done when the run stops, in the midst of an epoch.
+    # In the midst of an epoch; after step 3 quick ranks ask each other whether to stop, slow ones after every step.
     cases["stopped"] = {**cases["many"], "stop": 3}
     importlib.import_module("exactness").one_rank(rank, world_size, port, folder, cases)
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import mido
 import numpy as np
 import pytest
+import torch
 
 from clamp3.errors import DataError, FormatError
 from recipes.mini import blend, concepts, outside, performances, phrases, retext, second, wider, words
@@ -328,6 +329,14 @@ def test_another_text_tower_leaves_the_vectors_of_music_as_they_were(collections
     assert new.encode(words_now).vectors.shape == (2, 256)
     assert not np.allclose(new.encode(words_now).vectors, old.encode(words_now).vectors)
     assert new.identity != old.identity
+
+    student = retext.Student(text, 256)
+    student.load(torch.load(work / "out/state.pt", weights_only=True)[2])
+    with torch.no_grad():
+        learned = student([student.tokenizer.encode(one) for one in words_now]).numpy()
+    kept = new.encode(words_now).vectors
+    cosines = (kept * learned).sum(axis=1) / np.linalg.norm(kept, axis=1)
+    assert cosines.min() > 0.999  # the file holds the text tower's matrices with 8 bits a number
 
 
 def test_the_second_recipe_uses_flags_the_scripts_have(tmp_path):

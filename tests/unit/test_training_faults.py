@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -178,3 +179,28 @@ def test_heads_of_a_released_checkpoint_are_those_of_the_text_model(music, text_
     tokens = torch.tensor([[0, 4, 5, 6, 2]])
     ours, theirs = (m.eval().text_features(tokens) for m in (made.model, model))
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+
+
+def test_quick_steps_ask_the_other_ranks_only_now_and_then():
+    """An end is noticed after at most ten quick steps, or --log_every of them; with slow steps after every one."""
+    asked = []
+    trainer = SimpleNamespace(slow=True, world_size=2, progress=SimpleNamespace(step=0),
+                              config=SimpleNamespace(log_every=4, max_minutes=0.0))  # fmt: skip
+    trainer._any_rank = lambda *flags: (asked.append(trainer.progress.step), flags)[1]
+
+    def run(n_steps, seconds):
+        asked.clear()
+        for _ in range(n_steps):
+            trainer.progress.step += 1
+            found = Trainer._agreed(trainer, True, False, seconds=seconds)
+            assert found == ((True, False) if trainer.progress.step in asked else (False, False))
+        return list(asked)
+
+    assert run(9, 0.1) == [1, 4, 8]
+    assert run(6, 3.0) == [12, 13, 14, 15]  # from the first time that one says so
+    trainer.config.log_every = 1000
+    assert run(25, 0.1) == [16, 20, 30, 40]
+    trainer.config.max_minutes = 5.0  # ends and rates follow from minutes, which are those of the first rank
+    assert run(3, 0.1) == [41, 42, 43]
+    trainer.config.max_minutes, trainer.world_size = 0.0, 1
+    assert run(3, 0.1) == [44, 45, 46]

@@ -54,6 +54,18 @@ class Clamp3Model(TowerModel):
             initialise(self.audio_front, generator)
             self.audio_front.draw(generator)
 
+    def idle(self) -> list[nn.Parameter]:
+        """Return the poolers, and the word tables of towers without words: published checkpoints have them."""
+        found: list[nn.Parameter] = []
+        for name in self.config.towers:
+            encoder = self._part(name, "model")
+            bert = encoder.base if isinstance(encoder, PatchEncoder) else encoder
+            assert isinstance(bert, Bert)
+            found += bert.pooler.parameters()
+            if name != "text":
+                found += bert.embeddings.word_embeddings.parameters()
+        return found
+
     def encode(self, modality: str, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the hidden states of a tower.
 

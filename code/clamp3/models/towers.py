@@ -101,6 +101,10 @@ class TowerModel(nn.Module):
 
     config: ModelConfig
 
+    def idle(self) -> list[nn.Parameter] | None:
+        """Return the parameters that no vector depends on, such as a pooler that is never computed; None: unknown."""
+        return None
+
     def encode(self, modality: str, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the hidden states of a tower.
 

@@ -22,7 +22,7 @@ from clamp3.training.config import Clamp3Training
 from clamp3.training.distill import distance, teacher_of
 from clamp3.training.loading import lengths_of, on_device, sent, shares
 from clamp3.training.loss import Objective, gather_with_gradient, of_all_ranks, own_rows, world
-from clamp3.training.measures import dimensions, mean_reciprocal_rank, ranks
+from clamp3.training.measures import dimensions, ranks, shared_reciprocal_rank
 from clamp3.training.mixing import MixedPairs, mixed
 from clamp3.training.negatives import sharing
 from clamp3.training.options import CURRENT
@@ -111,6 +111,13 @@ class AlignmentTask:
             if accelerator.is_main_process:
                 near.keep(vectors, config.out, epoch)
         self.near, self._batches = near.Near(config.near_group, vectors=vectors.astype(np.float32)), None
+
+    def idle_parameters(self) -> list[nn.Parameter] | None:
+        """Return what never has a gradient; None with several pairs, as a batch may lack some; see `SteadyTask`.
+
+        Of a single pair every rank has rows in every step, or the run ends (`_count`).
+        """
+        return self.module.idle if len(self.train_data.pairs) == 1 else None
 
     def rate_factor(self, name: str) -> float:
         """Return the rate of a parameter as a multiple of ``learning_rate``; see `RatedTask`."""
@@ -215,7 +222,7 @@ class AlignmentTask:
             losses.append(loss)
             measures[self._measure("batch_accuracy", pair)] = accuracy
             for first, second, (name, target) in ((one, other, pair), (other, one, pair[::-1])):
-                measures[f"mrr_{name}_to_{target}"] = float(mean_reciprocal_rank(first, second))
+                measures[f"mrr_{name}_to_{target}"] = shared_reciprocal_rank(first, second, accelerator)
         if not losses:
             return {}
         measures |= {"loss": sum(losses) / len(losses), "compared": compared}

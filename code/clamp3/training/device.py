@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from clamp3.errors import ConfigError
 from clamp3.training.config import RunConfig
-from clamp3.training.task import RatedTask, Task
+from clamp3.training.task import RatedTask, SteadyTask, Task
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -30,9 +30,8 @@ def make_accelerator(config: RunConfig) -> Accelerator:
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if config.mixed_precision == "fp16" and not cuda:
         raise ConfigError("--mixed_precision fp16 needs a CUDA device; use bf16 or no on a CPU.")
-    # Some parameters of the published names (poolers, one-row word tables) take no part in the loss.
     patience = InitProcessGroupKwargs(timeout=timedelta(minutes=config.wait_minutes))
-    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True), patience]
+    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True, gradient_as_bucket_view=True), patience]
     if cuda:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.tf32
     return Accelerator(cpu=not (cuda or mps), mixed_precision=precision(config), kwargs_handlers=handlers)
@@ -45,6 +44,31 @@ def precision(config: RunConfig) -> str:
     if not torch.cuda.is_available():
         return "no"
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def prepared(accelerator: Accelerator, task: Task) -> nn.Module:
+    """Return the module as the ranks train it together.
+
+    Looking after every step for what had no part in it costs a walk over the whole graph. A task whose steps all give
+    the same parameters a gradient says which never get one: poolers and one-row word tables, which are there because
+    the published checkpoints have them.
+
+    Parameters
+    ----------
+    accelerator : Accelerator
+    task : Task
+    """
+    idle = task.idle_parameters() if isinstance(task, SteadyTask) else None
+    if idle is None or accelerator.num_processes == 1:
+        return accelerator.prepare_model(task.module)
+    assert accelerator.ddp_handler is not None
+    accelerator.ddp_handler.find_unused_parameters = False
+    for parameter in idle:
+        parameter.requires_grad_(False)
+    wrapped = accelerator.prepare_model(task.module)
+    for parameter in idle:  # so that the optimizer counts parameters as in checkpoints of one process
+        parameter.requires_grad_(True)
+    return wrapped
 
 
 def make_optimizer(task: Task, config: RunConfig) -> torch.optim.AdamW:

@@ -26,7 +26,14 @@ from clamp3.training import resume as going_on
 from clamp3.training.averages import Averages
 from clamp3.training.checkpoint import Progress
 from clamp3.training.config import RunConfig, to_plain
-from clamp3.training.device import compile_layers, make_accelerator, make_optimizer, quick_dropout, recompute_layers
+from clamp3.training.device import (
+    compile_layers,
+    make_accelerator,
+    make_optimizer,
+    prepared,
+    quick_dropout,
+    recompute_layers,
+)
 from clamp3.training.gradcache import average_gradients, cached_backward, chunks
 from clamp3.training.loading import groups, make_loader, on_device
 from clamp3.training.opening import Outcome, Pace, memory_in_words, say_first
@@ -41,6 +48,8 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
 logger = logging.getLogger(__name__)
+
+QUICK_STEPS, SLOW_SEC = 10, 1.0  # how many steps, at most of how long, an end may be asked for without being noticed
 
 Settings = TypeVar("Settings", bound=RunConfig)
 
@@ -84,11 +93,12 @@ class Trainer:
             compile_layers(task.module)
         elif accelerator.device.type == "cpu":
             quick_dropout(task.module)
-        self.wrapped = accelerator.prepare_model(task.module)
+        self.wrapped = prepared(accelerator, task)
         self.parameters = [parameter for parameter in task.module.parameters() if parameter.requires_grad]
         self.optimizer = make_optimizer(task, config)
         self.averages = Averages(task.module, config.ema) if config.ema else None
         self.asked: list[int] = []
+        self.slow = True  # until the first steps say otherwise
         self.finite = torch.ones((), dtype=torch.bool, device=accelerator.device)  # every loss so far; no step waits
         torch.manual_seed(config.seed + self.rank)
         self.adopted = released.adopted_by(resume) if resume is not None else None
@@ -237,6 +247,14 @@ class Trainer:
         *set_, self.progress.minutes = self.ranks.sums([*flags, self.progress.minutes if self.main else 0.0])
         return tuple(bool(flag) for flag in set_)
 
+    def _agreed(self, *flags: bool, seconds: float) -> tuple[bool, ...]:
+        """Return `_any_rank` after a step that took so long here; of quick steps the ranks ask only after some."""
+        quick = not self.slow and not self.config.max_minutes and self.world_size > 1
+        if quick and self.progress.step % min(self.config.log_every, QUICK_STEPS):
+            return (False,) * len(flags)
+        *found, self.slow = self._any_rank(*flags, seconds > SLOW_SEC)
+        return tuple(found)
+
     def _why_stop(self, asked: bool) -> str:
         """Return why to stop now, or ""; the same on every rank."""
         if asked:
@@ -286,7 +304,7 @@ class Trainer:
         from tqdm import tqdm
 
         progress, config, device = self.progress, self.config, self.accelerator.device
-        begin = mark = saved = time.monotonic()
+        begin = mark = saved = now = time.monotonic()
         if isinstance(self.task, PreparedTask):
             self.task.prepare(progress.epoch, self.accelerator, self._poll)
         self.task.train()
@@ -310,14 +328,14 @@ class Trainer:
                 parameters["lr"] = rate * parameters["factor"]
             loss, measures = self.step(batches)
             progress.batch += len(group)
-            now = time.monotonic()
+            before, now = now, time.monotonic()
             progress.minutes = spent + (now - begin) / 60
             if progress.step % config.log_every == 0:
                 value = self._log(loss, measures, lr=rate, items=items / (now - mark), tokens=tokens / (now - mark))
                 bar.set_postfix(loss=f"{value:.4f}", lr=f"{rate:.1e}", refresh=False)
                 mark, items, tokens = now, 0, 0
             due = config.save_minutes > 0 and now - saved > 60 * config.save_minutes
-            asked, due = self._any_rank(bool(self.asked), due)
+            asked, due = self._agreed(bool(self.asked), due, seconds=now - before)
             if reason := self._why_stop(asked):
                 return reason
             if config.eval_every and progress.step % config.eval_every == 0 and progress.batch < n_batches:

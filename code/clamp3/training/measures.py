@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from clamp3.index.ties import precedes
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 CHUNK = 1024  # queries ranked at a time, so that memory grows with N and not with its square
 
@@ -41,6 +46,24 @@ def ranks(query: Tensor, reference: Tensor, own: slice | None = None) -> Tensor:
 def mean_reciprocal_rank(query: Tensor, reference: Tensor) -> Tensor:
     """Return the mean of 1 / rank, with arguments as of `ranks`; equal vectors score 1 / N."""
     return (1 / ranks(query, reference)).mean()
+
+
+def shared_reciprocal_rank(query: Tensor, reference: Tensor, accelerator: Accelerator) -> float:
+    """Return `mean_reciprocal_rank`, each rank having ranked its share of the queries on its device.
+
+    Parameters
+    ----------
+    query, reference : float tensor, shape (N, E)
+        The same on every rank.
+    accelerator : Accelerator
+    """
+    from accelerate.utils import gather_object
+
+    rank, n_ranks, device = accelerator.process_index, accelerator.num_processes, accelerator.device
+    own = slice(rank * len(query) // n_ranks, (rank + 1) * len(query) // n_ranks)
+    found = ranks(query.to(device), reference.to(device), own).cpu()
+    parts = gather_object([float((1 / found.double()).sum())])
+    return float(sum(parts) / len(query))
 
 
 @torch.no_grad()

@@ -85,6 +85,12 @@ class PairEncoder(nn.Module):
                 part.train(mode)
         return self
 
+    @property
+    def idle(self) -> list[nn.Parameter] | None:
+        """Trainable parameters that no vector depends on; None if the model does not know."""
+        found = self.model.idle()
+        return None if found is None else [parameter for parameter in found if parameter.requires_grad]
+
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return vectors (B, E) by view of a batch of ``CollatePairs``; zero where a piece lacks the view."""
         found = {}

@@ -1,7 +1,7 @@
 """What the loop asks of a model and its data: `Task`.
 
 `ChunkedTask` is one whose batches may be embedded in chunks, `RatedTask` one whose parts learn at rates of their own,
-`PreparedTask` one that looks at the model before every epoch.
+`PreparedTask` one that looks at the model before every epoch, `SteadyTask` one whose steps all train the same parts.
 """
 
 from __future__ import annotations
@@ -131,6 +131,14 @@ class PreparedTask(Task, Protocol):
         poll : callable
             As of `Task.evaluate`.
         """
+
+
+@runtime_checkable
+class SteadyTask(Task, Protocol):
+    """A task that may know which parameters every step gives a gradient."""
+
+    def idle_parameters(self) -> list[nn.Parameter] | None:
+        """Return those trainable ones that never get a gradient, if all others get one in every step; else None."""
 
 
 @runtime_checkable

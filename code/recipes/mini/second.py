@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--start", default="mini", help="model whose other towers to start from (default: mini)")
     parser.add_argument("--limit", type=int, default=0, help="pieces of the other collections; 0 = all")
     parser.add_argument("--most", type=int, default=1500, help="pieces of a collection (default: %(default)s)")
-    parser.add_argument("--pieces", type=int, default=46_000, help="of the vocabulary (default: %(default)s)")
+    parser.add_argument("--pieces", type=int, default=35_000, help="of the vocabulary (default: %(default)s)")
     parser.add_argument("--texts", type=int, default=30_000, help="music texts (default: %(default)s)")
     parser.add_argument("--word_steps", type=int, default=1500, help="of the text tower (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=3000, help="of the text tower with music (default: %(default)s)")

@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     parser = parser_for(__doc__)
     parser.add_argument("out_dir", type=Path, help="folder of the text tower")
-    parser.add_argument("--pieces", type=int, default=46_000, help="of the vocabulary (default: %(default)s)")
+    parser.add_argument("--pieces", type=int, default=35_000, help="of the vocabulary (default: %(default)s)")
     parser.add_argument("--texts", type=int, default=30_000, help="imagined music texts (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=1500, help="of training (default: %(default)s)")
     parser.add_argument("--batch_size", type=int, default=128, help="texts of a step (default: %(default)s)")

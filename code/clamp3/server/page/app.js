@@ -284,7 +284,7 @@ function introduce(info) {
     el("ul", { class: "examples" }, examples));
   const passages = $("filters").elements.passages;
   passages.disabled = !info.passages;
-  if (!info.passages) passages.parentElement.title = "This index was made without --passages.";
+  if (!info.passages) passages.parentElement.append(" (this index was made without --passages)");
   if (!(info.can.audio ?? info.can.hear)) {
     $("hum").disabled = true;
     $("hum").title = "This server has no model for recordings.";
