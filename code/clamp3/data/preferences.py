@@ -20,6 +20,7 @@ from clamp3.jobs.atomic import replacing, write_text
 SPLITS = ("user", "time", "both", "none")
 FORMS = {"parquet": "FORMAT parquet", "jsonl": "FORMAT json, ARRAY false"}
 _BUCKETS = 10_000  # of the whole time span; how finely the time of the split is found
+_PAIRS_AT_ONCE = 10_000_000  # of which users are counted; 300 MB
 
 
 @dataclass(frozen=True)
@@ -193,14 +194,20 @@ def _count_pairs(connection: Any, rules: PairRules) -> None:
         "WINDOW mine AS (PARTITION BY u, held ORDER BY moment, i)) "
         "WINDOW session AS (PARTITION BY u, held, number ORDER BY moment, i)"
     )
-    every = " UNION ALL ".join(
-        f"SELECT u, held, i AS a, b{k} AS b FROM followed WHERE b{k} <> i" for k in range(1, rules.window + 1)
-    )
-    connection.execute(
-        "CREATE TABLE counted AS SELECT a, b, held, count(*)::INTEGER AS n_users FROM "
-        f"(SELECT DISTINCT * FROM ({every})) GROUP BY ALL "
-        f"HAVING held OR count(*) >= {rules.min_support}; DROP TABLE followed; DROP TABLE parted"
-    )
+    # By trigger, some at a time: what is distinct is held in a table that duckdb does not put on the disk in time.
+    (n_rows,) = connection.execute("SELECT count(*) FROM followed").fetchone()
+    n_parts = 1 + n_rows * rules.window // _PAIRS_AT_ONCE
+    connection.execute("CREATE TABLE counted (a INTEGER, b INTEGER, held BOOLEAN, n_users INTEGER)")
+    for part in range(n_parts):
+        every = " UNION ALL ".join(
+            f"SELECT u, held, i AS a, b{k} AS b FROM followed WHERE b{k} <> i AND i % {n_parts} = {part}"
+            for k in range(1, rules.window + 1)
+        )
+        connection.execute(
+            "INSERT INTO counted SELECT a, b, held, count(*)::INTEGER FROM "
+            f"(SELECT DISTINCT * FROM ({every})) GROUP BY ALL HAVING held OR count(*) >= {rules.min_support}"
+        )
+    connection.execute("DROP TABLE followed; DROP TABLE parted")
 
 
 def _cap(connection: Any, rules: PairRules) -> dict[str, int]:
