@@ -11,6 +11,8 @@ Leave out what a model was trained on:
     … --training train.jsonl --training_vectors train_features/ --checkpoint saas --drop_leaks
 Evaluate:
     python retrieval/benchmark.py own --data my_benchmark/ --model saas
+Translate texts that are there, such as those of WikiMT-X, whose translations are not published:
+    python preprocessing/text/make_benchmark.py data/wikimt-x/wikimt-x-public.jsonl data/wikimt-x/ --model gpt-4o
 
 The table has a row per score (column name, file, path or id) with what is known of it: title, artists, genre, year …
 Run again, only what is missing, changed or failed is asked for. docs/own_benchmark.md. Exit code 1: some items failed.
@@ -31,7 +33,9 @@ TEN = "ru,fr,es,ar,zh,fi,el,ta,kk,am"  # of WikiMT-X's published table
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script's flags."""
     parser = parser_for(__doc__)
-    parser.add_argument("scores", type=existing, help="folder of scores: ABC, MusicXML, kern, MEI …, recursively")
+    parser.add_argument(
+        "scores", type=existing, help="folder of scores (ABC, MusicXML, kern, MEI …), or JSONL as of WikiMT-X"
+    )
     parser.add_argument("output", type=Path, help="folder to write to, or to go on with")
     parser.add_argument("--metadata", type=existing, help="CSV, TSV or JSON Lines: a row per score")
     parser.add_argument("--show_score", type=int, default=2000, help="characters of ABC shown (default: %(default)s)")

@@ -229,6 +229,32 @@ def test_the_translator_back_sees_the_translation_only_and_may_be_another(script
     assert "scene.el-abc" in [task.name for task in open_benchmark("own", scores.parent / "own").tasks]
 
 
+def test_texts_that_are_there_are_only_translated(script, tmp_path, capsys):
+    """The translations of WikiMT-X, which nobody distributes, where its own loader looks for them."""
+    root = tmp_path / "wikimt-x"
+    root.mkdir()
+    path = root / "wikimt-x-public.jsonl"
+    made = [
+        {"youtube_id": f"{name}_______", "genre": genre, "leadsheet": abc(notes)}
+        | {field: f"{field} of the {name}: {ENGLISH}" for field in LONG_TEXTS}
+        for name, (_, _, genre, notes) in TUNES.items()
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in made))
+    main = script(MAKE).main
+    assert main([str(path), str(root), "--languages", "fr", "--dry_run", "--json"]) == 0
+    assert [row["stage"] for row in json.loads(capsys.readouterr().out)["stages"]] == ["fr", "fr back"]
+    with FakeLLM(lambda messages, count: Reply(right(messages))).running() as server:
+        assert main([str(path), str(root), "--languages", "fr", "--base_url", server.url, *QUICK]) == 0
+        assert len(server.requests) == 6
+    assert json.loads(capsys.readouterr().out)["with_texts"] == 3
+    tasks = {task.name: task for task in open_benchmark("wikimtx", root).tasks}
+    assert [key for key, _ in tasks["background.fr-abc"].queries] == [f"{name}_______" for name in TUNES]
+    assert run(lambda: main([str(path), str(root), "--metadata", str(path)])) == 2
+    path.write_text(json.dumps(made[0]) + "\n" + json.dumps(made[0]) + "\n")
+    assert run(lambda: main([str(path), str(root), "--dry_run"])) == 1
+    assert ":2 has the id waltz_______ for the second time" in capsys.readouterr().err
+
+
 def test_what_training_has_seen_is_left_out_before_anything_is_paid_for(script, scores, tmp_path, capsys):
     training = [{"id": "x", "title": "Hard times: come again!", "artists": ["Stephen Foster"], "filepaths": ["x.abc"]}]
     (tmp_path / "train.jsonl").write_text(json.dumps(training[0]) + "\n")

@@ -81,7 +81,7 @@ def read(root: Path, dataset: Dataset = WIKIMTX) -> list[Song]:
     """
     path = dataset.need(root, _FILE if dataset is WIKIMTX else "benchmark.jsonl")
     rows = read_jsonl(path, "genre", *FIELDS, "leadsheet")
-    ids = [_id(row, f"{printable(path)}:{number}") for number, row in enumerate(rows, start=1)]
+    ids = [id_of(row, f"{printable(path)}:{number}") for number, row in enumerate(rows, start=1)]
     audio = files_by_key(root / "audio", youtube_key(ids), "audio")
     midi = files_by_key(root / "midi", stem, "symbolic")
     songs: dict[str, Song] = {}
@@ -110,7 +110,7 @@ def read_translations(root: Path) -> dict[str, dict[str, Source]]:
             continue
         before = len(found)
         for number, row in enumerate(read_jsonl(path), start=1):
-            id = _id(row, f"{printable(path)}:{number}")
+            id = id_of(row, f"{printable(path)}:{number}")
             for field in FIELDS:
                 if field in row:
                     found.setdefault(f"{field}.{language}", {})[id] = sentence(str(row[field]))
@@ -150,7 +150,20 @@ def _rendered(abc: Source) -> bytes:
     return abc_to_midi(abc.read().decode(), name=abc.name)
 
 
-def _id(row: dict[str, object], place: str) -> str:
+def id_of(row: Mapping[str, object], place: str) -> str:
+    """Return the id of a row of WikiMT-X.
+
+    Parameters
+    ----------
+    row : mapping
+    place : str
+        How messages call the row.
+
+    Raises
+    ------
+    FormatError
+        If it has none, or one that can be no file's name.
+    """
     for name in _IDS:
         if name in row:
             if not re.fullmatch(r"[\w-]+", str(row[name])):  # it becomes a file's name

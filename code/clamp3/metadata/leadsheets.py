@@ -8,11 +8,13 @@ from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from clamp3.data.records import LONG_TEXTS
+from clamp3.datasets.wikimtx import id_of
 from clamp3.errors import DataError, distinct_name, printable
 from clamp3.formats import Kind, suffix_of
 from clamp3.formats.music_facts import facts_of
 from clamp3.formats.symbolic import to_symbolic
-from clamp3.formats.tables import read_rows
+from clamp3.formats.tables import read_jsonl, read_rows
 from clamp3.jobs.parallel import process_map
 from clamp3.jobs.walk import walk
 from clamp3.retrieval.prompts import NAMES
@@ -78,6 +80,31 @@ def collect(folder: Path, table: Path | None = None) -> tuple[list[Song], LeftOu
         first = f" ({': '.join(left_out[0])})" if left_out else ""
         raise DataError(f"{printable(folder)} has no score to make a benchmark of{first}.")
     return songs, sorted(left_out + copies)
+
+
+def read_written(path: Path) -> tuple[list[Song], dict[str, dict[str, str]]]:
+    """Return songs whose texts are there, such as those of WikiMT-X, and the texts by id.
+
+    Parameters
+    ----------
+    path : Path
+        JSON Lines as of WikiMT-X: id, leadsheet, and the four texts.
+
+    Raises
+    ------
+    FormatError
+        If a row lacks a field.
+    DataError
+        If two rows have one id.
+    """
+    songs, texts = list[Song](), dict[str, dict[str, str]]()
+    for number, row in enumerate(read_jsonl(path, *LONG_TEXTS, "leadsheet"), start=1):
+        id = id_of(row, f"{printable(path)}:{number}")
+        if id in texts:
+            raise DataError(f"{printable(path)}:{number} has the id {id} for the second time.")
+        texts[id] = {name: str(row[name]) for name in LONG_TEXTS}
+        songs.append({**{name: row[name] for name in row if name not in LONG_TEXTS}, "id": id, "file": id})
+    return songs, texts
 
 
 def _by_name(table: Path) -> dict[str, dict[str, Any]]:

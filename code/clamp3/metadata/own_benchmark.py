@@ -15,19 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from clamp3.data.records import LONG_TEXTS
-from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, DataError, printable
+from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, ConfigError, DataError, printable
+from clamp3.formats import Kind
 from clamp3.formats.tables import json_text, lines_in
 from clamp3.jobs.atomic import write_bytes, write_text
+from clamp3.jobs.summary import SHOWN
 from clamp3.metadata.benchmark_texts import FourTexts, Translate, similarity_of
 from clamp3.metadata.items import Item, line_of, parse, write_items
 from clamp3.metadata.job import Report, Work, cost_of, do_all, endpoint_of, need_packages
 from clamp3.metadata.languages import ENGLISH, language_name, language_pool
-from clamp3.metadata.leadsheets import LeftOut, Song, collect, genre_of
+from clamp3.metadata.leadsheets import LeftOut, Song, collect, genre_of, read_written
 from clamp3.metadata.llm import Endpoint, Usage
 from clamp3.metadata.prompts import Message
 from clamp3.metadata.review import Texts, as_page, read_review, write_review
 from clamp3.retrieval.leaks import shared_records, shared_vectors
-from clamp3.sources import digest
+from clamp3.sources import Source, digest
 
 # Mean bytes of English texts and of their translations (arXiv 2502.10362, table 1), for estimates.
 _MEAN_BYTES = {
@@ -84,7 +86,8 @@ def make_benchmark(args: argparse.Namespace) -> int:
     endpoint = endpoint_of(args)
     items = write_items(work / "songs.jsonl", made.songs)
     if args.until != "songs":
-        made.texts = _stage(made, "texts", write, items, work / "texts.jsonl", endpoint)
+        if not made.texts:
+            made.texts = _stage(made, "texts", write, items, work / "texts.jsonl", endpoint)
         if args.reviewed:
             made.texts = read_review(args.reviewed, made.texts)
     if args.until == "translations":
@@ -103,9 +106,15 @@ def make_benchmark(args: argparse.Namespace) -> int:
 
 def _songs(args: argparse.Namespace) -> Benchmark:
     """Return the songs, without those that training has seen if they are to be dropped: before anything is paid for."""
-    songs, left_out = collect(args.scores, args.metadata)
+    written = args.scores.suffix.lower() == ".jsonl"
+    if written and args.metadata:
+        raise ConfigError("--metadata is for a folder of scores; a JSONL has all that is known.")
+    songs, texts = read_written(args.scores) if written else ([], {})
+    left_out: LeftOut = []
+    if not written:
+        songs, left_out = collect(args.scores, args.metadata)
     songs = songs[: args.limit]
-    made = Benchmark(songs, left_out, {"records": [], "vectors": []})
+    made = Benchmark(songs, left_out, {"records": [], "vectors": []}, texts)
     if args.training:
         found = shared_records(songs, args.training)
         made.leaks["records"] = [{"id": songs[row["row"] - 1]["id"], **row} for row in found]
@@ -117,20 +126,28 @@ def _songs(args: argparse.Namespace) -> Benchmark:
         made.left_out += [(song["file"], "training has seen it") for song in songs if song["id"] in seen]
         if not made.songs:
             raise DataError("training has seen every song.")
+    made.texts = {song["id"]: texts[song["id"]] for song in made.songs if song["id"] in texts}
     return made
 
 
 def _near(args: argparse.Namespace, songs: Sequence[Song]) -> list[dict[str, Any]]:
-    from clamp3.embedding.clamp3 import Clamp3
-    from clamp3.index.vectors import check_comparable, load_folder
-    from clamp3.jobs.cache import VectorCache
+    """Return the songs whose lead sheets have a vector near one of training."""
+    import numpy as np
 
-    ours = load_folder(args.scores, lambda: Clamp3.from_pretrained(args.checkpoint, cache=VectorCache(None)))
+    from clamp3.embedding.clamp3 import Clamp3
+    from clamp3.index.vectors import VectorFolder, check_comparable, encode, load_folder
+    from clamp3.jobs.cache import VectorCache
+    from clamp3.jobs.identity import Identity
+
+    model = Clamp3.from_pretrained(args.checkpoint, cache=VectorCache(None))
+    sheets = {str(song["id"]): Source(Kind.ABC, song["id"], data=str(song["leadsheet"]).encode()) for song in songs}
+    vectors, _ = encode(list(sheets.values()), model)
+    ids = [id for id, sheet in sheets.items() if sheet in vectors]
+    weights = {Identity.parse(model.identity).space}
+    ours = VectorFolder(ids, np.stack([vectors[sheets[id]] for id in ids]), ["symbolic"] * len(ids), [], [], weights)
     training = load_folder(args.training_vectors)
     check_comparable(ours, training)
-    ids = {song["file"]: song["id"] for song in songs}
-    found = shared_vectors(ours, training, args.near)
-    return [{"id": ids[pair["name"]], **pair} for pair in found if pair["name"] in ids]
+    return [{"id": pair["name"], **pair} for pair in shared_vectors(ours, training, args.near)]
 
 
 def _stage(made: Benchmark, name: str, work: Work, items: list[Item], output: Path, endpoint: Endpoint) -> Texts:
@@ -251,10 +268,13 @@ def _text(summary: Mapping[str, Any]) -> str:
     for code, rows in summary["bleu"].items():
         figures = ", ".join(f"{name} {row['bleu']:.2f} (chrF {row['chrf']:.2f})" for name, row in rows.items())
         lines.append(f"BLEU {code}: {figures}")
-    lines += [f"  left out: {name}: {reason}" for name, reason in summary["left_out"]]
+    lists = {"left out": summary["left_out"]}
     for stage, report in summary["stages"].items():
-        for word in ("refused", "failed"):
-            lines += [f"  {stage}, {word}: {name}: {reason}" for name, reason in report[word]]
+        lists |= {f"{stage}, {word}": report[word] for word in ("refused", "failed")}
+    for word, rows in lists.items():
+        lines += [f"  {word}: {name}: {reason}" for name, reason in rows[:SHOWN]]
+        if len(rows) > SHOWN:
+            lines.append(f"  ... and {len(rows) - SHOWN} more, see manifest.json")
     return "\n".join(printable(line) for line in lines)
 
 
@@ -284,8 +304,11 @@ def _page(made: Benchmark, songs: Sequence[Song]) -> str:
 
 def _plan(args: argparse.Namespace, made: Benchmark, write: FourTexts, translate: Sequence[Translate]) -> int:
     """Print how much there is to ask and what the first request says; ask nobody."""
-    first = write.preview(Item("", Path()), made.songs[0])
-    rows = [("texts", len(made.songs), _size(write, made.songs), sum(row[0] for row in _MEAN_BYTES.values()))]
+    first = (translate[0] if made.texts and translate else write).preview(
+        Item("", Path()), made.songs[0] | made.texts.get(made.songs[0]["id"], {})
+    )
+    long = sum(row[0] for row in _MEAN_BYTES.values())
+    rows = [] if made.texts else [("texts", len(made.songs), _size(write, made.songs), long)]
     if args.until == "translations":
         for work in translate:
             source, target = (sum(_MEAN_BYTES[name][side] for name in work.fields) for side in (0, 1))

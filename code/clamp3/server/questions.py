@@ -17,6 +17,7 @@ from clamp3.index.query import find
 from clamp3.index.question import Part as AskedPart
 from clamp3.index.question import Question, resolve
 from clamp3.index.ranking import Hit, cosine
+from clamp3.index.store import FACTS
 from clamp3.index.where import quoted
 from clamp3.server import rows
 from clamp3.server.errors import RefusedError
@@ -148,12 +149,11 @@ async def _run(service: Service, parts: tuple[AskedPart, ...], call: rows.Call[r
 
 def _shown(opened: Opened, hits: list[Hit]) -> list[Answer]:
     """Return hits with the facts of their pieces."""
-    facts = {item["id"]: item for item in _of_ids(opened.library, [hit.id for hit in hits])}
+    unknown = {name: "" if kind is str else None for name, kind in FACTS.items()}
     shown = []
     for hit in hits:
-        item = facts.get(rows.client_id(hit.id))
-        if item is None:  # removed meanwhile
-            continue
+        own = {"id": hit.id, "name": hit.name, "title": hit.title, "modality": hit.modality, "kind": hit.kind}
+        item = rows.item(opened.library, {**unknown, **hit.facts, **own})
         found = hit.passage
         passage = None
         if found is not None:
