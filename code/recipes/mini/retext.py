@@ -271,6 +271,7 @@ def export(student: Student, name: str, path: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    args = build_parser().parse_args(argv)
     import torch
 
     from clamp3.embedding.clamp3 import Clamp3
@@ -278,7 +279,6 @@ def main(argv: list[str] | None = None) -> int:
     from recipes.mini.build_data import read_rows
     from recipes.mini.evaluate import retrieval
 
-    args = build_parser().parse_args(argv)
     started = time.monotonic()
     args.out_dir.mkdir(parents=True, exist_ok=True)
     parts = {name: read_rows(args.blend / f"{name}.jsonl") for name in ("train", "valid")}

@@ -287,6 +287,7 @@ def ask_teacher(texts: list[str], known: Any, args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    args = build_parser().parse_args(argv)
     import numpy as np
     import torch
     from safetensors.torch import save
@@ -296,7 +297,6 @@ def main(argv: list[str] | None = None) -> int:
     from recipes.mini.phrases import music_texts
     from recipes.mini.tokenizer import text_config
 
-    args = build_parser().parse_args(argv)
     args.out_dir.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     texts = music_texts(args.texts, SEED)
