@@ -27,7 +27,7 @@ sys.path.insert(0, {code!r})
 rank = int(os.environ["RANK"])
 from clamp3.cli import run
 from clamp3.errors import DataError
-from clamp3.training import alignment, checkpoint, loop, ranks
+from clamp3.training import alignment_build, checkpoint, loop, ranks
 step = loop.Trainer.step
 
 def at_step_2(what):
@@ -99,7 +99,7 @@ def assert_one_sentence(text, words):
         ("at_step_2(lambda: os.kill(os.getpid(), signal.SIGKILL))", (1, -signal.SIGKILL), (LOST, "")),
         ("at_step_2(lambda: fail(DataError('a piece is gone.')))", (1, 1), (LOST, "a piece is gone.")),
         (
-            "if rank == 0: alignment.open_store = lambda *_: fail(DataError('the data are no JSONL.'))",
+            "if rank == 0: alignment_build.open_store = lambda *_: fail(DataError('the data are no JSONL.'))",
             (1, 1),
             ("the data are no JSONL.", "process 0 of the run stopped: the data are no JSONL."),
         ),

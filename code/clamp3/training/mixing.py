@@ -84,7 +84,7 @@ def mixed(sizes: Sequence[int], weights: Sequence[float], *, epoch: int, seed: i
     Examples
     --------
     >>> mixed([2, 6], [1, 1], epoch=0, seed=0).tolist()  # of the first both pieces twice, of the other four of six
-    [1, 0, 8, 9, 2, 5, 7, 4]
+    [0, 1, 9, 8, 7, 4, 2, 3]
     """
     total, start, found = sum(sizes), 0, []
     for number, (size, weight) in enumerate(zip(sizes, weights, strict=True)):

@@ -66,7 +66,7 @@ class Near:
         --------
         >>> near = Near(2, labels=np.array([7, 7, 7, 9, 9, -1]))
         >>> near.arrange(np.arange(6), np.random.default_rng(0)).tolist()
-        [3, 4, 2, 0, 1, 5]
+        [0, 1, 2, 5, 3, 4]
         """
         if self.labels is not None:
             keys = self.labels[items % len(self.labels)]
