@@ -50,7 +50,7 @@ class Input:
 
     def is_in(self, root: Path) -> bool:
         """Return whether a folder has at least one of them."""
-        patterns = (re.sub("[*]*<[^>]*>[*]*", "*", place) for place in (self.path, *self.others))
+        patterns = (re.sub("[*]?<[^<>]*>[*]?", "*", place) for place in (self.path, *self.others))
         return any(True for pattern in patterns for _ in root.glob(pattern))
 
 
