@@ -230,6 +230,11 @@ def test_checkpoints_that_claim_more_than_they_hold_are_refused(tmp_path):
         archive.writestr("a/data.pkl", b"\0" * (64 << 20))
     with pytest.raises(WeightsError, match="its parts take"):
         describe(tmp_path / "c.pth")
+    whole = _saved(tmp_path / "d.pth", **small).read_bytes()
+    place = whole.rindex(b"PK\6\7") + 4  # where the number of the disk is, in what torch writes of zip64
+    (tmp_path / "e.pth").write_bytes(whole[:place] + b"\1" + whole[place + 1 :])
+    with pytest.raises(WeightsError, match="span multiple disks"):
+        describe(tmp_path / "e.pth")
 
 
 def test_musicxml_of_abc_with_control_characters_is_xml():

@@ -142,12 +142,12 @@ def read_pickled(path: Path) -> Any:
 
     import torch
 
-    _check_archive(path)
+    mapped = _is_archive(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols; what matters raises
             # Only the zip format of torch 1.6 and later can be mapped; older files are read whole.
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         wanted = re.search(r"GLOBAL:?\s+([\w.]+)", str(error))  # torch's advice to open it anyway is not passed on
         what = f"it wants {wanted[1]} to be run" if wanted else "it is no file of tensors"
@@ -190,17 +190,18 @@ def _open_pickle(path: Path) -> Checkpoint:
     return Checkpoint(path, kind, shapes, None, info, dict(tensors), names)
 
 
-def _check_archive(path: Path) -> None:
-    """Refuse an archive whose parts are larger than the file: torch writes them as they are, not packed."""
-    if not zipfile.is_zipfile(path):
-        return
+def _is_archive(path: Path) -> bool:
+    """Return whether a file is an archive; refuse one whose parts are larger: torch writes them as they are, not packed."""
     try:
+        if not zipfile.is_zipfile(path):  # which raises BadZipFile itself for some
+            return False
         with zipfile.ZipFile(path) as archive:
             size = sum(part.file_size for part in archive.infolist())
     except (zipfile.BadZipFile, OSError, ValueError, IndexError, struct.error, NotImplementedError) as error:
         raise WeightsError(f"{path} is damaged or incomplete ({sentence_of(error)}).") from None
     if size > path.stat().st_size:
         raise WeightsError(f"{path} is damaged: its parts take {size} bytes, the file {path.stat().st_size}.")
+    return True
 
 
 def _present_names(keys: Any, kind: str | None = None) -> tuple[str, dict[str, str]]:
