@@ -191,7 +191,7 @@ def _open_pickle(path: Path) -> Checkpoint:
 
 
 def _is_archive(path: Path) -> bool:
-    """Return whether a file is an archive; refuse one whose parts are larger: torch writes them as they are, not packed."""
+    """Return whether a file is an archive; refuse one with parts larger than itself: torch does not pack them."""
     try:
         if not zipfile.is_zipfile(path):  # which raises BadZipFile itself for some
             return False
