@@ -10,7 +10,7 @@ import numpy as np
 
 from clamp3.errors import ConfigError
 from clamp3.index.query import best_hits
-from clamp3.index.question import Asked, Part, Question, resolve
+from clamp3.index.question import MAX_TOP_K, Asked, Part, Question, resolve
 from clamp3.index.ranking import Hit, unit_rows
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def playlist(
     if not 1 <= n <= MAX_PIECES:
         raise ConfigError(f"a playlist of {n} pieces is not possible; 1 to {MAX_PIECES} are.")
     library.check_model(model)
-    question = Question(tuple(seeds), where=where, kinds=tuple(kinds), top_k=min(1000, _MORE * n), words=False)
+    question = Question(tuple(seeds), where=where, kinds=tuple(kinds), top_k=min(MAX_TOP_K, _MORE * n), words=False)
     if end is None:
         return _numbered(_spread(best_hits(library, resolve(question, model, library), question), n))
     if len(seeds) != 1:

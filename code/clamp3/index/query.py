@@ -20,7 +20,7 @@ from clamp3.index.ranking import Hit, diversified, rank
 from clamp3.index.search import Answer
 from clamp3.index.selection import Distinct, Selection
 from clamp3.index.store import FACTS, VECTOR, Row
-from clamp3.index.where import quoted
+from clamp3.index.where import both, quoted
 from clamp3.index.words import tokens_of
 from clamp3.jobs.identity import Identity
 
@@ -127,13 +127,9 @@ def _condition(library: Library, filtered: str | None, selection: Selection) -> 
     """Return the filter of the kinds that are ranked: music, unless others are asked for or there is none."""
     if selection.kinds:
         kinds = ", ".join(quoted(kind.value) for kind in Kind.known.values() if selection.wants(kind))
-        return _both(filtered, f"kind IN ({kinds})")
-    music = _both(filtered, _MUSIC)
+        return both(filtered, f"kind IN ({kinds})")
+    music = both(filtered, _MUSIC)
     return music if library.pieces.count(music) else filtered
-
-
-def _both(one: str | None, other: str) -> str:
-    return f"({one}) AND ({other})" if one else other
 
 
 def _in_order(asked: np.ndarray, rows: Sequence[Row]) -> list[tuple[Row, float]]:

@@ -80,6 +80,23 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def both(one: str | None, other: str) -> str:
+    """Return the condition that two hold, of which the first may be none.
+
+    Parameters
+    ----------
+    one : str, optional
+    other : str
+        SQL, as `to_sql` returns it.
+
+    Examples
+    --------
+    >>> both(None, "year < 1700"), both("year > 1600", "year < 1700")
+    ('year < 1700', '(year > 1600) AND (year < 1700)')
+    """
+    return f"({one}) AND ({other})" if one else other
+
+
 def _in_python(token: re.Match[str]) -> str:
     if token[1] is not None:
         return token[1]

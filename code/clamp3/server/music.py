@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from clamp3.index.library import modality_label
 from clamp3.server import rows
 from clamp3.server.errors import RefusedError
 from clamp3.server.schemas import Answer, Texts
-from clamp3.server.service import Here, Opened
+from clamp3.server.service import Here, Opened, Service, Value
 from clamp3.server.settings import MIB
 from clamp3.server.vectors import Upload
 from clamp3.sources import Source, source_of
@@ -94,13 +95,7 @@ async def _media(id: Id, service: Here) -> FileResponse:
 async def _notes(id: Id, service: Here, response: Response) -> Answer:
     """Return notes (start and duration in seconds, pitch, velocity, program, channel), and where bars begin."""
     source = await service.search(lambda opened: _score(opened, id, "notes"))
-    made = service.drawings.submit(lambda: service.scores.notes(_content(source), source.kind, source.name))
-    try:
-        found, bars = await service.wait(made)
-    except RefusedError:
-        raise
-    except Clamp3Error as error:
-        raise RefusedError(404, str(error)) from None
+    found, bars = await _drawn(service, lambda: service.scores.notes(_content(source), source.kind, source.name))
     response.headers.update(_KEPT)
     return {"notes": found, "bars": bars, "seconds": max((note[0] + note[1] for note in found), default=0.0)}
 
@@ -108,14 +103,19 @@ async def _notes(id: Id, service: Here, response: Response) -> Answer:
 async def _engraving(id: Id, service: Here, bars: Annotated[int, Query(ge=1, le=64)] = 8) -> Response:
     """Return the first bars of a score, engraved."""
     source = await service.search(lambda opened: _score(opened, id, "engraving"))
-    made = service.drawings.submit(lambda: service.scores.engraved(_content(source), source.kind, source.name, bars))
+    scores = service.scores
+    drawn = await _drawn(service, lambda: scores.engraved(_content(source), source.kind, source.name, bars))
+    return Response(drawn, media_type="image/svg+xml", headers={**_KEPT, **_ALONE})
+
+
+async def _drawn(service: Service, make: Callable[[], Value]) -> Value:
+    """Return what is made of a score by a thread for that; a score that cannot be read has none."""
     try:
-        drawn = await service.wait(made)
+        return await service.wait(service.drawings.submit(make))
     except RefusedError:
         raise
     except Clamp3Error as error:
         raise RefusedError(404, str(error)) from None
-    return Response(drawn, media_type="image/svg+xml", headers={**_KEPT, **_ALONE})
 
 
 def _source(data: bytes, name: str) -> Source:

@@ -18,7 +18,7 @@ from clamp3.index.question import Part as AskedPart
 from clamp3.index.question import Question, resolve
 from clamp3.index.ranking import Hit, cosine
 from clamp3.index.store import FACTS
-from clamp3.index.where import quoted
+from clamp3.index.where import both, quoted
 from clamp3.server import rows
 from clamp3.server.errors import RefusedError
 from clamp3.server.schemas import Answer, Part, Playlist, Search, Similarity
@@ -171,8 +171,7 @@ def _listed(opened: Opened, where: str | None, modality: str | None, limit: int,
     library = opened.library
     condition = library.condition(where or None)
     if modality is not None:
-        only = f"modality = {quoted(modality)}"
-        condition = f"({condition}) AND {only}" if condition else only
+        condition = both(condition, f"modality = {quoted(modality)}")
     every = opened.names(condition)
     start = 0
     if after is not None:

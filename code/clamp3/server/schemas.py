@@ -6,14 +6,16 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-MAX_PARTS, MAX_HITS, MAX_TEXT = 16, 1000, 10_000
-Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
+from clamp3.index.playlist import MAX_PIECES
+from clamp3.index.question import MAX_CHARACTERS, MAX_PARTS, MAX_TOP_K
+
+Text = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
 Short = Annotated[str, Field(max_length=2000)]
 Id = Annotated[str, Field(min_length=1, max_length=8000)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 Bar = Annotated[int, Field(ge=1, le=1_000_000)]
-Count = Annotated[int, Field(ge=1, le=MAX_HITS)]
+Count = Annotated[int, Field(ge=1, le=MAX_TOP_K)]
 
 
 class _Strict(BaseModel):
@@ -91,7 +93,7 @@ class Playlist(_Strict):
     start: Part | None = Field(None, alias="from")
     to: Part | None = None
     seeds: Parts | None = None
-    n: Annotated[int, Field(ge=1, le=200)] = 20
+    n: Annotated[int, Field(ge=1, le=MAX_PIECES)] = 20
 
     @model_validator(mode="after")
     def _either(self) -> Playlist:
