@@ -96,6 +96,19 @@ def write_items(path: Path, rows: Iterable[dict[str, Any]]) -> list[Item]:
     return list_items(path) if data else []
 
 
+def answers_to(items: Iterable[Item], path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a job's output that are about these items, in the order of the file.
+
+    Parameters
+    ----------
+    items : iterable of Item
+    path : Path
+        A JSONL whose lines have the item's name as ``id``.
+    """
+    wanted = {item.name for item in items}
+    return [row for row in (parse(line) for _, line in lines_in(path)) if str(row["id"]) in wanted]
+
+
 def list_items(source: Path) -> list[Item]:
     """List the objects of a folder of ``.json`` files (recursively), a single one, or a JSONL.
 

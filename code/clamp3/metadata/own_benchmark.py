@@ -17,11 +17,11 @@ from typing import Any
 from clamp3.data.records import LONG_TEXTS
 from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, ConfigError, DataError, printable
 from clamp3.formats import Kind
-from clamp3.formats.tables import json_text, lines_in
+from clamp3.formats.tables import json_text
 from clamp3.jobs.atomic import write_bytes, write_text
 from clamp3.jobs.summary import SHOWN
 from clamp3.metadata.benchmark_texts import FourTexts, Translate, similarity_of
-from clamp3.metadata.items import Item, line_of, parse, write_items
+from clamp3.metadata.items import Item, answers_to, line_of, write_items
 from clamp3.metadata.job import Report, Work, cost_of, do_all, endpoint_of, need_packages
 from clamp3.metadata.languages import ENGLISH, language_name, language_pool
 from clamp3.metadata.leadsheets import LeftOut, Song, collect, genre_of, read_written
@@ -153,10 +153,8 @@ def _near(args: argparse.Namespace, songs: Sequence[Song]) -> list[dict[str, Any
 def _stage(made: Benchmark, name: str, work: Work, items: list[Item], output: Path, endpoint: Endpoint) -> Texts:
     """Run a job; return the texts of its lines that belong to these items."""
     made.reports[name] = do_all(work, items, output, endpoint)
-    wanted = {item.name for item in items}
-    rows = [parse(line) for _, line in lines_in(output)]
-    found = {str(row.pop("id")): row for row in rows}
-    return {id: {name: str(text) for name, text in row.items()} for id, row in found.items() if id in wanted}
+    found = {str(row.pop("id")): row for row in answers_to(items, output)}
+    return {id: {name: str(text) for name, text in row.items()} for id, row in found.items()}
 
 
 def _translate(made: Benchmark, work: Translate, folder: Path, endpoint: Endpoint, back: Endpoint) -> None:

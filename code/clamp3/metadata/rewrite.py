@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from clamp3.errors import ConfigError, DataError, printable
-from clamp3.formats.tables import lines_in, read_rows
+from clamp3.formats.tables import read_rows
 from clamp3.jobs.atomic import write_text
 from clamp3.metadata.benchmark_texts import Rewrite, similarity_of
-from clamp3.metadata.items import parse, write_items
+from clamp3.metadata.items import answers_to, write_items
 from clamp3.metadata.job import cost_of, do_all, endpoint_of, need_packages, preview, show
 from clamp3.metadata.languages import ENGLISH
 from clamp3.metadata.review import as_page, csv_text
@@ -46,8 +46,7 @@ def rewrite_captions(args: argparse.Namespace) -> int:
     lines = args.output.with_suffix(".jsonl")
     report = do_all(Rewrite(), items, lines, endpoint_of(args))
     report.cost = cost_of(report.usage, args)
-    wanted = {item.name for item in items}
-    rows = [row for row in (parse(line) for _, line in lines_in(lines)) if row["id"] in wanted]
+    rows = answers_to(items, lines)
     id, text = columns
     write_text(args.output, csv_text(columns, ({id: row["id"], text: row["caption"]} for row in rows)))
     if rows:
