@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torch import nn
 
 from clamp3.training.gradcache import average_gradients, cached_backward, chunks
@@ -78,13 +77,6 @@ def one_rank(rank, folder):
             found[f"{kind} dropout {name}"] = gradients(kind, rank=rank, chunk=4, graph=graph, dropout=0.4)
     torch.save(found, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
-
-
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(one_rank, args=(folder,), nprocs=WORLD)
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
 
 
 def assert_equal(found, expected):

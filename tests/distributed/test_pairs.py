@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from clamp3.data.views import parse_pairs, towers_of, views_of
@@ -77,13 +76,6 @@ def one_rank(rank, folder):
         found.append((loss / WORLD, {name: p.grad for name, p in made.module.named_parameters() if p.grad is not None}))
     torch.save(found, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
-
-
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(one_rank, args=(folder,), nprocs=WORLD)
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
 
 
 @pytest.mark.parametrize("case", range(len(CASES)))
