@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from clamp3.errors import FormatError, WeightsError, sentence_of
 from clamp3.formats.tables import read_json
-from clamp3.models.registry import folder_or_hub, hub_file
+from clamp3.models.families import RELEASED_TEXT_MODEL
+from clamp3.models.registry import digest, folder_or_hub, hub_file
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
@@ -79,6 +81,15 @@ def load_tokenizer(dir_or_name: str | os.PathLike[str] | None) -> TextTokenizer:
     raise WeightsError(
         f"no tokenizer in {dir_or_name}: neither {' nor '.join(FILES)} is there; name its folder with --text_model."
     )
+
+
+def tokenizer_mark(text_model: str | os.PathLike[str] | None) -> str:
+    """Return what distinguishes vectors of the same weights with another tokenizer, "" for the weights' own."""
+    if text_model is None or text_model == RELEASED_TEXT_MODEL:
+        return ""
+    folder = Path(text_model).expanduser()
+    digests = [f"{name} {digest(folder / name)}" for name in (*FILES, *SETTINGS) if (folder / name).is_file()]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:8] if digests else str(text_model)
 
 
 def _from_hub(name: str) -> TextTokenizer:
