@@ -10,7 +10,6 @@ import hashlib
 import inspect
 import json
 import os
-import shutil
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -21,8 +20,8 @@ from clamp3.errors import WeightsError
 from clamp3.formats.tables import json_text, read_json
 from clamp3.jobs.whole_folder import whole_folder
 from clamp3.models.families import FAMILIES, family_of
-from clamp3.models.registry import digest, folder_or_hub, hub_file, resolve
-from clamp3.models.tokenizer import FILES, SETTINGS, tokenizer_mark
+from clamp3.models.registry import digest, folder_or_hub, resolve
+from clamp3.models.tokenizer import FILES, copy_tokenizer, tokenizer_mark
 from clamp3.models.weights import Described, describe, load_model
 
 if TYPE_CHECKING:
@@ -232,7 +231,7 @@ def export(
             config.hidden_size,
             _WINDOWS,
             files,
-            _copy_tokenizer(described.tokenizer_dir, work) if "text" in files else "",
+            copy_tokenizer(described.tokenizer_dir, work) if "text" in files else "",
             tokenizer_mark(text_model or described.tokenizer_dir),
             {} if int8 is None else asdict(int8),
             {package: version(package) for package in ("torch", *PACKAGES)},
@@ -260,17 +259,3 @@ def _stated(model: TowerModel, config: ModelConfig, modality: str, file: Path) -
         f"in the graph, output `vector`, not normalised: {pooling}",
         digest(file),
     )
-
-
-def _copy_tokenizer(place: Path | str | None, work: Path) -> str:
-    """Copy the files of a tokenizer; return its name where they are not on this computer."""
-    if isinstance(place, str):
-        try:
-            shutil.copyfile(hub_file(place, FILES[0], download=False), work / FILES[0])
-        except WeightsError:
-            return place
-    elif place is not None:
-        for file in (*FILES, *SETTINGS):
-            if (place / file).is_file():
-                shutil.copyfile(place / file, work / file)
-    return ""

@@ -93,7 +93,7 @@ def resolve(name_or_path: str | os.PathLike[str], *, epoch: int | None = None, d
     ----------
     name_or_path : str or path
         ``saas``, ``c2``, ``clamp2``, ``m3``, ``htcl``, ``mini``, a checkpoint file, or the folder of a training run
-        (its best weights). A file that happens to have one of the names is written ``./saas``.
+        (its best weights) or of ``clamp3 export``. A file that happens to have one of the names is written ``./saas``.
     epoch : int, optional
         Checkpoint of this epoch: ``<file>_<epoch>.pth`` for released weights, ``epoch_<epoch>.safetensors`` in the
         folder of a training run.
@@ -131,7 +131,8 @@ def resolve(name_or_path: str | os.PathLike[str], *, epoch: int | None = None, d
 def _candidates(path: Path, epoch: int | None) -> list[Path]:
     folder = path if path.is_dir() else path.parent
     if epoch is None:
-        return [folder / "best.safetensors", folder / "mini.safetensors"] if path.is_dir() else [path]
+        best = [folder / f"{name}.safetensors" for name in ("best", "mini", "model")]
+        return best if path.is_dir() else [path]
     ours = [folder / f"epoch_{epoch:04d}.safetensors", folder / f"epoch_{epoch}.safetensors"]
     return ours if path.is_dir() else [path.with_name(_of_epoch(path.name, epoch)), *ours]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,28 @@ def tokenizer_mark(text_model: str | os.PathLike[str] | None) -> str:
     folder = Path(text_model).expanduser()
     digests = [f"{name} {digest(folder / name)}" for name in (*FILES, *SETTINGS) if (folder / name).is_file()]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:8] if digests else str(text_model)
+
+
+def copy_tokenizer(place: str | os.PathLike[str] | None, folder: Path) -> str:
+    """Copy the files of a tokenizer into a folder; return its name if it is not on this computer, else "".
+
+    Parameters
+    ----------
+    place : path, str or None
+        As `load_tokenizer` takes it.
+    folder : Path
+    """
+    found = None if place is None else folder_or_hub(place)
+    if isinstance(found, str):
+        try:
+            shutil.copyfile(hub_file(found, FILES[0], download=False), folder / FILES[0])
+        except WeightsError:
+            return found
+    elif found is not None:
+        for file in (*FILES, *SETTINGS):
+            if (found / file).is_file():
+                shutil.copyfile(found / file, folder / file)
+    return ""
 
 
 def _from_hub(name: str) -> TextTokenizer:
