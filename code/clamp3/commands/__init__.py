@@ -18,6 +18,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, Protocol, cast
 
@@ -174,9 +175,9 @@ def main(argv: list[str] | None = None) -> int:
     return module_of(_name_in(words)).main(args)
 
 
-def entry() -> int:
+def entry(argv: list[str] | None = None) -> int:
     """Run ``clamp3``; return the exit code."""
-    return run(main)
+    return run(partial(main, argv))
 
 
 def as_script(
