@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -133,14 +133,14 @@ class Clamp3(Encoder):
         cache: VectorCache | os.PathLike[str] | None = None,
         as_is: bool = False,
         correct: bool = False,
-        backend: Literal["torch", "onnx"] = "torch",
+        backend: Literal["torch", "onnx"] | None = None,
     ) -> Clamp3:
         """Open weights by name or path; towers are loaded when they are first needed.
 
         Parameters
         ----------
         name : str or path
-            ``mini``, ``saas``, ``c2``, or a checkpoint file; with ``backend="onnx"`` also a folder of exported towers.
+            ``mini``, ``saas``, ``c2``, or a checkpoint file, or a folder that ``clamp3 export`` has written.
         text_model : str or path, optional
             Folder or Hugging Face name of the text tower's tokenizer and sizes, for weights that carry none.
         mert_model : str or path, optional
@@ -149,8 +149,8 @@ class Clamp3(Encoder):
         epoch : int, optional
             Checkpoint of this epoch in place of the best one.
         dtype : {"auto", "float32", "bfloat16", "int8"}
-            Arithmetic of the towers. auto is float32: the published numbers. int8 is for ``backend="onnx"`` only,
-            bfloat16 is not.
+            Arithmetic of the towers. auto is float32: the published numbers. int8 is for the backend onnx
+            only, bfloat16 is not.
         device : str, optional
             As torch names it; None takes the GPU if there is one.
         towers : sequence of {"text", "symbolic", "audio"}, optional
@@ -162,8 +162,9 @@ class Clamp3(Encoder):
             learned was; the released scripts give a vector of whatever stands in the file.
         correct : bool
             Mend what the released converters of scores get wrong in silence (`clamp3.formats.symbolic.to_symbolic`).
-        backend : {"torch", "onnx"}
-            What computes the towers. onnx is onnxruntime on the CPU (`clamp3.embedding.onnx_backend`).
+        backend : {"torch", "onnx"}, optional
+            What computes the towers; onnx is onnxruntime on the CPU (`clamp3.embedding.onnx_towers`). None is onnx for
+            a folder of exported towers, else torch.
 
         Raises
         ------
@@ -178,23 +179,23 @@ class Clamp3(Encoder):
         >>> clamp3.width, clamp3.config.towers, clamp3.dtype
         (256, ('text', 'symbolic', 'audio'), 'float32')
         """
-        if backend not in ("torch", "onnx"):
+        if backend not in (None, "torch", "onnx"):
             raise ConfigError(f"backend is {backend!r}; choose torch or onnx.")
+        from clamp3.models.registry import EXPORT, resolve
+
         exported: OnnxTowers | None = None
-        if backend == "onnx":
+        if backend == "onnx" or (backend is None and (Path(name).expanduser() / EXPORT).is_file()):
             from clamp3.embedding.onnx_towers import open_towers
 
             exported = open_towers(name, dtype=dtype, device=device, epoch=epoch, text_model=text_model)
             weights, dtype, device = exported.path, "float32", "cpu"
         else:
-            from clamp3.models.registry import resolve
-
             weights = resolve(name, epoch=epoch)
         model = cls(
             weights,
             text_model=text_model,
             mert_model=mert_model,
-            dtype=dtype,
+            dtype=cast(Dtype, dtype),  # `Encoder` refuses others
             device=device,
             cache=_opened(cache),
             reading=Reading(as_is=as_is, correct=correct),

@@ -1,6 +1,6 @@
-"""Exported towers in onnxruntime: what `clamp3.embedding.clamp3.Clamp3` runs with ``backend="onnx"``.
+"""Exported towers in onnxruntime: a backend of `clamp3.embedding.clamp3.Clamp3`.
 
-    Clamp3.from_pretrained("exported/", backend="onnx")             # a folder that clamp3 export has written
+    Clamp3.from_pretrained("exported/")                             # a folder that clamp3 export has written
     Clamp3.from_pretrained("mini", backend="onnx", dtype="int8")    # exported now, and kept in the cache folder
 
 Windows, batches and pooling are those of every tower; identities say ``onnx_float32`` or ``onnx_int8``.
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from clamp3.errors import ConfigError, WeightsError, sentence_of
 from clamp3.jobs.identity import Identity
-from clamp3.models.onnx_folder import NAME, Exported, export, read_export, tower_file
+from clamp3.models.onnx_folder import Exported, export, read_export, tower_file
+from clamp3.models.registry import EXPORT
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +48,7 @@ class OnnxTowers:
     @property
     def path(self) -> Path:
         """The file that states what the others are."""
-        return self.folder / NAME
+        return self.folder / EXPORT
 
     @property
     def described(self) -> Described:
@@ -139,7 +140,7 @@ def open_towers(
     if device not in (None, "cpu"):
         raise ConfigError(f"device is {device!r}; towers in ONNX run on the cpu.")
     folder = Path(name).expanduser()
-    if not (folder / NAME).is_file():
+    if not (folder / EXPORT).is_file():
         folder = _exported(name, dtype == "int8", epoch, text_model)
     exported = read_export(folder)
     if dtype not in ("auto", exported.precision):

@@ -56,7 +56,8 @@ def _tunes() -> Iterator[Source]:
         loudness = generator.dirichlet(np.ones(6))
         pitches = 220 * 2 ** (generator.integers(-12, 25, _SECONDS * _NOTES_PER_SEC) / 12)
         tones = [
-            np.exp(-4 * within) * sum(part * np.sin(2 * np.pi * pitch * k * within) for k, part in enumerate(loudness, 1))
+            np.exp(-4 * within)
+            * sum(part * np.sin(2 * np.pi * pitch * k * within) for k, part in enumerate(loudness, 1))
             for pitch in pitches
         ]
         yield source_of((np.concatenate(tones).astype(np.float32), _RATE))

@@ -101,12 +101,12 @@ class Comparison:
 
 
 def _run(sequences: list[np.ndarray], tower: Tower) -> np.ndarray:
-    found = dict(batching.run(sequences, tower))
-    rows = [found[place] for place in range(len(sequences))]
-    for row in rows:
+    rows: dict[int, np.ndarray] = {}
+    for place, row in batching.run(sequences, tower):
         if isinstance(row, DataError):
             raise row
-    return np.stack(rows)
+        rows[place] = row
+    return np.stack([rows[place] for place in range(len(sequences))])
 
 
 def measure(comparison: Comparison, *, inputs: Path | None = None, records: Path | None = None) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from clamp3.errors import WeightsError
 from clamp3.formats.tables import json_text, read_json
 from clamp3.jobs.whole_folder import whole_folder
 from clamp3.models.families import FAMILIES, family_of
+from clamp3.models.registry import EXPORT as NAME
 from clamp3.models.registry import digest, folder_or_hub, resolve
 from clamp3.models.tokenizer import FILES, copy_tokenizer, tokenizer_mark
 from clamp3.models.weights import Described, describe, load_model
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from clamp3.models.onnx_graph import Int8
     from clamp3.models.towers import TowerModel
 
-NAME = "clamp3_onnx.json"
 FORMAT = 1
 Precision = Literal["float32", "int8"]
 _WINDOWS = (
@@ -214,6 +214,7 @@ def export(
     path = resolve(name_or_path, epoch=epoch)
     described = describe(path, text_model=text_model)
     config = described.config.restrict(towers or described.config.towers)
+    earlier = _earlier(out_dir)
     with whole_folder(out_dir, last=NAME, overwrite=overwrite) as work:
         files = {}
         for modality in config.towers:
@@ -237,7 +238,17 @@ def export(
             {package: version(package) for package in ("torch", *PACKAGES)},
         )
         (work / NAME).write_text(json_text(asdict(exported), indent=1) + "\n", encoding="utf-8")
+    for modality in earlier.keys() - files.keys():
+        (out_dir / Path(earlier[modality].file).name).unlink(missing_ok=True)
     return exported
+
+
+def _earlier(folder: Path) -> dict[str, ExportedTower]:
+    """Return the towers that a folder has from an earlier export."""
+    try:
+        return read_export(folder).towers
+    except WeightsError:  # absent, damaged, or of another version
+        return {}
 
 
 def _stated(model: TowerModel, config: ModelConfig, modality: str, file: Path) -> ExportedTower:

