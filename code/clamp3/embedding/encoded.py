@@ -26,7 +26,7 @@ else:
     Array = typing.TypeVar("Array")
 
 _SHOWN = 10  # rows of a table on the screen
-_WIDTH = 70  # characters of a cell
+_WIDTH = 48  # characters of a cell
 
 
 class Errors(list["str | None"]):
