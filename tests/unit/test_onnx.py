@@ -208,6 +208,14 @@ def test_wrong_options_of_the_backend(exports, options, message):
         Clamp3.from_pretrained(exports / "float32", **{"backend": "onnx", **options})
 
 
+def test_it_stays_on_the_cpu(exports):
+    model = Clamp3.from_pretrained(exports / "float32")
+    assert model.device == "cpu" and model.to("cpu").encode(["a jig"]).ok.all()
+    with pytest.raises(ConfigError, match="run on the cpu"):
+        model.to("meta")
+    assert model.encode(["a jig"]).ok.all()
+
+
 def test_exported_folder_without_the_backend(exports):
     assert Clamp3.from_pretrained(exports / "float32").identity.startswith("small-")
     with pytest.raises(WeightsError, match="holds towers exported to ONNX; weights are needed here"):

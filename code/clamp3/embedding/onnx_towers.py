@@ -65,18 +65,25 @@ class OnnxTowers:
         for modality in self.exported.towers:
             tower_file(self.folder, self.exported, modality, anew=True)
 
-    def load(self, modality: str) -> Tower:
+    def load(self, modality: str, device: str | None = None) -> Tower:
         """Return one tower.
+
+        Parameters
+        ----------
+        modality : str
+        device : str, optional
+            "cpu", the only one.
 
         Raises
         ------
         ConfigError
-            If onnxruntime is not installed.
+            If onnxruntime is not installed, or another device is asked for.
         WeightsError
             If the file is absent, was changed, or onnxruntime cannot run it.
         """
         from clamp3.models.onnx_graph import HIDDEN, MASK, VECTOR, require_packages
 
+        _require_cpu(device)
         require_packages("onnxruntime")
         import onnxruntime
         import torch
@@ -137,8 +144,7 @@ def open_towers(
     """
     if dtype not in ("auto", "float32", "int8"):
         raise ConfigError(f"dtype is {dtype!r}; towers in ONNX compute in auto, float32 or int8.")
-    if device not in (None, "cpu"):
-        raise ConfigError(f"device is {device!r}; towers in ONNX run on the cpu.")
+    _require_cpu(device)
     folder = Path(name).expanduser()
     if not (folder / EXPORT).is_file():
         folder = _exported(name, dtype == "int8", epoch, text_model)
@@ -146,6 +152,11 @@ def open_towers(
     if dtype not in ("auto", exported.precision):
         raise ConfigError(f"{folder} holds towers in {exported.precision}; dtype is {dtype!r}.")
     return OnnxTowers(folder, exported, text_model)
+
+
+def _require_cpu(device: str | None) -> None:
+    if device not in (None, "cpu"):
+        raise ConfigError(f"device is {device!r}; towers in ONNX run on the cpu.")
 
 
 def _exported(

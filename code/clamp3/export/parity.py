@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clamp3.embedding import batching
-from clamp3.embedding.clamp3 import M3, Clamp3
+from clamp3.embedding.clamp3 import Clamp3
+from clamp3.embedding.m3 import M3
 from clamp3.embedding.onnx_towers import OnnxTowers
 from clamp3.errors import Clamp3Error, ConfigError, DataError, describe
 from clamp3.export.inputs import inputs_in, usual_inputs
