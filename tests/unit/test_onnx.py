@@ -12,6 +12,7 @@ from clamp3.embedding.clamp3 import Clamp3
 from clamp3.errors import ConfigError, DataError, WeightsError
 from clamp3.export import parity
 from clamp3.formats import Kind
+from clamp3.jobs.cached import cached, clear
 from clamp3.jobs.identity import Identity
 from clamp3.models import onnx_graph
 from clamp3.models.config import Clamp3Config, FrontEndConfig, M3Config, TowerConfig
@@ -192,6 +193,10 @@ def test_weights_are_exported_on_the_fly_once(weights, monkeypatch, tmp_path):
         model = Clamp3.from_pretrained(tmp_path / "text", backend="onnx", dtype="int8")
     assert model.encode(["a jig"]).ok.all() and len(calls) == 1
     assert Identity.parse(model.identity).dtype == "onnx_int8"
+    kept = cached()
+    assert len(kept["exports"].files) == 3 and not kept["other"].files
+    assert clear()["exports"] == 3
+    assert Clamp3.from_pretrained(tmp_path / "text", backend="onnx", dtype="int8").encode(["a jig"]).ok.all()
 
 
 @pytest.mark.parametrize(

@@ -163,9 +163,10 @@ def _exported(
     name: str | os.PathLike[str], quantize: bool, epoch: int | None, text_model: str | os.PathLike[str] | None
 ) -> Path:
     """Return the folder of an export of weights in the cache folder, made now if it is not there."""
+    from clamp3.jobs.cache import default_cache_dir
     from clamp3.jobs.locks import FolderLock
     from clamp3.models.onnx_graph import Int8, require_packages
-    from clamp3.models.registry import cache_folder, resolve
+    from clamp3.models.registry import resolve
     from clamp3.models.tokenizer import tokenizer_mark
     from clamp3.models.weights import describe
 
@@ -174,7 +175,7 @@ def _exported(
     described = describe(path, text_model=text_model)
     described.family.require_joint(path)
     mark = tokenizer_mark(text_model or described.tokenizer_dir).replace("/", "_")
-    places = cache_folder() / "onnx"
+    places = default_cache_dir() / "onnx"
     folder = places / f"{described.identity}{f'+{mark}' if mark else ''}-{'int8' if quantize else 'float32'}"
     places.mkdir(parents=True, exist_ok=True)
     with FolderLock(places):
