@@ -12,7 +12,7 @@ WORKERS ?= auto
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-page fuzz test-kernels lint bench parity mini clean
+.PHONY: help demo test test-page fuzz test-kernels lint bench parity mini docs notebooks clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -68,5 +68,11 @@ parity: .venv/base  ## compare with outputs of the released system: make parity 
 mini: .venv/dev  ## train the embedded mini model again from music21's corpus (about 90 minutes on 2 cores)
 	$(BIN)/python code/recipes/mini/run.py --work_dir runs/mini
 
+docs: .venv/dev  ## build this documentation as a site: python3 -m http.server --directory site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+notebooks: .venv/dev  ## run the notebooks of examples/ (add NOTEBOOK_FLAGS=--inplace to keep what they print)
+	timeout 900 $(BIN)/jupyter execute --timeout=600 $(NOTEBOOK_FLAGS) examples/*.ipynb
+
 clean:  ## remove the virtual environment and the demo's files
-	rm -rf .venv demo_out
+	rm -rf .venv demo_out site

@@ -9,15 +9,10 @@ saas unless --model names others; mini is in the package.
 
 from __future__ import annotations
 
-from pathlib import Path
+from clamp3.cli import run
+from clamp3.commands import as_script
 
-from clamp3.cli import run, run_script
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the script that does the work; return its exit code."""
-    return run_script(Path(__file__).resolve().parent / "retrieval/clamp3_score.py", argv, __doc__, model="saas")
-
+build_parser, main = as_script("score", doc=__doc__, defaults={"model": "saas"})
 
 if __name__ == "__main__":
     raise SystemExit(run(main))

@@ -11,16 +11,12 @@ As released, every file is ranked, texts, copies and the query too: --kind music
 
 from __future__ import annotations
 
-from pathlib import Path
+from clamp3.cli import run
+from clamp3.commands import as_script
 
-from clamp3.cli import run, run_script
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the script that does the work; return its exit code."""
-    script = Path(__file__).resolve().parent / "retrieval/clamp3_search.py"
-    return run_script(script, argv, __doc__, model="saas", kind="all", keep_duplicates=True)
-
+build_parser, main = as_script(
+    "search", doc=__doc__, defaults={"model": "saas", "kind": "all", "keep_duplicates": True}
+)
 
 if __name__ == "__main__":
     raise SystemExit(run(main))

@@ -253,13 +253,7 @@ def parity(bench: Bench) -> Figures:
         plain = vectors("cpu", "float32")
     cpu = vectors("cpu", "float32")
     yield from compared("packed on the CPU", plain, cpu, TOLERANCE, 0)
-    # As the library leaves torch's switches, and without TensorFloat-32 wherever torch may take it by itself.
-    yield from compared("float32, torch's defaults", cpu, vectors(bench.device, "float32"), float("inf"), COSINE)
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = False
     yield from compared("float32", cpu, vectors(bench.device, "float32"), TOLERANCE, 0)
-    matmul.allow_tf32, cudnn.allow_tf32 = before
     yield from compared("bfloat16", cpu, vectors(bench.device, "bfloat16"), float("inf"), COSINE)
 
 
@@ -384,14 +378,15 @@ def new_shapes(bench: Bench, heads: int, dtype: torch.dtype) -> Figures:
 
 # ---- training --------------------------------------------------------------------------------------------------------
 
+WITH_CUDNN = "with cuDNN's attention"
 PAIRS = {"symbolic": ("text-symbolic",), "audio": ("text-audio",)}
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
-    "no attention dropout": {"attention_dropout": 0.0},
-    "without cuDNN": {},
-    "one sub-batch": {"sub_batches": 1},
-    "cache": {"grad_cache_chunk": 64},
+    WITH_CUDNN: {},
     "compile": {"compile": True},
+    "cache": {"grad_cache_chunk": 64},
+    "no attention dropout": {"attention_dropout": 0.0},
+    "one sub-batch": {"sub_batches": 1},
     "compile, no attention dropout": {"compile": True, "attention_dropout": 0.0},
     "compile, cache": {"compile": True, "grad_cache_chunk": 64},
 }
@@ -424,22 +419,25 @@ def training(bench: Bench) -> Figures:
                 continue
             bench.clear()
             torch._dynamo.reset()
-            torch.backends.cuda.enable_cudnn_sdp(name != "without cuDNN")
             try:
-                yield f"{kind}, {name}", trained(bench, settings_of(bench, kind, **changes), batches)
+                yield (
+                    f"{kind}, {name}",
+                    trained(bench, settings_of(bench, kind, **changes), batches, name == WITH_CUDNN),
+                )
             except torch.cuda.OutOfMemoryError:
                 yield f"{kind}, {name}", "out of memory"
             except Exception as error:  # what one way cannot do must not hide the others
                 yield f"{kind}, {name}", {"error": f"{type(error).__name__}: {error}"[:500]}
-            if name == "default" and batches:
+            if name == "no attention dropout" and batches:
                 yield f"{kind}, kernels", top_kernels(bench, settings_of(bench, kind), batches)
 
 
-def trained(bench: Bench, config: Any, batches: list[dict[str, torch.Tensor]]) -> dict[str, Any]:
+def trained(bench: Bench, config: Any, batches: list[dict[str, torch.Tensor]], cudnn: bool = False) -> dict[str, Any]:
     """Measure one way; ``batches`` are drawn by the first and shared by all."""
     from clamp3.training.loading import on_device
 
     ours = Ours(config)
+    torch.backends.cuda.enable_cudnn_sdp(cudnn)
     if not batches:
         batches += [next(ours.batches) for _ in range(4)]
     steps = 2 if bench.quick else 8

@@ -24,8 +24,9 @@ from machine import write_result
 
 from clamp3.cli import EXIT_OK, parser_for, run
 from clamp3.formats.tables import json_text
-from clamp3.index.folder import STORES, IndexFolder, IndexMeta
+from clamp3.index.folder import IndexFolder, IndexMeta
 from clamp3.index.library import Library
+from clamp3.index.place import STORES
 from clamp3.index.ranking import unit_rows
 from clamp3.index.store import FACTS, FIELDS, PIECES, VECTOR, WORDS, Row
 from clamp3.index.words import tokens_of

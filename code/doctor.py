@@ -1,49 +1,16 @@
 """Look at what this computer has for CLaMP 3, and say what to do about what is not well.
 
     python code/doctor.py
-    python code/doctor.py --model saas --json
-    python code/doctor.py --clear_cache
 
-Versions, device, instruction set, weights (every tensor), tokenizer, how far apart the vectors of sentences are, each
-decoder with a tone, disk and cache. A line per finding: ok, warning or error. The exit code is 1 if any is an error.
+This is `clamp3 doctor` as a script; --help, and code/clamp3/commands/doctor.py, explain it.
 """
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import asdict
+from clamp3.cli import run
+from clamp3.commands import as_script
 
-from clamp3.cli import EXIT_OK, EXIT_SOME_FAILED, parser_for, run
-from clamp3.formats.tables import json_text
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of this script."""
-    parser = parser_for(__doc__)
-    parser.add_argument("--model", default="mini", help="weights to look at (default: %(default)s)")
-    parser.add_argument("--clear_cache", action="store_true", help="remove the cache of vectors, and do nothing else")
-    parser.add_argument("--json", action="store_true", help="print a JSON array")
-    return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the script; return its exit code."""
-    args = build_parser().parse_args(argv)
-    from clamp3.doctor import clear_cache, examine
-
-    if args.clear_cache:
-        print(clear_cache())
-        return EXIT_OK
-    findings = []
-    for finding in examine(args.model):
-        findings.append(finding)
-        if not args.json:
-            advice = f"\n{'':9}{finding.advice}" if finding.advice else ""
-            print(f"{finding.state:8} {finding.check}: {finding.found}{advice}", flush=True)
-    if args.json:
-        print(json_text([asdict(finding) for finding in findings], indent=2))
-    return EXIT_SOME_FAILED if any(finding.state == "error" for finding in findings) else EXIT_OK
-
+build_parser, main = as_script("doctor")
 
 if __name__ == "__main__":
     raise SystemExit(run(main))

@@ -1,53 +1,16 @@
 """Encode a folder of music and texts with CLaMP 3 into a folder of .npy files.
 
     python code/extract_clamp3.py my_scores/ features/ --get_global --model saas
-    python code/extract_clamp3.py my_texts/ features_text/ --get_global --model code/my_run/best.safetensors
-    torchrun --nproc_per_node 4 code/extract_clamp3.py my_scores/ features/ --get_global
-    accelerate launch --multi_gpu code/extract_clamp3.py my_scores/ features/ --get_global
 
-Reads .txt, .abc (plain or interleaved), .mtf, .npy (audio features), and also .xml .musicxml .mxl .krn .mei .mid .midi
-and recordings (.wav .mp3 .flac .ogg .opus .m4a .aac .wma .aiff …; released weights encode them with MERT), with
-sub-folders, and writes the same tree: arrays of shape (1, D) with --get_global, else hidden states (1, T, width).
-Several processes share the work so that none idles. Running the command again does only what is missing; failures are
-listed in OUTPUT_DIR/ledger.jsonl, and the exit code is then 1. features.json there identifies the weights. Without
---model searches take mini and this script, as released, saas: name the same for both.
+This is `clamp3 embed` as a script; --help, and code/clamp3/commands/embed.py, explain it.
 """
 
 from __future__ import annotations
 
-import argparse
+from clamp3.cli import run
+from clamp3.commands import as_script
 
-from clamp3.cli import add_extract_flags, parser_for, run
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of this script."""
-    parser = add_extract_flags(parser_for(__doc__), published="saas", choices="saas, c2, mini or a checkpoint")
-    parser.add_argument("--text_model", help="folder or name of the text tower's tokenizer, if not the model's own")
-    parser.add_argument("--mert_model", help="folder or name of MERT for recordings (default: m-a-p/MERT-v1-95M)")
-    return parser
-
-
-def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
-    """Run the script; return its exit code."""
-    args = (parser or build_parser()).parse_args(argv)
-    from clamp3.embedding.clamp3 import Clamp3
-    from clamp3.embedding.extract import run_extract
-    from clamp3.models.registry import resolve
-    from clamp3.training.config_file import own_or_published
-
-    weights = resolve(args.model, epoch=args.epoch) if args.model else own_or_published("CLAMP3", "saas", args.epoch)
-    encoder = Clamp3.from_pretrained(
-        weights,
-        text_model=args.text_model,
-        mert_model=args.mert_model,
-        dtype=args.dtype,
-        device=args.device,
-        as_is=args.as_is,
-        correct=args.correct,
-    )
-    return run_extract(encoder, args)
-
+build_parser, main = as_script("embed", model=None)
 
 if __name__ == "__main__":
     raise SystemExit(run(main))

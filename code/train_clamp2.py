@@ -1,39 +1,17 @@
-r"""Train CLaMP 2: text and symbolic music, with metadata and summaries as texts (arXiv 2410.13267).
+"""Train CLaMP 2: text and symbolic music, with metadata and summaries as texts (arXiv 2410.13267).
 
-One process, CPU or one GPU:
     python code/train_clamp2.py --train_jsonl train.jsonl --init m3 --out runs/clamp2
-Eight GPUs of one node (8 x 128 pieces per step, as published):
-    torchrun --standalone --nproc_per_node=8 code/train_clamp2.py --train_jsonl train.jsonl --init m3 --out runs/clamp2
-CLaMP 3 from it (the variants called c2), or from the published weights by --init clamp2:
-    python code/train_clamp3_symbolic.py --train_jsonl m4rag.jsonl --init runs/clamp2/best.safetensors --out runs/s_c2
-Going on after a stop, to the same numbers as without it:
-    (the same command)
 
-Records have title, composer, genres, description, lyrics, tags, ensembles, instruments, filepaths, and the summaries
-summary_en (a string or a list) and summary_nen (an object with language and summary, or a list); all may be missing.
-Writes OUT/last.pt, best.safetensors, metrics.jsonl. Defaults come from code/config.py.
+This is `clamp3 train clamp2` as a script; --help, and code/clamp3/commands/train/clamp2.py, explain it.
 """
 
 from __future__ import annotations
 
-import argparse
-
 import config as released
-from clamp3.cli import parser_for, run
-from clamp3.training.config import Clamp2Training
-from clamp3.training.flags import add_flags
-from clamp3.training.launch import train
+from clamp3.cli import run
+from clamp3.commands import as_script
 
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser: one flag per field of ``Clamp2Training``."""
-    return add_flags(parser_for(__doc__), Clamp2Training, released)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Train; return the exit code."""
-    return train(Clamp2Training, build_parser().parse_args(argv))
-
+build_parser, main = as_script("train clamp2", file=released)
 
 if __name__ == "__main__":
     raise SystemExit(run(main))

@@ -1,44 +1,17 @@
-r"""Align text with symbolic music: CLaMP 3's contrastive training (arXiv 2502.10362).
+"""Align text with symbolic music: CLaMP 3's contrastive training (arXiv 2502.10362).
 
-One process, CPU or one GPU:
     python code/train_clamp3_symbolic.py --train_jsonl train.jsonl --init m3 --out runs/s
-Eight GPUs of one node (8 x 128 pieces per step, as published):
-    torchrun --standalone --nproc_per_node=8 code/train_clamp3_symbolic.py --train_jsonl train.jsonl --init m3 \
-        --out runs/s
-Last stage of SAAS, text frozen:
-    python code/train_clamp3_symbolic.py --train_jsonl train.jsonl --init runs/saa/best.safetensors --freeze_text \
-        --out runs/saas
-A small model with a text tower of its own:
-    python code/train_clamp3_symbolic.py --train_jsonl train.jsonl --eval_jsonl eval.jsonl --init m3.safetensors \
-        --text_model mini_text/ --text_from_scratch --hidden_size 256 --mixed_precision bf16 --out runs/mini
-Going on after a stop, to the same numbers as without it:
-    (the same command)
 
-Sizes of the symbolic tower come from --init where one is given. Writes OUT/last.pt (everything to resume),
-best.safetensors (lowest evaluation loss), metrics.jsonl. SIGTERM saves and ends with exit code 0. Defaults come from
-code/config.py.
+This is `clamp3 train symbolic` as a script; --help, and code/clamp3/commands/train/symbolic.py, explain it.
 """
 
 from __future__ import annotations
 
-import argparse
-
 import config as released
-from clamp3.cli import parser_for, run
-from clamp3.training.config import Clamp3Training
-from clamp3.training.flags import add_flags
-from clamp3.training.launch import train
+from clamp3.cli import run
+from clamp3.commands import as_script
 
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser: one flag per field of ``Clamp3Training``."""
-    return add_flags(parser_for(__doc__), Clamp3Training, released)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Train; return the exit code."""
-    return train(Clamp3Training, build_parser().parse_args(argv))
-
+build_parser, main = as_script("train symbolic", file=released)
 
 if __name__ == "__main__":
     raise SystemExit(run(main))

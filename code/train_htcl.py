@@ -1,46 +1,17 @@
-r"""Train HTCL: music vectors that also know what listeners like (arXiv 2505.23298).
+"""Train HTCL: music vectors that also know what listeners like (arXiv 2505.23298).
 
-Mel frames of the recordings first:
     python preprocessing/audio/extract_mel.py --form htcl --input_path audio/ --output_path mels/
-Stage 1, audio with text; songs.jsonl has a song a row: {"id": "s1", "text": "…", "mel": "mels/s1.npy"}:
-    python code/train_htcl.py --stage 1 --songs songs.jsonl --out runs/htcl1
-Stage 2, also songs that listeners chose after others; pairs.jsonl has {"trigger": "s1", "song": "s7"} a row
-(preprocessing/preferences.py makes it from logs):
-    python code/train_htcl.py --stage 2 --songs songs.jsonl --pairs pairs.jsonl --init runs/htcl1/best.safetensors \
-        --out runs/htcl2
-Eight GPUs of one node:
-    torchrun --standalone --nproc_per_node=8 code/train_htcl.py --stage 1 --songs songs.jsonl --out runs/htcl1
-A small model on a CPU, its text encoder from a folder with tokenizer.json and config.json:
-    python code/train_htcl.py --stage 1 --songs songs.jsonl --out runs/small --text_model text/ --text_from_scratch \
-        --audio_width 128 --audio_layers 2 --audio_heads 4 --audio_channels 96 --dropout 0
-Going on after a stop, to the same numbers as without it:
-    (the same command)
 
-Tables may be Parquet (pip install 'clamp3[preferences]'), also with the columns of HTCL's own. Writes OUT/last.pt
-(everything to resume), best.safetensors (lowest evaluation loss), metrics.jsonl. SIGTERM saves and ends with exit
-code 0. The result encodes recordings and words: Clamp3.from_pretrained("runs/htcl2").
+This is `clamp3 train htcl` as a script; --help, and code/clamp3/commands/train/htcl.py, explain it.
 """
 
 from __future__ import annotations
 
-import argparse
-
 import config as released
-from clamp3.cli import parser_for, run
-from clamp3.training.flags import add_flags
-from clamp3.training.htcl_config import HtclTraining
-from clamp3.training.launch import train
+from clamp3.cli import run
+from clamp3.commands import as_script
 
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser: one flag per field of ``HtclTraining``."""
-    return add_flags(parser_for(__doc__), HtclTraining, released)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Train; return the exit code."""
-    return train(HtclTraining, build_parser().parse_args(argv))
-
+build_parser, main = as_script("train htcl", file=released)
 
 if __name__ == "__main__":
     raise SystemExit(run(main))

@@ -1,39 +1,17 @@
-r"""Pre-train M3: mask 45 % of a piece's patches and predict their characters (arXiv 2410.13267).
+"""Pre-train M3: mask 45 % of a piece's patches and predict their characters (arXiv 2410.13267).
 
-One process, CPU or one GPU:
     python code/train_m3.py --data abc/ mtf/ --out runs/m3
-Eight GPUs of one node:
-    torchrun --standalone --nproc_per_node=8 code/train_m3.py --data abc/ mtf/ --out runs/m3
-A small model on two CPU cores, 15 minutes:
-    python code/train_m3.py --data abc/ mtf/ --out runs/m3 --width 256 --n_layers 5 --n_heads 4 --decoder_layers 2 \
-        --patch_length 256 --batch_size 32 --learning_rate 5e-4 --max_minutes 15 --mixed_precision bf16
-Going on after a stop, to the same numbers as without it:
-    (the same command)
 
-Writes OUT/last.pt (everything to resume), best.safetensors (lowest evaluation loss), metrics.jsonl. SIGTERM saves and
-ends with exit code 0. Defaults come from code/config.py.
+This is `clamp3 train m3` as a script; --help, and code/clamp3/commands/train/m3.py, explain it.
 """
 
 from __future__ import annotations
 
-import argparse
-
 import config as released
-from clamp3.cli import parser_for, run
-from clamp3.training.config import M3Training
-from clamp3.training.flags import add_flags
-from clamp3.training.launch import train
+from clamp3.cli import run
+from clamp3.commands import as_script
 
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser: one flag per field of ``M3Training``."""
-    return add_flags(parser_for(__doc__), M3Training, released)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Train; return the exit code."""
-    return train(M3Training, build_parser().parse_args(argv))
-
+build_parser, main = as_script("train m3", file=released)
 
 if __name__ == "__main__":
     raise SystemExit(run(main))

@@ -7,15 +7,10 @@ The name and place that CLaMP 3's readme gives it; preprocessing/text/caption_im
 
 from __future__ import annotations
 
-from pathlib import Path
+from clamp3.cli import run
+from clamp3.commands import as_script
 
-from clamp3.cli import run, run_script
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the script that does the work; return its exit code."""
-    return run_script(Path(__file__).resolve().parents[1] / "preprocessing/text/caption_images.py", argv, __doc__)
-
+build_parser, main = as_script("caption", doc=__doc__)
 
 if __name__ == "__main__":
     raise SystemExit(run(main))

@@ -1,51 +1,16 @@
 """Print the global vectors of a folder that are closest to a query vector, best first.
 
     python retrieval/semantic_search.py query.npy features/ --top_k 10
-    python retrieval/semantic_search.py query.npy features/ --json
 
-Both come from `code/extract_clamp3.py IN OUT --get_global` with the same model. The folder is read with its
-sub-folders; a result's name is its path in the folder without suffix. Output in a pipe is lines of name and score,
-separated by a tab. Files that hold no global vector are listed on stderr; with --strict the exit code is then 1.
+This is `clamp3 nearest` as a script; --help, and code/clamp3/commands/nearest.py, explain it.
 """
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
+from clamp3.cli import run
+from clamp3.commands import as_script
 
-from clamp3.cli import add_result_flags, parser_for, run
-from clamp3.jobs.walk import existing
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of this script."""
-    parser = parser_for(__doc__)
-    parser.add_argument("query", type=Path, help="one global vector, .npy of shape (1, D) or (D,)")
-    parser.add_argument("folder", type=existing, help="folder of global vectors, or one such file")
-    return add_result_flags(parser)
-
-
-def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
-    """Run the script; return its exit code."""
-    args = (parser or build_parser()).parse_args(argv)
-    from clamp3.errors import ConfigError, printable
-    from clamp3.formats import Kind
-    from clamp3.index.ranking import search
-    from clamp3.index.render import show
-    from clamp3.index.vectors import check_same_model, load_folder, read_vector
-    from clamp3.sources import Source
-
-    if not args.query.is_file():
-        raise ConfigError(
-            f"{args.query} is no file; the query is a .npy file with one vector (clamp3_search.py takes words)."
-        )
-    query = read_vector(Source(Kind.FEATURES, printable(args.query), path=args.query).read(), printable(args.query))
-    references = load_folder(args.folder)
-    check_same_model(args.query, references)
-    hits = search(query, references, args.top_k)
-    facts = {"query": str(args.query), "folder": str(args.folder)}
-    return show(hits, references.problems, form=args.format, strict=args.strict, **facts)
-
+build_parser, main = as_script("nearest")
 
 if __name__ == "__main__":
     raise SystemExit(run(main))

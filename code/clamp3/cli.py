@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import codecs
 import contextlib
-import importlib.util
 import io
 import json
 import logging
@@ -15,7 +14,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from clamp3.errors import (
     EXIT_INTERRUPTED,
@@ -23,7 +22,6 @@ from clamp3.errors import (
     EXIT_SOME_FAILED,
     EXIT_USAGE,
     Clamp3Error,
-    ConfigError,
     printable,
     sentence_of,
 )
@@ -35,10 +33,11 @@ if TYPE_CHECKING:
 _REPLY = "TORCHELASTIC_ERROR_FILE"  # set by torchrun, torch.distributed.launch, accelerate launch
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """A parser whose complaint comes once, also where a launcher has started several processes."""
 
     def error(self, message: str) -> NoReturn:
+        """Complain and end with the exit code of wrong usage."""
         if _speaks():
             self.print_usage(sys.stderr)
         complain(f"{self.prog}: error: {message}")
@@ -47,7 +46,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parser_for(doc: str | None) -> argparse.ArgumentParser:
     """Return a parser whose ``--help`` is the script's docstring, examples included."""
-    return _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def _speaks() -> bool:
@@ -69,39 +68,14 @@ def complain(line: str) -> None:
         print(line, file=sys.stderr)
 
 
-def run_script(path: Path, argv: list[str] | None, doc: str | None, **defaults: Any) -> int:
-    """Run a script of this repository under another name; return its exit code.
-
-    Parameters
-    ----------
-    path : Path
-        Of the script that does the work.
-    argv : list of str, optional
-        Arguments; None takes those of the process.
-    doc : str or None
-        What ``--help`` shows.
-    **defaults
-        Defaults of flags that differ from the script's own.
-    """
-    spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ConfigError(f"{path} is absent; this script needs the whole repository.")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    parser: argparse.ArgumentParser = script.build_parser()
-    parser.description = doc
-    parser.set_defaults(**defaults)
-    code: int = script.main(argv, parser)
-    return code
-
-
-def add_extract_flags(parser: argparse.ArgumentParser, *, published: str, choices: str) -> argparse.ArgumentParser:
+def add_extract_flags(parser: argparse.ArgumentParser, model: str | None, *, published: str, choices: str) -> None:
     """Add the flags that the extraction scripts share; `clamp3.embedding.extract.run_extract` takes them parsed.
 
     Parameters
     ----------
     parser : ArgumentParser
-        Changed and returned.
+    model : str or None
+        Weights that count without ``--model``; None lets config.py or a training name them.
     published : str
         Weights that count where neither ``--model`` nor a training names any.
     choices : str
@@ -110,8 +84,8 @@ def add_extract_flags(parser: argparse.ArgumentParser, *, published: str, choice
     parser.add_argument("input_dir", type=existing, help="folder to read, recursively, or a single file")
     parser.add_argument("output_dir", type=Path, help="folder to write the same tree to")
     parser.add_argument("--get_global", action="store_true", help="one vector per file in place of hidden states")
-    default = f"what config.py names, else the newest training below runs/, else {published}"
-    parser.add_argument("--model", help=f"{choices} (default: {default})")
+    default = model or f"what config.py names, else the newest training below runs/, else {published}"
+    parser.add_argument("--model", default=model, help=f"{choices} (default: {default})")
     parser.add_argument("--epoch", type=int, help="checkpoint of this epoch in place of the best one")
     parser.add_argument("--as_is", action="store_true", help="encode standard ABC as written, as released")
     add_correct_flag(parser)
@@ -120,7 +94,6 @@ def add_extract_flags(parser: argparse.ArgumentParser, *, published: str, choice
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps … (default: a GPU if there is one)")
     parser.add_argument("--n_workers", type=int, help="processes for conversions (default: one per usable core)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
-    return parser
 
 
 def add_correct_flag(parser: argparse.ArgumentParser) -> None:

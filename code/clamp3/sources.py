@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard, Union, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clamp3.errors import FormatError, sentence_of
 from clamp3.formats import Kind, kind_of
@@ -122,8 +123,9 @@ class Source:
         return data
 
 
-# Besides these: torch tensors in place of arrays, and objects of the libraries in `_OBJECTS`.
-Item = Union[str, "os.PathLike[str]", bytes, Source, tuple[bytes, Kind], tuple[np.ndarray, int]]
+# Besides these: objects of the libraries in `_OBJECTS`.
+Item = Union[str, "os.PathLike[str]", bytes, Source, tuple[bytes, str], tuple[Any, float], "Mapping[str, Any]"]
+_RECORDING = frozenset(("array", "sampling_rate"))  # keys of a recording of the datasets library
 
 
 def is_item(what: object) -> bool:
@@ -131,8 +133,10 @@ def is_item(what: object) -> bool:
     if isinstance(what, tuple):
         named = len(what) == 2 and _is_bytes(what[0]) and isinstance(what[1], str)
         return named or (len(what) == 2 and any(map(_is_array, what)))
+    if isinstance(what, np.ndarray) and what.ndim == 1 and what.dtype.kind in "OUST":
+        return False  # of strings or objects, as pandas gives them
     single = isinstance(what, (str, os.PathLike, Source)) or _is_bytes(what) or _is_array(what)
-    return single or _library(what) in _OBJECTS or not hasattr(what, "__iter__")
+    return single or _is_recording(what) or _library(what) in _OBJECTS or not hasattr(what, "__iter__")
 
 
 def source_of(item: Item) -> Source:
@@ -140,12 +144,13 @@ def source_of(item: Item) -> Source:
 
     Parameters
     ----------
-    item : str, path, bytes, Source, (bytes, Kind), (samples, rate), music21 or mido object
+    item : str, path, bytes, Source, (bytes, Kind), (samples, rate), a recording of datasets, music21 or mido object
         A string is a path if it names an existing file, or a piece in one (``jigs.abc#12``); a tune if it has several
         lines that begin with the fields of ABC, or are MTF or MusicXML (`sentence` makes words of it); else a sentence.
         A folder's bare name is a word. A whole tune book stands for its first tune (`expanded` gives all).
-        Bytes without a kind are taken if they show what they are. Samples are floats, full scale at 1, of shape (N,) or
-        (N, channels), at an integer rate per second; torch tensors have the channels first, as torchaudio gives them.
+        Bytes without a kind are taken if they show what they are. Samples are arrays or tensors as librosa, torchaudio
+        and soundfile give them (`clamp3.formats.samples.samples_of`), at an integer rate per second, or a mapping with
+        ``array`` and ``sampling_rate``, as the datasets library gives them.
         A music21 stream is taken as its MusicXML, a `mido.MidiFile` as its bytes.
 
     Raises
@@ -182,11 +187,13 @@ def source_of(item: Item) -> Source:
         if _is_bytes(content):
             return _bytes(bytes(content), about)
         if _is_array(content):
-            return samples_source(_samples(content), about)
+            return samples_source(cast(Any, content), about)
         if _is_array(about):
             raise FormatError("the samples come first, then their rate: (samples, rate).")
     if _is_array(item):
         raise FormatError("samples need their rate: give (samples, rate).")
+    if _is_recording(item):
+        return samples_source(np.asarray(item["array"]), item["sampling_rate"])
     library = _library(item)
     if library in _OBJECTS:
         return _object(item, library)
@@ -217,15 +224,6 @@ def _bytes(data: bytes, kind: object = None) -> Source:
     elif kind not in Kind.known:
         raise FormatError(f"{kind!r} is no kind of file; there are {kinds}.")
     return Source(Kind(str(kind)), f"bytes of kind {kind}", data=data)
-
-
-def _samples(array: Any) -> np.ndarray:
-    """Return samples as numpy has them; a tensor's channels come first."""
-    if isinstance(array, np.ndarray):
-        return array
-    tensor = array.detach().cpu()
-    values: np.ndarray = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-    return values.T if values.ndim == 2 else values
 
 
 def _music21(item: Any) -> bytes:
@@ -268,6 +266,10 @@ def _is_array(what: object) -> bool:
     return isinstance(what, np.ndarray) or (_library(what) == "torch" and hasattr(what, "detach"))
 
 
+def _is_recording(what: object) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(what, Mapping) and what.keys() >= _RECORDING
+
+
 def _is_bytes(what: object) -> TypeGuard[bytes | bytearray | memoryview]:
     return isinstance(what, (bytes, bytearray, memoryview))
 
@@ -278,13 +280,13 @@ def sentence(text: str) -> Source:
     return Source(Kind.TEXT, f'"{shown}{"…" if len(text) > 60 else ""}"', data=text.encode("utf-8", "replace"))
 
 
-def samples_source(samples: np.ndarray, rate_hz: int, name: str | None = None) -> Source:
+def samples_source(samples: NDArray[Any], rate_hz: float, name: str | None = None) -> Source:
     """Return a source for a recording that is in memory already.
 
     Parameters
     ----------
-    samples : float array, shape (N,) or (N, channels)
-        Full scale at 1.
+    samples : array or tensor
+        As `clamp3.formats.samples.samples_of` takes them.
     rate_hz : int
         Samples per second.
     name : str, optional
@@ -293,24 +295,18 @@ def samples_source(samples: np.ndarray, rate_hz: int, name: str | None = None) -
     Raises
     ------
     FormatError
-        If the samples are not floats, or of another shape.
+        If the samples are of another type or shape, or the rate is none.
     """
     import soundfile
 
-    from clamp3.formats.audio import MAX_CHANNELS
+    from clamp3.formats.samples import samples_of
 
-    if samples.dtype.kind != "f" or samples.ndim not in (1, 2) or (samples.ndim == 2 and len(samples[0:1].T) == 0):
-        shown = f"{samples.dtype} {samples.shape}"
-        raise FormatError(
-            f"samples are floats of shape (N,) or (N, channels), not {shown}; integers are divided by full scale first."
-        )
-    if samples.ndim == 2 and samples.shape[1] > MAX_CHANNELS:
-        raise FormatError(f"samples of shape {samples.shape} have too many channels; give samples.T, (N, channels).")
     if not isinstance(rate_hz, (int, float, np.number)) or not 1 <= rate_hz < 1 << 31 or int(rate_hz) != rate_hz:
         raise FormatError(f"{rate_hz} is no sampling rate.")
+    values = samples_of(samples)
     out = io.BytesIO()
-    soundfile.write(out, samples.astype(np.float32, copy=False), int(rate_hz), format="WAV", subtype="FLOAT")
-    shown = name or f"a recording of {len(samples) / rate_hz:.1f} s"
+    soundfile.write(out, values, int(rate_hz), format="WAV", subtype="FLOAT")
+    shown = name or f"a recording of {len(values) / rate_hz:.1f} s"
     return Source(Kind.AUDIO, shown, data=out.getvalue())
 
 

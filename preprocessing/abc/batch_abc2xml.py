@@ -2,45 +2,17 @@
 
     python preprocessing/abc/batch_abc2xml.py <input_dir> <output_dir>
 
-Of several tunes in a file the first is taken. The output folder mirrors the input folder; ledger.jsonl in it reports
-the result for every file, with notes on signs that could not be read. Run again, only what is missing or changed is
-done. Exit code 1: some files failed.
+This is `clamp3 convert abc2xml` as a script; --help, and code/clamp3/commands/convert/abc2xml.py, explain it.
 """
 
 from __future__ import annotations
 
-import argparse
-from pathlib import PurePath
-
-from clamp3.cli import parser_for, run
-from clamp3.formats import Converted, Kind
-from clamp3.jobs.batch import add_batch_flags, run_batch
+from clamp3.cli import run
+from clamp3.commands import as_script
 
 input_dir = ""  # a folder of ABC; if set, no arguments are needed, and <input_dir>_xml is written
 
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of this script's flags."""
-    return add_batch_flags(
-        parser_for(__doc__), input_dir, ending="_xml", correct="accidentals that abc2xml forgets behind ties"
-    )
-
-
-def convert(data: bytes, name: str, correct: bool = False) -> Converted:
-    """Convert one file's content; runs in a worker."""
-    from clamp3.formats.abc.to_musicxml import abc_to_musicxml
-    from clamp3.formats.guards import decode_lenient
-
-    text, notes = decode_lenient(data)
-    made = abc_to_musicxml(text, name=PurePath(name).stem, correct=correct)
-    return Converted(made.text, notes + made.notes)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Convert the folder, print the summary, return the exit code."""
-    args = build_parser().parse_args(argv)
-    return run_batch(convert, args, kinds=[Kind.ABC], suffix=".xml", task="abc2xml")
-
+build_parser, main = as_script("convert abc2xml", input_dir=input_dir)
 
 if __name__ == "__main__":
     raise SystemExit(run(main))

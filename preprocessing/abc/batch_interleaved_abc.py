@@ -2,42 +2,17 @@
 
     python preprocessing/abc/batch_interleaved_abc.py <input_dir> <output_dir>
 
-Takes what batch_xml2abc.py writes, and ABC from elsewhere. Each line of the output is one bar of every voice. Titles,
-names of people and lyrics are left out. The output folder mirrors the input folder; of a file with several tunes each
-has an output, jigs/12.abc (with --whole_files only the first). ledger.jsonl in it reports the result for every input,
-with notes on voices that disagree. Run again, only what is missing or changed is done. Exit code 1: some files failed.
+This is `clamp3 convert interleave` as a script; --help, and code/clamp3/commands/convert/interleave.py, explain it.
 """
 
 from __future__ import annotations
 
-import argparse
-
-from clamp3.cli import parser_for, run
-from clamp3.formats import Converted, Kind
-from clamp3.jobs.batch import add_batch_flags, run_batch
+from clamp3.cli import run
+from clamp3.commands import as_script
 
 input_dir = ""  # a folder of standard ABC; if set, no arguments are needed, and <input_dir>_interleaved is written
 
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of this script's flags."""
-    return add_batch_flags(
-        parser_for(__doc__), input_dir, ending="_interleaved", correct="repeats that end before empty bars"
-    )
-
-
-def convert(data: bytes, name: str, correct: bool = False) -> Converted:
-    """Convert one file's content; runs in a worker."""
-    from clamp3.formats.symbolic import score_to_interleaved
-
-    return score_to_interleaved(data, Kind.ABC, name=name, correct=correct)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Convert the folder, print the summary, return the exit code."""
-    args = build_parser().parse_args(argv)
-    return run_batch(convert, args, kinds=[Kind.ABC], suffix=".abc", task="interleaved abc")
-
+build_parser, main = as_script("convert interleave", input_dir=input_dir)
 
 if __name__ == "__main__":
     raise SystemExit(run(main))

@@ -1,43 +1,18 @@
 """Convert a folder of scores into standard ABC, the first of two steps to what the models read.
 
     python preprocessing/abc/batch_xml2abc.py <input_dir> <output_dir>
-    python preprocessing/abc/batch_interleaved_abc.py <output_dir> <interleaved_dir>
 
-Reads MusicXML (.xml .musicxml .mxl) and, through music21, Humdrum kern (.krn), MEI (.mei), .rntxt and .capx. The
-output folder mirrors the input folder; ledger.jsonl in it reports the result for every file, with notes on what was
-repaired or lost. Run again, only what is missing or changed is done. Exit code 1: some files failed. --correct mends
-what xml2abc gets wrong in silence, and the ledger notes: keys inside bars, notes that are not printed, quarter-tones,
-open grace notes, accidentals that read as another pitch.
+This is `clamp3 convert xml2abc` as a script; --help, and code/clamp3/commands/convert/xml2abc.py, explain it.
 """
 
 from __future__ import annotations
 
-import argparse
-
-from clamp3.cli import parser_for, run
-from clamp3.formats import Converted, Kind, kind_of
-from clamp3.jobs.batch import add_batch_flags, run_batch
+from clamp3.cli import run
+from clamp3.commands import as_script
 
 input_dir = ""  # a folder of scores; if set, no arguments are needed, and <input_dir>_abc is written
 
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of this script's flags."""
-    return add_batch_flags(parser_for(__doc__), input_dir, ending="_abc", correct="what xml2abc gets wrong in silence")
-
-
-def convert(data: bytes, name: str, correct: bool = False) -> Converted:
-    """Convert one file's content; runs in a worker."""
-    from clamp3.formats.symbolic import score_to_abc
-
-    return score_to_abc(data, kind_of(name) or Kind.MUSICXML, name=name, correct=correct)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Convert the folder, print the summary, return the exit code."""
-    args = build_parser().parse_args(argv)
-    return run_batch(convert, args, kinds=[Kind.MUSICXML, Kind.SCORE], suffix=".abc", task="xml2abc d=8 x=1")
-
+build_parser, main = as_script("convert xml2abc", input_dir=input_dir)
 
 if __name__ == "__main__":
     raise SystemExit(run(main))

@@ -284,7 +284,7 @@ def test_failures_and_hidden_states_are_not_cached(tiny_weights, tmp_path):
 
 
 def test_long_streams_are_read_as_they_are_needed(tiny, monkeypatch):
-    monkeypatch.setattr("clamp3.embedding.encoder._ROUND_ITEMS", 10)
+    monkeypatch.setattr("clamp3.embedding.rounds._ROUND_ITEMS", 10)
     taken = itertools.count()
     stream = tiny.stream(f"song {next(taken)}" for _ in range(1000))
     results = [next(stream) for _ in range(15)]

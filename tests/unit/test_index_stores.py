@@ -361,7 +361,7 @@ def test_damaged_notes_are_one_sentence(store, address, model, music):
         IndexFolder(uri)
 
 
-ANSWERS_WITHIN_SEC = 60  # docs/index.md says 30; a busy machine gets more
+ANSWERS_WITHIN_SEC = 60  # docs/indexes.md says 30; a busy machine gets more
 
 
 @pytest.mark.parametrize("store", REMOTE)

@@ -101,15 +101,49 @@ def test_tensors_are_samples_with_the_channels_first(mini):
     assert mini.encode((torch.from_numpy(mono), RATE)).vectors.shape == (1, 256)
 
 
+def test_recordings_of_librosa_torchaudio_soundfile_and_datasets_are_taken_as_they_come(mini):
+    rng = np.random.default_rng(0)
+    whole = (rng.normal(0, 0.1, (2, 2 * RATE)) * 32768).astype(np.int16)  # (channels, N)
+    floats = (whole / 32768).astype(np.float32)
+    wide = whole.astype(np.int32) << 16
+    items = [
+        (floats, float(RATE)),  # librosa.load(mono=False)
+        (floats.T, RATE),  # soundfile.read
+        (torch.from_numpy(floats), RATE),  # torchaudio.load
+        (torch.from_numpy(whole), RATE),  # torchaudio.load(normalize=False)
+        (whole.T, np.int64(RATE)),  # scipy.io.wavfile.read
+        (wide.T, RATE),
+        (floats.astype(np.float64), RATE),
+        {"array": floats, "sampling_rate": RATE, "path": None},  # datasets.Audio
+    ]
+    encoded = mini.encode(items)
+    assert encoded.errors == [None] * len(items)
+    for vector in encoded.vectors[1:]:
+        np.testing.assert_array_equal(vector, encoded.vectors[0])
+    assert mini.encode(items[-1]).vectors.shape == mini.encode(items[0]).vectors.shape == (1, 256)
+    coarse = (floats[0] * 128 + 128).round().astype(np.uint8)
+    assert cosine(*mini.encode([(coarse, RATE), (floats[0], RATE)]).vectors) > 0.99
+
+
+def test_inputs_come_from_arrays_and_tables_of_strings_and_from_generators(mini):
+    pandas = pytest.importorskip("pandas")
+    expected = mini.encode([TUNE, "a jig"]).vectors
+    for items in (np.array([TUNE, "a jig"]), pandas.Series([TUNE, "a jig"]), (item for item in (TUNE, "a jig"))):
+        np.testing.assert_array_equal(mini.encode(items).vectors, expected)
+
+
 @pytest.mark.parametrize(
     ("item", "said"),
     [
         (np.zeros(9), r"give \(samples, rate\)"),
         (torch.zeros(9), r"give \(samples, rate\)"),
         ((RATE, np.zeros(9, np.float32)), "samples come first"),
-        ((np.zeros(9, np.int16), RATE), "divided by full scale"),
-        ((torch.zeros(9, dtype=torch.int16), RATE), "divided by full scale"),
-        ((np.zeros((2, 900), np.float32), RATE), "give samples.T"),
+        ((np.zeros(9, np.int64), RATE), "not int64; .*divided by full scale"),
+        ((torch.zeros(9, dtype=torch.int64), RATE), "not int64; .*divided by full scale"),
+        ((np.zeros(9, bool), RATE), "not bool"),
+        ((np.zeros((70, 900), np.float32), RATE), "too many channels; 64 are the limit"),
+        ((np.zeros((1, 2, 900), np.float32), RATE), r"have shape \(N,\), \(N, channels\) or \(channels, N\)"),
+        ({"array": np.zeros(9), "sampling_rate": None}, "None is no sampling rate"),
         ((np.zeros(9, np.float32), "44100"), "no sampling rate"),
         (b"no music at all", r"give \(bytes, kind\), the kind one of text, musicxml"),
         ((b"x", "midee"), "'midee' is no kind of file; there are text, musicxml"),

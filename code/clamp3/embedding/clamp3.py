@@ -15,84 +15,60 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Union, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
+from clamp3.embedding.encoded import (
+    Encoded,
+    Errors,
+    Ranking,
+    all_cosines,
+    as_numpy,
+    encoded_of,
+    normalized,
+    ranked,
+    warn_of_failed,
+)
 from clamp3.embedding.encoder import Dtype, Encoder, Result
 from clamp3.embedding.front_ends import FRONT_ENDS, Opening, TowerTokenizer
-from clamp3.embedding.passages import Passage, PassagePlan
-from clamp3.errors import WeightsError
+from clamp3.embedding.m3 import M3
+from clamp3.embedding.passages import PassagePlan
+from clamp3.errors import ConfigError, DataError, WeightsError
 from clamp3.jobs.identity import Identity
+from clamp3.jobs.progress import progress as bar
 from clamp3.modalities.symbolic import AS_LEARNED, Reading
 from clamp3.sources import Item, is_item
 
 if TYPE_CHECKING:
+    from torch import Tensor
+    from typing_extensions import Unpack
+
     from clamp3.embedding.batching import Tower
     from clamp3.jobs.cache import VectorCache
     from clamp3.models.tokenizer import TextTokenizer
 
-__all__ = ["M3", "Clamp3", "Encoded", "Errors", "Result"]
+__all__ = ["M3", "Clamp3", "Encoded", "Errors", "Ranking", "Result"]
+
+Items = Item | Iterable[Item]
+Comparable = Union[Items, "Encoded[Any]", NDArray[Any]]
 
 
-class Errors(list["str | None"]):
-    """For each input one sentence on why it has no vector, None if it has one; true if any has none.
+class EncodeOptions(TypedDict, total=False):
+    """Keywords of `Clamp3.encode`, for type checkers."""
 
-    Examples
-    --------
-    >>> bool(Errors([None, None])), bool(Errors([None, "lost.mid does not exist."]))
-    (False, True)
-    """
-
-    def __bool__(self) -> bool:
-        return any(error is not None for error in self)
-
-
-@dataclass(frozen=True, repr=False)
-class Encoded:
-    """Vectors of several inputs, in their order.
-
-    Attributes
-    ----------
-    vectors : float32 array, shape (N, D)
-        Global vectors, NaN rows for inputs with an error; (N, 0) in temporal mode. Of passages, a row for each, input
-        after input.
-    errors : Errors
-        A list: for each input one sentence on why it has no vector, None if it has one. True if any has none.
-    names : list of str
-        Name of each input in messages.
-    notes : list of tuple of str
-        Remarks on the conversion of each input.
-    temporal : list of arrays or None
-        Hidden states (1, T, D) of each input; empty unless asked for.
-    passages : list of Passage
-        Where each row of ``vectors`` lies in its piece; empty unless asked for.
-    owners : list of int
-        Number of the input that each passage belongs to.
-    """
-
-    vectors: np.ndarray
-    errors: Errors
-    names: list[str]
-    notes: list[tuple[str, ...]]
-    temporal: list[np.ndarray | None] = field(default_factory=list)
-    passages: list[Passage] = field(default_factory=list)
-    owners: list[int] = field(default_factory=list)
-
-    @property
-    def ok(self) -> np.ndarray:
-        """Boolean array (N,), True where an input has a vector."""
-        return np.array([error is None for error in self.errors], bool)
-
-    def __repr__(self) -> str:
-        failed = sum(error is not None for error in self.errors)
-        parts = [f"{len(self.names)} inputs", f"vectors {self.vectors.shape} {self.vectors.dtype}"]
-        parts += [f"{len(self.passages)} passages"] * bool(self.passages) + ["hidden states"] * bool(self.temporal)
-        parts += [f"{failed} without a vector (see errors)"] * bool(failed)
-        return f"Encoded({', '.join(parts)})"
+    batch_size: int | None
+    temporal: bool
+    n_workers: int | None
+    windows_sec: float | None
+    hop_sec: float | None
+    windows_bars: int | None
+    hop_bars: int | None
+    normalize: bool
+    progress: bool
 
 
 class Clamp3(Encoder):
@@ -229,9 +205,19 @@ class Clamp3(Encoder):
         self._require_same_weights()
         return tower
 
+    @overload
+    def encode(
+        self, items: Items, *, as_tensor: Literal[False] = False, **options: Unpack[EncodeOptions]
+    ) -> Encoded: ...
+
+    @overload
+    def encode(
+        self, items: Items, *, as_tensor: Literal[True], **options: Unpack[EncodeOptions]
+    ) -> Encoded[Tensor]: ...
+
     def encode(
         self,
-        items: Iterable[Item],
+        items: Items,
         *,
         batch_size: int | None = None,
         temporal: bool = False,
@@ -240,24 +226,38 @@ class Clamp3(Encoder):
         hop_sec: float | None = None,
         windows_bars: int | None = None,
         hop_bars: int | None = None,
-    ) -> Encoded:
+        normalize: bool = False,
+        progress: bool = False,
+        as_tensor: bool = False,
+    ) -> Encoded[Any]:
         r"""Encode sentences and files of any mixture.
 
         Parameters
         ----------
         items : iterable of str, path, bytes, Source, (bytes, Kind), (samples, rate), music21 or mido object
-            As `clamp3.sources.source_of` takes them; one alone is one input. A string that reads as a tune in ABC is
-            one; `clamp3.sources.sentence` makes words of it.
+            As `clamp3.sources.source_of` takes them, a generator too; one alone is one input. A string that reads as a
+            tune in ABC is one; `clamp3.sources.sentence` makes words of it.
         batch_size, temporal, n_workers
             As in `stream`.
         windows_sec, hop_sec, windows_bars, hop_bars : optional
             If one is given, one vector per passage: recordings and performances by seconds, scores by bars, texts as
             they are. What is not given is as in `clamp3.embedding.passages.PassagePlan`.
+        normalize : bool
+            Scale vectors to length 1, so that their products are cosines.
+        progress : bool
+            Draw a bar, in a notebook too.
+        as_tensor : bool
+            Return torch tensors on the device of the model in place of arrays.
 
         Returns
         -------
         Encoded
             One row per input. An input that cannot be encoded has an entry in ``errors`` and does not stop the others.
+
+        Raises
+        ------
+        ConfigError
+            If hidden states are to have length 1, and as in `stream`.
 
         Examples
         --------
@@ -273,15 +273,21 @@ class Clamp3(Encoder):
         >>> [str(passage) for passage in parts.passages], parts.vectors.shape
         (['bars 1-2', 'bars 3-4'], (2, 256))
         """
+        if normalize and temporal:
+            raise ConfigError("hidden states are not scaled to length 1; leave normalize out.")
         if is_item(items):
             items = [items]  # type: ignore[list-item]
         sizes = {"windows_sec": windows_sec, "hop_sec": hop_sec, "windows_bars": windows_bars, "hop_bars": hop_bars}
         given = {name: size for name, size in sizes.items() if size is not None}
         plan = PassagePlan(**given) if given else None  # type: ignore[arg-type]
-        results = sorted(
-            self.stream(items, batch_size=batch_size, temporal=temporal, n_workers=n_workers, passages=plan),
-            key=lambda result: result.index,
-        )
+        total = len(items) if isinstance(items, Sized) else None
+        stream = self.stream(items, batch_size=batch_size, temporal=temporal, n_workers=n_workers, passages=plan)  # type: ignore[arg-type]
+        results = []
+        with bar(total, "encoding", shown=progress, asked=True) as advance:
+            for result in stream:
+                results.append(result)
+                advance(1)
+        results.sort(key=lambda result: result.index)
         vectors = np.full((0 if plan else len(results), 0 if temporal else self.width), np.nan, np.float32)
         if plan is not None:
             vectors = np.concatenate([vectors, *(r.value for r in results if r.value is not None)])
@@ -289,73 +295,81 @@ class Clamp3(Encoder):
             for result in results:
                 if result.value is not None:
                     vectors[result.index] = result.value
+        if normalize:
+            vectors = normalized(vectors).astype(np.float32)
+        values: list[Any] = [result.value for result in results] if temporal else []
         return Encoded(
-            vectors,
+            self._tensor(vectors) if as_tensor else vectors,
             Errors(result.error for result in results),
             [result.name for result in results],
             [result.notes for result in results],
-            [result.value for result in results] if temporal else [],
+            [self._tensor(value) if as_tensor and value is not None else value for value in values],
             [passage for result in results for passage in result.passages],
             [result.index for result in results for _ in result.passages],
         )
 
+    def _tensor(self, values: NDArray[Any]) -> Tensor:
+        import torch
 
-class M3(Encoder):
-    """The encoder of an M3 pre-training checkpoint, for scores and performances.
+        return torch.from_numpy(values).to(self.device)
 
-    A global vector is the plain mean of the hidden states of all patches; M3 has no joint space with text.
-    """
-
-    def __init__(
-        self, weights: Path, *, dtype: Dtype = "auto", device: str | None = None, reading: Reading = AS_LEARNED
-    ) -> None:
-        self._weights = weights
-        super().__init__(dtype=dtype, device=device, cache=None, reading=reading)
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        name: str | os.PathLike[str] = "m3",
-        *,
-        epoch: int | None = None,
-        dtype: Dtype = "auto",
-        device: str | None = None,
-        as_is: bool = False,
-        correct: bool = False,
-    ) -> M3:
-        """Open weights by name or path.
+    def similarity(self, first: Comparable, second: Comparable | None = None) -> NDArray[np.float64]:
+        """Return the cosines of all pairs.
 
         Parameters
         ----------
-        name : str or path
-            ``m3`` or a checkpoint file.
-        epoch, dtype, device, as_is, correct
-            As in `Clamp3.from_pretrained`, which also lists what is raised.
+        first, second : inputs, Encoded or float array (N, D) or (D,)
+            One or several of what `encode` takes, what it returned, or vectors. Without ``second`` those of ``first``
+            are compared with each other.
+
+        Returns
+        -------
+        float64 array, shape (N, M)
+            NaN for inputs without a vector, of which a warning says why.
+
+        Examples
+        --------
+        >>> clamp3 = Clamp3.from_pretrained("mini")
+        >>> clamp3.similarity(["a jig", "a chorale"], ["an Irish jig", "a hymn", "a reel"]).shape
+        (2, 3)
         """
-        from clamp3.models.registry import resolve
+        sides = [encoded_of(side, self.encode) for side in (first, second) if side is not None]
+        for side in sides:
+            warn_of_failed(side)
+        return all_cosines(as_numpy(sides[0].vectors), as_numpy(sides[-1].vectors))
 
-        return cls(
-            resolve(name, epoch=epoch), dtype=dtype, device=device, reading=Reading(as_is=as_is, correct=correct)
-        )
+    def rank(self, query: Comparable, candidates: Comparable, *, top_k: int | None = None) -> Ranking:
+        r"""Rank candidates by their cosine to one query.
 
-    def _own_identity(self) -> Identity:
-        from clamp3.models.registry import identity
+        Parameters
+        ----------
+        query : one input, its Encoded or its vector
+        candidates : inputs, Encoded or float array (N, D)
+        top_k : int, optional
+            How many to return; None returns all.
 
-        return Identity(identity(self._weights), self.dtype)
+        Raises
+        ------
+        DataError
+            If the query has no vector, or is not one.
 
-    def lacks(self, modality: str) -> str | None:
-        """Return why inputs of a modality cannot be encoded, None if they can."""
-        return None if modality == "symbolic" else "M3 takes scores and performances only."
+        Examples
+        --------
+        >>> clamp3 = Clamp3.from_pretrained("mini")
+        >>> tunes = [f"X:1\nL:1/8\nM:{metre}\nK:G\n{bar * 4}" for metre, bar in (("6/8", "GAG GAB|"), ("C", "G8|"))]
+        >>> clamp3.rank("an Irish jig", tunes, top_k=1)[0].index
+        0
+        """
+        asked = encoded_of(query, self.encode)
+        if len(asked.names) != 1 or asked.errors:
+            reason = next((error for error in asked.errors if error), f"there are {len(asked.names)} of them.")
+            raise DataError(f"rank takes one query with a vector: {reason}")
+        return ranked(as_numpy(asked.vectors)[0], encoded_of(candidates, self.encode), top_k)
 
-    def _open_front_end(self, modality: str) -> Reading:
-        from clamp3.models.families import FAMILIES
-
-        return replace(self._reading, without=FAMILIES["m3"].without)
-
-    def _load(self, modality: str) -> Tower:
-        from clamp3.embedding.towers import load_tower
-
-        return load_tower(self._weights, modality, family="m3", dtype=self.dtype, device=self._device)
+    def __repr__(self) -> str:
+        loaded = f" ({', '.join(self._towers)} loaded)" * bool(self._towers)
+        towers = ", ".join(self.config.towers)
+        return f"Clamp3({self.identity}: {towers}{loaded}; width {self.width}, {self.dtype} on {self.device})"
 
 
 def _opened(cache: VectorCache | os.PathLike[str] | None) -> VectorCache | None:

@@ -7,9 +7,10 @@ with a reason.
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,62 +18,30 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from clamp3.embedding.passages import Passage, PassagePlan, Stretch, cut, divide, pack, unpack
-from clamp3.errors import ConfigError, DataError, FormatError, WeightsError, describe, sentence_of
+from clamp3.embedding.rounds import Result, Round
+from clamp3.errors import ConfigError, DataError, FormatError, WeightsError, describe
 from clamp3.formats import Converted, Kind
 from clamp3.jobs.identity import Identity
 from clamp3.modalities import MODALITIES, Modality, Payload, Prepared, of_kind, preprocessing_version
 from clamp3.modalities.symbolic import AS_LEARNED, Reading
-from clamp3.sources import Item, Source, source_of
+from clamp3.sources import Item
 
 if TYPE_CHECKING:
+    import torch
+    from typing_extensions import Self
+
     from clamp3.embedding.batching import Tower
     from clamp3.jobs.cache import VectorCache
     from clamp3.jobs.parallel import Workers
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 
-# Fewer conversions than this are quicker here than in processes that have to start.
+# Fewer conversions than this, or of fewer bytes by this package's own readers, are quicker here than in processes that
+# have to start: they read a megabyte a second or more, and to start takes half a second.
 _MIN_FOR_PROCESSES = 3
-# One round: what is read, converted, sorted by length and encoded together; bounds the memory of long jobs.
-_ROUND_ITEMS = 512
-_ROUND_BYTES = 64 << 20
-_STREAMED_BYTES = 1 << 20  # what the sequence of a recording takes, roughly
+_QUICK_BYTES = 1 << 18
 # Vectors handed to the cache at once; what an interrupted job loses.
 _KEEP_EVERY = 32
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of one input.
-
-    Attributes
-    ----------
-    index : int
-        Position among the inputs, from 0.
-    name : str
-        Name of the input in messages.
-    value : float32 array or None
-        (D,) global vector, or (1, T, D) hidden states; None if there is an error.
-    error : str or None
-        One sentence on why there is no vector.
-    notes : tuple of str
-        Remarks on the conversion.
-    sha256 : str or None
-        Of the input's bytes; None if they could not be read.
-    cached : bool
-        Whether the vector comes from the cache.
-    passages : tuple of Passage
-        Where each row of ``value`` lies, if passages were asked for; ``value`` is (W, D) then.
-    """
-
-    index: int
-    name: str
-    value: np.ndarray | None = None
-    error: str | None = None
-    notes: tuple[str, ...] = ()
-    sha256: str | None = None
-    cached: bool = False
-    passages: tuple[Passage, ...] = ()
 
 
 class Encoder(ABC):
@@ -103,6 +72,7 @@ class Encoder(ABC):
         self._towers: dict[str, Tower] = {}
         self._front_ends: dict[str, Any] = {}
         self._converters: Workers[Any, Converted] | None = None
+        self._lock = threading.RLock()  # of the three above
 
     @cached_property
     def identity(self) -> str:
@@ -152,10 +122,11 @@ class Encoder(ABC):
 
     def front_end(self, modality: str) -> Any:
         """Return the front end of a tower (see `clamp3.modalities.Modality.prepare`), None if it has none."""
-        if modality not in self._front_ends:
-            absent = self.lacks(modality) is not None
-            self._front_ends[modality] = None if absent else self._open_front_end(modality)
-        return self._front_ends[modality]
+        with self._lock:
+            if modality not in self._front_ends:
+                absent = self.lacks(modality) is not None
+                self._front_ends[modality] = None if absent else self._open_front_end(modality)
+            return self._front_ends[modality]
 
     def _open_front_end(self, modality: str) -> Any:
         """Return the front end of a tower that is there; it loads nothing before it is used."""
@@ -167,9 +138,55 @@ class Encoder(ABC):
 
     def load(self, modality: str) -> Tower:
         """Return a tower, loading it the first time it is needed."""
-        if modality not in self._towers:
-            self._towers[modality] = self._load(modality)
-        return self._towers[modality]
+        with self._lock:  # a thread that needs it too waits, and does not load it again
+            if modality not in self._towers:
+                self._towers[modality] = self._load(modality)
+            return self._towers[modality]
+
+    @property
+    def device(self) -> str:
+        """Where towers compute, as torch names it."""
+        from clamp3.models.device import pick_device
+
+        return str(pick_device(self._device))
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move to a device, and return this encoder; what is being encoded meanwhile is finished where it began.
+
+        Raises
+        ------
+        ConfigError
+            If torch cannot use the device.
+        """
+        from clamp3.models.device import pick_device
+
+        where = str(pick_device(str(device)))
+        with self._lock:
+            before = self._device, self._towers, self._front_ends
+            if where != self.device:
+                self._device, self._towers, self._front_ends = where, {}, {}
+                try:
+                    for modality in before[1]:
+                        self.load(modality)
+                except BaseException:  # it does not fit there, say
+                    self._device, self._towers, self._front_ends = before
+                    raise
+        return self
+
+    def close(self) -> None:
+        """End the worker process that stays ready between calls, and close the cache; later calls open them again."""
+        with self._lock:
+            converters, self._converters = self._converters, None
+        if converters is not None:
+            converters.close()
+        if self._cache is not None:
+            self._cache.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def stream(
         self,
@@ -213,7 +230,7 @@ class Encoder(ABC):
             raise ConfigError("hidden states of passages cannot be asked for; take those of the whole piece.")
         cache = None if temporal else self._cache
         queue, start = iter(items), 0
-        while (work := _Round.read(queue, start)).names:
+        while (work := Round.read(queue, start)).names:
             start += len(work.names)
             if cache is not None:
                 yield from self._recall(work, cache, passages)
@@ -232,7 +249,7 @@ class Encoder(ABC):
                 if cache is not None and fresh:
                     cache.put_many(fresh)
 
-    def _recall(self, work: _Round, cache: VectorCache, plan: PassagePlan | Stretch | None) -> Iterator[Result]:
+    def _recall(self, work: Round, cache: VectorCache, plan: PassagePlan | Stretch | None) -> Iterator[Result]:
         """Yield the results of a round that are in the cache, and take their inputs out of the round."""
         from clamp3.jobs.cache import content_key
 
@@ -248,7 +265,7 @@ class Encoder(ABC):
                 yield work.result(index, value=value, passages=where, cached=True)
                 del work.data[index]
 
-    def _prepare(self, work: _Round, n_workers: int | None, *, marked: bool) -> None:
+    def _prepare(self, work: Round, n_workers: int | None, *, marked: bool) -> None:
         """Turn the bytes of a round into sequences or errors."""
         elsewhere: dict[int, _Job] = {}
         for index, data in work.data.items():
@@ -265,6 +282,8 @@ class Encoder(ABC):
                 elsewhere[index] = job
             else:
                 _prepare_here(work, index, job)
+        for index in _quick(elsewhere) if n_workers is None else ():
+            _prepare_here(work, index, elsewhere.pop(index))
         if len(elsewhere) < _MIN_FOR_PROCESSES:
             self._prepare_few(work, elsewhere)
             return
@@ -277,25 +296,18 @@ class Encoder(ABC):
             else:
                 work.sequences[indices[outcome.index]] = outcome.value
 
-    def _prepare_few(self, work: _Round, jobs: dict[int, _Job]) -> None:
+    def _prepare_few(self, work: Round, jobs: dict[int, _Job]) -> None:
         """Prepare inputs in this process, except for what could stall it: a worker that stays converts that."""
         conversions = {}
         for index, (modality, payload, front_end, _) in jobs.items():
             convert = modality.conversion(payload, front_end)
             if convert is not None:
                 conversions[index] = (convert, *payload)
-        if conversions and self._converters is None:
-            from clamp3.jobs.limits import convert_within
-            from clamp3.jobs.parallel import Workers
-
-            self._converters = Workers(convert_within)
-            self._converters.start()
-            for name in {jobs[index][0].name for index in conversions}:
-                self.load(name)  # while the worker starts
         texts = {}
-        if self._converters is not None:
+        if conversions:
             indices = list(conversions)
-            for outcome in self._converters.map(conversions.values()):
+            converters = self._started({jobs[index][0].name for index in conversions})
+            for outcome in converters.map(conversions.values()):
                 if outcome.value is None:
                     work.errors[indices[outcome.index]] = outcome.error or "the conversion gave nothing."
                 else:
@@ -304,8 +316,22 @@ class Encoder(ABC):
             if index not in work.errors:
                 _prepare_here(work, index, (modality, (texts.get(index, content), kind, name), front_end, marked))
 
+    def _started(self, modalities: set[str]) -> Workers[Any, Converted]:
+        """Return the workers for single conversions; while the first of them starts, load the towers."""
+        from clamp3.jobs.limits import convert_within
+        from clamp3.jobs.parallel import Workers
+
+        with self._lock:
+            converters, first = self._converters or Workers(convert_within), self._converters is None
+            self._converters = converters
+        if first:
+            converters.start()
+            for name in modalities:
+                self.load(name)
+        return converters
+
     def _run(
-        self, work: _Round, batch_size: int | None, temporal: bool, plan: PassagePlan | Stretch | None
+        self, work: Round, batch_size: int | None, temporal: bool, plan: PassagePlan | Stretch | None
     ) -> Iterator[tuple[Result, str | None]]:
         """Encode the sequences of a round, modality by modality; yield results with their cache keys."""
         from clamp3.embedding import batching
@@ -333,7 +359,7 @@ class Encoder(ABC):
 
 
 def _run_passages(
-    work: _Round, members: list[int], tower: Tower, plan: PassagePlan | Stretch, batch_size: int | None
+    work: Round, members: list[int], tower: Tower, plan: PassagePlan | Stretch, batch_size: int | None
 ) -> Iterator[tuple[Result, str | None]]:
     """Encode the passages of inputs; yield a result, with its cache key, per input."""
     from clamp3.embedding import batching
@@ -362,6 +388,17 @@ def _run_passages(
 _Job = tuple[Modality, Payload, Any, bool]  # a modality, what it prepares, its front end, and whether with marks
 
 
+def _quick(jobs: dict[int, _Job]) -> list[int]:
+    """Return which inputs this package's own code reads sooner than a process starts: few bytes, all together."""
+    found, n_bytes = [], 0
+    for index, (modality, payload, front_end, _) in jobs.items():
+        content, _, _ = payload
+        if isinstance(content, bytes) and modality.conversion(payload, front_end) is None:
+            found.append(index)
+            n_bytes += len(content)
+    return found if n_bytes <= _QUICK_BYTES else []
+
+
 def _prepare_job(job: _Job) -> Prepared:
     """Prepare an input within what one of its size may take; runs in a worker."""
     from clamp3.jobs.limits import allowance, within
@@ -372,67 +409,9 @@ def _prepare_job(job: _Job) -> Prepared:
     return within(allowance(content, kind), prepare) if isinstance(content, bytes) else prepare()
 
 
-def _prepare_here(work: _Round, index: int, job: _Job) -> None:
+def _prepare_here(work: Round, index: int, job: _Job) -> None:
     modality, payload, front_end, marked = job
     try:
         work.sequences[index] = modality.prepare(payload, front_end, marked=marked)
     except Exception as error:  # whatever is in the file or lacks to read it, only this input fails
         work.errors[index] = describe(error)
-
-
-class _Round:
-    """Inputs that are read, converted and encoded together; everything is keyed by their position in the round."""
-
-    def __init__(self, start: int) -> None:
-        self.start = start
-        self.names: list[str] = []
-        self.sources: dict[int, Source] = {}
-        self.data: dict[int, bytes] = {}
-        self.sha256: dict[int, str] = {}
-        self.keys: dict[int, str] = {}
-        self.sequences: dict[int, Prepared] = {}
-        self.errors: dict[int, str] = {}
-
-    @classmethod
-    def read(cls, queue: Iterator[Item], start: int) -> _Round:
-        """Take inputs from the queue until the round is full."""
-        work, n_bytes = cls(start), 0
-        for item in queue:
-            index = len(work.names)
-            try:
-                source = source_of(item)
-            except FormatError as error:
-                work.names.append(item if isinstance(item, str) and len(item) < 200 else sentence_of(item, 200))
-                work.errors[index] = str(error)
-            else:
-                work.names.append(source.name)
-                work.sources[index] = source
-                try:
-                    work.data[index], work.sha256[index] = source.open()
-                except FormatError as error:
-                    work.errors[index] = str(error)
-                else:
-                    n_bytes += len(work.data[index]) or _STREAMED_BYTES
-            if len(work.names) >= _ROUND_ITEMS or n_bytes >= _ROUND_BYTES:
-                break
-        return work
-
-    def failures(self) -> Iterator[Result]:
-        """Yield the results of inputs that have an error by now."""
-        for index in sorted(self.errors):
-            yield self.result(index, error=self.errors[index])
-
-    def result(
-        self,
-        index: int,
-        *,
-        value: np.ndarray | None = None,
-        error: str | None = None,
-        cached: bool = False,
-        passages: tuple[Passage, ...] = (),
-    ) -> Result:
-        """Return what became of one input."""
-        sequence = self.sequences.get(index)
-        notes = sequence.notes if sequence is not None else ()
-        sha256 = self.sha256.get(index)
-        return Result(self.start + index, self.names[index], value, error, notes, sha256, cached, passages)

@@ -12,7 +12,7 @@ from clamp3.index.library import Library
 from clamp3.index.ranking import unit_rows
 from clamp3.index.store import VECTOR, Row
 
-LEAST = 0.995  # cosine; docs/index.md says what it finds
+LEAST = 0.995  # cosine; docs/indexes.md says what it finds
 _BLOCK = 512  # rows that are compared with all at once
 _FIELDS = ("id", "name", "title", "composer", "artist", "modality", "content")
 

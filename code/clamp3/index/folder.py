@@ -7,7 +7,7 @@ beside them, and the name changes when these are complete.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,28 +18,12 @@ from clamp3.formats.fields import typed
 from clamp3.formats.tables import json_text, parse_json
 from clamp3.index.place import META, POINTER, FolderPlace, Place, Uri, Where
 from clamp3.index.remote import RemotePlace
-from clamp3.index.store import Store
 
 if TYPE_CHECKING:
     from clamp3.embedding.passages import PassagePlan
 
 INDEX_NAME = ".clamp3_index"  # of an index inside the folder that it is about; hidden, so that no walk enters it
 VERSION = 1
-
-
-def _sqlite(folder: Path) -> Store:
-    from clamp3.index.sqlite_store import SqliteStore
-
-    return SqliteStore(folder)
-
-
-def _lance(folder: Path) -> Store:
-    from clamp3.index.lance_store import LanceStore
-
-    return LanceStore(folder)
-
-
-STORES: dict[str, Callable[[Path], Store]] = {"lance": _lance, "sqlite": _sqlite}
 
 
 @dataclass(frozen=True)
@@ -49,7 +33,7 @@ class IndexMeta:
     Attributes
     ----------
     store : str
-        One of `STORES`, or that of its address.
+        One of `clamp3.index.place.STORES`, or that of its address.
     weights : str
         Space of the vectors (`clamp3.jobs.identity.Identity.space`).
     width : int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -79,7 +80,7 @@ def add_index_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add the flags that name an index; return the parser."""
     folder = "the index, or the folder that has it in it (default: $CLAMP3_INDEX, which may be an address, else here)"
     parser.add_argument("--index", metavar="FOLDER", help=folder)
-    parser.add_argument("--uri", help="address of an index on other computers: s3://BUCKET/PREFIX; see docs/index.md")
+    parser.add_argument("--uri", help="address of an index on other computers: s3://BUCKET/PREFIX; see docs/indexes.md")
     return parser
 
 
@@ -112,7 +113,7 @@ class Place(Protocol):
         ----------
         data : str
         store : str
-            Of a folder one of `clamp3.index.folder.STORES`.
+            Of a folder one of `STORES`.
         """
 
     def drop(self, data: str) -> None:
@@ -123,6 +124,21 @@ class Place(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+
+
+def _sqlite(folder: Path) -> Store:
+    from clamp3.index.sqlite_store import SqliteStore
+
+    return SqliteStore(folder)
+
+
+def _lance(folder: Path) -> Store:
+    from clamp3.index.lance_store import LanceStore
+
+    return LanceStore(folder)
+
+
+STORES: dict[str, Callable[[Path], Store]] = {"lance": _lance, "sqlite": _sqlite}
 
 
 class FolderPlace:
@@ -163,8 +179,6 @@ class FolderPlace:
 
     def open_store(self, data: str, store: str) -> Store:
         """Open the store in a folder; see `Place.open_store`."""
-        from clamp3.index.folder import STORES
-
         if store not in STORES:
             raise ConfigError(f"the index needs the store {store!r}; there are {', '.join(STORES)}.")
         return STORES[store](self.folder / data)

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clamp3.embedding.cosines import SCORE_DECIMALS as SCORE_DECIMALS
 from clamp3.errors import DataError
 
-SCORE_DECIMALS = 7
 TIE = 1e-7
 TIES = ("worst", "best")
 

@@ -21,6 +21,7 @@ import os
 import pickle
 import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -39,6 +40,7 @@ Value = TypeVar("Value")
 
 CHUNK_SEC = 0.05
 CHUNK_MAX = 64
+_STARTING = threading.Lock()  # what `_main_hidden` does is seen by all threads
 START_SEC = 120.0  # a spawned worker imports the function's module, torch at worst
 
 
@@ -126,14 +128,16 @@ class Workers(Generic[Argument, Value]):
         self._make = functools.partial(_Pool, fn, timeout_sec=timeout_sec, memory_mb=memory_limit_mb)
         self._kept: _Pool[Argument, Value] | None = None
         self._owner = os.getpid()
+        self._lock = threading.Lock()  # of the two above
 
     def start(self) -> None:
         """Start a worker where that takes long, to be ready when it is needed."""
-        if self._kept is None and start_method() != "fork":
-            pool, self._owner = self._make(items=[], n_workers=1), os.getpid()
-            with _no_interrupt():
-                pool.workers.append(pool._start())
-            self._kept = pool
+        with self._lock:
+            if self._kept is None and start_method() != "fork":
+                pool, self._owner = self._make(items=[], n_workers=1), os.getpid()
+                with _no_interrupt():
+                    pool.workers.append(pool._start())
+                self._kept = pool
 
     def map(self, items: Iterable[Argument], *, n_workers: int | None = None) -> Generator[Outcome[Value], None, None]:
         """Yield the outcomes of items, as `process_map` does.
@@ -146,10 +150,10 @@ class Workers(Generic[Argument, Value]):
         listed = list(items)
         if not listed:
             return
-        pool, self._kept = self._kept, None  # whoever calls meanwhile, from another thread, has workers of its own
+        pool = self._take()  # whoever calls meanwhile, from another thread, has workers of its own
         n_workers = min(n_workers or usable_cores(), len(listed))
-        if pool is None or self._owner != os.getpid():  # after a fork they are the parent's
-            pool, self._owner = self._make(items=listed, n_workers=n_workers), os.getpid()
+        if pool is None:
+            pool = self._make(items=listed, n_workers=n_workers)
         else:
             pool.take(listed, n_workers)
         done = False
@@ -158,9 +162,23 @@ class Workers(Generic[Argument, Value]):
             done = True
         finally:
             # A forked worker holds what this process had open, locks included, and takes 2 ms to start.
-            pool.close(n_kept=1 if done and self._kept is None and pool.method != "fork" else 0)
-            if pool.workers:
-                self._kept = pool
+            pool.close(n_kept=1 if done and pool.method != "fork" else 0)
+            with self._lock:
+                if pool.workers and self._kept is None:
+                    pool, self._kept, self._owner = None, pool, os.getpid()
+            if pool is not None:  # another thread's worker stays
+                pool.close()
+
+    def close(self) -> None:
+        """End the worker that stays ready; the next call of `map` starts another."""
+        pool = self._take()
+        if pool is not None:
+            pool.close()
+
+    def _take(self) -> _Pool[Argument, Value] | None:
+        with self._lock:
+            pool, self._kept = self._kept, None
+            return pool if self._owner == os.getpid() else None  # after a fork it is the parent's
 
 
 def usable_cores() -> int:
@@ -274,7 +292,7 @@ class _Pool(Generic[Argument, Value]):
             target=work, args=(theirs, self.fn, self.timeout_sec, self.memory_mb, parent), daemon=True
         )
         try:
-            with _main_hidden() if self.hide_main else contextlib.nullcontext():
+            with _STARTING, _main_hidden() if self.hide_main else contextlib.nullcontext():
                 process.start()
         except OSError as error:
             raise Clamp3Error(f"a worker process cannot be started: {error.strerror or error}.") from None

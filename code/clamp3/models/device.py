@@ -24,13 +24,32 @@ def pick_device(name: str | None) -> torch.device:
     if name is None:
         if not torch.cuda.is_available():
             return torch.device("cpu")
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        name = f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}).") from None
+    if device.type == "cuda":
+        set_cuda()
     return device
+
+
+def set_cuda(*, tf32: bool = False) -> None:
+    """Set torch's switches for CUDA in this process.
+
+    cuDNN's attention is left out: it makes a plan for every new shape of a batch, 0.14 s each on an H100 where a whole
+    step takes 0.37 s, and nearly every batch of music has a shape of its own (``benchmarks/gpu.py``).
+
+    Parameters
+    ----------
+    tf32 : bool
+        Let matrices and convolutions of float32 lose the last 13 bits, as torch lets convolutions by itself.
+    """
+    import torch
+
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
 
 
 def keep_heap() -> None:

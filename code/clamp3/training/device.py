@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from clamp3.errors import ConfigError
+from clamp3.models.device import set_cuda
 from clamp3.training.config import RunConfig
 from clamp3.training.task import RatedTask, SteadyTask, Task
 
@@ -33,7 +34,7 @@ def make_accelerator(config: RunConfig) -> Accelerator:
     patience = InitProcessGroupKwargs(timeout=timedelta(minutes=config.wait_minutes))
     handlers = [DistributedDataParallelKwargs(find_unused_parameters=True, gradient_as_bucket_view=True), patience]
     if cuda:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.tf32
+        set_cuda(tf32=config.tf32)
     return Accelerator(cpu=not (cuda or mps), mixed_precision=precision(config), kwargs_handlers=handlers)
 
 

@@ -78,6 +78,8 @@ def add_flags(parser: argparse.ArgumentParser, config: type[RunConfig], file: An
         The same parser; it parses to a namespace whose ``given`` names the fields that the command line sets.
     """
     hints = typing.get_type_hints(config)
+    if file is not None:
+        parser.epilog = "Defaults come from code/config.py."
     settings = file_settings(file, config.prefix, config.modality if config.prefix == "CLAMP3" else "")
     parser.set_defaults(file_settings=settings, given=frozenset())
     for item in _in_help_order(config):

@@ -6,7 +6,7 @@
 
 Needs what build_data.py wrote. The first minute of a piece is played by fluidsynth, through instruments and at a tempo
 drawn from its id, and becomes DATA_DIR/audio/SPLIT/…/ID.npy, which is added to the piece's record. Held-out pieces
-sound through presets and at tempi that no training piece has. Features that exist are kept.
+sound through presets and at tempi that no training piece has, and the first sound font. Features that exist are kept.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     parser = parser_for(__doc__)
     parser.add_argument("data_dir", type=Path, help="what build_data.py wrote")
-    parser.add_argument("--soundfont", type=Path, default=SOUNDFONT, help="General MIDI .sf2 (default: %(default)s)")
+    fonts = f"General MIDI .sf2 or .sf3; of several, one is drawn for a training piece (default: {SOUNDFONT})"
+    parser.add_argument("--soundfont", type=Path, nargs="+", default=[SOUNDFONT], metavar="FILE", help=fonts)
     parser.add_argument("--train", type=int, default=2500, help="how many training pieces (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: all cores)")
     return parser
@@ -126,7 +127,7 @@ def play(midi: bytes, soundfont: Path) -> Any:
     return samples.mean(axis=1)
 
 
-def render(job: tuple[str, str, str], *, data_dir: str, soundfont: str) -> str:
+def render(job: tuple[str, str, str], *, data_dir: str, soundfonts: list[str]) -> str:
     """Write the features of one piece: (id, its MTF, split) to the path of its ``.npy`` below ``data_dir``."""
     import numpy as np
 
@@ -139,7 +140,9 @@ def render(job: tuple[str, str, str], *, data_dir: str, soundfont: str) -> str:
     path = Path(data_dir, relative)
     if not path.exists():
         midi = mtf_to_midi(Path(data_dir, mtf).read_text(encoding="utf-8"))
-        sound = play(arrange(midi, name, held_out=split == "heldout"), Path(soundfont))
+        held_out = split == "heldout"
+        font = soundfonts[0 if held_out else draw(f"{name}/font", len(soundfonts))]
+        sound = play(arrange(midi, name, held_out=held_out), Path(font))
         stream = io.BytesIO()
         np.save(stream, log_mel(sound).astype(np.float16))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,7 +162,7 @@ def main(argv: list[str] | None = None) -> int:
     from clamp3.jobs.parallel import process_map
 
     args = build_parser().parse_args(argv)
-    if shutil.which("fluidsynth") is None or not args.soundfont.is_file():
+    if shutil.which("fluidsynth") is None or not all(font.is_file() for font in args.soundfont):
         raise ConfigError(
             "this step needs fluidsynth and a General MIDI soundfont: "
             "apt-get install fluidsynth fluid-soundfont-gm, or name one with --soundfont."
@@ -172,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
         chosen = sorted(records, key=lambda record: draw(f"{record['id']}/render", 1 << 60))
         chosen = chosen[: args.train] if split == "train" else chosen
         jobs = [(r["id"], next(p for p in r["filepaths"] if p.endswith(".mtf")), split) for r in chosen]
-        job = partial(render, data_dir=str(args.data_dir), soundfont=str(args.soundfont))
+        job = partial(render, data_dir=str(args.data_dir), soundfonts=list(map(str, args.soundfont)))
         made: dict[str, str] = {}
         for outcome in process_map(job, jobs, n_workers=args.workers, timeout_sec=120, desc=f"rendering {split}"):
             name = jobs[outcome.index][0]
