@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clamp3.errors import WeightsError
+from clamp3.jobs.cache import default_cache_dir
 
 logger = logging.getLogger(__name__)
 
@@ -80,12 +81,6 @@ def code_folder() -> Path:
     return Path(__file__).resolve().parents[2]
 
 
-def cache_folder() -> Path:
-    """Return ``$CLAMP3_CACHE`` or ``~/.cache/clamp3``; it may not exist."""
-    configured = os.environ.get("CLAMP3_CACHE")
-    return Path(configured).expanduser() if configured else Path.home() / ".cache" / "clamp3"
-
-
 def resolve(name_or_path: str | os.PathLike[str], *, epoch: int | None = None, download: bool = True) -> Path:
     """Find the file of some weights, downloading published ones that are not on this computer.
 
@@ -144,7 +139,7 @@ def _of_epoch(file: str, epoch: int) -> str:
 def _resolve_name(name: str, epoch: int | None, download: bool) -> Path:
     published = PUBLISHED[name]
     files = published.of_epoch(epoch)
-    folders = [code_folder(), cache_folder() / "weights"]
+    folders = [code_folder(), default_cache_dir() / "weights"]
     if published.repo is None:
         folders = [Path(__file__).resolve().parent / name, *folders]
     for folder in folders:
@@ -307,7 +302,7 @@ def digest(path: Path, *, anew: bool = False) -> str:
     # The time of change of the inode cannot be set by whoever keeps the file's own time, as cp -p and rsync do.
     facts = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     key = f"blake2b|{path.resolve()}|{'|'.join(map(str, facts))}"
-    memo = cache_folder() / "digests" / hashlib.sha256(key.encode()).hexdigest()
+    memo = default_cache_dir() / "digests" / hashlib.sha256(key.encode()).hexdigest()
     try:
         known = memo.read_text(encoding="ascii")
         if re.fullmatch(r"[0-9a-f]{64}", known) and not anew:
