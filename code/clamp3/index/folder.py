@@ -184,7 +184,7 @@ class IndexFolder:
         if not 0 <= number < len(self.meta.roots) or not self.meta.roots[number]:
             raise DataError(
                 f"the index has pieces of a folder that it does not list (number {number}); "
-                "`index.py add` that folder again, or `update` after an interrupted `remove`."
+                "`clamp3 index add` that folder again, or `update` after an interrupted `remove`."
             )
         return (self.path.parent / self.meta.roots[number]).resolve()
 
@@ -236,7 +236,7 @@ def _is_ours(name: str) -> bool:
 
 def _read(path: Path, kind: Any) -> Any:
     if not path.is_file():
-        raise ConfigError(f"there is no index at {printable(path.parent)}; make one with index.py add.")
+        raise ConfigError(f"there is no index at {printable(path.parent)}; make one with clamp3 index add.")
     try:
         value = read_json(path, kind, error=ConfigError)
     except FormatError as error:

@@ -34,7 +34,7 @@ def serve(args: argparse.Namespace, place: Path) -> int:
     index = find_index(place)
     if index is None:
         raise ConfigError(
-            f"there is no index at {printable(place.resolve())}; make one with retrieval/index.py add FOLDER."
+            f"there is no index at {printable(place.resolve())}; make one with clamp3 index add FOLDER."
         )
     try:
         import uvicorn
