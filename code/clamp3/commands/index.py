@@ -9,7 +9,7 @@
     python retrieval/index.py update --index ~/music           # new and changed files in, those that are gone out
     python retrieval/index.py add ~/scores ~/cds --index ~/all # several folders, one index elsewhere
     python retrieval/index.py add ~/music --uri s3://bucket/library          # object storage that many computers share
-    python retrieval/index.py search "a sad waltz" --uri s3://bucket/library
+    python retrieval/index.py search "a sad waltz" --uri s3://bucket/library # or postgresql://user@host/database
 
 --index is the folder of the index or the one that has it in it; without it $CLAMP3_INDEX counts, else the current
 folder. An index knows its model; vectors of two models are never mixed. Interrupted or killed, the same command goes

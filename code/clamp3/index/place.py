@@ -80,7 +80,9 @@ def add_index_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add the flags that name an index; return the parser."""
     folder = "the index, or the folder that has it in it (default: $CLAMP3_INDEX, which may be an address, else here)"
     parser.add_argument("--index", metavar="FOLDER", help=folder)
-    parser.add_argument("--uri", help="address of an index on other computers: s3://BUCKET/PREFIX; see docs/indexes.md")
+    parser.add_argument(
+        "--uri", help="an index on other computers: s3://BUCKET/PREFIX, postgresql://USER@HOST/DB; see docs/indexes.md"
+    )
     return parser
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import secrets
 import threading
 import time
@@ -29,6 +30,7 @@ from clamp3.index.where import quoted
 
 if TYPE_CHECKING:
     from clamp3.index.lance_store import LanceStore
+    from clamp3.index.postgres_store import PostgresStore
 
 _LEASE_SEC, _RENEW_SEC = 120.0, 30.0
 _ANSWER_SEC = 10.0
@@ -57,7 +59,24 @@ def _knock(endpoint: str) -> None:
         raise DataError("the object storage of the index does not answer.") from None
 
 
-SCHEMES: dict[str, tuple[str, Callable[[Uri, str], RemoteStore]]] = {"s3": ("lance", _s3)}
+def _postgres(uri: Uri, name: str) -> PostgresStore:
+    from clamp3.index.postgres_store import PostgresStore
+
+    return PostgresStore(_named(uri), name)
+
+
+def _named(uri: Uri) -> Uri:
+    """Return an address whose ``#name`` can begin the names of tables."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", uri.name):
+        raise ConfigError(f"{uri}: the name after # may have small letters, digits and _, and begins with a letter.")
+    return uri
+
+
+SCHEMES: dict[str, tuple[str, Callable[[Uri, str], RemoteStore]]] = {
+    "s3": ("lance", _s3),
+    "postgresql": ("postgres", _postgres),
+    "postgres": ("postgres", _postgres),
+}
 """Of every kind of URI the name of the store, and what opens some data at one."""
 
 
