@@ -170,4 +170,3 @@ def run_page(page: Path) -> list[tuple[Block, str]]:
                 assert code == 0, f"{page.name}, line {block.line}: {words}: {code}, {errors.getvalue()}"
         done.append((block, out.getvalue()))
     return done
-
