@@ -31,6 +31,8 @@ USES = {  # of the extras that people install, as pyproject.toml names them
     "eval": "probes, Fréchet distances, maps, groups",
     "index": "large indexes, tags of recordings",
     "server": "clamp3 serve",
+    "postgres": "indexes in PostgreSQL",
+    "onnx": "towers for use elsewhere",
     "text": "texts about music by language models",
     "lora": "training of adapters",
     "preferences": "Parquet, listening logs",

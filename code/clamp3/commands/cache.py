@@ -6,8 +6,8 @@
     clamp3 cache clear --kind weights
 
 The cache is the folder $CLAMP3_CACHE, else ~/.cache/clamp3. clear asks first, unless --yes says so, and removes what is
-made again by itself: vectors, damaged files, digests. Weights go only where --kind names them. What is not of this
-program stays, and so do links and what they lead to. Downloads of Hugging Face are in its own cache (hf cache ls).
+made again by itself: vectors, damaged files, digests, exports. Weights go only where --kind names them. What is not of
+this program stays, and so do links and what they lead to. Downloads of Hugging Face are in its own cache (hf cache ls).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 from clamp3.errors import EXIT_OK, ConfigError, printable
 from clamp3.formats.tables import json_text
 
-KINDS = ("vectors", "damaged", "digests", "weights")
+KINDS = ("vectors", "damaged", "digests", "exports", "weights")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sub = chosen.add_parser("info", help="what there is, of which kind and how much", description="Show what there is.")
     sub.add_argument("--json", action="store_true", help="print one JSON object")
     sub = chosen.add_parser("clear", help="remove it, or some of it", description="Remove it, or some of it.")
-    sub.add_argument("--kind", nargs="+", choices=KINDS, default=KINDS[:3], help="default: all but weights")
+    sub.add_argument("--kind", nargs="+", choices=KINDS, default=KINDS[:-1], help="default: all but weights")
     sub.add_argument("--older_than", type=float, metavar="DAYS", help="only what was stored before so many days")
     sub.add_argument("--yes", action="store_true", help="do not ask")
 

@@ -237,7 +237,7 @@ def index_at(place: Where) -> Where:
     if there is None:
         shown = place if isinstance(place, Uri) else printable(place.resolve())
         raise ConfigError(
-            f"there is no index at {shown}; name it with --index or --uri, or make one with index.py add."
+            f"there is no index at {shown}; name it with --index or --uri, or make one with clamp3 index add."
         )
     return there
 

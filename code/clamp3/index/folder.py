@@ -168,7 +168,7 @@ class IndexFolder:
         if not 0 <= number < len(self.meta.roots) or not self.meta.roots[number]:
             raise DataError(
                 f"the index has pieces of a folder that it does not list (number {number}); "
-                "`index.py add` that folder again, or `update` after an interrupted `remove`."
+                "`clamp3 index add` that folder again, or `update` after an interrupted `remove`."
             )
         text = self.meta.roots[number]
         return (self.path.parent / text if self.path is not None else Path(text)).resolve()
@@ -238,7 +238,7 @@ def _json(value: Any) -> str:
 def _read(place: Place, name: str, kind: Any) -> Any:
     data = place.read(name)
     if data is None:
-        raise ConfigError(f"there is no index at {place}; make one with index.py add.")
+        raise ConfigError(f"there is no index at {place}; make one with clamp3 index add.")
     try:
         value = typed(kind, parse_json(data), "it")
     except FormatError as error:

@@ -206,7 +206,7 @@ def _do(connection: sqlite3.Connection, command: str, values: Sequence[Any] = ()
         return connection.execute(command, values)
     except sqlite3.Error as error:
         raise DataError(
-            f"the index cannot be read or written ({sentence_of(error)}); `index.py verify` looks at it."
+            f"the index cannot be read or written ({sentence_of(error)}); `clamp3 index verify` looks at it."
         ) from error
 
 

@@ -14,9 +14,11 @@ KINDS = {
     "vectors": "vectors of what was encoded",
     "damaged": "damaged caches of vectors that were moved aside",
     "digests": "digests of weights, so that large files are hashed once",
+    "exports": "towers that were exported for onnxruntime",
     "weights": "weights that were put there by hand",
 }
-UNASKED = ("vectors", "damaged", "digests")  # made again by themselves; weights have to be brought again
+UNASKED = ("vectors", "damaged", "digests", "exports")  # made again by themselves; weights have to be brought again
+_FOLDERS = {"digests": "digests", "onnx": "exports", "weights": "weights"}
 DAY_SEC = 86_400
 
 
@@ -41,8 +43,16 @@ def cached(folder: Path | None = None) -> dict[str, Kept]:
     found = {kind: Kept() for kind in (*KINDS, "other")}
     for entry in _entries(folder):
         if entry.is_dir(follow_symlinks=False):
-            kind = entry.name if entry.name in ("digests", "weights") else "other"
-            for inner in _entries(Path(entry.path)):
+            kind = _FOLDERS.get(entry.name, "other")
+            inside = _entries(Path(entry.path))
+            if kind == "exports":
+                inside = [
+                    file
+                    for inner in inside
+                    if inner.is_dir(follow_symlinks=False)
+                    for file in _entries(Path(inner.path))
+                ]
+            for inner in inside:
                 _count(found[kind if inner.is_file(follow_symlinks=False) else "other"], inner)
         else:
             _count(found[_kind_of(entry)], entry)

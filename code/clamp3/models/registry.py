@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 """Files of weights in a folder of the transformers library, in order of preference."""
+EXPORT = "clamp3_onnx.json"
+"""File that makes a folder one of towers exported to ONNX (`clamp3.models.onnx_folder`)."""
 _BLOCK = 8 << 20  # part of what a digest means
 
 _CLAMP3_FILE = (
@@ -88,7 +90,7 @@ def resolve(name_or_path: str | os.PathLike[str], *, epoch: int | None = None, d
     ----------
     name_or_path : str or path
         ``saas``, ``c2``, ``clamp2``, ``m3``, ``htcl``, ``mini``, a checkpoint file, or the folder of a training run
-        (its best weights). A file that happens to have one of the names is written ``./saas``.
+        (its best weights) or of ``clamp3 export``. A file that happens to have one of the names is written ``./saas``.
     epoch : int, optional
         Checkpoint of this epoch: ``<file>_<epoch>.pth`` for released weights, ``epoch_<epoch>.safetensors`` in the
         folder of a training run.
@@ -112,6 +114,8 @@ def resolve(name_or_path: str | os.PathLike[str], *, epoch: int | None = None, d
     for candidate in candidates:
         if candidate.is_file():
             return candidate
+    if (path / EXPORT).is_file():
+        raise WeightsError(f"{path} holds towers exported to ONNX; weights are needed here.")
     wanted = "weights" if epoch is None else f"checkpoint of epoch {epoch}"
     places = " or ".join(str(candidate) for candidate in candidates)
     kept = sorted(candidates[-1].parent.glob("epoch_*.safetensors")) if epoch is not None else []
@@ -126,7 +130,8 @@ def resolve(name_or_path: str | os.PathLike[str], *, epoch: int | None = None, d
 def _candidates(path: Path, epoch: int | None) -> list[Path]:
     folder = path if path.is_dir() else path.parent
     if epoch is None:
-        return [folder / "best.safetensors", folder / "mini.safetensors"] if path.is_dir() else [path]
+        best = [folder / f"{name}.safetensors" for name in ("best", "mini", "model")]
+        return best if path.is_dir() else [path]
     ours = [folder / f"epoch_{epoch:04d}.safetensors", folder / f"epoch_{epoch}.safetensors"]
     return ours if path.is_dir() else [path.with_name(_of_epoch(path.name, epoch)), *ours]
 

@@ -120,4 +120,5 @@ def open_model(args: argparse.Namespace, meta: IndexMeta, cache: RecentVectors) 
         device=args.device,
         cache=cache,
         correct=args.correct,
+        backend=getattr(args, "backend", None),
     )
