@@ -74,7 +74,8 @@ def align_flags(args: argparse.Namespace) -> list[str]:
 def audio_flags(args: argparse.Namespace) -> list[str]:
     """Return the flags of the stage in which the audio tower learns; the others stay."""
     return [
-        "--train_jsonl", str(args.data / "train.jsonl"), "--eval_jsonl", str(args.data / "valid.jsonl"),
+        "--train_jsonl", str(args.data / "train.sound.jsonl"),
+        "--eval_jsonl", str(args.data / "valid.sound.jsonl"),
         "--init", str(args.work_dir / "align/best.safetensors"), "--text_model", str(args.work_dir / "graft"),
         "--freeze_text", "--freeze_symbolic", "--pairs", "text-audio", "symbolic-audio", "--line_keep", "0.4",
         "--front_end", "mel", "--patch_length", "64", "--learning_rate", "1e-3",
