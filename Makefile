@@ -72,7 +72,7 @@ docs: .venv/dev  ## build this documentation as a site: python3 -m http.server -
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 notebooks: .venv/dev  ## run the notebooks of examples/ (add NOTEBOOK_FLAGS=--inplace to keep what they print)
-	timeout 900 $(BIN)/jupyter execute --timeout=600 $(NOTEBOOK_FLAGS) examples/*.ipynb
+	PATH="$(CURDIR)/$(BIN):$$PATH" timeout 900 $(BIN)/jupyter execute --timeout=600 $(NOTEBOOK_FLAGS) examples/*.ipynb
 
 clean:  ## remove the virtual environment and the demo's files
 	rm -rf .venv demo_out site

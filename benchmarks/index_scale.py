@@ -24,8 +24,9 @@ from machine import write_result
 
 from clamp3.cli import EXIT_OK, parser_for, run
 from clamp3.formats.tables import json_text
-from clamp3.index.folder import STORES, IndexFolder, IndexMeta
+from clamp3.index.folder import IndexFolder, IndexMeta
 from clamp3.index.library import Library
+from clamp3.index.place import STORES
 from clamp3.index.ranking import unit_rows
 from clamp3.index.store import FACTS, FIELDS, PIECES, VECTOR, WORDS, Row
 from clamp3.index.words import tokens_of
@@ -124,8 +125,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     library.pieces.optimise()
     figures: dict[str, Any] = {"pieces": args.n, "width": args.width, "store": args.store}
     figures |= {"write_s": round(seconds, 1), "index_s": round(time.perf_counter() - begun, 1)}
-    size = sum(path.stat().st_size for path in place.data.rglob("*") if path.is_file())
-    figures["disk_mb"] = round(size / 1e6, 1)
+    figures["disk_mb"] = round((library.store.size() or 0) / 1e6, 1)
     for name, where, right in (("all", None, exact), ("filtered", FILTER, exact_filtered)):
         times, found = percentiles(library, questions, where)
         hits = [len(set(ids) & set(best)) for ids, best in zip(found, right, strict=True)]
@@ -136,7 +136,9 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     figures["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
     library.close()
     if args.width == 256:
-        figures["command"] = [cold(place.path) for _ in range(5)]  # the first encodes the question, the others know it
+        figures["command"] = [
+            cold(folder / "index") for _ in range(5)
+        ]  # the first encodes the question, the others know it
     return figures
 
 

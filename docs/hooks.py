@@ -59,11 +59,12 @@ def as_markdown(path: Path) -> str:
             parts.append(cell.source)
             continue
         parts.append(f"```python\n{cell.source}\n```")
-        for output in cell.outputs:
-            data = output.get("data", {})
-            if "image/png" in data:
-                parts.append(f'<img alt="" src="data:image/png;base64,{data["image/png"].strip()}">')
-            elif text := output.get("text") or data.get("text/plain"):
-                parts.append(f"```text\n{text.rstrip()}\n```")
+        printed = "".join(output.text for output in cell.outputs if output.output_type == "stream")
+        shown = [output.data for output in cell.outputs if output.output_type in ("execute_result", "display_data")]
+        pictures = [data["image/png"].strip() for data in shown if "image/png" in data]
+        printed += "\n".join(data.get("text/plain", "") for data in shown if "image/png" not in data)
+        if printed.strip():
+            parts.append(f"```text\n{printed.rstrip()}\n```")
+        parts += [f'<img alt="what the code drew" src="data:image/png;base64,{picture}">' for picture in pictures]
     parts.append(f"The notebook: [{path.name}]({path.name})")
     return "\n\n".join(parts) + "\n"

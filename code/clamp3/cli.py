@@ -114,11 +114,14 @@ def add_result_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser
 
 def add_model_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add the flags that select the model for raw files; `open_model` takes them parsed."""
-    model = "mini, saas, c2 or a checkpoint (default: %(default)s; of extraction: saas)"
+    model = "mini, saas, c2, a checkpoint or exported folder (default: %(default)s; of extraction: saas)"
     parser.add_argument("--model", default="mini", help=model)
+    backend = "what computes (default: onnx for a folder of clamp3 export, torch for weights)"
+    parser.add_argument("--backend", choices=("torch", "onnx"), help=backend)
     parser.add_argument("--text_model", help="folder or name of the text tower's tokenizer, if not the model's own")
     parser.add_argument("--mert_model", help="folder or name of MERT for recordings (default: m-a-p/MERT-v1-95M)")
-    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is float32")
+    dtypes = ("auto", "float32", "bfloat16", "int8")
+    parser.add_argument("--dtype", choices=dtypes, default="auto", help="auto is float32; int8 is for onnx")
     add_correct_flag(parser)
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps … (default: a GPU if there is one)")
     parser.add_argument("--no_cache", action="store_true", help="neither use nor keep vectors of earlier runs")
@@ -139,6 +142,7 @@ def open_model(args: argparse.Namespace) -> Clamp3:
         device=args.device,
         cache=cache,
         correct=args.correct,
+        backend=args.backend,
     )
 
 

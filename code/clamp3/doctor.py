@@ -13,18 +13,31 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from clamp3 import __version__
 from clamp3.errors import Clamp3Error, describe, printable
 
 if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
     from clamp3.embedding.clamp3 import Clamp3
 
-PACKAGES = ("clamp3", "torch", "transformers", "tokenizers", "numpy", "abctoolkit", "music21", "soundfile", "av")
+USES = {  # of the extras that people install, as pyproject.toml names them
+    "eval": "probes, Fréchet distances, maps, groups",
+    "index": "large indexes, tags of recordings",
+    "server": "clamp3 serve",
+    "postgres": "indexes in PostgreSQL",
+    "onnx": "towers for use elsewhere",
+    "text": "texts about music by language models",
+    "lora": "training of adapters",
+    "preferences": "Parquet, listening logs",
+    "completion": "completion in the shell",
+}
 # What sentences about different music have to differ by: a text tower whose vectors are all alike finds nothing.
 SENTENCES = (
     "an Irish jig",
@@ -34,9 +47,17 @@ SENTENCES = (
     "春の歌",
 )
 MOST_ALIKE = 0.98
-_RATE, _TONE_HZ = 44_100, 440.0
-_SOUNDFILE = {"wav": "PCM_16", "flac": "PCM_16", "ogg": "VORBIS", "mp3": "MPEG_LAYER_III"}
-_AV = {"m4a": ("ipod", "aac"), "wma": ("asf", "wmav2")}
+_RATE, _TONE_HZ = 48_000, 440.0  # Opus has no 44.1 kHz
+_SOUNDFILE = {  # the container, and what is in it
+    "wav": ("WAV", "PCM_16"),
+    "flac": ("FLAC", "PCM_16"),
+    "ogg": ("OGG", "VORBIS"),
+    "opus": ("OGG", "OPUS"),
+    "mp3": ("MP3", "MPEG_LAYER_III"),
+    "aiff": ("AIFF", "PCM_16"),
+    "au": ("AU", "PCM_16"),
+}
+_AV = {"m4a": ("ipod", "aac"), "aac": ("adts", "aac"), "mp4": ("mp4", "aac"), "wma": ("asf", "wmav2")}
 _LEAST_FREE_GIB = 5.0
 
 
@@ -80,12 +101,47 @@ def examine(model: str = "mini") -> Iterator[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
-    for name in PACKAGES:
-        try:
-            yield Finding(f"version of {name}", "ok", version(name))
-        except PackageNotFoundError:
-            yield Finding(f"version of {name}", "error", "absent", f"pip install {name}")
     yield Finding("python", "ok", f"{platform.python_version()}, {platform.platform()}")
+    yield Finding("version of clamp3", "ok", f"{__version__}, {printable(Path(__file__).parent)}")
+    needed = _needed()
+    for requirement in needed.pop("", []):
+        lacks = _lacks(requirement)
+        found = _version_of(requirement.name) or "absent"
+        advice = f"pip install '{requirement.name}{requirement.specifier}'" if lacks else ""
+        yield Finding(f"version of {requirement.name}", "error" if lacks else "ok", found, advice)
+    absent = {extra: names for extra, all_of in needed.items() if (names := [r.name for r in all_of if _lacks(r)])}
+    for extra, names in absent.items():
+        advice = f"if you want it: pip install 'clamp3[{extra}]'"
+        yield Finding(f"optional {extra}", "ok", f"{USES[extra]}: without {', '.join(names)}", advice)
+    if complete := [extra for extra, all_of in needed.items() if all_of and extra not in absent]:
+        yield Finding("optional packages", "ok", f"complete: {', '.join(complete)}")
+
+
+def _needed() -> dict[str, list[Requirement]]:
+    """Return what this package requires, by extra; what it always needs under an empty name."""
+    from packaging.requirements import Requirement
+
+    found: dict[str, list[Requirement]] = {"": [], **{extra: [] for extra in USES}}
+    for line in requires("clamp3") or ():
+        requirement = Requirement(line)
+        for extra, listed in found.items():
+            without = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            wanted = requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+            if wanted and (not extra or not without) and requirement.name != "clamp3":
+                listed.append(requirement)
+    return found
+
+
+def _version_of(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def _lacks(requirement: Requirement) -> bool:
+    found = _version_of(requirement.name)
+    return not found or not requirement.specifier.contains(found, prereleases=True)
 
 
 def _device() -> Iterator[Finding]:
@@ -96,7 +152,10 @@ def _device() -> Iterator[Finding]:
 
     device = pick_device(None)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    yield Finding("device", "ok", f"{device}, {name}, {torch.get_num_threads()} threads")
+    unused = device.type == "cpu" and bool(shutil.which("nvidia-smi"))
+    advice = "torch finds no GPU, yet there is a driver: install a build of torch for CUDA (pytorch.org)"
+    found = f"{device}, {name}, {torch.get_num_threads()} threads"
+    yield Finding("device", "warning" if unused else "ok", found, advice if unused else "")
     packed = [name for name in ("float32", "bfloat16") if can_pack(getattr(torch, name))]
     capability = torch.backends.cpu.get_cpu_capability()
     slow = capability in ("DEFAULT", "NO AVX") and platform.machine() in ("x86_64", "AMD64")
@@ -165,7 +224,8 @@ def _written(samples: np.ndarray, suffix: str) -> bytes:
     if suffix in _SOUNDFILE:
         import soundfile
 
-        soundfile.write(out, samples, _RATE, format=suffix.upper(), subtype=_SOUNDFILE[suffix])
+        container, codec = _SOUNDFILE[suffix]
+        soundfile.write(out, samples, _RATE, format=container, subtype=codec)
         return out.getvalue()
     import av
 
@@ -201,32 +261,16 @@ def _disk() -> Iterator[Finding]:
 
 
 def _cache() -> Iterator[Finding]:
-    from clamp3.jobs.cache import FILE_NAME, VectorCache, default_cache_dir
+    from clamp3.jobs.cache import default_cache_dir
+    from clamp3.jobs.cached import cached
 
-    path = default_cache_dir() / FILE_NAME
-    if not path.is_file():
-        yield Finding("cache", "ok", f"none yet at {printable(path)}")
+    there = cached()
+    if not any(kept.files for kept in there.values()):
+        yield Finding("cache", "ok", f"none yet at {printable(default_cache_dir())}")
         return
-    with VectorCache(path) as cache:
-        found = f"{len(cache)} vectors, {_size(path):.1f} MiB at {printable(path)}"
-    yield Finding("cache", "ok", f"{found}; --clear_cache removes it")
-
-
-def clear_cache() -> str:
-    """Remove the cache of vectors; return what was removed, in words."""
-    from clamp3.jobs.cache import FILE_NAME, default_cache_dir
-
-    path = default_cache_dir() / FILE_NAME
-    size = _size(path)
-    for file in _files(path):
-        file.unlink(missing_ok=True)
-    return f"removed {size:.1f} MiB at {printable(path)}"
-
-
-def _files(path: Path) -> list[Path]:
-    """Return the files of a cache: its own, what SQLite keeps beside it, and damaged ones that were moved aside."""
-    return sorted(path.parent.glob(f"{path.name}*")) if path.parent.is_dir() else []
-
-
-def _size(path: Path) -> float:
-    return sum(file.stat().st_size for file in _files(path)) / 2**20
+    size = sum(kept.n_bytes for kept in there.values()) / 2**20
+    found = f"{there['vectors'].vectors} vectors, {size:.1f} MiB in all at {printable(default_cache_dir())}"
+    damaged = len(there["damaged"].files)
+    advice = "clamp3 cache clear --kind damaged" if damaged else ""
+    state: Literal["ok", "warning"] = "warning" if damaged else "ok"
+    yield Finding("cache", state, f"{found}, {damaged} damaged files" if damaged else found, advice)

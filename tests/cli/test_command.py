@@ -156,3 +156,32 @@ def test_the_package_imports_neither_torch_nor_a_warning(tmp_path):
     n_modules, _, heavy = done.stdout.strip().partition(" ")
     assert heavy == "set()"
     assert int(n_modules) - int(bare.stdout) < 40  # it is quick because there is nothing to it
+
+
+def completed(script, *words):
+    """Return what bash offers for the last of some words."""
+    array = " ".join(f"'{word}'" for word in words)
+    code = (
+        f"source {script}; COMP_WORDS=({array}); COMP_CWORD={len(words) - 1}; "
+        '$(complete -p clamp3 | grep -o "_shtab_[a-z0-9_]*"); printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(["bash", "-c", code], cwd=script.parent, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_the_shell_completes_commands_flags_values_and_files(tmp_path, capsys):
+    pytest.importorskip("shtab")
+    for shell in ("zsh", "fish", "bash"):
+        assert main(["completion", shell]) == 0
+        text = capsys.readouterr().out
+        assert "mtf2midi" in text and "get_global" in text
+    script = tmp_path / "clamp3.bash"
+    script.write_text(text, encoding="utf-8")
+    (tmp_path / "my_scores").mkdir()
+    assert completed(script, "clamp3", "se") == {"search", "serve"}
+    assert completed(script, "clamp3", "train", "p") == {"pairs", "preference"}
+    assert completed(script, "clamp3", "embed", "--get") == {"--get_global"}
+    assert completed(script, "clamp3", "search", "--dtype", "b") == {"bfloat16"}
+    assert completed(script, "clamp3", "search", "a jig", "my_") == {"my_scores"}
+    assert completed(script, "clamp3", "index", "add", "my_") == {"my_scores"}

@@ -137,7 +137,9 @@ def test_a_body_that_trickles_in_is_refused(index, monkeypatch):
 def test_flags_that_cannot_be_used_are_said(tmp_path, script):
     from clamp3.errors import ConfigError
 
-    with pytest.raises(ConfigError, match=r"there is no index at .*; make one with retrieval/index.py add FOLDER."):
+    with pytest.raises(
+        ConfigError, match=r"there is no index at .*; name it with --index or --uri, or make one with clamp3 index add."
+    ):
         script("retrieval/serve.py").main(["--index", str(tmp_path)])
 
 

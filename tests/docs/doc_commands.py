@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import importlib.util
+import io
 import re
 import shlex
 import sys
@@ -29,7 +31,13 @@ class Block:
 
     @property
     def is_run(self) -> bool:
-        return not self.text.startswith(NOT_RUN)
+        return self.language in ("bash", "python") and not self.text.startswith(NOT_RUN)
+
+    @property
+    def file(self) -> str:
+        """The name of the file that the reader is asked to write, "" if it is none."""
+        found = re.search(r'title="([^"]+)"', self.language)
+        return found[1] if found else ""
 
 
 def blocks(page: Path) -> list[Block]:
@@ -81,16 +89,10 @@ def of_ours(words: list[str]) -> tuple[str, list[str]] | None:
     return words[script], words[script + 1 :]
 
 
-def entry_point():
-    """Return the function behind the command ``clamp3``."""
-    line = re.search(r'(?m)^clamp3 = "([\w.]+):(\w+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    return getattr(importlib.import_module(line[1]), line[2])
-
-
 def main_of(name: str):
     """Return a function of arguments: what ``clamp3``, or a script of this repository, does with them."""
     if name == "clamp3":
-        return entry_point()
+        return importlib.import_module("clamp3.commands").main
     path = next((folder / name for folder in (ROOT, ROOT / "code") if (folder / name).is_file()), None)
     assert path, f"no such script: {name}"
     spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
@@ -141,3 +143,30 @@ def check(name: str, arguments: list[str], monkeypatch) -> None:
         except Parsed:
             return
     raise AssertionError(f"{name} did not read its arguments")
+
+
+def run_page(page: Path) -> list[tuple[Block, str]]:
+    """Do what a page says, in the current folder; return every block that ran with what it printed.
+
+    Raises
+    ------
+    AssertionError
+        If a command ends with another exit code than 0, or is none of ours.
+    """
+    done, names = [], {"__name__": page.stem}
+    for block in blocks(page):
+        if block.file:
+            Path(block.file).write_text(block.text, encoding="utf-8")
+        if not block.is_run:
+            continue
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()) as errors:
+            if block.language == "python":
+                exec(compile(block.text, f"{page.name}:{block.line}", "exec"), names)
+            for words in simple_commands(block.text) if block.language == "bash" else ():
+                name, arguments = of_ours(words) or ("", [])
+                assert name, f"{page.name}, line {block.line}: {words[0]} is no command of ours"
+                code = main_of(name)(arguments)  # in this process: torch and the model are loaded once
+                assert code == 0, f"{page.name}, line {block.line}: {words}: {code}, {errors.getvalue()}"
+        done.append((block, out.getvalue()))
+    return done

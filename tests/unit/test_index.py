@@ -17,7 +17,7 @@ from clamp3.index.library import Library, piece_id
 from clamp3.index.query import find
 from clamp3.index.question import Question
 from clamp3.index.search import ask
-from clamp3.index.store import FIELDS, PIECES, VECTOR
+from clamp3.index.store import FIELDS, PIECES, VECTOR, with_vector
 from clamp3.index.upkeep import export, verify
 from clamp3.index.where import to_sql
 from clamp3.index.words import tokens_of
@@ -55,9 +55,8 @@ def counts(changes):
 
 def state(library):
     """Return all that is in an index, comparable: rows by id, vectors as lists."""
-    tables = library.pieces, library.passages, library.failures
-    fields = [[*FIELDS[name], *([VECTOR] if name != "failures" else [])] for name in FIELDS]
-    rows = [sorted(table.rows(each), key=lambda row: row["id"]) for table, each in zip(tables, fields, strict=True)]
+    tables = {"pieces": library.pieces, "passages": library.passages, "failures": library.failures}
+    rows = [sorted(table.rows(with_vector(name)), key=lambda row: row["id"]) for name, table in tables.items()]
     return [[{k: v.tolist() if k == VECTOR else v for k, v in row.items()} for row in table] for table in rows]
 
 

@@ -22,6 +22,7 @@ from clamp3.training.loop import Trainer, make_accelerator, start_run
 from clamp3.training.loss import contrastive_loss
 from clamp3.training.preference_config import PreferenceTraining
 from clamp3.training.preference_task import make_preference_task
+from clamp3.training.presets import settled
 from clamp3.training.resume import facts_of
 from clamp3.training.song_loss import FalseNegatives, HtclObjective
 
@@ -54,6 +55,14 @@ def start(music, tmp_path_factory):
 def settings(music, start, out, **changes):
     return PreferenceTraining(train_jsonl=music / "train.jsonl", song_pairs=music / "pairs.jsonl", init=(str(start),),
                               out=out, **{**TINY, "scale_rate": 2e-3, **changes})  # fmt: skip
+
+
+def test_mini_brings_its_lengths_and_leaves_the_loss(music, tmp_path):
+    """What mini was compared by is no loss of this training, which has one of its own."""
+    config = PreferenceTraining(train_jsonl=music / "train.jsonl", song_pairs=music / "pairs.jsonl", init=("mini",),
+                                out=tmp_path)  # fmt: skip
+    found = settled(config)
+    assert (found.max_patches, found.text_length, found.loss) == (128, 96, "infonce")
 
 
 def made(config):

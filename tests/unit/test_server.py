@@ -374,7 +374,7 @@ def test_an_index_that_was_replaced_is_opened_again(tmp_path):
         shutil.copytree(tmp_path / "other" / ".clamp3_index" / "data-1", index / "data-2")
         (index / "new.json").write_text('{"data": "data-2", "version": 1}')
         os.replace(index / "new.json", index / "index.json")
-        while service.now().library.folder.data.name != "data-2":
+        while service.now().library.folder.data != "data-2":
             time.sleep(0.01)
         assert len(hits(ask(client, {"text": "a jig"}))) == 5
 

@@ -115,6 +115,12 @@ def test_hidden_entries_and_special_files_are_ignored(tmp_path):
     assert "pipe.mid" in found.ignored or not hasattr(os, "mkfifo")
 
 
+def test_what_our_own_jobs_leave_is_not_counted(tmp_path):
+    make(tmp_path, "a.mid", ".clamp3_index/index.json", "features.json", "sub/ledger.jsonl")
+    found = walk(tmp_path)
+    assert names(found) == ["a.mid"] and found.ignored == []
+
+
 def test_excluded_folders_are_not_entered(tmp_path):
     make(tmp_path, "a.mid", "out/b.mid")
     assert names(walk(tmp_path, exclude=[tmp_path / "out", tmp_path / "absent"])) == ["a.mid"]

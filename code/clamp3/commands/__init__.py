@@ -88,7 +88,9 @@ COMMANDS = {
     "train htcl": Command("HTCL: recordings, and what listeners like", "code/train_htcl.py"),
     "train preference": Command("fine-tune towards what listeners like", "code/train_preference.py"),
     "train pairs": Command("pairs of songs from a listening log", "preprocessing/preferences.py"),
+    "export": Command("write towers as ONNX files or slim safetensors, for use elsewhere"),
     "doctor": Command("look at what this computer has, and say what to do", "code/doctor.py"),
+    "cache": Command("look at what earlier runs left, and remove it"),
     "completion": Command("print what makes the shell complete this command"),
 }
 GROUPS = {

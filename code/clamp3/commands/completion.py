@@ -1,4 +1,4 @@
-"""Print a script that makes the shell complete commands, flags and their values.
+"""Print a script that makes the shell complete commands, flags, their values and files.
 
     clamp3 completion bash > ~/.local/share/bash-completion/completions/clamp3
     clamp3 completion zsh > ~/.zfunc/_clamp3        # with fpath+=~/.zfunc before compinit in ~/.zshrc
@@ -20,12 +20,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print the script; return the exit code."""
+    """Carry it out; return the exit code."""
     from clamp3.commands import build_parser
 
     try:
         import shtab
     except ImportError:
-        raise ConfigError("completion needs shtab: pip install shtab.") from None
-    print(shtab.complete(build_parser(), args.shell))
+        raise ConfigError("completion needs shtab: pip install 'clamp3[completion]'.") from None
+    parser = build_parser()
+    _complete_files(parser, shtab.FILE)
+    print(shtab.complete(parser, args.shell))
     return EXIT_OK
+
+
+def _complete_files(parser: argparse.ArgumentParser, file: object) -> None:
+    """Let values that may be paths be completed as such: all that are neither numbers nor one of some words."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                _complete_files(sub, file)
+        elif action.nargs != 0 and not action.choices and action.type not in (int, float):
+            action.complete = file  # type: ignore[attr-defined]

@@ -2,10 +2,10 @@
 
     python code/doctor.py
     python code/doctor.py --model saas --json
-    python code/doctor.py --clear_cache
 
 Versions, device, instruction set, weights (every tensor), tokenizer, how far apart the vectors of sentences are, each
-decoder with a tone, disk and cache. A line per finding: ok, warning or error. The exit code is 1 if any is an error.
+decoder with a tone, disk and cache (which clamp3 cache clears). A line per finding: ok, warning or error, and what to
+do. The exit code is 1 if any is an error.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from clamp3.formats.tables import json_text
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("--model", default="mini", help="weights to look at (default: %(default)s)")
-    parser.add_argument("--clear_cache", action="store_true", help="remove the cache of vectors, and do nothing else")
+    parser.add_argument("--clear_cache", action="store_true", help="the same as clamp3 cache clear --yes")
     parser.add_argument("--json", action="store_true", help="print a JSON array")
 
 
 def main(args: argparse.Namespace) -> int:
     """Carry it out; return the exit code."""
-    from clamp3.doctor import clear_cache, examine
+    from clamp3.doctor import examine
+    from clamp3.jobs.cached import clear
 
     if args.clear_cache:
-        print(clear_cache())
+        print(f"removed {clear()['vectors']} vectors")
         return EXIT_OK
     findings = []
     for finding in examine(args.model):

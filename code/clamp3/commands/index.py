@@ -8,6 +8,8 @@
     python retrieval/index.py playlist calm.mp3 --to wild.mp3 --n 12 --format m3u8 > path.m3u8
     python retrieval/index.py update --index ~/music           # new and changed files in, those that are gone out
     python retrieval/index.py add ~/scores ~/cds --index ~/all # several folders, one index elsewhere
+    python retrieval/index.py add ~/music --uri s3://bucket/library          # object storage that many computers share
+    python retrieval/index.py search "a sad waltz" --uri s3://bucket/library # or postgresql://user@host/database
 
 --index is the folder of the index or the one that has it in it; without it $CLAMP3_INDEX counts, else the current
 folder. An index knows its model; vectors of two models are never mixed. Interrupted or killed, the same command goes
@@ -21,6 +23,7 @@ from pathlib import Path
 
 from clamp3.cli import add_model_flags, add_result_flags, open_model
 from clamp3.index import commands
+from clamp3.index.place import add_index_flags
 from clamp3.index.selection import add_question_flags
 
 
@@ -31,8 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     def command(name: str, what: str) -> argparse.ArgumentParser:
         sub = chosen.add_parser(name, help=what, description=what)
         sub.set_defaults(function=getattr(commands, name))
-        sub.add_argument("--index", metavar="FOLDER", help="the index, or the folder that has it in it")
-        return sub
+        return add_index_flags(sub)
 
     for name, what in {"add": "add folders or files", "update": "bring the index up to date"}.items():
         sub = add_model_flags(command(name, what))

@@ -35,7 +35,7 @@ def main(args: argparse.Namespace) -> int:
 
     if not args.query.is_file():
         raise ConfigError(
-            f"{args.query} is no file; the query is a .npy file with one vector (clamp3_search.py takes words)."
+            f"{args.query} is no file; the query is a .npy file with one vector (clamp3 search takes words)."
         )
     query = read_vector(Source(Kind.FEATURES, printable(args.query), path=args.query).read(), printable(args.query))
     references = load_folder(args.folder)

@@ -2,6 +2,7 @@
 
     python retrieval/index.py add ~/music
     python retrieval/serve.py --index ~/music                  # then open http://127.0.0.1:8321
+    python retrieval/serve.py --uri s3://bucket/library        # an index that many servers share
     curl -s http://127.0.0.1:8321/search -H 'content-type: application/json' -d '{"parts": [{"text": "a sad waltz"}]}'
 
 Nothing is sent anywhere else, and nobody but this computer is answered unless --host says so; then give a --token.
@@ -15,13 +16,14 @@ import os
 from pathlib import Path
 
 from clamp3.cli import add_model_flags
+from clamp3.index.place import add_index_flags
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add_model_flags(parser)
     parser.set_defaults(model=None)
-    parser.add_argument("--index", help="the index or its folder (default: $CLAMP3_INDEX, else here)")
+    add_index_flags(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to answer at (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8321, help="port; 0 takes a free one (default: %(default)s)")
     shown = "what clients have to show as Authorization: Bearer TOKEN (default: $CLAMP3_TOKEN, else nothing)"
@@ -35,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Carry it out; return the exit code."""
+    from clamp3.index.commands import named
     from clamp3.server.run import serve
 
-    return serve(args, Path(args.index or os.environ.get("CLAMP3_INDEX") or "."))
+    return serve(args, named(args) or Path())

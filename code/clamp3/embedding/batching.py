@@ -62,8 +62,8 @@ class Tower:
     ----------
     encode : callable
         (B, T, …) inputs and (B, T) mask, True at real positions, to (B, T, D) hidden states.
-    pool : callable
-        Hidden states and mask to (B, E) vectors.
+    features : callable
+        The same inputs to (B, E) vectors.
     limit : int
         Most positions of a window.
     pad : int
@@ -73,7 +73,7 @@ class Tower:
     """
 
     encode: Callable[[Tensor, Tensor], Tensor]
-    pool: Callable[[Tensor, Tensor], Tensor]
+    features: Callable[[Tensor, Tensor], Tensor]
     limit: int
     pad: int
     device: torch.device
@@ -198,11 +198,10 @@ def _run_batch(sequences: Sequence[np.ndarray], batch: list[Piece], tower: Tower
     try:
         with torch.inference_mode():
             inputs, mask = _collate(sequences, batch, tower)
-            hidden = tower.encode(inputs, mask)  # (B, T, D)
             if temporal:
-                rows = hidden.float().cpu().numpy()
+                rows = tower.encode(inputs, mask).float().cpu().numpy()  # (B, T, D)
                 return [rows[i, : window.length] for i, window in enumerate(batch)]
-            return list(tower.pool(hidden, mask).float().cpu().numpy())
+            return list(tower.features(inputs, mask).float().cpu().numpy())
     except torch.cuda.OutOfMemoryError:
         if len(batch) == 1:
             raise

@@ -13,11 +13,10 @@ Vectors do not depend on what else is encoded with them (float32: to 5e-6), and 
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Union, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Union, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from clamp3.embedding.batching import Tower
+    from clamp3.embedding.onnx_towers import OnnxTowers
     from clamp3.jobs.cache import VectorCache
     from clamp3.models.tokenizer import TextTokenizer
 
@@ -84,12 +84,13 @@ class Clamp3(Encoder):
         device: str | None = None,
         cache: VectorCache | None = None,
         reading: Reading = AS_LEARNED,
+        exported: OnnxTowers | None = None,
     ) -> None:
         from clamp3.models.weights import describe
 
         self._weights, self._stamp = weights, _stamp(weights)
-        self._text_model, self._mert_model = text_model, mert_model
-        self._described = describe(weights, text_model=text_model)
+        self._text_model, self._mert_model, self._exported = text_model, mert_model, exported
+        self._described = exported.described if exported else describe(weights, text_model=text_model)
         self._described.family.require_joint(weights)
         self.config = self._described.config
         super().__init__(dtype=dtype, device=device, cache=cache, reading=reading)
@@ -102,19 +103,20 @@ class Clamp3(Encoder):
         text_model: str | os.PathLike[str] | None = None,
         mert_model: str | os.PathLike[str] | None = None,
         epoch: int | None = None,
-        dtype: Dtype = "auto",
+        dtype: Dtype | Literal["int8"] = "auto",
         device: str | None = None,
         towers: Sequence[str] | None = None,
         cache: VectorCache | os.PathLike[str] | None = None,
         as_is: bool = False,
         correct: bool = False,
+        backend: Literal["torch", "onnx"] | None = None,
     ) -> Clamp3:
         """Open weights by name or path; towers are loaded when they are first needed.
 
         Parameters
         ----------
         name : str or path
-            ``mini``, ``saas``, ``c2``, or a checkpoint file.
+            ``mini``, ``saas``, ``c2``, or a checkpoint file, or a folder that ``clamp3 export`` has written.
         text_model : str or path, optional
             Folder or Hugging Face name of the text tower's tokenizer and sizes, for weights that carry none.
         mert_model : str or path, optional
@@ -122,8 +124,9 @@ class Clamp3(Encoder):
             None is the published one. Text, scores, MIDI and mel front ends never need it.
         epoch : int, optional
             Checkpoint of this epoch in place of the best one.
-        dtype : {"auto", "float32", "bfloat16"}
-            Arithmetic of the towers. auto is float32: the published numbers.
+        dtype : {"auto", "float32", "bfloat16", "int8"}
+            Arithmetic of the towers. auto is float32: the published numbers. int8 is for the backend onnx
+            only, bfloat16 is not.
         device : str, optional
             As torch names it; None takes the GPU if there is one.
         towers : sequence of {"text", "symbolic", "audio"}, optional
@@ -135,6 +138,9 @@ class Clamp3(Encoder):
             learned was; the released scripts give a vector of whatever stands in the file.
         correct : bool
             Mend what the released converters of scores get wrong in silence (`clamp3.formats.symbolic.to_symbolic`).
+        backend : {"torch", "onnx"}, optional
+            What computes the towers; onnx is onnxruntime on the CPU (`clamp3.embedding.onnx_towers`). None is onnx for
+            a folder of exported towers, else torch.
 
         Raises
         ------
@@ -149,17 +155,27 @@ class Clamp3(Encoder):
         >>> clamp3.width, clamp3.config.towers, clamp3.dtype
         (256, ('text', 'symbolic', 'audio'), 'float32')
         """
-        from clamp3.models.registry import resolve
+        if backend not in (None, "torch", "onnx"):
+            raise ConfigError(f"backend is {backend!r}; choose torch or onnx.")
+        from clamp3.models.registry import EXPORT, resolve
 
-        weights = resolve(name, epoch=epoch)
+        exported: OnnxTowers | None = None
+        if backend == "onnx" or (backend is None and (Path(name).expanduser() / EXPORT).is_file()):
+            from clamp3.embedding.onnx_towers import open_towers
+
+            exported = open_towers(name, dtype=dtype, device=device, epoch=epoch, text_model=text_model)
+            weights, dtype, device = exported.path, "float32", "cpu"
+        else:
+            weights = resolve(name, epoch=epoch)
         model = cls(
             weights,
             text_model=text_model,
             mert_model=mert_model,
-            dtype=dtype,
+            dtype=cast(Dtype, dtype),  # `Encoder` refuses others
             device=device,
             cache=_opened(cache),
             reading=Reading(as_is=as_is, correct=correct),
+            exported=exported,
         )
         for tower in towers or ():
             model.load(tower)
@@ -171,10 +187,17 @@ class Clamp3(Encoder):
         return self.config.hidden_size
 
     def _own_identity(self) -> Identity:
-        mark = _tokenizer_mark(self._text_model or self._described.tokenizer_dir)
-        found = Identity(self._described.identity, self.dtype, mark)
+        from clamp3.models.tokenizer import tokenizer_mark
+
+        mark = tokenizer_mark(self._text_model or self._described.tokenizer_dir)
+        exported = self._exported
+        found = exported.identity(mark) if exported else Identity(self._described.identity, self.dtype, mark)
         self._require_same_weights()
         return found
+
+    def confirm(self) -> None:
+        """Read the weights anew; see `Encoder.confirm`."""
+        self._exported.confirm() if self._exported else super().confirm()
 
     def _require_same_weights(self) -> None:
         """Raise a WeightsError if the file has changed: towers are read when they are first needed."""
@@ -201,7 +224,12 @@ class Clamp3(Encoder):
     def _load(self, modality: str) -> Tower:
         from clamp3.embedding.towers import load_tower
 
-        tower = load_tower(self._weights, modality, text_model=self._text_model, dtype=self.dtype, device=self._device)
+        if self._exported:
+            tower = self._exported.load(modality, self._device)
+        else:
+            tower = load_tower(
+                self._weights, modality, text_model=self._text_model, dtype=self.dtype, device=self._device
+            )
         self._require_same_weights()
         return tower
 
@@ -376,19 +404,6 @@ def _opened(cache: VectorCache | os.PathLike[str] | None) -> VectorCache | None:
     from clamp3.jobs.cache import VectorCache
 
     return cache if cache is None or isinstance(cache, VectorCache) else VectorCache(Path(cache))
-
-
-def _tokenizer_mark(text_model: str | os.PathLike[str] | None) -> str:
-    """Return what distinguishes vectors of the same weights with another tokenizer, "" for the weights' own."""
-    from clamp3.models.registry import digest
-    from clamp3.models.tokenizer import FILES, SETTINGS
-    from clamp3.models.weights import RELEASED_TEXT_MODEL
-
-    if text_model is None or text_model == RELEASED_TEXT_MODEL:
-        return ""
-    folder = Path(text_model).expanduser()
-    digests = [f"{name} {digest(folder / name)}" for name in (*FILES, *SETTINGS) if (folder / name).is_file()]
-    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:8] if digests else str(text_model)
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

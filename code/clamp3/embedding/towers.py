@@ -73,7 +73,7 @@ def tower_of(model: TowerModel, config: ModelConfig, modality: str, device: torc
     """
     return Tower(
         encode=partial(model.encode, modality),
-        pool=lambda hidden, mask: model.pool(modality, hidden.float(), mask),
+        features=lambda inputs, mask: model.pool(modality, model.encode(modality, inputs, mask).float(), mask),
         limit=config.length(modality),
         pad=config.pad_id(modality),
         device=device,

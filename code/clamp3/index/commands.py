@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, Clamp3Error, ConfigError, printable
 from clamp3.formats.tables import json_text
 from clamp3.index.folder import INDEX_NAME, IndexMeta, find_index
+from clamp3.index.place import Uri, Where, where
 from clamp3.index.selection import kinds_of
 from clamp3.jobs.summary import SHOWN
 
@@ -43,17 +44,18 @@ def add(args: argparse.Namespace, open_model: Open) -> int:
     for path in args.paths:
         if not path.exists():
             raise ConfigError(f"there is no folder {printable(path)}.")
-    place = _named(args)
+    place = named(args)
     if place is None and len(args.paths) > 1:
-        raise ConfigError("several folders need --index to say where their index is to be.")
+        raise ConfigError("several folders need --index or --uri to say where their index is to be.")
     only: Path = args.paths[0]
     place = place or (only / INDEX_NAME if only.is_dir() else Path(INDEX_NAME))
+    store = _store(args, place)
     there = find_index(place)
     if there is None:
         model = _opened(args, open_model, None)
         plan = _plan() if args.passages else None
         flags = {name: _absolute(getattr(args, name)) for name in _MODEL_FLAGS}
-        library = Library.create(place, model, opened=flags, store=args.store, passages=plan)
+        library = Library.create(place, model, opened=flags, store=store, passages=plan)
     else:
         library = Library.open(there)
         if args.passages and library.meta.passages is None:
@@ -87,7 +89,7 @@ def _reindex(library: Library, args: argparse.Namespace, open_model: Open) -> in
         model = _opened(args, open_model, old.meta if args.model is None else None)
         plan = _plan() if args.passages or old.meta.passages else None
         flags = {name: _absolute(getattr(args, name)) for name in _MODEL_FLAGS}
-        meta = meta_of(model, flags, args.store or old.meta.store, plan)
+        meta = meta_of(model, flags, _store(args, old.where) or old.meta.store, plan)
         successor = old.successor(meta)
         successor.write_meta(roots=old.meta.roots)
         with Library(successor) as rebuilt:
@@ -211,21 +213,33 @@ def duplicates(args: argparse.Namespace, open_model: Open) -> int:
     return EXIT_OK
 
 
-def _named(args: argparse.Namespace) -> Path | None:
-    text = args.index or os.environ.get(VARIABLE)
-    return Path(text) if text else None
+def named(args: argparse.Namespace) -> Where | None:
+    """Return the index that ``--uri``, ``--index`` or the environment name."""
+    if args.uri and args.index:
+        raise ConfigError("give --uri or --index, not both.")
+    if args.index and "://" in args.index:
+        raise ConfigError("--index takes a folder; an address is given by --uri.")
+    if args.uri and "://" not in args.uri:
+        raise ConfigError("--uri takes an address such as s3://bucket/library; a folder is given by --index.")
+    text = args.uri or args.index or os.environ.get(VARIABLE)
+    return where(text) if text else None
 
 
 def _library(args: argparse.Namespace) -> Library:
     from clamp3.index.library import Library
 
-    place = _named(args) or Path()
+    return Library.open(index_at(named(args) or Path()))
+
+
+def index_at(place: Where) -> Where:
+    """Return the index that is at a place, or raise a `ConfigError`."""
     there = find_index(place)
     if there is None:
+        shown = place if isinstance(place, Uri) else printable(place.resolve())
         raise ConfigError(
-            f"there is no index at {printable(place.resolve())}; name it with --index, or make one with add."
+            f"there is no index at {shown}; name it with --index or --uri, or make one with clamp3 index add."
         )
-    return Library.open(there)
+    return there
 
 
 def _opened(args: argparse.Namespace, open_model: Open, meta: IndexMeta | None) -> Clamp3:
@@ -242,6 +256,13 @@ def _opened(args: argparse.Namespace, open_model: Open, meta: IndexMeta | None) 
 def _absolute(text: str | None) -> str | None:
     """Return the flag as it holds from any folder."""
     return str(Path(text).resolve()) if text and Path(text).exists() else text
+
+
+def _store(args: argparse.Namespace, place: Where) -> str | None:
+    if args.store and isinstance(place, Uri):
+        raise ConfigError("--store is for folders; an address says itself what keeps the rows.")
+    chosen: str | None = args.store
+    return chosen
 
 
 def _plan() -> PassagePlan:

@@ -1,49 +1,29 @@
-"""The folder of an index: which store, which model, which folders of music; made, found, and replaced as a whole.
+"""What an index is of: which store, which model, which folders of music; made, found, and replaced as a whole.
 
-``index.json`` names the folder with the data. A new model gets a folder of its own beside it, and the name changes when
-that is complete.
+``index.json`` names the folder with the data, or what stands for it in a remote store. A new model gets data of its own
+beside them, and the name changes when these are complete.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Collection
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clamp3.errors import ConfigError, DataError, FormatError, printable
-from clamp3.formats.tables import json_text, read_json
-from clamp3.index.store import Store
-from clamp3.jobs.atomic import write_text
+from clamp3.errors import ConfigError, DataError, FormatError
+from clamp3.formats.fields import typed
+from clamp3.formats.tables import json_text, parse_json
+from clamp3.index.place import META, POINTER, FolderPlace, Place, Uri, Where
+from clamp3.index.remote import RemotePlace
 
 if TYPE_CHECKING:
     from clamp3.embedding.passages import PassagePlan
 
 INDEX_NAME = ".clamp3_index"  # of an index inside the folder that it is about; hidden, so that no walk enters it
-POINTER, META = "index.json", "meta.json"
 VERSION = 1
-
-
-def _sqlite(folder: Path) -> Store:
-    from clamp3.index.sqlite_store import SqliteStore
-
-    return SqliteStore(folder)
-
-
-def _lance(folder: Path) -> Store:
-    from clamp3.index.lance_store import LanceStore
-
-    return LanceStore(folder)
-
-
-STORES: dict[str, Callable[[Path], Store]] = {"lance": _lance, "sqlite": _sqlite}
-
-
-def default_store() -> str:
-    """Return the best store that is installed."""
-    return "lance" if importlib.util.find_spec("lancedb") is not None else "sqlite"
 
 
 @dataclass(frozen=True)
@@ -53,7 +33,7 @@ class IndexMeta:
     Attributes
     ----------
     store : str
-        One of `STORES`.
+        One of `clamp3.index.place.STORES`, or that of its address.
     weights : str
         Space of the vectors (`clamp3.jobs.identity.Identity.space`).
     width : int
@@ -63,7 +43,7 @@ class IndexMeta:
     passages : dict or None
         Fields of the `clamp3.embedding.passages.PassagePlan`, if passages are kept.
     roots : tuple of str
-        Folders and files that were added, absolute, or relative to the folder that has the index in it.
+        Folders and files that were added, absolute, or relative to the folder that has the index in it, if one has.
     """
 
     store: str
@@ -92,12 +72,12 @@ class _Pointer:
 
 
 class IndexFolder:
-    """An index that is there.
+    """An index that is there, in a folder or a remote store.
 
     Parameters
     ----------
-    path : Path
-        Its folder.
+    where : Path or Uri
+        Its folder or address.
     data : str, optional
         Name of its data, if not what ``index.json`` says.
 
@@ -107,86 +87,91 @@ class IndexFolder:
         If there is none, or it is damaged or of a later version.
     """
 
-    def __init__(self, path: Path, data: str | None = None) -> None:
-        self.path = path.resolve()
-        pointer = _Pointer(data) if data is not None else _read(self.path / POINTER, _Pointer)
-        if Path(pointer.data).name != pointer.data or pointer.data.startswith("."):
-            raise ConfigError(f"{printable(self.path / POINTER)} names no folder of an index.")
-        self.data = self.path / pointer.data
-        self.meta: IndexMeta = _read(self.data / META, IndexMeta)
-        if self.meta.store not in STORES:
-            raise ConfigError(f"the index needs the store {self.meta.store!r}; there are {', '.join(STORES)}.")
+    def __init__(self, where: Where, data: str | None = None) -> None:
+        self.where, self.place = where, place_at(where)
+        self.path = self.place.folder
+        if data is None:
+            data = _read(self.place, POINTER, _Pointer).data
+        if Path(data).name != data or data.startswith("."):
+            raise ConfigError(f"{POINTER} of the index at {self.place} names no data of an index.")
+        self.data = data
+        self.meta: IndexMeta = self.read_meta()
 
     @classmethod
-    def create(cls, path: Path, meta: IndexMeta) -> IndexFolder:
+    def create(cls, where: Where, meta: IndexMeta) -> IndexFolder:
         """Make an index; its data come last, so that an interrupted one is made anew.
 
         Parameters
         ----------
-        path : Path
-            Its folder; made if absent.
+        where : Path or Uri
+            Its folder, made if absent, or its address.
         meta : IndexMeta
         """
-        if path.exists() and not path.is_dir():
-            raise ConfigError(f"{printable(path)} is a file; an index is a folder.")
-        strange = [each.name for each in path.iterdir() if not _is_ours(each.name)] if path.exists() else []
-        if strange:
-            raise ConfigError(
-                f"{printable(path)} is no index and not empty (it has {printable(strange[0])}); name another."
-            )
-        cls.stage(path, "data-1", meta)
-        write_text(path / POINTER, json_text(asdict(_Pointer("data-1")), indent=2) + "\n")
-        return cls(path)
+        place = place_at(where)
+        with closing(place):
+            place.make()
+            cls.stage(where, "data-1", meta)
+            place.write(POINTER, _json(_Pointer("data-1")))
+        return cls(where)
 
     @staticmethod
-    def stage(path: Path, data: str, meta: IndexMeta) -> IndexFolder:
-        """Return the data folder of this name in an index, made unless it is there with the same meta.
+    def stage(where: Where, data: str, meta: IndexMeta) -> IndexFolder:
+        """Return the data of this name in an index, made unless they are there with the same meta.
 
         Parameters
         ----------
-        path : Path
+        where : Path or Uri
         data : str
         meta : IndexMeta
         """
-        folder = path / data
-        try:
-            known: IndexMeta | None = _read(folder / META, IndexMeta)
-        except ConfigError:
-            known = None
-        if known is None or replace(known, roots=()) != replace(meta, roots=()):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            write_text(folder / META, json_text(asdict(meta), indent=2) + "\n")
-        return IndexFolder(path, data)
+        place = place_at(where)
+        with closing(place):
+            try:
+                known: IndexMeta | None = _read(place, f"{data}/{META}", IndexMeta)
+            except ConfigError:
+                known = None
+            if known is None or replace(known, roots=()) != replace(meta, roots=()):
+                place.drop(data)
+                place.write(f"{data}/{META}", _json(meta))
+        return IndexFolder(where, data)
 
     def successor(self, meta: IndexMeta) -> IndexFolder:
         """Return data beside the present ones, for another model; what an interrupted run began is gone on with."""
-        number = self.data.name.rpartition("-")[2]
-        return self.stage(self.path, f"data-{int(number) + 1 if number.isdecimal() else 1}", meta)
+        number = self.data.rpartition("-")[2]
+        return self.stage(self.where, f"data-{int(number) + 1 if number.isdecimal() else 1}", meta)
 
     def become(self, successor: IndexFolder) -> None:
         """Replace these data by others, and remove them."""
-        write_text(self.path / POINTER, json_text(asdict(_Pointer(successor.data.name)), indent=2) + "\n")
-        shutil.rmtree(self.data, ignore_errors=True)
+        self.place.write(POINTER, _json(_Pointer(successor.data)))
+        self.place.drop(self.data)
         self.data, self.meta = successor.data, successor.meta
 
-    def open_store(self) -> Store:
-        """Open the store."""
-        return STORES[self.meta.store](self.data)
+    def is_replaced(self) -> bool:
+        """Return whether other data have taken the place of these."""
+        pointer: _Pointer = _read(self.place, POINTER, _Pointer)
+        return pointer.data != self.data
+
+    def read_meta(self) -> IndexMeta:
+        """Read the meta, again if another process may have added folders; return it."""
+        self.meta = _read(self.place, f"{self.data}/{META}", IndexMeta)
+        return self.meta
 
     def write_meta(self, **changes: Any) -> None:
         """Change fields of the meta."""
         self.meta = replace(self.meta, **changes)
-        write_text(self.data / META, json_text(asdict(self.meta), indent=2) + "\n")
+        self.place.write(f"{self.data}/{META}", _json(self.meta))
 
     def root(self, number: int) -> Path:
         """Return the path of a root; a `DataError` if the index does not list it."""
+        if number >= len(self.meta.roots):
+            self.read_meta()
         if not 0 <= number < len(self.meta.roots) or not self.meta.roots[number]:
             raise DataError(
                 f"the index has pieces of a folder that it does not list (number {number}); "
-                "`index.py add` that folder again, or `update` after an interrupted `remove`."
+                "`clamp3 index add` that folder again, or `update` after an interrupted `remove`."
             )
-        return (self.path.parent / self.meta.roots[number]).resolve()
+        text = self.meta.roots[number]
+        return (self.path.parent / text if self.path is not None else Path(text)).resolve()
 
     def roots(self) -> dict[int, Path]:
         """Return the paths of all roots by number; those that were removed leave a gap, as numbers are part of ids."""
@@ -202,9 +187,9 @@ class IndexFolder:
         for number, root in self.roots().items():
             if root == real:
                 return number
-        home = self.path.parent
-        inside = home == real or home in real.parents
-        text = real.relative_to(home).as_posix() if inside else str(real)
+        home = self.path.parent if self.path is not None else None
+        inside = home is not None and (home == real or home in real.parents)
+        text = real.relative_to(home).as_posix() if home is not None and inside else str(real)
         self.write_meta(roots=(*self.meta.roots, text))
         return len(self.meta.roots) - 1
 
@@ -222,25 +207,42 @@ def number_of(piece: str) -> int:
     return int(number) if number.isdecimal() and len(number) < 10 else -1
 
 
-def find_index(path: Path) -> Path | None:
-    """Return the folder of the index that a path names or contains, None if there is none."""
-    for candidate in (path, path / INDEX_NAME):
+def find_index(where: Where) -> Where | None:
+    """Return the index that a path names or contains, or that is at an address, None if there is none."""
+    if isinstance(where, Uri):
+        place = place_at(where)
+        with closing(place):
+            return where if place.read(POINTER) is not None else None
+    for candidate in (where, where / INDEX_NAME):
         if (candidate / POINTER).is_file():
             return candidate
     return None
 
 
-def _is_ours(name: str) -> bool:
-    return name == POINTER or name.startswith((".", "data-"))
+def place_at(where: Where) -> Place:
+    """Return the place of an index at a path or address."""
+    return RemotePlace(where) if isinstance(where, Uri) else FolderPlace(where)
 
 
-def _read(path: Path, kind: Any) -> Any:
-    if not path.is_file():
-        raise ConfigError(f"there is no index at {printable(path.parent)}; make one with index.py add.")
+def default_store(where: Where) -> str:
+    """Return the best store that is installed, or the only one at an address."""
+    if isinstance(where, Uri):
+        return RemotePlace(where).store
+    return "lance" if importlib.util.find_spec("lancedb") is not None else "sqlite"
+
+
+def _json(value: Any) -> str:
+    return json_text(asdict(value), indent=2) + "\n"
+
+
+def _read(place: Place, name: str, kind: Any) -> Any:
+    data = place.read(name)
+    if data is None:
+        raise ConfigError(f"there is no index at {place}; make one with clamp3 index add.")
     try:
-        value = read_json(path, kind, error=ConfigError)
+        value = typed(kind, parse_json(data), "it")
     except FormatError as error:
-        raise ConfigError(f"{printable(path)} is damaged: {error}") from None
+        raise ConfigError(f"{name} of the index at {place} is damaged: {error}") from None
     if value.version > VERSION:
-        raise ConfigError(f"{printable(path)} was written by a later version of clamp3; update it here.")
+        raise ConfigError(f"the index at {place} was written by a later version of clamp3; update it here.")
     return value

@@ -192,7 +192,7 @@ class _Run:
         """Yield the files below a root, or below a folder in it; other roots in it have files of their own."""
         root = self._library.folder.root(number)
         others = [other for n, other in self._library.folder.roots().items() if n != number and root in other.parents]
-        walked = walk(start, exclude=[*others, self._library.folder.path])
+        walked = walk(start, exclude=[*others, *filter(None, [self._library.folder.path])])
         within = start.relative_to(root)
         stored = StoredVectors(self._model, start)
         self._changes.ignored += walked.ignored

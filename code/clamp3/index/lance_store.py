@@ -1,4 +1,4 @@
-"""The store for libraries of any size: a LanceDB folder, with approximate search and full text of its own.
+"""The store for libraries of any size: LanceDB in a folder or in object storage, with approximate search and full text.
 
 A change is a new version of a table, which readers see whole; `LanceTable.optimise` merges small files, and brings the
 search structures up to date.
@@ -6,8 +6,10 @@ search structures up to date.
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from clamp3.errors import ConfigError, DataError, sentence_of
-from clamp3.index.store import FAILURES, FIELDS, VECTOR, WORDS, Row, in_parts
+from clamp3.index.store import FIELDS, VECTOR, WORDS, Row, in_parts, with_vector
 from clamp3.index.where import quoted
 
 MIN_ROWS_OF_ANN = 50_000  # fewer are compared one and all
@@ -24,15 +26,17 @@ _ASKED_AT_ONCE = 2000
 
 
 class LanceStore:
-    """Tables in a LanceDB folder.
+    """Tables of a LanceDB database.
 
     Parameters
     ----------
-    folder : Path
-        Exists.
+    place : Path or str
+        A folder that exists, or a URI of object storage.
+    options : dict, optional
+        How to reach it, as LanceDB's ``storage_options``.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, place: Path | str, options: dict[str, str] | None = None) -> None:
         try:
             import lancedb
         except ImportError:
@@ -40,7 +44,9 @@ class LanceStore:
                 "the index was made with LanceDB, which is not installed here; pip install 'clamp3[index]'."
             ) from None
         warnings.filterwarnings("ignore", message="lancedb fork support")  # the workers never touch the store
-        self._database = lancedb.connect(folder)
+        with _trouble():
+            self._database = lancedb.connect(place, storage_options=options)
+        self._place = place
         self._tables: dict[str, LanceTable] = {}
 
     def table(self, name: str, width: int) -> LanceTable:
@@ -51,12 +57,35 @@ class LanceStore:
 
     def tables(self) -> Mapping[str, int]:
         """Return the tables that are there and their number of rows."""
-        names = set(self._database.table_names(limit=100))
-        return {name: self._database.open_table(name).count_rows() for name in FIELDS if name in names}
+        with _trouble():
+            return {name: self._database.open_table(name).count_rows() for name in self._names()}
 
     def close(self) -> None:
         """Let go of files."""
         self._tables.clear()
+
+    def drop(self) -> None:
+        """Remove all tables."""
+        self._tables.clear()
+        with _trouble():
+            for name in self._names():
+                self._database.drop_table(name)
+
+    def size(self) -> int | None:
+        """Return the size of all files, in object storage that of the rows alone."""
+        if isinstance(self._place, Path):
+            return sum(each.stat().st_size for each in self._place.rglob("*") if each.is_file())
+        with _trouble():
+            found: list[Any] = [self._database.open_table(name).stats() for name in self._names()]
+            return sum(each["total_bytes"] for each in found)
+
+    def version(self) -> object:
+        """Return the versions of the tables that are open."""
+        return [table.version() for table in self._tables.values()]
+
+    def _names(self) -> list[str]:
+        there = set(self._database.list_tables(limit=100).tables)
+        return [name for name in FIELDS if name in there]
 
 
 class LanceTable:
@@ -67,12 +96,19 @@ class LanceTable:
 
         types = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
         schema = [pyarrow.field(field, types[kind]) for field, kind in FIELDS[name].items()]
-        if name != FAILURES:
+        self._fields, self._has_words = with_vector(name), WORDS in FIELDS[name]
+        if VECTOR in self._fields:
             schema.append(pyarrow.field(VECTOR, pyarrow.list_(pyarrow.float32(), width)))
         self._schema = pyarrow.schema(schema)
-        self._fields, self._has_words = self._schema.names, WORDS in FIELDS[name]
         self._table: Any = None
-        self._table = self._do(lambda _: database.create_table(name, schema=self._schema, exist_ok=True))
+        try:  # to open is enough for those who may only read
+            self._table = database.open_table(name)
+        except (RuntimeError, ValueError, OSError):
+            self._table = self._do(lambda _: database.create_table(name, schema=self._schema, exist_ok=True))
+        if self._do(lambda table: table.schema.names != self._schema.names or table.schema.types != self._schema.types):
+            raise DataError(
+                f"the table {name} of the index has other fields, or vectors of another width than {width}."
+            )
 
     def upsert(self, rows: Sequence[Row]) -> None:
         """Add rows; those whose ``id`` is there are replaced."""
@@ -151,6 +187,10 @@ class LanceTable:
                 self._do(lambda table, column=column, config=config: table.create_index(column, config=config))
         self._do(lambda table: table.optimize(cleanup_older_than=_KEPT, delete_unverified=True))
 
+    def version(self) -> int:
+        """Return the number of the newest version."""
+        return int(self._do(lambda table: table.version))
+
     def _best(self, ask: Any, score: str, where: str | None, n: int) -> list[Row]:
         def query(table: Any) -> Any:
             return (ask(table).where(where, prefilter=True) if where is not None else ask(table)).limit(n)
@@ -178,12 +218,22 @@ class LanceTable:
         return rows
 
     def _do(self, action: Any) -> Any:
-        try:
+        with _trouble():
             if self._table is not None:
                 self._table.checkout_latest()  # another process may have written
             return action(self._table)
-        except (RuntimeError, ValueError, OSError) as error:
-            raise DataError(f"the index cannot be read or written ({sentence_of(error)}).") from error
+
+
+@contextmanager
+def _trouble() -> Iterator[None]:
+    """Turn what LanceDB says into one sentence; object storage's own is within pages of others."""
+    try:
+        yield
+    except (RuntimeError, ValueError, OSError) as error:
+        said = re.search(r"<Message>(.*?)</Message>", str(error))
+        if said is None and re.search(r"kind: (Connect|Timeout)\b|dns error", str(error)):
+            raise DataError("the object storage of the index does not answer.") from error
+        raise DataError(f"the index cannot be read or written ({sentence_of(said[1] if said else error)}).") from error
 
 
 def _n_cells(n_rows: int) -> int:

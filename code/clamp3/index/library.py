@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -15,10 +16,10 @@ from clamp3.errors import ConfigError, printable
 from clamp3.formats import Kind
 from clamp3.formats.pieces import SIGN
 from clamp3.index.folder import IndexFolder, IndexMeta, default_store, number_of
+from clamp3.index.place import Where
 from clamp3.index.store import FACTS, FAILURES, PASSAGES, PIECES, Table
 from clamp3.index.where import to_sql
 from clamp3.jobs.identity import Identity
-from clamp3.jobs.locks import FolderLock
 from clamp3.modalities import modality_of
 
 if TYPE_CHECKING:
@@ -48,21 +49,21 @@ class Library:
 
     def __init__(self, folder: IndexFolder) -> None:
         self.folder = folder
-        self.store = folder.open_store()
+        self.store = folder.place.open_store(folder.data, folder.meta.store)
         width = folder.meta.width
         self.pieces: Table = self.store.table(PIECES, width)
         self.passages: Table = self.store.table(PASSAGES, width)
         self.failures: Table = self.store.table(FAILURES, width)
 
     @classmethod
-    def open(cls, path: Path) -> Library:
-        """Open the index in a folder."""
-        return cls(IndexFolder(path))
+    def open(cls, where: Where) -> Library:
+        """Open the index in a folder, or at an address."""
+        return cls(IndexFolder(where))
 
     @classmethod
     def create(
         cls,
-        path: Path,
+        where: Where,
         model: Clamp3,
         *,
         opened: dict[str, str | None] | None = None,
@@ -73,27 +74,30 @@ class Library:
 
         Parameters
         ----------
-        path : Path
-            Its folder; made if absent, else empty.
+        where : Path or Uri
+            Its folder, made if absent, else empty; or its address.
         model : Clamp3
             What its vectors will come from.
         opened : dict, optional
             How the model was opened; see `clamp3.index.folder.IndexMeta`.
         store : str, optional
-            "lance" or "sqlite"; None takes the best that is installed.
+            "lance" or "sqlite"; None takes the best that is installed. An address says it itself.
         passages : PassagePlan, optional
             Keep a vector for every passage too.
         """
-        return cls(IndexFolder.create(path, meta_of(model, opened, store or default_store(), passages)))
+        return cls(IndexFolder.create(where, meta_of(model, opened, store or default_store(where), passages)))
 
     @property
     def meta(self) -> IndexMeta:
         """What the index is of."""
         return self.folder.meta
 
-    def lock(self) -> FolderLock:
+    def lock(self) -> AbstractContextManager[object]:
         """Become its only writer, or raise a `ConfigError`."""
-        return FolderLock.only(self.folder.path, "is changing the index")
+        with ExitStack() as held:
+            held.enter_context(self.folder.place.lock())
+            self.folder.read_meta()  # others may have added folders
+            return held.pop_all()
 
     def check_model(self, model: Clamp3) -> None:
         """Raise a `ConfigError` for a model whose vectors must not be compared with those of the index."""
@@ -162,9 +166,8 @@ class Library:
     def info(self) -> dict[str, Any]:
         """Return what the index holds, for people and as JSON."""
         rows = self.pieces.rows(["modality", "content"])
-        size = sum(each.stat().st_size for each in self.folder.data.rglob("*") if each.is_file())
         return {
-            "index": str(self.folder.path),
+            "index": str(self.folder.place),
             "store": self.meta.store,
             "weights": self.meta.weights,
             "width": self.meta.width,
@@ -173,13 +176,14 @@ class Library:
             "distinct_contents": len({row["content"] for row in rows}),
             "passages": self.passages.count(),
             "failed": self.failures.count(),
-            "bytes_on_disk": size,
+            "bytes_on_disk": self.store.size(),
             "folders": [printable(root) for root in self.folder.roots().values()],
         }
 
     def close(self) -> None:
-        """Let go of files."""
+        """Let go of files and connections."""
         self.store.close()
+        self.folder.place.close()
 
     def __enter__(self) -> Library:
         return self

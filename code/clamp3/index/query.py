@@ -118,7 +118,9 @@ def ask_index(
         if not known or not same_passages or library.meta.weights != Identity.parse(model.identity).space:
             return None
         hits = find(library, model, replace(question, passages=passages is not None))
-        remark = f"answered from the index of {printable(folder)} (index.py update keeps it up to date; --no_index)."
+        remark = (
+            f"answered from the index of {printable(folder)} (clamp3 index update keeps it up to date; --no_index)."
+        )
         n_passages = library.passages.count() if passages is not None else 0
         return Answer(hits, n_references=library.pieces.count(), n_passages=n_passages, remarks=[remark])
 

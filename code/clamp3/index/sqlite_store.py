@@ -14,7 +14,7 @@ import numpy as np
 
 from clamp3.errors import DataError, sentence_of
 from clamp3.index.ranking import rank
-from clamp3.index.store import FAILURES, FIELDS, VECTOR, WORDS, Row, in_parts
+from clamp3.index.store import FIELDS, VECTOR, WORDS, Row, in_parts, with_vector
 
 FILE_NAME = "index.sqlite"
 BUSY_SEC = 60.0
@@ -33,6 +33,7 @@ class SqliteStore:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._connection = sqlite3.connect(
             folder / FILE_NAME, timeout=BUSY_SEC, isolation_level=None, check_same_thread=False
         )
@@ -53,6 +54,14 @@ class SqliteStore:
         names = {row[0] for row in _do(self._connection, "SELECT name FROM sqlite_master WHERE type = 'table'")}
         return {name: self.table(name, 0).count() for name in FIELDS if name in names}
 
+    def size(self) -> int | None:
+        """Return the size of the file, and of what is not yet in it."""
+        return sum(each.stat().st_size for each in self._folder.glob(f"{FILE_NAME}*"))
+
+    def version(self) -> object:
+        """Return what changes with every change by this or another process."""
+        return _version(self._connection)
+
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
@@ -63,8 +72,7 @@ class SqliteTable:
 
     def __init__(self, connection: sqlite3.Connection, name: str, width: int) -> None:
         self._connection, self._name, self._width = connection, name, width
-        self._types = FIELDS[name]
-        self._fields = [*self._types, *([VECTOR] if name != FAILURES else [])]
+        self._types, self._fields = FIELDS[name], with_vector(name)
         self._matrix: tuple[object, list[str], np.ndarray] | None = None
         columns = ", ".join(
             f'"{field}" {_TYPES[kind]}{" PRIMARY KEY" if field == "id" else ""}' for field, kind in self._types.items()
@@ -160,7 +168,7 @@ class SqliteTable:
 
     def _loaded(self) -> tuple[list[str], np.ndarray]:
         """Return all ids and vectors, read again after a change by this or another process."""
-        changed = _do(self._connection, "PRAGMA data_version").fetchone()[0], self._connection.total_changes
+        changed = _version(self._connection)
         if self._matrix is None or self._matrix[0] != changed:
             found = self.rows(["id", VECTOR])
             vectors = np.stack([row[VECTOR] for row in found]) if found else np.empty((0, self._width), np.float32)
@@ -198,8 +206,12 @@ def _do(connection: sqlite3.Connection, command: str, values: Sequence[Any] = ()
         return connection.execute(command, values)
     except sqlite3.Error as error:
         raise DataError(
-            f"the index cannot be read or written ({sentence_of(error)}); `index.py verify` looks at it."
+            f"the index cannot be read or written ({sentence_of(error)}); `clamp3 index verify` looks at it."
         ) from error
+
+
+def _version(connection: sqlite3.Connection) -> object:
+    return _do(connection, "PRAGMA data_version").fetchone()[0], connection.total_changes
 
 
 def _stored(value: Any) -> Any:

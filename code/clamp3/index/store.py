@@ -13,6 +13,7 @@ Row = dict[str, Any]
 
 VECTOR, WORDS = "vector", "words"  # the fields that are searched; others hold str, int or float
 PIECES, PASSAGES, FAILURES = "pieces", "passages", "failures"
+NOTES = "notes"  # of a remote index what a folder has in files beside its data
 
 FACTS: dict[str, type] = {
     "name": str,
@@ -44,8 +45,14 @@ FIELDS: dict[str, dict[str, type]] = {
     PIECES: {"id": str, **FACTS, **_STATE, WORDS: str},
     PASSAGES: {"id": str, **FACTS, **_PLACE},
     FAILURES: {"id": str, "name": str, **_STATE, "reason": str},
+    NOTES: {"id": str, "text": str},
 }
-"""Fields of each table besides the vector, which failures do not have."""
+"""Fields of each table besides the vector, which only those `with_vector` have."""
+
+
+def with_vector(name: str) -> list[str]:
+    """Return the fields of a table, the vector last if it has one."""
+    return [*FIELDS[name], *([VECTOR] if name in (PIECES, PASSAGES) else [])]
 
 
 class Table(Protocol):
@@ -127,8 +134,21 @@ class Store(Protocol):
     def tables(self) -> Mapping[str, int]:
         """Return the tables that are there and their number of rows."""
 
+    def size(self) -> int | None:
+        """Return how many bytes the tables take, None if nobody knows."""
+
+    def version(self) -> object:
+        """Return what is another value after every change of a table."""
+
     def close(self) -> None:
-        """Let go of files."""
+        """Let go of files and connections."""
+
+
+class RemoteStore(Store, Protocol):
+    """A store that several computers share."""
+
+    def drop(self) -> None:
+        """Remove all tables."""
 
 
 def in_parts(values: Collection[str], size: int) -> Iterator[list[str]]:

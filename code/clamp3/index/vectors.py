@@ -136,7 +136,7 @@ def load_folder(folder: Path, open_model: Opener | None = None) -> VectorFolder:
     if not rows:
         reason = f" ({in_words(problems[0])})" if problems else ""
         if open_model is None:
-            raise DataError(f"{folder} holds no global vector to search in{reason}; clamp3_search.py takes raw files.")
+            raise DataError(f"{folder} holds no global vector to search in{reason}; clamp3 search takes raw files.")
         raise DataError(f"{printable(folder)} holds no file that has a vector{reason}.")
     width = Counter(len(vector) for _, vector, _ in rows).most_common(1)[0][0]
     problems += [(name, f"has width {len(v)}, most have {width}.") for name, v, _ in rows if len(v) != width]

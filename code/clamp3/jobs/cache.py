@@ -29,7 +29,10 @@ FILE_NAME = "vectors.sqlite"
 BUSY_SEC = 30.0
 _ASKED_AT_ONCE = 500  # SQLite takes at least 999 parameters per statement
 _TROUBLES = ("locked", "busy", "full", "readonly", "unable to open", "disk I/O", "interrupted", "out of memory")
-_SCHEMA = "CREATE TABLE IF NOT EXISTS vectors (key TEXT PRIMARY KEY, crc INTEGER NOT NULL, value BLOB NOT NULL)"
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS vectors (key TEXT PRIMARY KEY, crc INTEGER NOT NULL, value BLOB NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS made (key TEXT PRIMARY KEY, day INTEGER NOT NULL);"  # days since 1970, UTC
+)
 
 
 def default_cache_dir() -> Path:
@@ -136,6 +139,8 @@ class VectorCache:
         def write(connection: sqlite3.Connection) -> None:
             with connection:
                 connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", rows)
+                days = [(key, int(time.time() // 86_400)) for key, _, _ in rows]
+                connection.executemany("INSERT OR REPLACE INTO made VALUES (?, ?)", days)
 
         if rows:
             self._try(write)
@@ -145,6 +150,23 @@ class VectorCache:
         counts: list[int] = []
         self._try(lambda connection: counts.append(connection.execute("SELECT count(*) FROM vectors").fetchone()[0]))
         return counts[-1] if counts else 0
+
+    def clear(self, before: int | None = None) -> int:
+        """Remove the vectors that were stored before a day, counted from 1970, or all; return how many that were."""
+        removed: list[int] = []
+
+        def drop(connection: sqlite3.Connection) -> None:
+            first = -1 if before is None else before
+            with connection:
+                old = "DELETE FROM vectors WHERE ? < 0 OR key NOT IN (SELECT key FROM made WHERE day >= ?)"
+                done = connection.execute(old, (first, first))
+                connection.execute("DELETE FROM made WHERE key NOT IN (SELECT key FROM vectors)")
+            removed.append(done.rowcount)
+            connection.execute("VACUUM")  # or the file stays as large as it was
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+        self._try(drop)
+        return removed[-1] if removed else 0
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
@@ -228,7 +250,7 @@ class VectorCache:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")  # a power cut may lose the last vectors, never the file
-            connection.execute(_SCHEMA)
+            connection.executescript(_SCHEMA)
             connection.commit()
         except (sqlite3.Error, UnicodeDecodeError):
             connection.close()

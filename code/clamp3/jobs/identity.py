@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 NO_FRONT_END = "no MERT"  # the front end of recordings where MERT is absent: none of them becomes an array
 
-_TEXT = re.compile(r"(?P<space>.+?):(?P<dtype>\w*float\d+)((\+(?P<front_end>.+))?\+(?P<preprocessing>[^+:]+))?")
+_TEXT = re.compile(r"(?P<space>.+?):(?P<dtype>\w*(?:float|int)\d+)((\+(?P<front_end>.+))?\+(?P<preprocessing>[^+:]+))?")
 _SPACE = re.compile(r"(?P<weights>.+?-[0-9a-f]{12})\+(?P<tokenizer>.+)")
 
 
@@ -20,7 +20,7 @@ class Identity:
     weights : str
         Name and hash of the weights, as `clamp3.models.registry.identity` gives them.
     dtype : str
-        Arithmetic, "float32" or "bfloat16".
+        Arithmetic, "float32" or "bfloat16", of exported towers "onnx_float32" or "onnx_int8".
     tokenizer : str
         Mark of a tokenizer other than the weights' own.
     front_end : str

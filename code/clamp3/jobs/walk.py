@@ -62,7 +62,8 @@ def walk(
     In place of a file that holds several pieces each of them is listed (`clamp3.formats.pieces`).
 
     Links to folders are followed once, after the real folders, so loops end and no folder is read twice. Hidden
-    entries (``.git``, the ``._*`` files of macOS, unfinished outputs) and other types of file are listed as ignored.
+    entries (``.git``, the ``._*`` files of macOS, unfinished outputs) and other types of file are listed as ignored,
+    what our own jobs leave there (indexes, ledgers) is not.
 
     Parameters
     ----------
@@ -122,6 +123,8 @@ def walk(
         for entry in listed:
             name = relative / entry.name
             try:
+                if _is_ours(entry.name):
+                    continue
                 if entry.name.startswith("."):
                     result.ignored.append(f"{name}/" if entry.is_dir(follow_symlinks=False) else str(name))
                 elif entry.is_dir():
@@ -156,8 +159,8 @@ def _sorted(result: Walk) -> Walk:
 
 
 def _is_ours(name: str) -> bool:
-    """Whether a file is one that our own jobs leave beside their outputs."""
-    return name == "features.json" or name.endswith("ledger.jsonl")
+    """Whether a file or folder is one that our own jobs leave beside their inputs or outputs."""
+    return name in ("features.json", ".clamp3_index") or name.endswith("ledger.jsonl")
 
 
 def _take(

@@ -199,7 +199,8 @@ def table(n_rows: int, width: int) -> nn.Embedding:
 
 def key_mask(mask: Tensor | None) -> Tensor | None:
     """Return a (B, 1, 1, T) boolean mask over keys, or None where a look costs nothing and nothing is padded."""
-    if mask is None or (mask.device.type == "cpu" and bool(mask.all())):
+    looks = mask is not None and mask.device.type == "cpu" and not torch.compiler.is_compiling()  # nor exporting
+    if mask is None or (looks and bool(mask.all())):
         return None
     return mask.bool()[:, None, None, :]
 

@@ -59,6 +59,11 @@ class Checkpoint:
         """The family of its model; a WeightsError that lists the known ones if it is none of them."""
         return family_of(self.kind, self.path)
 
+    @property
+    def stored(self) -> list[str]:
+        """Names of the tensors as they are in the file, those of 8 bits in their parts; `tensor` takes these too."""
+        return list(self._names)
+
     def tensor(self, name: str) -> torch.Tensor:
         """Return one tensor, mapped from the file where its format allows."""
         if name not in self._names:

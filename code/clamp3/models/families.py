@@ -119,7 +119,7 @@ FAMILIES: dict[str, Family] = {
         M3Config,
         _m3_model,
         joint=False,
-        instead="use code/extract_m3.py with them",
+        instead="use clamp3 extract m3 (code/extract_m3.py) with them",
         without=_LISTS,
         marks=("encoder.patch_embedding.", "encoder.base."),
         sizes=lambda shapes, _: m3_sizes(shapes),

@@ -81,7 +81,7 @@ class Mert:
             name_or_path,
             "MERT",
             published=RELEASED,
-            flag="--mert_model, or --model_path of extract_mert.py",
+            flag="--mert_model, or --model_path of clamp3 extract mert",
             download=WEIGHT_FILES[1],  # the published repository has no other
         )
         self.dtype, self._device, self._compile = dtype, pick_device(device), compile

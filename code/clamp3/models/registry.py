@@ -17,11 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clamp3.errors import WeightsError
+from clamp3.jobs.cache import default_cache_dir
 
 logger = logging.getLogger(__name__)
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 """Files of weights in a folder of the transformers library, in order of preference."""
+EXPORT = "clamp3_onnx.json"
+"""File that makes a folder one of towers exported to ONNX (`clamp3.models.onnx_folder`)."""
 _BLOCK = 8 << 20  # part of what a digest means
 
 _CLAMP3_FILE = (
@@ -80,12 +83,6 @@ def code_folder() -> Path:
     return Path(__file__).resolve().parents[2]
 
 
-def cache_folder() -> Path:
-    """Return ``$CLAMP3_CACHE`` or ``~/.cache/clamp3``; it may not exist."""
-    configured = os.environ.get("CLAMP3_CACHE")
-    return Path(configured).expanduser() if configured else Path.home() / ".cache" / "clamp3"
-
-
 def resolve(name_or_path: str | os.PathLike[str], *, epoch: int | None = None, download: bool = True) -> Path:
     """Find the file of some weights, downloading published ones that are not on this computer.
 
@@ -93,7 +90,7 @@ def resolve(name_or_path: str | os.PathLike[str], *, epoch: int | None = None, d
     ----------
     name_or_path : str or path
         ``saas``, ``c2``, ``clamp2``, ``m3``, ``htcl``, ``mini``, a checkpoint file, or the folder of a training run
-        (its best weights). A file that happens to have one of the names is written ``./saas``.
+        (its best weights) or of ``clamp3 export``. A file that happens to have one of the names is written ``./saas``.
     epoch : int, optional
         Checkpoint of this epoch: ``<file>_<epoch>.pth`` for released weights, ``epoch_<epoch>.safetensors`` in the
         folder of a training run.
@@ -117,6 +114,8 @@ def resolve(name_or_path: str | os.PathLike[str], *, epoch: int | None = None, d
     for candidate in candidates:
         if candidate.is_file():
             return candidate
+    if (path / EXPORT).is_file():
+        raise WeightsError(f"{path} holds towers exported to ONNX; weights are needed here.")
     wanted = "weights" if epoch is None else f"checkpoint of epoch {epoch}"
     places = " or ".join(str(candidate) for candidate in candidates)
     kept = sorted(candidates[-1].parent.glob("epoch_*.safetensors")) if epoch is not None else []
@@ -131,7 +130,8 @@ def resolve(name_or_path: str | os.PathLike[str], *, epoch: int | None = None, d
 def _candidates(path: Path, epoch: int | None) -> list[Path]:
     folder = path if path.is_dir() else path.parent
     if epoch is None:
-        return [folder / "best.safetensors", folder / "mini.safetensors"] if path.is_dir() else [path]
+        best = [folder / f"{name}.safetensors" for name in ("best", "mini", "model")]
+        return best if path.is_dir() else [path]
     ours = [folder / f"epoch_{epoch:04d}.safetensors", folder / f"epoch_{epoch}.safetensors"]
     return ours if path.is_dir() else [path.with_name(_of_epoch(path.name, epoch)), *ours]
 
@@ -144,7 +144,7 @@ def _of_epoch(file: str, epoch: int) -> str:
 def _resolve_name(name: str, epoch: int | None, download: bool) -> Path:
     published = PUBLISHED[name]
     files = published.of_epoch(epoch)
-    folders = [code_folder(), cache_folder() / "weights"]
+    folders = [code_folder(), default_cache_dir() / "weights"]
     if published.repo is None:
         folders = [Path(__file__).resolve().parent / name, *folders]
     for folder in folders:
@@ -307,7 +307,7 @@ def digest(path: Path, *, anew: bool = False) -> str:
     # The time of change of the inode cannot be set by whoever keeps the file's own time, as cp -p and rsync do.
     facts = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     key = f"blake2b|{path.resolve()}|{'|'.join(map(str, facts))}"
-    memo = cache_folder() / "digests" / hashlib.sha256(key.encode()).hexdigest()
+    memo = default_cache_dir() / "digests" / hashlib.sha256(key.encode()).hexdigest()
     try:
         known = memo.read_text(encoding="ascii")
         if re.fullmatch(r"[0-9a-f]{64}", known) and not anew:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from clamp3.errors import FormatError, WeightsError, sentence_of
 from clamp3.formats.tables import read_json
-from clamp3.models.registry import folder_or_hub, hub_file
+from clamp3.models.families import RELEASED_TEXT_MODEL
+from clamp3.models.registry import digest, folder_or_hub, hub_file
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
@@ -79,6 +82,37 @@ def load_tokenizer(dir_or_name: str | os.PathLike[str] | None) -> TextTokenizer:
     raise WeightsError(
         f"no tokenizer in {dir_or_name}: neither {' nor '.join(FILES)} is there; name its folder with --text_model."
     )
+
+
+def tokenizer_mark(text_model: str | os.PathLike[str] | None) -> str:
+    """Return what distinguishes vectors of the same weights with another tokenizer, "" for the weights' own."""
+    if text_model is None or text_model == RELEASED_TEXT_MODEL:
+        return ""
+    folder = Path(text_model).expanduser()
+    digests = [f"{name} {digest(folder / name)}" for name in (*FILES, *SETTINGS) if (folder / name).is_file()]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:8] if digests else str(text_model)
+
+
+def copy_tokenizer(place: str | os.PathLike[str] | None, folder: Path) -> str:
+    """Copy the files of a tokenizer into a folder; return its name if it is not on this computer, else "".
+
+    Parameters
+    ----------
+    place : path, str or None
+        As `load_tokenizer` takes it.
+    folder : Path
+    """
+    found = None if place is None else folder_or_hub(place)
+    if isinstance(found, str):
+        try:
+            shutil.copyfile(hub_file(found, FILES[0], download=False), folder / FILES[0])
+        except WeightsError:
+            return found
+    elif found is not None:
+        for file in (*FILES, *SETTINGS):
+            if (found / file).is_file():
+                shutil.copyfile(found / file, folder / file)
+    return ""
 
 
 def _from_hub(name: str) -> TextTokenizer:

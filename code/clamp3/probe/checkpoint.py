@@ -148,7 +148,7 @@ def load_probe(path: Path) -> Probe:
         If it is absent, damaged, no probe, or would execute code.
     """
     if not path.is_file():
-        raise WeightsError(f"no probe at {printable(path)}; classification/train_cls.py makes one.")
+        raise WeightsError(f"no probe at {printable(path)}; clamp3 classify train makes one.")
     try:
         state, facts = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
         if isinstance(balanced := facts["config"].get("balanced_training"), bool):  # earlier versions only repeated

@@ -142,7 +142,7 @@ def load_items(path: Path, open_model: Opener) -> VectorFolder:
         rows = library.pieces.rows(["id", "name", "modality", VECTOR])
         rows = [row for row in rows if row["modality"] != "text"] or rows
         if not rows:
-            raise DataError(f"the index at {printable(path)} is empty; index.py add fills it.")
+            raise DataError(f"the index at {printable(path)} is empty; clamp3 index add fills it.")
         roots = library.folder.roots()
         fronts = dict(zip(map(str, roots), folder_names([*roots.values()]), strict=True)) if len(roots) > 1 else {}
         by_name = [(os.path.join(fronts.get(row["id"].partition("/")[0], ""), row["name"]), row) for row in rows]

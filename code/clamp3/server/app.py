@@ -15,25 +15,26 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from clamp3.errors import Clamp3Error
+from clamp3.index.place import Where
 from clamp3.server import music, questions, reference, subsonic, upkeep
 from clamp3.server.errors import RefusedError, status_of, without_paths
 from clamp3.server.guard import Guard
 from clamp3.server.metrics import Measured, Metrics
 from clamp3.server.schemas import Problem
-from clamp3.server.service import OpenModel, Service
+from clamp3.server.service import OpenModel, Service, places
 from clamp3.server.settings import Settings
 
 PAGE = Path(__file__).with_name("page")
 _STATUSES = (400, 401, 404, 408, 413, 415, 422, 429, 503)
 
 
-def make_app(index: Path, open_model: OpenModel, settings: Settings | None = None) -> FastAPI:
+def make_app(index: Where, open_model: OpenModel, settings: Settings | None = None) -> FastAPI:
     """Return the application of an index.
 
     Parameters
     ----------
-    index : Path
-        Folder of the index.
+    index : Path or Uri
+        Folder of the index, or its address.
     open_model : callable
         From the meta of the index and a cache of vectors to the model.
     settings : Settings, optional
@@ -82,7 +83,7 @@ def _answer(status: int, sentence: str, headers: Mapping[str, str] | None = None
 
 def _ours(request: Request, error: Any) -> JSONResponse:
     service: Service = request.app.state.service
-    known = service.opened.folders if service.opened is not None else [service.index.parent]
+    known = service.opened.folders if service.opened is not None else places(service.index)
     headers = error.headers if isinstance(error, RefusedError) else None
     return _answer(status_of(error), without_paths(error, known), headers)
 

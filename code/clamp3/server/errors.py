@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from starlette.exceptions import HTTPException
 
@@ -53,14 +52,14 @@ def status_of(error: Clamp3Error) -> int:
     return next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 422)
 
 
-def without_paths(error: object, known: Sequence[Path] = ()) -> str:
+def without_paths(error: object, known: Sequence[object] = ()) -> str:
     """Return an error as one sentence without the folders of this computer.
 
     Parameters
     ----------
     error : exception or str
-    known : sequence of Path
-        Folders whose names may hold spaces.
+    known : sequence of Path, Uri or str
+        Folders whose names may hold spaces, addresses, and hosts.
 
     Examples
     --------

@@ -11,12 +11,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clamp3.errors import describe
 from clamp3.index.folder import IndexMeta
 from clamp3.index.library import Library
+from clamp3.index.place import Where
 from clamp3.server.vectors import RecentVectors
 
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ class Jobs:
 
     Parameters
     ----------
-    index : Path
+    index : Path or Uri
     open_model : callable
         From the meta of an index and a cache to its model; pickled, so a function of a module, or a partial of one.
     """
 
-    def __init__(self, index: Path, open_model: Callable[[IndexMeta, RecentVectors], Clamp3]) -> None:
+    def __init__(self, index: Where, open_model: Callable[[IndexMeta, RecentVectors], Clamp3]) -> None:
         self._index, self._open_model = index, open_model
         self._lock = threading.Lock()
         self._known: dict[str, Progress] = {}
@@ -97,7 +97,7 @@ class Jobs:
             self._known[job] = replace(self._known[job], state="failed", error="the update was ended from outside.")
 
 
-def _update(index: Path, open_model: Callable[[IndexMeta, RecentVectors], Clamp3], messages: Connection) -> None:
+def _update(index: Where, open_model: Callable[[IndexMeta, RecentVectors], Clamp3], messages: Connection) -> None:
     """Bring an index up to date; the body of a process."""
     from clamp3.index.indexing import bring_up_to_date
 

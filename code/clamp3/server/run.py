@@ -6,12 +6,13 @@ import argparse
 import contextlib
 import logging
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clamp3.errors import EXIT_OK, ConfigError, printable
+from clamp3.errors import EXIT_OK, ConfigError
 from clamp3.formats.tables import json_text
-from clamp3.index.folder import IndexMeta, find_index
+from clamp3.index.commands import index_at
+from clamp3.index.folder import IndexMeta
+from clamp3.index.place import Where
 
 if TYPE_CHECKING:
     from clamp3.embedding.clamp3 import Clamp3
@@ -21,21 +22,17 @@ LOCAL = ("127.0.0.1", "localhost", "[::1]", "::1")
 logger = logging.getLogger(__name__)
 
 
-def serve(args: argparse.Namespace, place: Path) -> int:
+def serve(args: argparse.Namespace, place: Where) -> int:
     """Serve the index at a place; return the exit code.
 
     Parameters
     ----------
     args : Namespace
         Flags, as ``retrieval/serve.py`` parses them.
-    place : Path
+    place : Path or Uri
         The index, or the folder that has it in it.
     """
-    index = find_index(place)
-    if index is None:
-        raise ConfigError(
-            f"there is no index at {printable(place.resolve())}; make one with retrieval/index.py add FOLDER."
-        )
+    index = index_at(place)
     try:
         import uvicorn
 
@@ -123,4 +120,5 @@ def open_model(args: argparse.Namespace, meta: IndexMeta, cache: RecentVectors) 
         device=args.device,
         cache=cache,
         correct=args.correct,
+        backend=getattr(args, "backend", None),
     )

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import numpy as np
 from fastapi import Depends, Request
 
-from clamp3.errors import Clamp3Error, describe
+from clamp3.errors import Clamp3Error, DataError, describe
 from clamp3.formats import Kind
-from clamp3.index.folder import POINTER, IndexMeta
+from clamp3.index.folder import IndexMeta
 from clamp3.index.library import Library
+from clamp3.index.place import POINTER, Uri, Where
 from clamp3.jobs.identity import NO_FRONT_END, Identity
 from clamp3.modalities import modality_of
 from clamp3.server.errors import busy
@@ -64,10 +65,10 @@ class Opened:
         self._lock = threading.Lock()
 
     @property
-    def folders(self) -> list[Path]:
+    def folders(self) -> list[object]:
         """Folders that no client may learn of."""
         folder = self.library.folder
-        return [folder.path, folder.path.parent, *folder.roots().values(), Path.home()]
+        return [*places(folder.where), *folder.roots().values(), Path.home()]
 
     def can_encode_recordings(self) -> bool:
         """Return whether the model, and MERT where it needs that, are there."""
@@ -92,7 +93,7 @@ class Opened:
             Its name; the last few are kept.
         make : callable
         """
-        stamp = _stamp(self.library.folder.data)
+        stamp = self.library.store.version()
         with self._lock:
             known = self._made.get(what)
         if known is not None and known[0] == stamp:
@@ -112,14 +113,13 @@ class Service:
 
     Parameters
     ----------
-    index : Path
-        Folder of the index.
+    index : Path or Uri
     open_model : callable
         From its meta and a cache to the model.
     settings : Settings
     """
 
-    def __init__(self, index: Path, open_model: OpenModel, settings: Settings) -> None:
+    def __init__(self, index: Where, open_model: OpenModel, settings: Settings) -> None:
         self.index, self.settings = index, settings
         self._open_model = open_model
         self._cache = RecentVectors(4096)
@@ -167,16 +167,15 @@ class Service:
             raise busy(self.failure or "the model is being loaded; ask again in a second.")
         if time.monotonic() - self._looked > _LOOK_SEC and self._lock.acquire(blocking=False):
             self._looked = time.monotonic()
-            if _pointer(self.index) != self._opened.pointer:
-                threading.Thread(target=self._reopen, daemon=True).start()  # lets go of the lock
-            else:
-                self._lock.release()
+            threading.Thread(target=self._look, args=(self._opened,), daemon=True).start()  # lets go of the lock
         return self._opened
 
-    def _reopen(self) -> None:
+    def _look(self, opened: Opened) -> None:
         """Open what has taken the index's place; until then the old one answers as well as it can."""
         try:
-            self._opened = self._open()
+            with suppress(DataError):  # a store that does not answer for a while has not been replaced
+                if _pointer(self.index) != opened.pointer or opened.library.folder.is_replaced():
+                    self._opened = self._open()
         except Exception as error:
             logger.error("error: the new index cannot be opened: %s", describe(error))
         finally:
@@ -245,14 +244,11 @@ class Service:
         return np.asarray(encoded.vectors[0])
 
 
-def _stamp(data: Path) -> object:
-    """Return what changes with every change of a store: its files, of folders the newest entries."""
-    found = []
-    for each in sorted(data.rglob("*.sqlite*")) + sorted(data.rglob("_versions")):
-        with suppress(OSError):
-            status = each.stat()
-            found.append((each.name, status.st_mtime_ns, status.st_size if each.is_file() else 0))
-    return found
+def places(index: Where) -> list[object]:
+    """Return the names of the place of an index, which no client may learn of."""
+    if isinstance(index, Uri):
+        return [index, index.server.partition("://")[2]]
+    return [index, index.parent]
 
 
 def service_of(request: Request) -> Service:
@@ -264,7 +260,10 @@ def service_of(request: Request) -> Service:
 Here = Annotated[Service, Depends(service_of)]
 
 
-def _pointer(index: Path) -> object:
+def _pointer(index: Where) -> object:
+    """Return what the file looks like that says where an index is; it may be another with the same content."""
+    if isinstance(index, Uri):
+        return None
     try:
         found = (index / POINTER).stat()
     except OSError:

@@ -208,6 +208,7 @@ class Clamp3Training(AlignmentOptions, SymbolicTraining):
     task: ClassVar[str] = "clamp3.training.alignment:make_alignment_task"
     prefix: ClassVar[str] = "CLAMP3"
     modality: ClassVar[str] = "symbolic"
+    loss_of_weights: ClassVar[bool] = True  # a file of --init brings the loss its vectors were compared by
 
     out: Path = _setting(
         Path("runs/clamp3_symbolic"), "folder of the run: checkpoints, metrics.jsonl, best.safetensors"

@@ -18,6 +18,7 @@ class PreferenceTraining(Clamp3Training):
 
     task: ClassVar[str] = "clamp3.training.preference_task:make_preference_task"
     prefix: ClassVar[str] = ""
+    loss_of_weights: ClassVar[bool] = False
 
     out: Path = _setting(Path("runs/preference"), "folder of the run: checkpoints, metrics.jsonl, best.safetensors")
     train_jsonl: Path | None = _setting(None, "the songs: a record each, with an id; filepaths relative to it")

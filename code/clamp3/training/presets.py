@@ -168,7 +168,7 @@ def _brought(start: Described, config: SymbolicTraining, set_here: Collection[st
     found["hidden_size"] = start.config.hidden_size
     found |= {f"{tower}_length": start.config.length(tower) for tower in ("text", "audio") if tower in towers}
     compared = comparison_of(start.info)
-    if compared and not set(_COMPARISON) & set(set_here):
+    if compared and config.loss_of_weights and not set(_COMPARISON) & set(set_here):
         found["loss"] = compared.loss
         if compared.loss == "infonce":
             found["logit_scale"] = compared.scale

@@ -179,7 +179,7 @@ async function browse(after, signal) {
   const cards = items.map((piece) => card(piece, app));
   if (after) $("list").append(...cards);
   else keepingFocus(() => $("list").replaceChildren(...cards));
-  if (!total) $("list").append(where ? nothing() : el("li", { class: "empty" }, el("p", {}, "This index is empty. Add a folder to it: python retrieval/index.py add FOLDER")));
+  if (!total) $("list").append(where ? nothing() : el("li", { class: "empty" }, el("p", {}, "This index is empty. Add a folder to it: clamp3 index add FOLDER")));
   $("further").hidden = !next;
   $("further").onclick = () => browse(next).then(() => cards.at(-1)?.nextElementSibling?.querySelector(".title").focus()).catch(showProblem);
   announce(total ? plural(total, "piece") : "");
