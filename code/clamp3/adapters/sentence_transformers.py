@@ -112,7 +112,12 @@ class Clamp3Module(InputModule):
         return features
 
     def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Add ``sentence_embedding``, shape (B, D), to what `preprocess` returned."""
+        """Add ``sentence_embedding``, shape (B, D), to what `preprocess` returned.
+
+        Parameters
+        ----------
+        features : dict
+        """
         total: Tensor | None = None
         for modality in self.config.towers:
             weights = features.get(f"{modality}_weights")
@@ -130,7 +135,15 @@ class Clamp3Module(InputModule):
         return features
 
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
-        """Write weights and tokenizer; the weights are safetensors whatever is asked for."""
+        """Write weights and tokenizer.
+
+        Parameters
+        ----------
+        output_path : str
+            An existing folder.
+        args, safe_serialization, kwargs
+            As sentence-transformers calls it; the weights are safetensors whatever is asked for.
+        """
         folder = Path(output_path)
         save_safetensors(self.model, self.config, folder / WEIGHTS)
         if isinstance(self._tokenizer_dir, Path):
