@@ -36,7 +36,8 @@ def test_an_empty_folder_has_its_missing_inputs_named(half, name, tmp_path, scri
     places = [said.index(each.path, said.index(" lacks ")) for each in needed]
     assert places == sorted(places), "each is named"
     assert f". Get {dataset.title} from {dataset.url}" in said
-    assert f"python {half}/benchmark.py {name}" in pages()
+    group = {"retrieval": "evaluate", "classification": "classify"}[half]
+    assert f"clamp3 {group} benchmark {name}" in pages()
 
 
 def pages():

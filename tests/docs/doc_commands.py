@@ -83,6 +83,8 @@ def of_ours(words: list[str]) -> tuple[str, list[str]] | None:
     """Return the script, or ``clamp3``, that a command starts, with its arguments; None if it starts neither."""
     if words[0] == "clamp3" and words[1:2] not in ([], ["="]):  # neither the bare name nor Python
         return "clamp3", words[1:]
+    if words[0] in LAUNCHERS and ["-m", "clamp3"] in (words[i : i + 2] for i in range(len(words))):
+        return "clamp3", words[words.index("-m") + 2 :]
     script = next((i for i, word in enumerate(words) if word.endswith(".py")), None)
     if words[0] not in LAUNCHERS or script is None or words[script].startswith("-"):
         return None
