@@ -247,7 +247,13 @@ class _Link:
             For its ``%s``; with values a percent sign is written twice.
         """
         with self._trouble(), self._lock:
-            found = self._open().execute(command, values, prepare=False, binary=True)
+            known = self._connection
+            try:
+                found = self._open().execute(command, values, prepare=False, binary=True)
+            except self._psycopg.OperationalError:
+                if known is None or not known.closed:
+                    raise
+                found = self._open().execute(command, values, prepare=False, binary=True)  # the server was away
             return found.fetchall() if found.description is not None else []
 
     @contextmanager
