@@ -210,6 +210,11 @@ class Clamp3(Encoder):
             return None
         return f"it needs the {modality} tower; {self._weights.name} has {' and '.join(self.config.towers)} only."
 
+    def unknown_words(self, text: str) -> list[str]:
+        """Return the words of a text that a small tokenizer lacks, such as mini's; none of a large one."""
+        tokenizer: TowerTokenizer | None = self.front_end("text")
+        return tokenizer.loaded.unknown_words(text) if tokenizer is not None and tokenizer.is_small else []
+
     def tokenizer(self) -> TextTokenizer:
         """Return the text tower's tokenizer; without a text tower, a ConfigError is raised."""
         self.config.restrict(["text"])
