@@ -111,7 +111,7 @@ class Reward:
         DataError
             If a prompt has no vector, there are more or fewer than pieces, or neither prompts nor a reference.
         """
-        listed = [pieces] if is_item(pieces) else pieces
+        listed: Any = [pieces] if is_item(pieces) else pieces
         encoded = self._model.encode([self._source(piece) for piece in listed])
         targets = self._centroid if prompts is None else self._vectors_of(prompts)
         if targets is None:
