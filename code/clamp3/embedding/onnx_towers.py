@@ -94,6 +94,8 @@ class OnnxTowers:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3  # errors, which are raised
+        # Waiting in a loop, its threads would take the cores from conversions and from towers in torch.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has classes of its own, changing by version
