@@ -12,7 +12,7 @@ WORKERS ?= auto
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-page fuzz test-kernels lint bench parity mini docs notebooks clean
+.PHONY: help demo test test-page test-milvus fuzz test-kernels lint bench parity mini docs notebooks clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,6 +34,13 @@ test: .venv/dev  ## every test (add ARGS="-k name" to choose)
 
 test-page: .venv/dev  ## the page in Chromium (apt-get install chromium), in both themes and on a phone
 	CLAMP3_PAGE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/page $(ARGS)
+
+.venv/milvus: .venv/dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e ".[milvus]" milvus
+	@touch $@
+
+test-milvus: .venv/milvus  ## indexes in Milvus, on a real server from PyPI (Linux on x86-64; some minutes)
+	CLAMP3_MILVUS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit/test_index_stores.py $(ARGS)
 
 # make fuzz FUZZ=2000 FUZZ_SECONDS=20 gives each reader fewer inputs, and a time.
 FUZZ ?= 20000

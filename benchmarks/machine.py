@@ -22,9 +22,9 @@ from typing import Any
 from clamp3.cli import EXIT_OK, parser_for, run
 
 RESULTS = Path(__file__).resolve().parent / "results"
-PACKAGES = ("clamp3", "torch", "numpy", "transformers", "music21", "mido", "abctoolkit")
+PACKAGES = ("clamp3", "torch", "numpy", "transformers", "music21", "mido", "abctoolkit", "onnx", "onnxruntime")
 # What decides which kernels run, of the hundred flags in /proc/cpuinfo.
-INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
 # Before the benchmark itself keeps the cores busy: figures of a machine that others use are not worth keeping.
 LOAD_AT_START = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 VARIABLES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "OMP_NUM_THREADS", "MKL_NUM_THREADS")

@@ -3,6 +3,7 @@
     clamp3 export exported/                                        # mini, ONNX, float32
     clamp3 export exported/ --quantize int8 --tower text           # a quarter of the size
     clamp3 export exported/ --model saas --inputs my_scores/       # compared on inputs of your own
+    clamp3 export exported/ --push_to_hub me/my-clamp --card_only  # a model card; without --card_only also an upload
     clamp3 export slim/ --to safetensors --model saas.pth          # towers alone, every tensor compared
 
 ONNX: one file per tower, of any batch and length (opset 20), the tokenizer, and clamp3_onnx.json with names and types
@@ -38,20 +39,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--records", type=existing, metavar="JSONL", help="training records, to measure the loss in MRR"
     )
     parser.add_argument("--no_parity", action="store_true", help="do not compare")
+    parser.add_argument("--push_to_hub", metavar="REPO", help="write a model card, and upload to owner/name")
+    parser.add_argument("--card_only", action="store_true", help="write the card, upload nothing")
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
+    parser.add_argument("--licence", help="for the card, such as mit (default: that of published weights)")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export in the folder")
 
 
 def main(args: argparse.Namespace) -> int:
     """Carry it out; return the exit code."""
     from clamp3.errors import ConfigError
+    from clamp3.models.registry import is_hub_name
 
     if args.to == "safetensors" and (args.quantize or args.inputs or args.records):
         raise ConfigError("--quantize, --inputs and --records are for --to onnx.")
     if args.reduce_range and not args.quantize:
         raise ConfigError("--reduce_range is for --quantize int8.")
-    if args.to == "safetensors":
-        return _slim(args)
-    return _onnx(args)
+    if (args.card_only or args.private or args.licence) and not args.push_to_hub:
+        raise ConfigError("--card_only, --private and --licence are for --push_to_hub REPO.")
+    if args.push_to_hub and not is_hub_name(args.push_to_hub):
+        raise ConfigError(f"--push_to_hub {args.push_to_hub}: name the repository as owner/name.")
+    code = _slim(args) if args.to == "safetensors" else _onnx(args)
+    if args.push_to_hub and code == EXIT_OK:
+        from clamp3.export.card import push, write_card
+
+        print(write_card(args.out_dir, args.push_to_hub, licence=args.licence))
+        if not args.card_only:
+            print(push(args.out_dir, args.push_to_hub, private=args.private))
+    return code
 
 
 def _slim(args: argparse.Namespace) -> int:

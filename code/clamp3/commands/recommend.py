@@ -4,6 +4,7 @@ Like these two, unlike that one; names are those of the files without suffix, as
     python retrieval/recommend.py features/ --liked a/song1 song2 --disliked song3
 From an index (index.py add music/), with the vectors that it has:
     python retrieval/recommend.py music/.clamp3_index --liked a/song1
+    python retrieval/recommend.py s3://bucket/library --liked a/song1
 What a user of a log may like:
     python retrieval/recommend.py features/ --log log.parquet --min_value 4 --user u17
 How good recommendations are for users that are held out, beside popularity, item-kNN and other vectors:
@@ -26,11 +27,12 @@ from pathlib import Path
 from clamp3.cli import EXIT_OK, add_model_flags, open_model
 from clamp3.errors import ConfigError
 from clamp3.formats.tables import json_text
+from clamp3.index.place import where
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("folder", type=Path, help="vectors, raw files, or both; or an index")
+    parser.add_argument("folder", type=where, help="vectors, raw files, or both; or an index, or its address")
     parser.add_argument("--liked", nargs="+", default=[], help="names of items")
     parser.add_argument("--disliked", nargs="+", default=[], help="names of items")
     parser.add_argument("--top_k", type=int, default=10, help="how many to recommend (default: 10)")
@@ -42,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--positive", nargs="+", default=[], help="rows count whose event is one of these words")
     parser.add_argument("--user", help="whom to recommend to")
     parser.add_argument("--evaluate", action="store_true", help="measure on held-out users")
-    parser.add_argument("--against", type=Path, nargs="+", default=[], help="other vectors of the same items")
+    parser.add_argument("--against", type=where, nargs="+", default=[], help="other vectors of the same items")
     parser.add_argument("--candidates", choices=("all", "cold", "warm"), default="all", help="what may be recommended")
     parser.add_argument("--eval_share", type=float, default=0.1, help="share of users held out (default: 0.1)")
     parser.add_argument("--k", type=int, default=10, help="length of the list that is measured (default: 10)")

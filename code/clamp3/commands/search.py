@@ -4,6 +4,7 @@
     python retrieval/clamp3_search.py "eine ruhige Klaviersonate" my_scores/ --model saas --json
     python retrieval/clamp3_search.py tune.abc my_midi/ more_files/ --kind midi,abc --exclude drafts --min_score .4
     python retrieval/clamp3_search.py hummed.m4a my_scores/ --passages
+    python retrieval/clamp3_search.py "a lively jig" s3://bucket/library    # an index that many share (index.py --uri)
 
 Folders are read with their sub-folders and may hold any mixture of .txt .xml .musicxml .mxl .krn .mei .abc .mid .midi
 .mtf, recordings (.wav .mp3 .flac .ogg .opus .m4a .aac .wma .aiff …) and .npy (audio features). Vectors are cached by
@@ -20,6 +21,8 @@ import argparse
 import sys
 
 from clamp3.cli import add_model_flags, add_result_flags, open_model
+from clamp3.errors import ConfigError
+from clamp3.index.place import Uri, Where, where
 from clamp3.index.selection import add_question_flags
 from clamp3.jobs.walk import existing
 
@@ -27,10 +30,14 @@ from clamp3.jobs.walk import existing
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("query", help="a sentence, or the path of a file of any kind")
-    parser.add_argument("reference_dir", type=existing, nargs="+", help="folders to search")
+    parser.add_argument("reference_dir", type=_place, nargs="+", help="folders to search, or an index's address")
     parser.add_argument("--passages", action="store_true", help="rank passages of pieces, and show where they are")
     parser.add_argument("--no_index", action="store_true", help="read the folder, though it has an index (index.py)")
     add_model_flags(add_result_flags(add_question_flags(parser)))
+
+
+def _place(text: str) -> Where:
+    return where(text) if "://" in text else existing(text)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -39,6 +46,8 @@ def main(args: argparse.Namespace) -> int:
     from clamp3.index.render import show
     from clamp3.index.search import ask, describe_skipped
 
+    if any(isinstance(place, Uri) for place in args.reference_dir) and (len(args.reference_dir) > 1 or args.no_index):
+        raise ConfigError("an address is searched alone, and by its index.")
     question = question_of(args, args.query)  # what is wrong with flags, paths and query is said before torch is loaded
     from clamp3.embedding.passages import PassagePlan
     from clamp3.index.query import ask_index

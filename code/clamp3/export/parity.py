@@ -6,13 +6,14 @@ Goals: a cosine of at least 0.99999 for every input in float32, and 0.99 with we
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clamp3.data.records import file_names
 from clamp3.embedding import batching
 from clamp3.embedding.clamp3 import Clamp3
 from clamp3.embedding.m3 import M3
@@ -154,27 +155,16 @@ def _cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 def _retrieval(comparison: Comparison, records: Path) -> dict[str, Any]:
     """Return the mean reciprocal rank of the files of records, asked for by their texts and by their other files."""
-    columns: dict[str, list[Source | None]] = defaultdict(list)
-    rows = read_jsonl(records)
-    for number, row in enumerate(rows):
-        text = next((row[field] for field in TEXTS if row.get(field)), None)
-        sources = [] if text is None else [("text", _text(text))]
-        names = row.get("filepaths") or []
-        for name in [names] if isinstance(names, str) else names:
-            kind = kind_of(Path(name))
-            if kind is not None and of_kind(kind).name in comparison.exported.towers:
-                sources.append((kind.value, source_of(records.parent / name)))
-        for column, source in sources:
-            columns[column] += [None] * (number - len(columns[column])) + [source]
-    whole = {name: sources for name, sources in columns.items() if len(sources) == len(rows) and None not in sources}
-    if "text" not in comparison.exported.towers:
-        whole.pop("text", None)
-    if len(whole) < 2:
-        raise ConfigError(f"{records}: nothing to find; every record needs a text and a file, or two files.")
-    vectors = {name: comparison.vectors(sources) for name, sources in whole.items()}  # type: ignore[arg-type]
+    rows = [_sources(row, records.parent, comparison.exported.towers) for row in read_jsonl(records)]
+    columns = [name for name in dict.fromkeys(name for row in rows for name in row) if all(name in row for row in rows)]
+    if set(columns) - {"text", "file"}:
+        columns.remove("file")  # of some kind every record has one
+    if len(columns) < 2:
+        raise ConfigError(f"{records}: nothing to find; every record needs a text and a file, or two kinds of files.")
+    vectors = {name: comparison.vectors([row[name] for row in rows]) for name in columns}
     found = {}
-    for query in vectors:
-        for reference in vectors:
+    for query in columns:
+        for reference in columns:
             if query != reference and reference != "text":
                 mrr = [_mrr(a, b) for a, b in zip(vectors[query], vectors[reference], strict=True)]
                 found[f"{query} to {reference}"] = {
@@ -186,9 +176,20 @@ def _retrieval(comparison: Comparison, records: Path) -> dict[str, Any]:
     return found
 
 
-def _text(value: Any) -> Source:
-    text = "\n".join(value) if isinstance(value, list) else str(value)
-    return Source(Kind.TEXT, text[:40], data=text.encode("utf-8", "replace"))
+def _sources(row: dict[str, Any], folder: Path, towers: Collection[str]) -> dict[str, Source]:
+    """Return what a record has for the towers: its text, its first file of each kind, and as ``file`` the first."""
+    found: dict[str, Source] = {}
+    text = next((row[field] for field in TEXTS if row.get(field)), None)
+    if text is not None and "text" in towers:
+        joined = "\n".join(text) if isinstance(text, list) else str(text)
+        found["text"] = Source(Kind.TEXT, joined[:40], data=joined.encode("utf-8", "replace"))
+    for name in file_names(row):
+        kind = kind_of(Path(name))
+        if kind is not None and of_kind(kind).name in towers:
+            source = source_of(folder / name)
+            found.setdefault("file", source)
+            found.setdefault(kind.value, source)
+    return found
 
 
 def _mrr(queries: np.ndarray, references: np.ndarray) -> float:

@@ -80,9 +80,8 @@ def add_index_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add the flags that name an index; return the parser."""
     folder = "the index, or the folder that has it in it (default: $CLAMP3_INDEX, which may be an address, else here)"
     parser.add_argument("--index", metavar="FOLDER", help=folder)
-    parser.add_argument(
-        "--uri", help="an index on other computers: s3://BUCKET/PREFIX, postgresql://USER@HOST/DB; see docs/indexes.md"
-    )
+    kinds = "s3://BUCKET/PREFIX, postgresql://USER@HOST/DATABASE or http://HOST:19530 (Milvus)"
+    parser.add_argument("--uri", help=f"an index on other computers: {kinds}; see docs/indexes.md")
     return parser
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ from clamp3.formats import Kind
 from clamp3.index.folder import find_index
 from clamp3.index.fusion import CANDIDATES, fuse
 from clamp3.index.library import Library
+from clamp3.index.place import Uri, Where
 from clamp3.index.question import MAX_TOP_K, Asked, Question, resolve
 from clamp3.index.ranking import Hit, diversified, rank
 from clamp3.index.search import Answer
@@ -95,20 +96,26 @@ def best_hits(library: Library, asked: Asked, question: Question) -> list[Hit]:
 def ask_index(
     model: Clamp3,
     question: Question,
-    folder: Path,
+    folder: Where,
     *,
     passages: PassagePlan | None = None,
 ) -> Answer | None:
     """Return what `clamp3.index.search.ask` returns, from the index that a folder has in it, None if there is none.
 
+    An address has to have one, and of this model.
+
     Parameters
     ----------
     model : Clamp3
     question : Question
-    folder : Path
+    folder : Path or Uri
     passages : PassagePlan, optional
         As of `clamp3.index.search.ask`.
     """
+    question = replace(question, passages=passages is not None)
+    if isinstance(folder, Uri):
+        with Library.open(folder) as library:
+            return _answer(library, question, find(library, model, question))
     place = find_index(folder)
     if place is None or not folder.is_dir() or question.top_k > MAX_TOP_K:
         return None
@@ -121,8 +128,12 @@ def ask_index(
         remark = (
             f"answered from the index of {printable(folder)} (clamp3 index update keeps it up to date; --no_index)."
         )
-        n_passages = library.passages.count() if passages is not None else 0
-        return Answer(hits, n_references=library.pieces.count(), n_passages=n_passages, remarks=[remark])
+        return _answer(library, question, hits, remark)
+
+
+def _answer(library: Library, question: Question, hits: list[Hit], *remarks: str) -> Answer:
+    n_passages = library.passages.count() if question.passages else 0
+    return Answer(hits, n_references=library.pieces.count(), n_passages=n_passages, remarks=[*remarks])
 
 
 def _condition(library: Library, filtered: str | None, selection: Selection) -> str | None:

@@ -30,6 +30,7 @@ from clamp3.index.where import quoted
 
 if TYPE_CHECKING:
     from clamp3.index.lance_store import LanceStore
+    from clamp3.index.milvus_store import MilvusStore
     from clamp3.index.postgres_store import PostgresStore
 
 _LEASE_SEC, _RENEW_SEC = 120.0, 30.0
@@ -65,6 +66,12 @@ def _postgres(uri: Uri, name: str) -> PostgresStore:
     return PostgresStore(_named(uri), name)
 
 
+def _milvus(uri: Uri, name: str) -> MilvusStore:
+    from clamp3.index.milvus_store import MilvusStore
+
+    return MilvusStore(_named(uri), name)
+
+
 def _named(uri: Uri) -> Uri:
     """Return an address whose ``#name`` can begin the names of tables."""
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", uri.name):
@@ -76,6 +83,8 @@ SCHEMES: dict[str, tuple[str, Callable[[Uri, str], RemoteStore]]] = {
     "s3": ("lance", _s3),
     "postgresql": ("postgres", _postgres),
     "postgres": ("postgres", _postgres),
+    "http": ("milvus", _milvus),
+    "https": ("milvus", _milvus),
 }
 """Of every kind of URI the name of the store, and what opens some data at one."""
 

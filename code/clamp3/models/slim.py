@@ -78,6 +78,7 @@ def write_slim(
     WeightsError
         If the weights are absent or damaged.
     """
+    import torch
     from safetensors.torch import save_file
 
     path = resolve(name_or_path, epoch=epoch)
@@ -94,7 +95,8 @@ def write_slim(
         for name in names:
             tensor = checkpoint.tensor(name)
             place = tensor.data_ptr()
-            tensors[name] = tensor.clone() if place in seen or not tensor.is_contiguous() else tensor
+            plain = place not in seen and tensor.is_contiguous()
+            tensors[name] = tensor if plain else tensor.clone(memory_format=torch.contiguous_format)
             seen.add(place)
         (work / NAME).touch()
         mode = (work / NAME).stat().st_mode  # safetensors writes files that only their owner may read

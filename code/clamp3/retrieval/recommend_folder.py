@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from clamp3.data.listening import COLUMNS, Log, database
 from clamp3.errors import ConfigError, DataError, printable
 from clamp3.index.folder import find_index
 from clamp3.index.library import Library
+from clamp3.index.place import Uri, Where
 from clamp3.index.selection import folder_names
 from clamp3.index.store import VECTOR
 from clamp3.index.vectors import Opener, VectorFolder, load_folder
@@ -120,14 +120,14 @@ def as_text(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def load_items(path: Path, open_model: Opener) -> VectorFolder:
+def load_items(path: Where, open_model: Opener) -> VectorFolder:
     """Return the vectors of a folder, or those that an index has.
 
     Texts in an index are left out unless there is nothing else. With several folders in it, names begin with theirs.
 
     Parameters
     ----------
-    path : Path
+    path : Path or Uri
     open_model : callable
         Returns the model, for raw files in a folder.
 
@@ -136,7 +136,7 @@ def load_items(path: Path, open_model: Opener) -> VectorFolder:
     ConfigError, DataError
         If there is nothing, or an index is empty or damaged.
     """
-    if find_index(path) != path:
+    if not isinstance(path, Uri) and find_index(path) != path:
         return load_folder(path, open_model)
     with Library.open(path) as library:
         rows = library.pieces.rows(["id", "name", "modality", VECTOR])

@@ -5,7 +5,9 @@ python code/recipes/mini/blend.py OUT_DIR --parts runs/mini/data runs/wider --ou
 The parts are what build_data.py and wider.py wrote. A work (split.py) of which one piece is held out, by heldout.txt or
 as part of an outside collection, is left out whole. At most --most pieces of a collection are taken, chosen by a hash
 of the id. OUT_DIR gets train.jsonl and valid.jsonl with the texts of phrases.py and, where a
-piece has them, those of records.py; file paths are absolute.
+piece has them, those of records.py; file paths are absolute. With --variants N it also gets what train_clamp3_symbolic
+takes: phrases.jsonl, where every piece comes 1 + N times, each time with a few other texts and then as somebody else
+writes it (variants.py, files in OUT_DIR/pieces), and records.jsonl with the records of mini 1, where there are any.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `recipes` and `c
 from clamp3.cli import parser_for, run
 
 VALID_PERCENT = 3
+SHORT = 5  # texts of a record of --variants, in English and in other languages
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--parts", type=Path, nargs="+", required=True, help="folders with pieces.jsonl, to train on")
     parser.add_argument("--outside", type=Path, nargs="*", default=[], help="folders with pieces.jsonl, held out whole")
     parser.add_argument("--most", type=int, default=1500, help="pieces of a collection (default: %(default)s)")
+    parser.add_argument("--variants", type=int, default=0, help="of every piece (default: none)")
     return parser
 
 
@@ -93,6 +97,70 @@ def record_of(row: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
+def copies_of(row: dict[str, Any], out_dir: str, n_variants: int) -> list[dict[str, Any]]:
+    """Write a piece and its variants below ``out_dir/pieces``; return their records with short texts.
+
+    Parameters
+    ----------
+    row : dict
+        With ``folder``.
+    out_dir : str
+    n_variants : int
+    """
+    import random
+
+    from recipes.mini.phrases import record_of as phrases_of
+    from recipes.mini.variants import LONGEST_ABC, cut, variant
+
+    given = Path(row["folder"], "pieces")
+    abc = (given / row["abc"]).read_text(encoding="utf-8") if "abc" in row else ""
+    mtf = (given / row["mtf"]).read_text(encoding="utf-8")
+    records = []
+    for number in range(1 + n_variants):
+        texts = (abc[:LONGEST_ABC], cut(mtf))
+        if number:
+            texts = variant(abc, mtf, row["facts"], random.Random(f"variant {row['id']} {number}"))
+        renamed = {**row, "id": f"{row['id']}~{number}"}
+        for kind, text in zip(("abc", "mtf"), texts, strict=True):
+            if text:
+                path = Path(out_dir, "pieces", row["collection"], f"{row['id']}~{number}.{kind}")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+                renamed[kind] = f"{row['collection']}/{path.name}"
+        records.append(phrases_of(renamed, lines=SHORT))
+    return records
+
+
+def write_variants(rows: list[dict[str, Any]], out_dir: Path, n_variants: int) -> None:
+    """Write phrases.jsonl and records.jsonl with the files they name.
+
+    Parameters
+    ----------
+    rows : list of dict
+        To train on, with ``folder``.
+    out_dir : Path
+    n_variants : int
+    """
+    from functools import partial
+
+    from clamp3.jobs.parallel import process_map
+    from recipes.mini.build_data import write_rows
+    from recipes.mini.lexicon import SCORING_OF
+    from recipes.mini.records import make_record
+
+    job = partial(copies_of, out_dir=str(out_dir), n_variants=n_variants)
+    made = {one.index: one.value or [] for one in process_map(job, rows, timeout_sec=60, desc="variants")}
+    phrases = [record for index in range(len(rows)) for record in made[index]]
+    write_rows(out_dir / "phrases.jsonl", phrases)
+    records = [make_record(row) for row in rows if row["collection"] in SCORING_OF]
+    paths = {record["id"]: record["filepaths"] for record in phrases}
+    for record in records:
+        record["filepaths"] = paths.get(f"{record['id']}~0", [])
+    write_rows(out_dir / "records.jsonl", [record for record in records if record["filepaths"]])
+    lost = sum(not records for records in made.values())
+    print(f"{len(phrases)} records with short texts, {len(records)} with long ones; {lost} pieces were lost")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     from clamp3.errors import DataError
@@ -112,6 +180,8 @@ def main(argv: list[str] | None = None) -> int:
         write_rows(args.out_dir / f"{name}.jsonl", [record_of(row) for row in chosen])
         counts = Counter(row["collection"] for row in chosen)
         print(f"{name}: {len(chosen)} records; {', '.join(f'{key} {n}' for key, n in sorted(counts.items()))}")
+    if args.variants:
+        write_variants(train, args.out_dir, args.variants)
     print(f"{len(rows) - len(kept)} of {len(rows)} pieces were left out: held out, or copies.")
     return 0
 

@@ -5,8 +5,9 @@
     python code/recipes/mini/render.py DATA_DIR --train 500      a trial
 
 Needs what build_data.py wrote. The first minute of a piece is played by fluidsynth, through instruments and at a tempo
-drawn from its id, and becomes DATA_DIR/audio/SPLIT/…/ID.npy, which is added to the piece's record. Held-out pieces
-sound through presets and at tempi that no training piece has, and the first sound font. Features that exist are kept.
+drawn from its id, and becomes DATA_DIR/audio/SPLIT/…/ID.npy, which is added to the piece's record; SPLIT.sound.jsonl
+has those records alone. Held-out pieces sound through presets and at tempi that no training piece has, and the first
+sound font. Features that exist are kept.
 """
 
 from __future__ import annotations
@@ -188,6 +189,7 @@ def main(argv: list[str] | None = None) -> int:
             paths = [path for path in record["filepaths"] if not path.endswith(".npy")]
             record["filepaths"] = paths + ([made[record["id"]]] if record["id"] in made else [])
         write_rows(args.data_dir / f"{split}.jsonl", records)
+        write_rows(args.data_dir / f"{split}.sound.jsonl", [one for one in records if one["id"] in made])
         print(f"{split}: {len(made)} of {len(records)} pieces have sound")
     return EXIT_SOME_FAILED if failed else EXIT_OK
 
