@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import resource
 import subprocess
 import sys
@@ -65,14 +66,21 @@ class Server:
 
     def watch(self) -> None:
         """Look at the memory of all its processes until it ends."""
+        while not self.ended.wait(0.5):
+            self.peak_bytes = max(self.peak_bytes, int(self._sum(lambda process: process.memory_full_info().pss)))
+
+    def processor_s(self) -> float:
+        """Return the seconds that its processes have computed."""
+        return self._sum(lambda process: sum(process.cpu_times()[:2]))
+
+    def _sum(self, measure: Callable[[Any], float]) -> float:
         import psutil
 
-        while not self.ended.wait(0.5):
-            total = 0
-            for each in (first := psutil.Process(self.pid), *first.children(recursive=True)):
-                with contextlib.suppress(psutil.Error):
-                    total += each.memory_full_info().pss
-            self.peak_bytes = max(self.peak_bytes, total)
+        total = 0.0
+        for each in (first := psutil.Process(self.pid), *first.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                total += measure(each)
+        return total
 
 
 def postgres(folder: Path) -> Server:
@@ -146,7 +154,7 @@ def best_of(questions: np.ndarray, best: list[dict[str, float]], start: int, vec
         best[number] = dict(sorted(merged.items(), key=lambda pair: -pair[1])[:TOP_K])
 
 
-def measure(args: argparse.Namespace, folder: Path, where: Where) -> dict[str, Any]:
+def measure(args: argparse.Namespace, folder: Path, where: Where, server: Server | None = None) -> dict[str, Any]:
     """Build the index and ask it; return the figures."""
     weights = "benchmark"
     if args.width == 256:
@@ -177,12 +185,16 @@ def measure(args: argparse.Namespace, folder: Path, where: Where) -> dict[str, A
     if (size := library.store.size()) is not None:
         figures["disk_mb"] = round(size / 1e6, 1)
     for name, condition, right in (("all", None, exact), ("filtered", FILTER, exact_filtered)):
+        worked = server.processor_s() if server else 0.0
         times, found = percentiles(library, questions, condition)
+        if server:
+            times["server_processor_ms"] = round(1e3 * (server.processor_s() - worked) / len(questions), 2)
         hits = [len(set(ids) & set(best)) for ids, best in zip(found, right, strict=True)]
         figures[name] = {**times, "recall_at_10": round(sum(hits) / TOP_K / len(hits), 4)}
     begun = time.perf_counter()
     named = [library.pieces.matching(tokens_of([f"tune {n * 37}"]), TOP_K) for n in range(20)]
     figures["words_ms"] = round(1e3 * (time.perf_counter() - begun) / len(named), 2)
+    figures["load"] = round(os.getloadavg()[0], 2)
     figures["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
     library.close()
     if args.width == 256 and args.store in STORES:
@@ -200,7 +212,7 @@ def measure_server(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     try:
         started = round(time.perf_counter() - begun, 1)
         watch.start()
-        figures = measure(args, folder, server.where)
+        figures = measure(args, folder, server.where, server)
         figures["server"] = {"start_s": started, "peak_memory_mb": round(server.peak_bytes / 1e6)}
         figures["server"]["folder_mb"] = round(sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6)
     finally:

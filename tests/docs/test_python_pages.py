@@ -25,4 +25,4 @@ def test_the_examples_of_a_page(page, tmp_path, monkeypatch):
 
 
 def test_there_are_such_pages():
-    assert {"python.md"} <= {page.name for page in PAGES}
+    assert {"adapters.md", "python.md"} <= {page.name for page in PAGES}

@@ -93,7 +93,7 @@ def test_a_bad_recording_costs_only_itself(name, request, tmp_path):
     silent = np.zeros((2 * RATE, 2), np.float32)
     nan = np.full(2 * RATE, np.nan, np.float32)
     loud = 3e38 * np.ones((2 * RATE, 2), np.float32)
-    bad = [tmp_path / "empty.mp3", tmp_path / "text.wav", (nan, RATE), (b"", Kind.AUDIO), (np.zeros((9, 99)), RATE)]
+    bad = [tmp_path / "empty.mp3", tmp_path / "text.wav", (nan, RATE), (b"", Kind.AUDIO), (np.zeros((99, 99)), RATE)]
     reasons = ["is empty", "no recording", "NaN", "is empty", "too many channels"]
     encoded = clamp3.encode([*bad, (silent, RATE), (loud, RATE), "slow song"])
     for error, reason in zip(encoded.errors, reasons, strict=False):
@@ -146,8 +146,8 @@ def test_the_cache_knows_what_a_recording_was_heard_through(tiny_weights, tiny_m
 
 
 def test_what_samples_may_be():
-    for bad in (np.zeros(9, np.int16), np.zeros((2, 2, 2)), np.zeros((9, 0))):
-        with pytest.raises(Exception, match="floats of shape"):
+    for bad in (np.zeros(9, np.int64), np.zeros((2, 2, 2)), np.zeros((9, 0))):
+        with pytest.raises(Exception, match=r"samples are floats|samples have shape"):
             samples_source(bad, RATE)
     with pytest.raises(Exception, match="no sampling rate"):
         samples_source(np.zeros(9), 0.5)

@@ -396,8 +396,8 @@ class Clamp3(Encoder):
 
     def __repr__(self) -> str:
         loaded = f" ({', '.join(self._towers)} loaded)" * bool(self._towers)
-        towers = ", ".join(self.config.towers)
-        return f"Clamp3({self.identity}: {towers}{loaded}; width {self.width}, {self.dtype} on {self.device})"
+        what = f"{self.identity}: {', '.join(self.config.towers)}{loaded}"
+        return f"{type(self).__name__}({what}; width {self.width}, {self.dtype} on {self.device})"
 
 
 def _opened(cache: VectorCache | os.PathLike[str] | None) -> VectorCache | None:

@@ -226,6 +226,35 @@ def warn_of_failed(encoded: Encoded[Any]) -> None:
         warnings.warn(said, stacklevel=3)
 
 
+def all_vectors(encoded: Encoded[Array]) -> Array:
+    """Return the vectors, for callers who have no place for what is missing.
+
+    Raises
+    ------
+    DataError
+        If an input has none.
+    """
+    for name, error in zip(encoded.names, encoded.errors, strict=True):
+        if error is not None:
+            raise DataError(of_input(name, error))
+    return encoded.vectors
+
+
+def of_input(name: str, reason: str) -> str:
+    """Return the reason of an input's error with its name in it.
+
+    Parameters
+    ----------
+    name, reason : str
+
+    Examples
+    --------
+    >>> of_input("a.mid", "The file is cut short."), of_input("a.mid", "a.mid is empty.")
+    ('a.mid: The file is cut short.', 'a.mid is empty.')
+    """
+    return reason if name in reason else f"{name}: {reason}"
+
+
 def all_cosines(left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.float64]:
     """Return the cosines of all pairs; those of vectors with NaN are NaN.
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from clamp3.embedding.encoded import of_input
 from clamp3.embedding.passages import Passage, PassagePlan, Stretch, cut, divide, pack, unpack
 from clamp3.embedding.rounds import Result, Round
 from clamp3.errors import ConfigError, DataError, FormatError, WeightsError, describe
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 
-# Fewer conversions than this, or of fewer bytes by this package's own readers, are quicker here than in processes that
-# have to start: they read a megabyte a second or more, and to start takes half a second.
+# Fewer conversions than this, or less work for this package's own readers, are quicker here than in processes that have
+# to start, which takes half a second or more.
 _MIN_FOR_PROCESSES = 3
-_QUICK_BYTES = 1 << 18
+_QUICK_SEC = 0.3
 # Vectors handed to the cache at once; what an interrupted job loses.
 _KEEP_EVERY = 32
 
@@ -358,6 +359,30 @@ class Encoder(ABC):
                     yield work.result(index, value=value), work.keys.get(index)
 
 
+def prepared(encoder: Encoder, items: Iterable[Item], *, n_workers: int | None = None) -> Iterator[Prepared]:
+    """Yield the sequence of each input, in order: what a tower reads, not yet cut into windows.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        Whose front ends prepare them; no tower is loaded.
+    items, n_workers
+        As in `Encoder.stream`.
+
+    Raises
+    ------
+    DataError
+        If an input cannot be prepared.
+    """
+    queue = iter(items)
+    while (work := Round.read(queue, 0)).names:
+        encoder._prepare(work, n_workers, marked=False)
+        if work.errors:
+            first = min(work.errors)
+            raise DataError(of_input(work.names[first], work.errors[first]))
+        yield from (work.sequences[index] for index in range(len(work.names)))
+
+
 def _run_passages(
     work: Round, members: list[int], tower: Tower, plan: PassagePlan | Stretch, batch_size: int | None
 ) -> Iterator[tuple[Result, str | None]]:
@@ -389,14 +414,14 @@ _Job = tuple[Modality, Payload, Any, bool]  # a modality, what it prepares, its 
 
 
 def _quick(jobs: dict[int, _Job]) -> list[int]:
-    """Return which inputs this package's own code reads sooner than a process starts: few bytes, all together."""
-    found, n_bytes = [], 0
+    """Return which inputs this package's own code prepares, all together, sooner than processes start."""
+    found, seconds = [], 0.0
     for index, (modality, payload, front_end, _) in jobs.items():
         content, _, _ = payload
         if isinstance(content, bytes) and modality.conversion(payload, front_end) is None:
             found.append(index)
-            n_bytes += len(content)
-    return found if n_bytes <= _QUICK_BYTES else []
+            seconds += modality.seconds(content)
+    return found if seconds <= _QUICK_SEC else []
 
 
 def _prepare_job(job: _Job) -> Prepared:

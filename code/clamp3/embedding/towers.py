@@ -5,8 +5,15 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clamp3.embedding.batching import Tower
+
+if TYPE_CHECKING:
+    import torch
+
+    from clamp3.models.config import ModelConfig
+    from clamp3.models.towers import TowerModel
 
 
 def load_tower(
@@ -47,11 +54,28 @@ def load_tower(
         model.get_submodule(projection).float()
     suit_cpu(model)
 
+    return tower_of(model, config, modality, where, kind)
+
+
+def tower_of(model: TowerModel, config: ModelConfig, modality: str, device: torch.device, dtype: torch.dtype) -> Tower:
+    """Return one tower of a model in memory.
+
+    Parameters
+    ----------
+    model : TowerModel
+        In eval mode.
+    config : ModelConfig
+        Its sizes.
+    modality : str
+        Which tower.
+    device, dtype
+        Where the model is, and the type of its layers.
+    """
     return Tower(
         encode=partial(model.encode, modality),
         features=lambda inputs, mask: model.pool(modality, model.encode(modality, inputs, mask).float(), mask),
         limit=config.length(modality),
         pad=config.pad_id(modality),
-        device=where,
-        dtype=kind,
+        device=device,
+        dtype=dtype,
     )
