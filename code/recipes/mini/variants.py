@@ -102,11 +102,11 @@ def chords(abc: str, mtf: str, tonic: str, mode: str) -> list[tuple[float, float
     onsets = [(event.tick / resolution, int(event.values[1])) for event in events if event.kind == "note_on"]
     found, start, at = [], 0.0, 0
     for length in bar_lengths(bars):
-        end, heard = start + length / 2, []
+        end, sounding = start + length / 2, []
         while at < len(onsets) and onsets[at][0] < end - 1e-3:
-            heard.append(onsets[at])
+            sounding.append(onsets[at])
             at += 1
-        weights = [(pitch % 12, 1.5 if onset - start < 1e-3 else 1.0) for onset, pitch in heard]
+        weights = [(pitch % 12, 1.5 if onset - start < 1e-3 else 1.0) for onset, pitch in sounding]
         total = sum(weight for _, weight in weights)
         if total and end > start:
             fits = []
