@@ -176,7 +176,7 @@ def run(main: Callable[[], int]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     _print_anything()
     warnings.formatwarning = lambda message, *_, **__: f"warning: {sentence_of(message, 500)}\n"
-    for chatty in ("httpx", "httpx2", "accelerate", "torch"):
+    for chatty in ("httpx", "httpx2", "accelerate", "torch", "matplotlib"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         return main()

@@ -119,7 +119,6 @@ def test_launchers_of_several_processes_get_a_module():
     ("words", "said"),
     [
         (["searhc", "a"], "invalid choice: 'searhc'"),
-        (["train"], "clamp3 train: error: the following arguments are required: COMMAND"),
         (["train", "bogus"], "invalid choice: 'bogus'"),
         (["search", "--no_such_flag", "a", "."], "unrecognized arguments: --no_such_flag"),
         (["search", "a jig", "absent/"], "absent"),
@@ -138,7 +137,13 @@ def test_wrong_usage_is_a_sentence_and_exit_code_2(words, said, capsys, tmp_path
 
 
 def test_without_words_there_is_help_and_a_version(capsys):
-    for words, said in (([], "usage: clamp3"), (["--version"], "clamp3 0.")):
+    for words, said in (
+        ([], "usage: clamp3 [-h]"),
+        (["help"], "usage: clamp3 [-h]"),
+        (["train"], "usage: clamp3 train [-h] COMMAND"),
+        (["help", "index", "add"], "usage: clamp3 index add"),
+        (["--version"], "clamp3 0."),
+    ):
         with pytest.raises(SystemExit) as stop:
             main(words)
         assert stop.value.code == 0 and capsys.readouterr().out.startswith(said)
@@ -185,3 +190,9 @@ def test_the_shell_completes_commands_flags_values_and_files(tmp_path, capsys):
     assert completed(script, "clamp3", "search", "--dtype", "b") == {"bfloat16"}
     assert completed(script, "clamp3", "search", "a jig", "my_") == {"my_scores"}
     assert completed(script, "clamp3", "index", "add", "my_") == {"my_scores"}
+
+
+def test_the_page_of_the_command_lists_all():
+    page = (ROOT / "docs/command.md").read_text(encoding="utf-8")
+    absent = [name for name, command in COMMANDS.items() if f"| `{name}` |" not in page or command.script not in page]
+    assert not absent

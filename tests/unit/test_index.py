@@ -411,3 +411,10 @@ def test_with_a_cache_an_index_built_anew_encodes_nothing(music, tiny_weights, t
             bring_up_to_date(library, model, [music])
             assert names(library) == FILES
         monkeypatch.setattr(Clamp3, "load", None)  # no tower is needed any more
+
+
+def test_words_that_a_small_tokenizer_lacks_are_named(library, model, music):
+    known = ask(model, "sad waltz", music)
+    lacking = ask(model, "a \u10d5\u10d0\u10da\u10e1\u10d8 waltz", music)  # Georgian
+    assert not [remark for remark in known.remarks if "does not know" in remark]
+    assert any("does not know '\u10d5\u10d0\u10da\u10e1\u10d8'" in remark for remark in lacking.remarks)

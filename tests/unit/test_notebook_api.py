@@ -118,6 +118,20 @@ def test_results_are_tables(mini):
     assert repr(ranking).split()[:4] == ["rank", "score", "index", "name"] and "<td>1</td>" in ranking._repr_html_()
 
 
+def test_what_notebooks_do_with_results(mini):
+    """Found by trying: numpy made an object of them, a window alone was refused, a table gave vectors of its heads."""
+    pandas = pytest.importorskip("pandas")
+    encoded = mini.encode(TUNES[:2], as_tensor=True)
+    assert len(encoded) == 2 and np.asarray(encoded).shape == (2, 256) and np.asarray(encoded, "f8").dtype == np.float64
+    expected = mini.encode(TUNES[3], windows_bars=2, hop_bars=2)
+    assert mini.encode(TUNES[3], windows_bars=2).passages == expected.passages
+    for whole in (pandas.DataFrame({"path": ["a.mid"]}), {"path": ["a.mid"]}):
+        with pytest.raises(ConfigError, match=r"one of its columns, as table\['path'\]"):
+            mini.encode(whole)
+    long = "/" + "folder/" * 20 + "bwv1.6.mxl"
+    assert f"{long[-47:]}" in str(mini.encode([long])) and long not in str(mini.encode([long]))
+
+
 def test_without_pandas_one_sentence_says_so(mini, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ConfigError, match="pip install pandas"):

@@ -57,6 +57,15 @@ def test_a_prompt_for_each_piece_counts_in_place_of_the_reference(mini):
         Reward(mini, "a jig", kind="abcd")
 
 
+def test_one_piece_conversations_and_what_is_missing(mini):
+    """Found by trying: the letters of a string alone were pieces, and the messages of a chat were broken ones."""
+    reward = Reward(mini, JIG, kind="abc")
+    assert reward(JIG) == pytest.approx([1], abs=1e-6)
+    chat = [[{"role": "user", "content": "a jig"}, {"role": "assistant", "content": JIG}], None, [], [{"role": "x"}]]
+    assert reward(chat).tolist() == pytest.approx([1, -1, -1, -1], abs=1e-6)
+    assert reward([]).shape == (0,)
+
+
 @pytest.mark.parametrize("kind", ["abc", None])
 def test_what_a_generator_wrote_is_no_path_and_no_words(mini, tmp_path, monkeypatch, kind):
     """The prompt repeated, or the name of the reference, must not be the best answer."""

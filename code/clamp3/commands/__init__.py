@@ -151,12 +151,12 @@ def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
     asked = set(COMMANDS) if words is None else {_name_in(words)}
     parser = _CommandParser(prog="clamp3", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"clamp3 {__version__}")
-    groups = {"": parser.add_subparsers(metavar="COMMAND", required=True)}
+    groups = {"": parser.add_subparsers(title="commands", metavar="COMMAND", required=True)}
     for name, command in COMMANDS.items():
         group, _, last = name.rpartition(" ")
         if group not in groups:
             above = groups[""].add_parser(group, help=GROUPS[group], description=GROUPS[group])
-            groups[group] = above.add_subparsers(metavar="COMMAND", required=True)
+            groups[group] = above.add_subparsers(title="commands", metavar="COMMAND", required=True)
         sub = groups[group].add_parser(last, help=command.help, formatter_class=argparse.RawDescriptionHelpFormatter)
         if name in asked:
             module = module_of(name)
@@ -170,9 +170,16 @@ def _name_in(words: Sequence[str]) -> str:
     return next((name for n in (2, 1) if (name := " ".join(words[:n])) in COMMANDS), "")
 
 
+def _asked_for(words: list[str]) -> list[str]:
+    """Return a command line; without a command, and after the word help, one that asks for help."""
+    if words[:1] == ["help"]:
+        return [*words[1:], "--help"]
+    return [*words, "--help"] if " ".join(words) in {"", *GROUPS} else words
+
+
 def main(argv: list[str] | None = None) -> int:
     """Carry out a command line; return the exit code."""
-    words = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    words = _asked_for(sys.argv[1:] if argv is None else argv)
     args = build_parser(words).parse_args(words)
     return module_of(_name_in(words)).main(args)
 

@@ -38,10 +38,13 @@ def main(args: argparse.Namespace) -> int:
     if args.out.name in ("", ".."):
         raise ConfigError(f"--out {args.out} names no file; give a name such as {args.out / 'map'}.")
     from clamp3.jobs.atomic import write_bytes, write_text
+    from clamp3.probe.metrics import need_eval
     from clamp3.retrieval.evaluation import print_remarks
     from clamp3.retrieval.map_plots import as_html, as_png
     from clamp3.retrieval.projection import gather, points_as_json, project
 
+    for module in ("matplotlib", "plotly"):  # before anything is encoded
+        need_eval(module, "a map")
     out = args.out.with_suffix("") if args.out.suffix in (".png", ".html") else args.out
     shown = gather(args.features, partial(open_model, args), color=args.color, metadata=args.metadata)
     points = {method: project(shown.vectors, method, seed=args.seed) for method in args.method}

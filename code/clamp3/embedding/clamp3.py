@@ -14,7 +14,7 @@ Vectors do not depend on what else is encoded with them (float32: to 5e-6), and 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Union, cast, overload
 
@@ -210,6 +210,11 @@ class Clamp3(Encoder):
             return None
         return f"it needs the {modality} tower; {self._weights.name} has {' and '.join(self.config.towers)} only."
 
+    def unknown_words(self, text: str) -> list[str]:
+        """Return the words of a text that a small tokenizer lacks, such as mini's; none of a large one."""
+        tokenizer: TowerTokenizer | None = self.front_end("text")
+        return tokenizer.loaded.unknown_words(text) if tokenizer is not None and tokenizer.is_small else []
+
     def tokenizer(self) -> TextTokenizer:
         """Return the text tower's tokenizer; without a text tower, a ConfigError is raised."""
         self.config.restrict(["text"])
@@ -269,7 +274,7 @@ class Clamp3(Encoder):
             As in `stream`.
         windows_sec, hop_sec, windows_bars, hop_bars : optional
             If one is given, one vector per passage: recordings and performances by seconds, scores by bars, texts as
-            they are. What is not given is as in `clamp3.embedding.passages.PassagePlan`.
+            they are. What is not given is as in `clamp3.embedding.passages.PassagePlan`, a hop at most its window.
         normalize : bool
             Scale vectors to length 1, so that their products are cosines.
         progress : bool
@@ -285,7 +290,7 @@ class Clamp3(Encoder):
         Raises
         ------
         ConfigError
-            If hidden states are to have length 1, and as in `stream`.
+            If hidden states are to have length 1, a whole table is given, and as in `stream`.
 
         Examples
         --------
@@ -303,11 +308,12 @@ class Clamp3(Encoder):
         """
         if normalize and temporal:
             raise ConfigError("hidden states are not scaled to length 1; leave normalize out.")
+        if not is_item(items) and (isinstance(items, Mapping) or hasattr(items, "columns")):
+            raise ConfigError("a table is not encoded as a whole; give one of its columns, as table['path'].")
         if is_item(items):
             items = [items]  # type: ignore[list-item]
         sizes = {"windows_sec": windows_sec, "hop_sec": hop_sec, "windows_bars": windows_bars, "hop_bars": hop_bars}
-        given = {name: size for name, size in sizes.items() if size is not None}
-        plan = PassagePlan(**given) if given else None  # type: ignore[arg-type]
+        plan = PassagePlan.of(sizes)
         total = len(items) if isinstance(items, Sized) else None
         stream = self.stream(items, batch_size=batch_size, temporal=temporal, n_workers=n_workers, passages=plan)  # type: ignore[arg-type]
         results = []

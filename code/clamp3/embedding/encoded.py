@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clamp3.embedding.cosines import SCORE_DECIMALS, cosine, unit_rows
 from clamp3.embedding.passages import Passage
-from clamp3.errors import ConfigError, DataError, sentence_of
+from clamp3.errors import ConfigError, DataError, printable, sentence_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -77,6 +77,12 @@ class Encoded(Generic[Array]):
     def ok(self) -> NDArray[np.bool_]:
         """Boolean array (N,), True where an input has a vector."""
         return np.array([error is None for error in self.errors], bool)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(as_numpy(self.vectors), dtype, copy=copy)
 
     def to_pandas(self) -> DataFrame:
         """Return a table: a row per input (or passage) with ``name``, ``error``, ``notes`` and ``vector``.
@@ -317,7 +323,14 @@ def table(columns: dict[str, list[Any]]) -> DataFrame:
 
 
 def _cut(rows: list[list[str]]) -> list[list[str]]:
-    return [[sentence_of(cell, _WIDTH) for cell in row] for row in rows]
+    return [[_short(cell) for cell in row] for row in rows]
+
+
+def _short(cell: str) -> str:
+    """Return a cell that fits; of a path the end, where files differ."""
+    shown = printable(cell)
+    path = len(shown) > _WIDTH and ("/" in shown or "\\" in shown) and " " not in shown
+    return f"…{shown[1 - _WIDTH :]}" if path else sentence_of(cell, _WIDTH)
 
 
 def _lines(heads: list[str], rows: list[list[str]], n_rows: int) -> str:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from clamp3.models.weights import Described
 
 
+_LARGE = 100_000  # tokens
+
+
 class TowerTokenizer:
     """The tokenizer of a text tower.
 
@@ -43,6 +46,11 @@ class TowerTokenizer:
 
     def __init__(self, folder: Path | str | None, n_rows: int | None, weights: Path) -> None:
         self._folder, self._n_rows, self._weights = folder, n_rows, weights
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it may lack the words of a question, and is opened in no time: no multilingual one of 250,000."""
+        return self._n_rows is not None and self._n_rows < _LARGE
 
     @property
     def loaded(self) -> TextTokenizer:

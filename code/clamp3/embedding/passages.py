@@ -8,9 +8,9 @@ metre and instruments are known; a passage of a recording is a run of audio vect
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -58,6 +58,21 @@ class PassagePlan:
                 raise ConfigError(
                     f"passages of {window:g} every {hop:g} are not possible; hops are from 0 to a window."
                 )
+
+    @classmethod
+    def of(cls, sizes: Mapping[str, float | None]) -> PassagePlan | None:
+        """Return the plan of what is given, its fields by name, None if nothing is; a hop is at most its window.
+
+        Examples
+        --------
+        >>> PassagePlan.of({"windows_bars": 4})
+        PassagePlan(windows_sec=30.0, hop_sec=10.0, windows_bars=4, hop_bars=4)
+        """
+        given: dict[str, Any] = {name: size for name, size in sizes.items() if size is not None}
+        for window, hop in (("windows_sec", "hop_sec"), ("windows_bars", "hop_bars")):
+            if window in given and hop not in given:
+                given[hop] = min(getattr(cls, hop), given[window])
+        return cls(**given) if given else None
 
     @property
     def identity(self) -> str:

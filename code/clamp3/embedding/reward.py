@@ -10,7 +10,7 @@ Nothing is written, and what a generator wrote is never read as a path or as wor
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from clamp3.embedding.encoded import Errors, as_numpy, encoded_of, normalized
 from clamp3.errors import ConfigError, DataError
 from clamp3.formats import Kind
 from clamp3.formats.content import kind_in
-from clamp3.sources import Item, Source
+from clamp3.sources import Item, Source, is_item
 
 if TYPE_CHECKING:
     from clamp3.embedding.clamp3 import Clamp3, Comparable
@@ -85,7 +85,7 @@ class Reward:
         if reference is not None:
             self._centroid = self._vectors_of(reference).mean(axis=0, keepdims=True, dtype=np.float64)
 
-    def __call__(self, pieces: Iterable[Item], prompts: Comparable | None = None) -> NDArray[np.float64]:
+    def __call__(self, pieces: Item | Iterable[Any], prompts: Comparable | None = None) -> NDArray[np.float64]:
         """Return what each piece is worth; see `score`.
 
         Parameters
@@ -95,13 +95,14 @@ class Reward:
         """
         return self.score(pieces, prompts).values
 
-    def score(self, pieces: Iterable[Item], prompts: Comparable | None = None) -> Rewards:
+    def score(self, pieces: Item | Iterable[Any], prompts: Comparable | None = None) -> Rewards:
         """Return what each piece is worth, and why broken ones have no vector.
 
         Parameters
         ----------
         pieces : iterable of str, bytes or other inputs
-            Strings and bytes are what was generated, never paths or words.
+            Strings and bytes are what was generated, never paths or words; of a conversation, a list of messages, the
+            content of the last. One alone is a batch of one.
         prompts : inputs, Encoded or float array, optional
             One for each piece, which counts in place of the reference.
 
@@ -110,7 +111,8 @@ class Reward:
         DataError
             If a prompt has no vector, there are more or fewer than pieces, or neither prompts nor a reference.
         """
-        encoded = self._model.encode([self._source(piece) for piece in pieces])
+        listed: Any = [pieces] if is_item(pieces) else pieces
+        encoded = self._model.encode([self._source(piece) for piece in listed])
         targets = self._centroid if prompts is None else self._vectors_of(prompts)
         if targets is None:
             raise DataError("the reward has no reference; give one, or prompts with the pieces.")
@@ -122,6 +124,8 @@ class Reward:
 
     def _source(self, piece: Any) -> Any:
         """Return what a piece is encoded as; a string or bytes that show no music become an error of that piece."""
+        if isinstance(piece, list) and piece and isinstance(piece[-1], Mapping) and "content" in piece[-1]:
+            piece = piece[-1]["content"]
         if not isinstance(piece, (str, bytes, bytearray, memoryview)):
             return piece
         written = piece.encode("utf-8", "replace") if isinstance(piece, str) else bytes(piece)

@@ -110,7 +110,7 @@ def remove(args: argparse.Namespace, open_model: Open) -> int:
 def search(args: argparse.Namespace, open_model: Open) -> int:
     """Print what is closest to a query; arguments as of `add`."""
     from clamp3.index.query import find
-    from clamp3.index.question import question_of
+    from clamp3.index.question import not_understood, question_of
     from clamp3.index.render import show
 
     asked = args.query is not None or args.like or args.text or args.axis
@@ -125,7 +125,8 @@ def search(args: argparse.Namespace, open_model: Open) -> int:
         code = EXIT_OK
         for query in _questions() if args.interactive else [args.query]:
             try:
-                hits = find(library, model, question_of(args, query, **how))
+                question = question_of(args, query, **how)
+                hits = find(library, model, question)
             except Clamp3Error as error:
                 if not args.interactive:
                     raise
@@ -133,6 +134,8 @@ def search(args: argparse.Namespace, open_model: Open) -> int:
                 continue
             code = show(hits, [], form=args.format, strict=args.strict, query=query, **facts)
             sys.stdout.flush()
+            for remark in not_understood(question, model):
+                print(remark, file=sys.stderr)
     return code
 
 

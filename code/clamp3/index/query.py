@@ -16,7 +16,7 @@ from clamp3.index.folder import find_index
 from clamp3.index.fusion import CANDIDATES, fuse
 from clamp3.index.library import Library
 from clamp3.index.place import Uri, Where
-from clamp3.index.question import MAX_TOP_K, Asked, Question, resolve
+from clamp3.index.question import MAX_TOP_K, Asked, Question, not_understood, resolve
 from clamp3.index.ranking import Hit, diversified, rank
 from clamp3.index.search import Answer
 from clamp3.index.selection import Distinct, Selection
@@ -115,7 +115,7 @@ def ask_index(
     question = replace(question, passages=passages is not None)
     if isinstance(folder, Uri):
         with Library.open(folder) as library:
-            return _answer(library, question, find(library, model, question))
+            return _answer(library, question, find(library, model, question), *not_understood(question, model))
     place = find_index(folder)
     if place is None or not folder.is_dir() or question.top_k > MAX_TOP_K:
         return None
@@ -128,7 +128,7 @@ def ask_index(
         remark = (
             f"answered from the index of {printable(folder)} (clamp3 index update keeps it up to date; --no_index)."
         )
-        return _answer(library, question, hits, remark)
+        return _answer(library, question, hits, remark, *not_understood(question, model))
 
 
 def _answer(library: Library, question: Question, hits: list[Hit], *remarks: str) -> Answer:

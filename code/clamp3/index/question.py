@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clamp3.errors import Clamp3Error, ConfigError, FormatError, sentence_of
+from clamp3.errors import Clamp3Error, ConfigError, FormatError, printable, sentence_of
 from clamp3.formats import Kind
 from clamp3.index.prompts import class_vectors, prompts_for
 from clamp3.index.ranking import check_top_k, unit_rows
@@ -305,6 +305,23 @@ def _number(clock: str) -> float | None:
         if clock
         else None
     )
+
+
+def not_understood(question: Question, model: Clamp3) -> list[str]:
+    """Return a sentence on the words of a question that the model does not know, none if it knows all.
+
+    Parameters
+    ----------
+    question : Question
+    model : Clamp3
+    """
+    texts = [part.text for part in question.parts if part.text is not None]
+    words = " ".join([question.text, *texts, *(question.axis or ())])
+    unknown = model.unknown_words(words) if words.strip() else []
+    if not unknown:
+        return []
+    named = ", ".join(repr(printable(word[:40])) for word in unknown[:5])
+    return [f"the model does not know {named}: say it in other words, or take larger weights."]
 
 
 def resolve(question: Question, model: Clamp3, library: Library | None = None) -> Asked:

@@ -14,7 +14,7 @@ import numpy as np
 from clamp3.errors import Clamp3Error, DataError, printable
 from clamp3.formats import Kind
 from clamp3.formats.titles import title_of
-from clamp3.index.question import Asked, Question, resolve
+from clamp3.index.question import Asked, Question, not_understood, resolve
 from clamp3.index.ranking import Hit, check_top_k, rank
 from clamp3.index.selection import SAME, Distinct, Selection, folder_names, require_folders, vector_kinds
 from clamp3.index.vectors import Contents, StoredVectors, in_words, read_contents
@@ -133,7 +133,7 @@ def ask(
         raise DataError(f"{listed} holds no file that can be compared{_why_nothing(found)}.")
     hits, own = references.best(asked, top_k, selection, by_passage=passages is not None)
     n_passages = len(references.places) if passages is not None else 0
-    remarks = found.remarks + own
+    remarks = found.remarks + own + not_understood(question, clamp3)
     return Answer(hits, sorted(found.problems), found.ignored, len(references.sources), n_cached, n_passages, remarks)
 
 

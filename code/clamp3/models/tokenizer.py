@@ -38,12 +38,19 @@ class TextTokenizer:
         Id that fills short rows of a batch.
     n_tokens : int
         Size of the vocabulary, special tokens included.
+    unknown_id : int or None
+        Id of what no token stands for.
     """
 
     sep: str
     pad_id: int
     n_tokens: int
     _encode: Callable[[str], list[int]]
+    unknown_id: int | None = None
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Return the words of a text, between blanks, of which the tokenizer knows some part not at all; each once."""
+        return [word for word in dict.fromkeys(text.split()) if self.unknown_id in self.encode(word)]
 
     def encode_lines(self, lines: Sequence[str]) -> list[int]:
         """Return the ids of lines joined by the separator token, with begin and end tokens; not cropped.
@@ -142,7 +149,9 @@ def _from_json(path: Path) -> TextTokenizer:
 
     encode = _Json(tokenizer, path)
     encode("a piece for fiddle, \u266d \u4e2d")  # unknown words need a token as well
-    return TextTokenizer(sep, pad_id, tokenizer.get_vocab_size(with_added_tokens=True), encode)
+    unknown = tokenizer.token_to_id("<unk>")
+    unknown = tokenizer.token_to_id("[UNK]") if unknown is None else unknown
+    return TextTokenizer(sep, pad_id, tokenizer.get_vocab_size(with_added_tokens=True), encode, unknown)
 
 
 @dataclass(frozen=True)
@@ -186,7 +195,7 @@ def _from_sentencepiece(path: Path) -> TextTokenizer:
     except Exception as error:  # protobuf's, among others
         raise WeightsError(f"{path} cannot be read as a SentencePiece model: {sentence_of(error)}.") from error
     encode = _Pieces(pieces)
-    return TextTokenizer("</s>", encode.special["<pad>"], encode.special["<mask>"] + 1, encode)
+    return TextTokenizer("</s>", encode.special["<pad>"], encode.special["<mask>"] + 1, encode, encode.special["<unk>"])
 
 
 class _Pieces:

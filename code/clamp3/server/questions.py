@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import FastAPI, Query, Request, Response
@@ -15,7 +15,7 @@ from clamp3.index.library import Library
 from clamp3.index.playlist import playlist
 from clamp3.index.query import find
 from clamp3.index.question import Part as AskedPart
-from clamp3.index.question import Question, resolve
+from clamp3.index.question import Question, not_understood, resolve
 from clamp3.index.ranking import Hit, cosine
 from clamp3.index.store import FACTS
 from clamp3.index.where import both, quoted
@@ -53,8 +53,12 @@ async def _search(question: Search, service: Here) -> Answer:
         words=question.words,
         min_score=question.min_score,
     )
-    hits = await _run(service, parts, lambda opened: _shown(opened, find(opened.library, opened.model, asked)))
-    remarks = [] if hits else ["nothing that the filters let through is like this."]
+
+    def answer(opened: Opened) -> tuple[list[Any], list[str]]:
+        return _shown(opened, find(opened.library, opened.model, asked)), not_understood(asked, opened.model)
+
+    hits, remarks = await _run(service, parts, answer)
+    remarks += [] if hits else ["nothing that the filters let through is like this."]
     return {"hits": hits, "milliseconds": round((time.perf_counter() - begun) * 1000, 1), "remarks": remarks}
 
 
