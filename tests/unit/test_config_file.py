@@ -167,3 +167,9 @@ def test_a_tower_that_starts_at_random_is_said(tmp_path, caplog):
     m3 = M3Training(**sizes, data=(music,))
     make_m3_task(m3, make_accelerator(m3))
     assert "M3 starts at random" in caplog.text
+
+
+@pytest.mark.parametrize("config", [Clamp3Training, AudioTraining, Clamp2Training, M3Training])
+def test_without_a_file_the_same_command_goes_on_too(config):
+    """`clamp3 train` has no config.py; what the scripts promise of interruptions holds for it as well."""
+    assert add_flags(parser_for(""), config).get_default("resume") == "auto"

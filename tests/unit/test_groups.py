@@ -76,7 +76,7 @@ def test_pieces_without_a_group_are_left_out():
     names, vectors, labels = pieces(1.0)
     found = group(names, vectors, [None, "alone", *labels[2:]])
     assert len(found.names) == 34 and found.groups == list(NAMES)
-    with pytest.raises(DataError, match="two groups of at least 2"):
+    with pytest.raises(DataError, match=r"two groups of at least 2 pieces are needed; there are \d+ in one\."):
         group(names, vectors, ["one"] * len(names))
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,6 +140,27 @@ def test_the_folder_says_all_that_is_needed(weights, exports):
     assert "mean" in text["pooling"]
 
 
+def test_the_example_of_the_page_needs_nothing_of_ours(exports, tmp_path, monkeypatch):
+    page = Path(__file__).resolve().parents[2] / "docs" / "export.md"
+    code = next(block for block in page.read_text(encoding="utf-8").split("```python")[1:] if "onnxruntime" in block)
+    code = code.partition("```")[0]
+    assert "clamp3." not in code.replace("clamp3_onnx.json", "")
+    (tmp_path / "exported").symlink_to(exports / "float32")
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(code, names)
+    expected = Clamp3.from_pretrained(exports / "float32").encode(["an Irish jig"]).vectors[0]
+    np.testing.assert_allclose(names["vector"], expected, atol=1e-5)
+
+
+def test_a_folder_is_embedded_with_an_exported_folder(exports, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "one.txt").write_text("a slow jig")
+    assert run("embed", tmp_path / "in", tmp_path / "out", "--model", exports / "int8", "--get_global") == 0
+    meta = json.loads((tmp_path / "out" / "features.json").read_text())
+    assert meta["dtype"] == "onnx_int8" and "-int8-" in meta["weights"]
+
+
 def test_opset_and_free_sizes(exports):
     onnx = pytest.importorskip("onnx")
     for name, rank in (("text", 2), ("symbolic", 3)):
@@ -270,7 +292,7 @@ def test_command_writes_and_compares(weights, tmp_path, capsys):
     (inputs / "records.jsonl").write_text("\n".join(map(json.dumps, records)))
     (inputs / "one.txt").write_text("a sad waltz for piano")
     out = tmp_path / "out"
-    words = ("export", out, "--model", weights, "--tower", "text", "symbolic", "--inputs", inputs)
+    words = ("export", out, "--model", weights, "--tower", "text,symbolic", "--inputs", inputs)
     assert run(*words, "--records", inputs / "records.jsonl") == 0
     printed = capsys.readouterr().out
     report = json.loads((out / "parity.json").read_text())

@@ -3,6 +3,7 @@
 import json
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -275,6 +276,8 @@ def test_prompts_are_templates_times_classes(tmp_path):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(ConfigError):
             read_prompts(path)
+    with pytest.raises(ConfigError, match="regions is neither a file nor one of region, genre"):
+        read_prompts(Path("regions"))
 
 
 def test_a_class_is_the_mean_of_its_prompts_unit_vectors():

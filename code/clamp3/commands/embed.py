@@ -32,12 +32,11 @@ def main(args: argparse.Namespace) -> int:
     """Carry it out; return the exit code."""
     from clamp3.embedding.clamp3 import Clamp3
     from clamp3.embedding.extract import run_extract
-    from clamp3.models.registry import resolve
     from clamp3.training.config_file import own_or_published
 
-    weights = resolve(args.model, epoch=args.epoch) if args.model else own_or_published("CLAMP3", "saas", args.epoch)
     encoder = Clamp3.from_pretrained(
-        weights,
+        args.model or own_or_published("CLAMP3", "saas", args.epoch),
+        epoch=args.epoch if args.model else None,
         text_model=args.text_model,
         mert_model=args.mert_model,
         dtype=args.dtype,

@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out_dir", type=Path, help="folder to write, absent or empty")
     parser.add_argument("--to", choices=("onnx", "safetensors"), default="onnx", help="form (default: %(default)s)")
     parser.add_argument("--model", default="mini", help="mini, saas, c2, m3 or a checkpoint (default: %(default)s)")
-    parser.add_argument("--tower", nargs="+", default=[], metavar="NAME", help="text, symbolic, audio (default: all)")
+    said = "text, symbolic or audio; several with commas (default: all)"
+    parser.add_argument("--tower", type=lambda names: names.split(","), default=[], metavar="NAMES", help=said)
     parser.add_argument("--quantize", choices=("int8",), help="weights of 8 bits, for --to onnx")
     parser.add_argument("--reduce_range", action="store_true", help="of 7 bits: for x86 processors without VNNI")
     parser.add_argument("--text_model", help="folder or name of the text tower's tokenizer, if not the model's own")
@@ -82,7 +83,9 @@ def _slim(args: argparse.Namespace) -> int:
     )
     before, after = (f"{size / 1e6:,.1f} MB" for size in (slim.bytes_before, slim.bytes_after))
     print(f"{args.out_dir / NAME}: {', '.join(slim.towers)} of {slim.weights}, {before} before, {after} now")
-    print(f"{slim.tensors} tensors, each equal to that of the checkpoint, bit for bit")
+    print(
+        f"{slim.tensors} tensors, each equal to that of the checkpoint, bit for bit; --model {args.out_dir} takes them"
+    )
     return EXIT_OK
 
 
@@ -102,6 +105,7 @@ def _onnx(args: argparse.Namespace) -> int:
         size = (args.out_dir / tower.file).stat().st_size
         shape = ", ".join(map(str, tower.shape))
         print(f"{tower.file:14} {size / 1e6:9,.1f} MB  {tower.input} {tower.type} ({shape}), at most {tower.window}")
+    print(f'in this library: --model {args.out_dir}, or Clamp3.from_pretrained("{args.out_dir}")')
     if args.no_parity:
         return EXIT_OK
     compared = parity.Comparison(args.model, args.out_dir, mert_model=args.mert_model, **shared)

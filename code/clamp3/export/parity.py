@@ -19,7 +19,7 @@ from clamp3.embedding.clamp3 import Clamp3
 from clamp3.embedding.m3 import M3
 from clamp3.embedding.onnx_towers import OnnxTowers
 from clamp3.errors import Clamp3Error, ConfigError, DataError, describe
-from clamp3.export.inputs import inputs_in, usual_inputs
+from clamp3.export.inputs import N_INPUTS, inputs_in, usual_inputs
 from clamp3.formats import Kind, kind_of
 from clamp3.formats.tables import read_jsonl
 from clamp3.index.ranking import unit_rows
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 NAME = "parity.json"
 GOALS = {"float32": 0.99999, "int8": 0.99}
 TEXTS = ("analysis", "description", "background", "scene", "title")
-_USUAL = "{} sentences of the presets of clamp3 classify, scores of music21's corpus, or tunes of synthetic tones"
+_USUAL = f"{N_INPUTS} of each kind: sentences of the presets, scores of music21's corpus, tunes of synthetic tones"
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,8 @@ def measure(comparison: Comparison, *, inputs: Path | None = None, records: Path
     records : Path, optional
         JSONL of training records, whose texts ask for their files.
     """
+    import torch
+
     exported = comparison.exported
     goal, by_tower = GOALS[exported.precision], defaultdict(list)
     for source in usual_inputs() if inputs is None else inputs_in(inputs):
@@ -130,7 +132,9 @@ def measure(comparison: Comparison, *, inputs: Path | None = None, records: Path
         "weights": exported.weights,
         "precision": exported.precision,
         "opset": exported.opset,
-        "inputs": _USUAL.format("24") if inputs is None else str(inputs),
+        "made_with": exported.made_with,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "inputs": _USUAL if inputs is None else str(inputs),
         "towers": {},
     }
     for modality in exported.towers:

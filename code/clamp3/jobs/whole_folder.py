@@ -39,8 +39,12 @@ def whole_folder(path: Path, *, last: str, overwrite: bool = False) -> Iterator[
     if not overwrite and path.is_dir() and any(path.iterdir()):
         raise ConfigError(f"{printable(path)} is not empty; name another folder, or add --overwrite.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".clamp3-folder-", dir=path.parent) as name:
-        work = Path(name) / "new"
+    try:
+        place = TemporaryDirectory(prefix=".clamp3-folder-", dir=path.parent)
+    except OSError as error:  # a hidden name means nothing to a user
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    with place:
+        work = Path(place.name) / "new"
         work.mkdir()
         yield work
         if not path.exists() or not any(path.iterdir()):

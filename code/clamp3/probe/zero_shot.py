@@ -59,8 +59,10 @@ def read_prompts(path: Path) -> dict[str, list[str]]:
     Raises
     ------
     ConfigError
-        If the file is not such an object.
+        If the file is absent or not such an object.
     """
+    if not path.exists():
+        raise ConfigError(f"--prompts {printable(path)} is neither a file nor one of {', '.join(PRESETS)}.")
     found = read_json(path, dict[str, str | list[str]], error=ConfigError)
     prompts = {name: [value] if isinstance(value, str) else value for name, value in found.items()}
     for name, sentences in prompts.items():

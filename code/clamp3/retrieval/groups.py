@@ -84,7 +84,8 @@ def group(names: Sequence[str], vectors: NDArray[np.floating], labels: Sequence[
     counts = {label: sum(other == label for other in labels) for label in sorted({x for x in labels if x})}
     kept = [label for label, n in counts.items() if n >= MIN_SIZE]
     if len(kept) < 2:
-        raise DataError(f"two groups of at least {MIN_SIZE} pieces are needed; there are {counts or 'no labels'}.")
+        found = ", ".join(f"{n} in {printable(label)}" for label, n in list(counts.items())[:5]) or "no labels"
+        raise DataError(f"two groups of at least {MIN_SIZE} pieces are needed; there are {found}.")
     rows = [row for row, label in enumerate(labels) if label in kept]
     of = np.array([kept.index(str(labels[row])) for row in rows])
     values = np.asarray(vectors, np.float64)[rows]

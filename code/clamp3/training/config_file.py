@@ -111,7 +111,7 @@ def file_settings(file: Any, prefix: str, music: str = "") -> FileSettings:
         If ``PATCH_SIZE`` is not the one there is.
     """
     if file is None:
-        return FileSettings()
+        return FileSettings({"resume": "auto"})
     defaults: dict[str, Any] = {"resume": "no" if getattr(file, f"{prefix}_LOAD_CKPT", True) is False else "auto"}
     notes = []
     if getattr(file, "PATCH_SIZE", PATCH_SIZE) != PATCH_SIZE:

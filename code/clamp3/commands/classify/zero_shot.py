@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
     if args.prompts in PRESETS and not Path(args.prompts).is_file():
         classes = preset_prompts(args.prompts, args.classes, args.languages)
     else:
-        classes = read_prompts(existing(args.prompts)) if args.prompts else prompts_for(args.classes, templates)
+        classes = read_prompts(Path(args.prompts)) if args.prompts else prompts_for(args.classes, templates)
     axes = [prompts_for(ends, templates) for ends in args.axis]
     result, problems = answer_folder(args.folder, open_model(args), classes, axes, labels=args.labels)
     text = json_text(result, indent=1)
