@@ -26,6 +26,7 @@ from clamp3.index.store import FACTS, FIELDS, PIECES, VECTOR, WORDS, Row, in_par
 
 MIN_ROWS_OF_ANN = 10_000  # fewer are compared one and all, unless Milvus thinks otherwise
 _CONNECT_SEC, _ANSWER_SEC = 10, 120
+_BUILD_SEC = 600  # then searches go on without the index, and Milvus with the index
 _AT_ONCE = 1000
 _MOST = 16_384  # results of one search
 _MAX_BYTES = 65_535  # of a text
@@ -300,7 +301,7 @@ class _Link:
         """Close the open part of a collection, and wait until all of it has its index."""
         self.ask("flush", name)
         begun = time.monotonic()
-        while time.monotonic() - begun < 3600:
+        while time.monotonic() - begun < _BUILD_SEC:
             if not int(self.ask("describe_index", name, VECTOR).get("pending_index_rows", 0)):
                 return
             time.sleep(0.5)
