@@ -78,8 +78,9 @@ mini: .venv/dev  ## train the embedded mini model again from music21's corpus (a
 docs: .venv/dev  ## build this documentation as a site: python3 -m http.server --directory site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
+# With one thread: two that wait for each other on a busy machine take minutes for a step.
 notebooks: .venv/dev  ## run the notebooks of examples/ (add NOTEBOOK_FLAGS=--inplace to keep what they print)
-	PATH="$(CURDIR)/$(BIN):$$PATH" timeout 900 $(BIN)/jupyter execute --timeout=600 $(NOTEBOOK_FLAGS) examples/*.ipynb
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 timeout 1800 $(BIN)/jupyter execute --timeout=1200 $(NOTEBOOK_FLAGS) examples/*.ipynb
 
 clean:  ## remove the virtual environment and the demo's files
 	rm -rf .venv demo_out site
