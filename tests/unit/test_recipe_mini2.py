@@ -165,6 +165,19 @@ def test_collections_are_listed_with_the_facts_of_their_headers(collections):
     assert not {work.collection for work in wider.list_wider(collections, part="training")} & wider.OUTSIDE
 
 
+def test_mutopia_shares_its_works_with_the_performances(tmp_path):
+    folder = tmp_path / "mutopia"
+    (folder / "midi").mkdir(parents=True)
+    (folder / "metadata.tsv").write_text(
+        "midi\tcomposer\ttitle\topus\tinstrument\tstyle\n"
+        "midi/GriegE-waltz.mid\tGriegE\tWaltz\tOp. 12\tPiano\tRomantic\n",
+        encoding="utf-8",
+    )
+    [work] = wider.list_wider(tmp_path, part="training")
+    assert (work.collection, work.composer, work.form) == ("mutopia", "Edvard Grieg", "waltz")
+    assert "grieg:op012" in work.groups and wider.catalogue_numbers("Opus 12 No 2") == ["op012"]
+
+
 def test_instruments_of_headers_become_a_scoring():
     assert wider.scoring_of("1 alto 1 bass 1 soprn 1 tenor") == "choir"
     assert wider.scoring_of("1 alto 3 empty 1 organ 1 tenor 2 violn 1 vox") == "choir_orchestra"

@@ -4,7 +4,8 @@ python code/recipes/mini/wider.py COLLECTIONS OUT_DIR
 python code/recipes/mini/wider.py COLLECTIONS OUT_DIR --vgmidi VGMIDI --part outside
 
 COLLECTIONS has the unpacked archives: pl-*/kern, d-*/kern and s-uu/kern (Polish scores, polishscores.org),
-chopin_first_editions/kern, openscore_quartets, openewld, piano_midi_de and freedoom_midi; what is absent is left out.
+chopin_first_editions/kern, openscore_quartets, openewld, piano_midi_de, freedoom_midi and mutopia (what mutopia.py
+wrote); what is absent is left out.
 OUT_DIR gets pieces/ and pieces.jsonl as build_data.py writes them, here with the facts of headers as ``tags``.
 
 Outside, and never trained on, are whole collections: the library of Sandomierz (pl-sa), the lead sheets of half of
@@ -53,6 +54,17 @@ FORMS = (
 )  # fmt: skip
 VOICES = {"soprn", "alto", "tenor", "bass", "canto", "vox", "barit", "mezzo"}
 STRINGS = {"violn", "viola", "cello", "cbass", "viols", "violone"}
+# Folders of the Mutopia Project; pieces of other composers are left without a name.
+MUTOPIA = {
+    "BachJS": "Johann Sebastian Bach", "BeethovenLv": "Ludwig van Beethoven", "BrahmsJ": "Johannes Brahms",
+    "BurgmullerJFF": "Friedrich Burgmüller", "ChopinFF": "Frédéric Chopin", "ClementiM": "Muzio Clementi",
+    "CzernyC": "Carl Czerny", "DebussyC": "Claude Debussy", "GriegE": "Edvard Grieg",
+    "HandelGF": "George Frideric Handel", "HaydnFJ": "Joseph Haydn", "JoplinS": "Scott Joplin",
+    "LisztF": "Franz Liszt", "Mendelssohn-BartholdyF": "Felix Mendelssohn Bartholdy",
+    "MozartWA": "Wolfgang Amadeus Mozart", "MussorgskyM": "Modest Mussorgsky", "RachmaninoffS": "Sergei Rachmaninoff",
+    "SatieE": "Erik Satie", "SchubertF": "Franz Schubert", "SchumannR": "Robert Schumann",
+    "ScriabinA": "Alexander Scriabin", "TchaikovskyPI": "Pyotr Ilyich Tchaikovsky",
+}  # fmt: skip
 CENTURY_OF_PIANO = {"Haydn": 18, "Mozart": 18, "Bach": 18, "Clementi": 18, "Albeniz": 19, "Debussy": 20, "Ravel": 20}
 
 
@@ -81,6 +93,7 @@ def list_wider(root: Path, vgmidi: Path | None = None, part: str = "all") -> lis
         Whether the collections held out whole are wanted, the others, or both.
     """
     found = [*_kern(root), *_quartets(root), *_lead_sheets(root), *_performed(root), *_games(root, vgmidi)]
+    found += _mutopia(root)
     wanted = {"all": (True, False), "outside": (True,), "training": (False,)}[part]
     return sorted((work for work in found if (work.collection in OUTSIDE) in wanted), key=lambda work: work.id)
 
@@ -233,10 +246,36 @@ def _performed(root: Path) -> Iterator[Source]:
         work.title, work.composer = row["title"].replace("_", " "), row["composer"]
         work.form, work.century = form_of(work.title), CENTURY_OF_PIANO.get(row["composer"], 19)
         work.tags, work.groups = ["scoring:piano", "kind:secular"], [f"{slug(row['composer'])}:{slug(row['title'])}"]
-        opus = re.search(r"Opus (\d+)", work.title)
-        if opus:
-            work.groups.append(f"{slug(row['composer'])}:op{int(opus[1]):03d}")
+        work.groups += [f"{slug(row['composer'])}:{number}" for number in catalogue_numbers(work.title)]
         yield work
+
+
+def _mutopia(root: Path) -> Iterator[Source]:
+    folder = root / "mutopia"
+    for row in _table(folder / "metadata.tsv") if (folder / "metadata.tsv").is_file() else []:
+        name = Path(row["midi"]).stem
+        work = Source(f"mutopia-{slug(name)}", "mutopia", "midi", str((folder / row["midi"]).resolve()))
+        work.title, work.composer = row["title"], MUTOPIA.get(row["composer"], "")
+        work.form = form_of(f"{row['title']} {row['style']}")
+        # The last word of a name, the opus and the catalogue number are what piano-midi.de has in its titles.
+        person = slug(work.composer.split()[-1]) if work.composer else ""
+        numbers = catalogue_numbers(f"{row['opus']} {row['title']}")
+        work.tags = ["scoring:piano", "kind:secular"]
+        work.groups = [f"mutopia:{slug(name)}", *(f"{person}:{number}" for number in numbers if person)]
+        yield work
+
+
+def catalogue_numbers(text: str) -> list[str]:
+    """Return the opus and catalogue numbers that a title names, written one way.
+
+    Examples
+    --------
+    >>> catalogue_numbers("Sonata Opus 27 No. 2"), catalogue_numbers("K. 331"), catalogue_numbers("BWV 846, KV 1")
+    (['op027'], ['k331'], ['bwv846', 'k001'])
+    """
+    found = re.findall(r"\b(opus|op|kv|k|d|bwv|hob)\.? ?(\d+)", text, re.IGNORECASE)
+    names = {"opus": "op", "kv": "k"}
+    return [f"{names.get(name.lower(), name.lower())}{int(number):03d}" for name, number in found]
 
 
 def _games(root: Path, vgmidi: Path | None) -> Iterator[Source]:
