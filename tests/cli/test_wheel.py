@@ -185,7 +185,7 @@ extract clamp2 music clamp2 --model runs/clamp2 | 12
 extract m3 music m3 --model runs/m3 | 12
 search 'a jig' music --model runs/symbolic --top_k 1 | _
 caption photos captions ! photos
-export slim --to safetensors --tower text symbolic | bit for bit
+export slim --to safetensors --tower text,symbolic | bit for bit
 doctor --json | decoder of .mp3
 cache info | vectors
 cache clear --yes | removed

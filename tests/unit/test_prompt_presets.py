@@ -45,5 +45,5 @@ def test_the_script_takes_a_preset(script, tmp_path, capsys):
     result = json.loads(capsys.readouterr().out)
     assert result["prompts"]["China"] == ["music from China", "a folk song from China", "来自中国的音乐"]
     assert {row["label"] for row in result["files"].values()} <= {"China", "Ireland"}
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="neither a file nor one of region, genre"):
         main([str(tmp_path / "songs"), "--model", "mini", "--prompts", "regions"])

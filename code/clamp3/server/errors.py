@@ -63,6 +63,7 @@ def without_paths(error: object, known: Sequence[object] = ()) -> str:
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> without_paths("/home/ann/my music/a.mid is no MIDI file; see /etc/x/y.", [Path("/home/ann/my music")])
     'a.mid is no MIDI file; see y.'
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -122,6 +122,8 @@ class Ranks:
 def ending_together(wait_minutes: float) -> Iterator[None]:
     """Turn what a rank sees of another's end, or of its absence from the start, into one sentence.
 
+    After an error the connections are closed here: threads of theirs that Python's end finds running abort the process.
+
     Raises
     ------
     LostError
@@ -129,9 +131,12 @@ def ending_together(wait_minutes: float) -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
+    except BaseException as error:
+        if distributed.is_available() and distributed.is_initialized():
+            with suppress(RuntimeError):  # of a connection whose other end is gone
+                distributed.destroy_process_group()
         lost = isinstance(error, distributed.DistError) or any(sign in str(error) for sign in _LOST)
-        if os.environ.get("WORLD_SIZE", "1") == "1" or not lost:
+        if os.environ.get("WORLD_SIZE", "1") == "1" or not isinstance(error, RuntimeError) or not lost:
             raise
         rank = os.environ.get("RANK", "?")
         raise LostError(
