@@ -347,7 +347,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_named_and_leaves_nothing_and_a_rerun_completes(tmp_path, small_disk):
     inputs = {"big.mid": midi(4000), "small.mid": midi(), "sub/small.mid": midi(9)}
     put(tmp_path / "in", inputs)
-    done = convert(MIDI2MTF, tmp_path / "in", small_disk / "out")
+    # One after the other: while the large one is being written, there is no space for the small ones either.
+    done = convert(MIDI2MTF, tmp_path / "in", small_disk / "out", "--n_workers", "1")
     assert done.code == 1
     assert done.outputs == {"small.mtf", "sub/small.mtf"}
     assert done.rows["big.mid"]["reason"] == "the output cannot be written: No space left on device (ENOSPC)"
