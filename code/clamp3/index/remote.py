@@ -27,6 +27,7 @@ from clamp3.formats.tables import json_text, parse_json
 from clamp3.index.place import Uri
 from clamp3.index.store import NOTES, RemoteStore, Table
 from clamp3.index.where import quoted
+from clamp3.jobs.atomic import runs
 
 if TYPE_CHECKING:
     from clamp3.index.lance_store import LanceStore
@@ -235,7 +236,7 @@ def _at_work(text: str) -> str | None:
         until, host, pid = float(note["until"]), note["host"], int(note["pid"])
     except (FormatError, KeyError, TypeError, ValueError):
         return None
-    if until < time.time() or (host == _here() and not _runs(pid)):
+    if until < time.time() or (host == _here() and runs(pid) is False):
         return None
     return json_text(f"{note.get('name')}, process {pid}").strip('"')
 
@@ -246,15 +247,3 @@ def _here() -> str:
     with suppress(OSError):
         found += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
     return " ".join(found)
-
-
-def _runs(pid: int) -> bool:
-    if os.name != "posix":
-        return True  # to ask would end it
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

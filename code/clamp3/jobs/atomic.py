@@ -146,8 +146,13 @@ def _host() -> str:
 def _alive(pid: int, number: int) -> bool:
     if pid == os.getpid():
         return number >= _STARTED
+    return runs(pid) or False  # elsewhere than on POSIX an open file cannot be unlinked anyway
+
+
+def runs(pid: int) -> bool | None:
+    """Return whether a process of this computer runs; None elsewhere than on POSIX, where to ask would end it."""
     if os.name != "posix":
-        return False  # there os.kill(pid, 0) would end the process; an open file cannot be unlinked anyway
+        return None
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
