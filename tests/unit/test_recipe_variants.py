@@ -58,6 +58,10 @@ def stands_in(wanted, found):
 
 def test_events_are_read_and_written_alike():
     assert write_events(*read_events(mtf())) == mtf()
+    head, rest = mtf().split("\n", 1)
+    for message in ("sysex 3 1 2 3", "clock 3", "pitchwheel 3 0 100"):  # those whose time comes first
+        longer = "\n".join([head, message, rest])
+        assert write_events(*read_events(longer)) == longer
 
 
 def test_every_bar_has_a_chord_of_the_key_where_it_begins():

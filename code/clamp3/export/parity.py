@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clamp3.data.records import file_names
+from clamp3.data.text_sampling import EVALUATION_FIELDS
 from clamp3.embedding import batching
 from clamp3.embedding.clamp3 import Clamp3
 from clamp3.embedding.m3 import M3
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 NAME = "parity.json"
 GOALS = {"float32": 0.99999, "int8": 0.99}
-TEXTS = ("analysis", "description", "background", "scene", "title")
 _USUAL = f"{N_INPUTS} of each kind: sentences of the presets, scores of music21's corpus, tunes of synthetic tones"
 
 
@@ -183,7 +183,7 @@ def _retrieval(comparison: Comparison, records: Path) -> dict[str, Any]:
 def _sources(row: dict[str, Any], folder: Path, towers: Collection[str]) -> dict[str, Source]:
     """Return what a record has for the towers: its text, its first file of each kind, and as ``file`` the first."""
     found: dict[str, Source] = {}
-    text = next((row[field] for field in TEXTS if row.get(field)), None)
+    text = next((row[field] for field in EVALUATION_FIELDS if row.get(field)), None)
     if text is not None and "text" in towers:
         joined = "\n".join(text) if isinstance(text, list) else str(text)
         found["text"] = Source(Kind.TEXT, joined[:40], data=joined.encode("utf-8", "replace"))

@@ -31,6 +31,7 @@ from clamp3.formats.midi import (
     write_midi,
 )
 
+TIME_FIRST = frozenset({*CHANNEL_TYPES, *SYSTEM_TYPES, "sysex"})  # the delta time follows their name, else it is last
 _HEAD = "ticks_per_beat"
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,77}")
 _ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|.?)", re.DOTALL)
@@ -160,7 +161,7 @@ def _head(line: str) -> int:
 def _message(line: str, cache: dict[tuple[str, str], bytes]) -> tuple[int, bytes]:
     """Return delta time and bytes of one line; no bytes for an end of track."""
     name, _, rest = line.partition(" ")
-    if name in CHANNEL_TYPES or name in SYSTEM_TYPES or name == "sysex":
+    if name in TIME_FIRST:
         time, _, values = rest.partition(" ")
         message = cache.get((name, values))
         if message is None:

@@ -103,9 +103,8 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     import torch
 
-    from clamp3.errors import DataError
     from clamp3.models.weights import describe, load_model, save_safetensors
-    from recipes.mini.run import LARGEST_BYTES
+    from recipes.mini.run import require_small
 
     args.out_dir.mkdir(parents=True, exist_ok=True)
     info: dict[str, Any] = {"recipe": "code/recipes/mini", "seed": SEED}
@@ -121,8 +120,8 @@ def main(argv: list[str] | None = None) -> int:
     save_safetensors(model, config, out, dtype=torch.float16 if args.trained else torch.float32, info=info, int8=small)
     for name in ("tokenizer.json", "config.json"):
         shutil.copyfile(args.text / name, args.out_dir / name)
-    if args.trained and out.stat().st_size > LARGEST_BYTES:
-        raise DataError(f"{out} has {out.stat().st_size} bytes, more than {LARGEST_BYTES}; make the towers smaller.")
+    if args.trained:
+        require_small(out)
     print(f"{out}: {out.stat().st_size:,} bytes")
     return 0
 

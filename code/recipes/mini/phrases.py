@@ -116,7 +116,7 @@ def phrases(concepts: list[str], language: str, number: int, rng: random.Random)
         yield phrase(chosen, language, rng)
 
 
-def record_of(row: dict[str, Any], folder: str = "pieces", *, lines: int = LINES, seed: str = "") -> dict[str, Any]:
+def record_of(row: dict[str, Any], folder: str = "pieces", *, lines: int = LINES) -> dict[str, Any]:
     """Return a record for training: English texts in ``description``, those of other languages as translations.
 
     Parameters
@@ -127,10 +127,8 @@ def record_of(row: dict[str, Any], folder: str = "pieces", *, lines: int = LINES
         Where the files lie, relative to the JSONL.
     lines : int
         Texts in English; of the other languages so many are drawn for each eighth of it.
-    seed : str
-        Gives other texts of the same piece.
     """
-    rng, concepts = random.Random(f"phrases {row['id']}{seed}"), concepts_of(row)
+    rng, concepts = random.Random(f"phrases {row['id']}"), concepts_of(row)
     others = [text for language in LANGUAGES[1:] for text in phrases(concepts, language, max(1, lines // 8), rng)]
     if lines < 8:  # fewer than there are languages
         others = rng.sample(others, min(lines, len(others)))

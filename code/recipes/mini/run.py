@@ -144,7 +144,6 @@ def export(work: Path) -> None:
 
     import torch
 
-    from clamp3.errors import DataError
     from clamp3.models.weights import describe, load_model, save_safetensors
 
     last = next(name for name in ("pairs", "audio", "restart") if (work / name).exists())
@@ -155,9 +154,16 @@ def export(work: Path) -> None:
     info = {"recipe": "code/recipes/mini", "data": "music21 corpus", "seed": SEED}
     save_safetensors(loaded.model, loaded.config, out / "mini.safetensors", dtype=torch.float16, info=info)
     shutil.copyfile(work / "text/tokenizer.json", out / "tokenizer.json")
-    size = (out / "mini.safetensors").stat().st_size
+    require_small(out / "mini.safetensors")
+
+
+def require_small(path: Path) -> None:
+    """Raise a `DataError` if a model is larger than `LARGEST_BYTES`."""
+    from clamp3.errors import DataError
+
+    size = path.stat().st_size
     if size > LARGEST_BYTES:
-        raise DataError(f"mini.safetensors has {size} bytes, more than {LARGEST_BYTES}; make the towers smaller.")
+        raise DataError(f"{path.name} has {size} bytes, more than {LARGEST_BYTES}; make the towers smaller.")
 
 
 def install(work: Path) -> None:

@@ -25,9 +25,10 @@ import re
 from typing import NamedTuple
 
 from clamp3.formats.abc.lengths import bar_lengths
+from clamp3.formats.midi import CHANNEL_TYPES
+from clamp3.formats.mtf import TIME_FIRST
+from recipes.mini.scores import STEPS, TONICS
 
-NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
-PITCH_CLASS = {name: at for at, name in enumerate(NAMES)} | {"Db": 1, "D#": 3, "Gb": 6, "G#": 8, "A#": 10, "Cb": 11}
 # Steps of the root above the tonic, quality, and how readily the chord is taken.
 MAJOR = ((0, "", 0.30), (7, "", 0.15), (7, "7", 0.05), (5, "", 0.10), (2, "m", 0.0), (9, "m", 0.0))
 MINOR = ((0, "m", 0.30), (7, "", 0.10), (7, "7", 0.05), (5, "m", 0.08), (10, "", 0.05), (3, "", 0.02), (8, "", 0.0))
@@ -48,17 +49,13 @@ class Event(NamedTuple):
     values: tuple[str, ...]
 
 
-CHANNEL_KINDS = ("note_on", "note_off", "program_change", "control_change", "pitchwheel", "aftertouch", "polytouch")
-
-
 def read_events(mtf: str) -> tuple[int, list[Event]]:
     """Return ticks per beat and the messages of an MTF text, the end of the track left out."""
     lines = mtf.split("\n")
     resolution, now, events = int(lines[0].split()[1]), 0, []
     for line in lines[1:]:
         kind, *values = line.split(" ")
-        first = kind in CHANNEL_KINDS
-        delta = values.pop(0 if first else -1) if values else "0"
+        delta = values.pop(0 if kind in TIME_FIRST else -1) if values else "0"
         now += int(delta)
         if kind != "end_of_track":
             events.append(Event(now, kind, tuple(values)))
@@ -78,7 +75,7 @@ def write_events(resolution: int, events: list[Event]) -> str:
     lines, last = [f"ticks_per_beat {resolution}"], 0
     for event in sorted(events, key=lambda event: (event.tick, rank.get(event.kind, 0))):
         delta, last = event.tick - last, event.tick
-        parts = (str(delta), *event.values) if event.kind in CHANNEL_KINDS else (*event.values, str(delta))
+        parts = (str(delta), *event.values) if event.kind in TIME_FIRST else (*event.values, str(delta))
         lines.append(" ".join((event.kind, *parts)))
     return "\n".join([*lines, "end_of_track 0"])
 
@@ -93,9 +90,7 @@ def chords(abc: str, mtf: str, tonic: str, mode: str) -> list[tuple[float, float
     tonic, mode : str
         Such as "F#" and "minor".
     """
-    home = PITCH_CLASS.get(tonic)
-    if home is None:
-        return []
+    home = STEPS[tonic[0]] + {"#": 1, "b": -1}.get(tonic[1:], 0)
     table = MINOR if mode in ("minor", "dorian", "phrygian") else MAJOR
     bars = [_BAR_LINE.sub("", line) for line in abc.split("\n") if _BAR_LINE.match(line)]
     resolution, events = read_events(mtf)
@@ -115,7 +110,7 @@ def chords(abc: str, mtf: str, tonic: str, mode: str) -> list[tuple[float, float
                 tones = {(root + tone) % 12 for tone in TONES[quality]}
                 fits.append((sum(w for pitch, w in weights if pitch in tones) / total + liking, root, quality))
             _, root, quality = max(fits, key=lambda fit: fit[0])
-            found.append((start, end - start, NAMES[root] + quality))
+            found.append((start, end - start, TONICS[root] + quality))
         start = end
     return found
 
@@ -192,7 +187,7 @@ def accompanied(
 
     for onset, length, name in harmony:
         quality = name.lstrip("ABCDEFG#b")
-        root = low + PITCH_CLASS[name.removesuffix(quality) if quality else name]
+        root = low + TONICS.index(name.removesuffix(quality))
         tones = [root + tone for tone in TONES[quality]]
         if held or length <= 1:
             for tone in tones:
@@ -272,7 +267,7 @@ def rewritten_mtf(mtf: str, harmony: list[tuple[float, float, str]], rng: random
         events = [event._replace(values=(event.values[0], sounds[event.values[0]]))
                   if event.kind == "program_change" else event for event in events]  # fmt: skip
     if rng.random() < 0.3:  # one channel, as a piano's file has
-        events = [event._replace(values=("0", *event.values[1:])) if event.kind in CHANNEL_KINDS else event
+        events = [event._replace(values=("0", *event.values[1:])) if event.kind in CHANNEL_TYPES else event
                   for event in events if event.kind != "program_change"]  # fmt: skip
     if rng.random() < PERFORMED:
         events = performed(resolution, events, rng)
