@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from small_tokenizer import write_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
 # Threads cost more than they give at the sizes of tests; before the first import of torch, which reads it.
@@ -47,22 +48,6 @@ def script():
 def _own_cache(tmp_path_factory, monkeypatch):
     """Keep tests away from the cache of the person who runs them."""
     monkeypatch.setenv("CLAMP3_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
-def write_tokenizer(folder):
-    """Write a word tokenizer with XLM-R's special tokens; words it does not know become ``<unk>``."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    words = ["a", "slow", "fast", "song", "dance", "jig", "waltz", "sad", "piano", "fiddle", "for", "and", "in"]
-    vocabulary = {token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", *words])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>"])
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return len(vocabulary)
 
 
 @pytest.fixture(scope="session")

@@ -150,3 +150,10 @@ def test_words_are_the_usual_ones():
             text = prose_of(path).replace("judged" if name_of(path) in REPORTS else "\0", "")
             found += [f"{name_of(path)}: {match[0]}" for match in WORD.finditer(text)]
     assert not found, f"usual words: {WORDS}"
+
+
+def test_no_test_imports_a_conftest():
+    """There are several: which one a plain import finds depends on what ran before."""
+    imports = (node for path in sorted((ROOT / "tests").rglob("*.py")) for node in ast.walk(tree_of(path)))
+    names = [node.module for node in imports if isinstance(node, ast.ImportFrom)]
+    assert names and "conftest" not in names

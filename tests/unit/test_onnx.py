@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_tokenizer import write_tokenizer
 
 from clamp3 import cli, commands
 from clamp3.embedding.clamp3 import Clamp3
@@ -37,8 +38,6 @@ INPUTS = ["a slow jig", "fast", TUNE, LONG, sound(), sound(7.3)]
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """Write a model of every tower with windows so short that the inputs have several."""
-    from conftest import write_tokenizer
-
     from clamp3.models.clamp3 import Clamp3Model
     from clamp3.models.weights import save_safetensors
 
