@@ -44,7 +44,7 @@ class Answer:
 
     @property
     def notes(self) -> list[str]:
-        """What people are told beside the hits, a sentence each.
+        """What is reported beside the hits, a sentence each.
 
         Examples
         --------

@@ -37,7 +37,7 @@ _MUSIC = "modality <> 'text'"
 
 
 def find(library: Library, model: Clamp3, question: Question) -> list[Hit]:
-    """Return the hits of `answer`; arguments as there."""
+    """Return the hits alone; arguments as of `answer`."""
     return answer(library, model, question).hits
 
 
