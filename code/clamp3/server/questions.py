@@ -11,6 +11,7 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi import Path as PathParameter
 
 from clamp3.errors import printable
+from clamp3.index.fusion import answering
 from clamp3.index.library import Library
 from clamp3.index.playlist import playlist
 from clamp3.index.query import find
@@ -55,7 +56,11 @@ async def _search(question: Search, service: Here) -> Answer:
     )
 
     def answer(opened: Opened) -> tuple[list[Any], list[str]]:
-        return _shown(opened, find(opened.library, opened.model, asked)), not_understood(asked, opened.model)
+        shown = _shown(opened, find(opened.library, opened.model, asked))
+        if asked.words and not asked.passages:
+            for hit in shown:
+                hit["called"] = answering(asked.text, hit)
+        return shown, not_understood(asked, opened.model)
 
     hits, remarks = await _run(service, parts, answer)
     remarks += [] if hits else ["nothing that the filters let through is like this."]
