@@ -4,8 +4,8 @@
 
 Of an index that is there, 60 scores with titles of their own are asked for by title, as it is and with two letters
 changed; the reciprocal rank of the piece is averaged. "A slow sad piece by X" shows how many of ten results are by each
-of the composers that at least ten pieces name. Twenty descriptions show how many of their ten best results the words leave
-as they are.
+of the composers that at least ten pieces name. Twenty descriptions show how many of their ten best results the words
+leave as they are.
 """
 
 from __future__ import annotations

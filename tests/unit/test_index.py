@@ -14,7 +14,7 @@ from clamp3.errors import ConfigError, DataError
 from clamp3.index.folder import IndexFolder, find_index
 from clamp3.index.indexing import bring_up_to_date
 from clamp3.index.library import Library, piece_id
-from clamp3.index.query import find
+from clamp3.index.query import answer, find
 from clamp3.index.question import Question
 from clamp3.index.search import ask
 from clamp3.index.store import FIELDS, PIECES, VECTOR, with_vector
@@ -416,5 +416,7 @@ def test_with_a_cache_an_index_built_anew_encodes_nothing(music, tiny_weights, t
 def test_words_that_a_small_tokenizer_lacks_are_named(library, model, music):
     known = ask(model, "sad waltz", music)
     lacking = ask(model, "a \u10d5\u10d0\u10da\u10e1\u10d8 waltz", music)  # Georgian
-    assert not [remark for remark in known.remarks if "does not know" in remark]
-    assert any("does not know '\u10d5\u10d0\u10da\u10e1\u10d8'" in remark for remark in lacking.remarks)
+    assert known.unknown_words == [] and known.notes == known.remarks
+    assert lacking.unknown_words == ["\u10d5\u10d0\u10da\u10e1\u10d8"]
+    assert "does not know '\u10d5\u10d0\u10da\u10e1\u10d8'" in lacking.notes[-1]
+    assert answer(library, model, Question.of("a \u10d5\u10d0\u10da\u10e1\u10d8 waltz")).notes == lacking.notes[-1:]

@@ -28,6 +28,7 @@ def main(args: argparse.Namespace) -> int:
     """Carry it out; return the exit code."""
     from clamp3.errors import ConfigError, printable
     from clamp3.formats import Kind
+    from clamp3.index.answer import Answer
     from clamp3.index.ranking import search
     from clamp3.index.render import show
     from clamp3.index.vectors import check_same_model, load_folder, read_vector
@@ -42,4 +43,4 @@ def main(args: argparse.Namespace) -> int:
     check_same_model(args.query, references)
     hits = search(query, references, args.top_k)
     facts = {"query": str(args.query), "folder": str(args.folder)}
-    return show(hits, references.problems, form=args.format, strict=args.strict, **facts)
+    return show(Answer(hits, references.problems), form=args.format, strict=args.strict, **facts)

@@ -18,7 +18,6 @@ has one), separated by tabs. Files that fail are listed on stderr; with --strict
 from __future__ import annotations
 
 import argparse
-import sys
 
 from clamp3.cli import add_model_flags, add_result_flags, open_model
 from clamp3.errors import ConfigError
@@ -44,7 +43,7 @@ def main(args: argparse.Namespace) -> int:
     """Carry it out; return the exit code."""
     from clamp3.index.question import question_of
     from clamp3.index.render import show
-    from clamp3.index.search import ask, describe_skipped
+    from clamp3.index.search import ask
 
     if any(isinstance(place, Uri) for place in args.reference_dir) and (len(args.reference_dir) > 1 or args.no_index):
         raise ConfigError("an address is searched alone, and by its index.")
@@ -58,8 +57,4 @@ def main(args: argparse.Namespace) -> int:
     answer = ask_index(clamp3, question, only, passages=plan) if only else None
     answer = answer or ask(clamp3, question, args.reference_dir, passages=plan)
     facts = {"query": args.query, "model": clamp3.identity, "n_references": answer.n_references}
-    code = show(answer.hits, answer.failures, form=args.format, strict=args.strict, **facts)
-    for sentence in (describe_skipped(answer.skipped), *answer.remarks):
-        if sentence:
-            print(sentence, file=sys.stderr)
-    return code
+    return show(answer, form=args.format, strict=args.strict, **facts)

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = "a name by which clients call this server, as behind a proxy (repeatable)"
     parser.add_argument("--allowed_host", action="append", default=[], metavar="NAME", help=names)
     parser.add_argument("--max_upload_mb", type=_positive, default=32, help="size of an upload (default: %(default)s)")
-    parser.add_argument("--batch", type=_positive, default=32, help="most texts encoded together (default: %(default)s)")
+    parser.add_argument("--batch", type=_positive, default=32, help="texts encoded together, at most (default: 32)")
     parser.add_argument("--json", action="store_true", help="log one JSON object per request")
 
 

@@ -110,8 +110,8 @@ def remove(args: argparse.Namespace, open_model: Open) -> int:
 
 def search(args: argparse.Namespace, open_model: Open) -> int:
     """Print what is closest to a query; arguments as of `add`."""
-    from clamp3.index.query import find
-    from clamp3.index.question import not_understood, question_of
+    from clamp3.index.query import answer
+    from clamp3.index.question import question_of
     from clamp3.index.render import show
 
     asked = args.query is not None or args.like or args.text or args.axis
@@ -122,26 +122,23 @@ def search(args: argparse.Namespace, open_model: Open) -> int:
         question_of(args, args.query, **how)  # what is wrong with it is said before anything is opened
     with _library(args) as library:
         model = _opened(args, open_model, library.meta)
-        facts = {"model": model.identity, "n_references": library.pieces.count()}
         code = EXIT_OK
         for query in _questions() if args.interactive else [args.query]:
             try:
-                question = question_of(args, query, **how)
-                hits = find(library, model, question)
+                found = answer(library, model, question_of(args, query, **how))
             except Clamp3Error as error:
                 if not args.interactive:
                     raise
                 print(f"error: {error}", file=sys.stderr)
                 continue
-            code = show(hits, [], form=args.format, strict=args.strict, query=query, **facts)
-            sys.stdout.flush()
-            for remark in not_understood(question, model):
-                print(remark, file=sys.stderr)
+            facts = {"query": query, "model": model.identity, "n_references": found.n_references}
+            code = show(found, form=args.format, strict=args.strict, **facts)
     return code
 
 
 def playlist(args: argparse.Namespace, open_model: Open) -> int:
     """Print pieces to play one after the other; arguments as of `add`."""
+    from clamp3.index.answer import Answer
     from clamp3.index.playlist import playlist
     from clamp3.index.question import named
     from clamp3.index.render import show
@@ -150,7 +147,7 @@ def playlist(args: argparse.Namespace, open_model: Open) -> int:
     with _library(args) as library:
         model = _opened(args, open_model, library.meta)
         hits = playlist(library, model, seeds, args.n, end=end, where=args.where, kinds=kinds_of(args.kind))
-    return show(hits, [], form=args.format)
+    return show(Answer(hits), form=args.format)
 
 
 def _questions() -> Iterator[str]:

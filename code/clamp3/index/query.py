@@ -12,13 +12,13 @@ import numpy as np
 from clamp3.embedding.passages import Passage
 from clamp3.errors import ConfigError, printable
 from clamp3.formats import Kind
+from clamp3.index.answer import Answer
 from clamp3.index.folder import find_index
 from clamp3.index.fusion import CANDIDATES, fuse
 from clamp3.index.library import Library
 from clamp3.index.place import Uri, Where
-from clamp3.index.question import MAX_TOP_K, Asked, Question, not_understood, resolve
+from clamp3.index.question import MAX_TOP_K, Asked, Question, resolve
 from clamp3.index.ranking import Hit, diversified, rank
-from clamp3.index.search import Answer
 from clamp3.index.selection import Distinct, Selection
 from clamp3.index.store import FACTS, VECTOR, Row
 from clamp3.index.where import both, quoted
@@ -37,7 +37,12 @@ _MUSIC = "modality <> 'text'"
 
 
 def find(library: Library, model: Clamp3, question: Question) -> list[Hit]:
-    """Return what answers a question, best first.
+    """Return the hits alone; arguments as of `answer`."""
+    return answer(library, model, question).hits
+
+
+def answer(library: Library, model: Clamp3, question: Question) -> Answer:
+    """Return what answers a question.
 
     Parameters
     ----------
@@ -55,7 +60,10 @@ def find(library: Library, model: Clamp3, question: Question) -> list[Hit]:
         If the question cannot be encoded.
     """
     library.check_model(model)
-    return best_hits(library, resolve(question, model, library), question)
+    hits = best_hits(library, resolve(question, model, library), question)
+    n_passages = library.passages.count() if question.passages else 0
+    unknown = model.unknown_words(question.all_words)
+    return Answer(hits, n_references=library.pieces.count(), n_passages=n_passages, unknown_words=unknown)
 
 
 def best_hits(library: Library, asked: Asked, question: Question) -> list[Hit]:
@@ -115,7 +123,7 @@ def ask_index(
     question = replace(question, passages=passages is not None)
     if isinstance(folder, Uri):
         with Library.open(folder) as library:
-            return _answer(library, question, find(library, model, question), *not_understood(question, model))
+            return answer(library, model, question)
     place = find_index(folder)
     if place is None or not folder.is_dir() or question.top_k > MAX_TOP_K:
         return None
@@ -124,16 +132,8 @@ def ask_index(
         known = folder.resolve() in library.folder.roots().values() and len(library.folder.roots()) == 1
         if not known or not same_passages or library.meta.weights != Identity.parse(model.identity).space:
             return None
-        hits = find(library, model, replace(question, passages=passages is not None))
-        remark = (
-            f"answered from the index of {printable(folder)} (clamp3 index update keeps it up to date; --no_index)."
-        )
-        return _answer(library, question, hits, remark, *not_understood(question, model))
-
-
-def _answer(library: Library, question: Question, hits: list[Hit], *remarks: str) -> Answer:
-    n_passages = library.passages.count() if question.passages else 0
-    return Answer(hits, n_references=library.pieces.count(), n_passages=n_passages, remarks=[*remarks])
+        said = f"answered from the index of {printable(folder)} (clamp3 index update keeps it up to date; --no_index)."
+        return replace(answer(library, model, question), remarks=[said])
 
 
 def _condition(library: Library, filtered: str | None, selection: Selection) -> str | None:

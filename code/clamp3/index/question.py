@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clamp3.errors import Clamp3Error, ConfigError, FormatError, printable, sentence_of
+from clamp3.errors import Clamp3Error, ConfigError, FormatError, sentence_of
 from clamp3.formats import Kind
 from clamp3.index.prompts import class_vectors, prompts_for
 from clamp3.index.ranking import check_top_k, unit_rows
@@ -212,6 +212,12 @@ class Question:
             return ""
         return " ".join(source.read().decode("utf-8", "replace") for source in sources if source is not None)
 
+    @property
+    def all_words(self) -> str:
+        """Every word that was said, those of what results should be unlike and of the axis too."""
+        texts = [part.text for part in self.parts if part.text is not None]
+        return " ".join([self.text, *texts, *(self.axis or ())]).strip()
+
 
 @dataclass(frozen=True, eq=False)
 class Asked:
@@ -305,23 +311,6 @@ def _number(clock: str) -> float | None:
         if clock
         else None
     )
-
-
-def not_understood(question: Question, model: Clamp3) -> list[str]:
-    """Return a sentence on the words of a question that the model does not know, none if it knows all.
-
-    Parameters
-    ----------
-    question : Question
-    model : Clamp3
-    """
-    texts = [part.text for part in question.parts if part.text is not None]
-    words = " ".join([question.text, *texts, *(question.axis or ())])
-    unknown = model.unknown_words(words) if words.strip() else []
-    if not unknown:
-        return []
-    named = ", ".join(repr(printable(word[:40])) for word in unknown[:5])
-    return [f"the model does not know {named}: say it in other words, or take larger weights."]
 
 
 def resolve(question: Question, model: Clamp3, library: Library | None = None) -> Asked:

@@ -9,19 +9,16 @@ from dataclasses import asdict
 
 from clamp3.errors import EXIT_OK, EXIT_SOME_FAILED, printable
 from clamp3.formats.tables import json_text
+from clamp3.index.answer import Answer
 from clamp3.index.ranking import Hit
 
 
-def show(
-    hits: Sequence[Hit], failures: Sequence[tuple[str, str]], *, form: str | None, strict: bool = False, **facts: object
-) -> int:
-    """Print hits on stdout and what was left out on stderr; return the exit code.
+def show(answer: Answer, *, form: str | None, strict: bool = False, **facts: object) -> int:
+    """Print hits on stdout, what was left out and notes on stderr; return the exit code.
 
     Parameters
     ----------
-    hits : sequence of Hit
-    failures : sequence of (str, str)
-        Names and reasons of what was left out.
+    answer : Answer
     form : {"table", "tsv", "json", "m3u8"} or None
         None is a table on a terminal, tab-separated lines in a pipe.
     strict : bool
@@ -31,15 +28,16 @@ def show(
     """
     form = form or ("table" if sys.stdout.isatty() else "tsv")
     if form == "json":
-        left_out = [{"name": name, "reason": reason} for name, reason in failures]
-        print(as_json(hits, **facts, failures=left_out))
+        left_out = [{"name": name, "reason": reason} for name, reason in answer.failures]
+        print(as_json(answer.hits, **facts, failures=left_out))
     elif form == "m3u8":
-        print(as_m3u8(hits))
-    elif hits:
-        print(as_table(hits) if form == "table" else as_lines(hits))
-    for name, reason in failures:
-        print(f"warning: left out: {name}: {reason}", file=sys.stderr)
-    return EXIT_SOME_FAILED if failures and strict else EXIT_OK
+        print(as_m3u8(answer.hits))
+    elif answer.hits:
+        print(as_table(answer.hits) if form == "table" else as_lines(answer.hits))
+    sys.stdout.flush()
+    for said in (*(f"warning: left out: {name}: {reason}" for name, reason in answer.failures), *answer.notes):
+        print(said, file=sys.stderr)
+    return EXIT_SOME_FAILED if answer.failures and strict else EXIT_OK
 
 
 def as_json(hits: Sequence[Hit], **facts: object) -> str:

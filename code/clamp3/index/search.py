@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +13,8 @@ import numpy as np
 from clamp3.errors import Clamp3Error, DataError, printable
 from clamp3.formats import Kind
 from clamp3.formats.titles import title_of
-from clamp3.index.question import Asked, Question, not_understood, resolve
+from clamp3.index.answer import Answer, suffixes
+from clamp3.index.question import Asked, Question, resolve
 from clamp3.index.ranking import Hit, check_top_k, rank
 from clamp3.index.selection import SAME, Distinct, Selection, folder_names, require_folders, vector_kinds
 from clamp3.index.vectors import Contents, StoredVectors, in_words, read_contents
@@ -25,35 +25,6 @@ from clamp3.sources import Item, Source
 if TYPE_CHECKING:
     from clamp3.embedding.clamp3 import Clamp3
     from clamp3.embedding.passages import Passage, PassagePlan
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The result of a search.
-
-    Attributes
-    ----------
-    hits : list of Hit
-        Best first; a name is the file's path in the folder, suffix included, after the folder's if there are several.
-    failures : list of (str, str)
-        Files that could not be compared, and why.
-    skipped : list of str
-        Files of types without a reader.
-    n_references, n_cached : int
-        Files compared, and how many of their vectors were in the cache.
-    n_passages : int
-        Passages compared, if passages were asked for.
-    remarks : list of str
-        Sentences on what was not ranked.
-    """
-
-    hits: list[Hit]
-    failures: list[tuple[str, str]] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    n_references: int = 0
-    n_cached: int = 0
-    n_passages: int = 0
-    remarks: list[str] = field(default_factory=list)
 
 
 def ask(
@@ -133,8 +104,16 @@ def ask(
         raise DataError(f"{listed} holds no file that can be compared{_why_nothing(found)}.")
     hits, own = references.best(asked, top_k, selection, by_passage=passages is not None)
     n_passages = len(references.places) if passages is not None else 0
-    remarks = found.remarks + own + not_understood(question, clamp3)
-    return Answer(hits, sorted(found.problems), found.ignored, len(references.sources), n_cached, n_passages, remarks)
+    return Answer(
+        hits,
+        sorted(found.problems),
+        found.ignored,
+        len(references.sources),
+        n_cached,
+        n_passages,
+        found.remarks + own,
+        clamp3.unknown_words(question.all_words),
+    )
 
 
 @dataclass(frozen=True)
@@ -226,20 +205,9 @@ class _References:
         return [replace(hit, also=also[owner]) for owner, hit in hits], remarks
 
 
-def describe_skipped(skipped: list[str]) -> str:
-    """Return a sentence on the files without a reader, "" if there are none."""
-    listed = _suffixes(skipped)
-    return f"skipped files of other types: {listed}." if listed else ""
-
-
-def _suffixes(names: list[str]) -> str:
-    counts = Counter(PurePosixPath(name).suffix.lower() for name in names if not name.endswith("/"))
-    return ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in sorted(counts.items()))
-
-
 def _why_nothing(found: Contents) -> str:
     if not found.problems:
-        kinds = _suffixes(found.ignored)
+        kinds = suffixes(found.ignored)
         return f" (it has: {kinds})" if kinds else ""
     return f" (first: {in_words(found.problems[0])})"
 

@@ -14,9 +14,9 @@ from clamp3.errors import printable
 from clamp3.index.fusion import answering
 from clamp3.index.library import Library
 from clamp3.index.playlist import playlist
-from clamp3.index.query import find
+from clamp3.index.query import answer
 from clamp3.index.question import Part as AskedPart
-from clamp3.index.question import Question, not_understood, resolve
+from clamp3.index.question import Question, resolve
 from clamp3.index.ranking import Hit, cosine
 from clamp3.index.store import FACTS
 from clamp3.index.where import both, quoted
@@ -55,14 +55,15 @@ async def _search(question: Search, service: Here) -> Answer:
         min_score=question.min_score,
     )
 
-    def answer(opened: Opened) -> tuple[list[Any], list[str]]:
-        shown = _shown(opened, find(opened.library, opened.model, asked))
+    def search(opened: Opened) -> tuple[list[Any], list[str]]:
+        found = answer(opened.library, opened.model, asked)
+        shown = _shown(opened, found.hits)
         if asked.words and not asked.passages:
             for hit in shown:
                 hit["called"] = answering(asked.text, hit)
-        return shown, not_understood(asked, opened.model)
+        return shown, found.notes
 
-    hits, remarks = await _run(service, parts, answer)
+    hits, remarks = await _run(service, parts, search)
     remarks += [] if hits else ["nothing that the filters let through is like this."]
     return {"hits": hits, "milliseconds": round((time.perf_counter() - begun) * 1000, 1), "remarks": remarks}
 
