@@ -2,6 +2,7 @@
 
 python code/recipes/mini/wider.py COLLECTIONS OUTSIDE_DIR --vgmidi VGMIDI --part outside
 python code/recipes/mini/outside.py OUTSIDE_DIR --model mini --json outside.json
+python code/recipes/mini/outside.py OUTSIDE_DIR --hums HUMS_DIR --recordings RECORDINGS_DIR --json outside.json
 
 Held out whole are the library of Sandomierz (scores as ABC and MIDI), the lead sheets of half of OpenEWLD's composers
 (ABC and MIDI), piano-midi.de (performed piano) and game music (MIDI). All that is ABC is one pool, all MIDI another.
@@ -12,7 +13,10 @@ Held out whole are the library of Sandomierz (scores as ABC and MIDI), the lead 
 - Zero-shot: the nearest of one prompt per class (outside_prompts below), balanced accuracy beside one over classes.
 - ABC to MIDI and back: the other encoding of the same piece among those of the scores.
 - Composer of eight: piano-midi.de, prompts "piano music by NAME".
-Cosine; ties count against the query. `--quick` takes one piece in eight: a test of the command.
+- With --hums and --recordings what hums.py and recordings.py measure, of sound if the model has an audio tower.
+- Speed: processor time on one core of one sentence, and of one tune as ABC, from bytes to vector; the median.
+Cosine; ties count against the query. `--quick` takes one piece in eight: a test of the command. Parts that the file of
+--json has for the same model are kept, so that an interrupted run goes on. The baseline is titles.py.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ import argparse
 import csv
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,7 @@ from clamp3.formats.tables import json_text
 
 QUICK = 8
 TOP = 10
+TIMED = 60
 CLASSES = {
     "dance": {
         "form:waltz": "a waltz", "form:mazurka": "a mazurka", "form:polonaise": "a polonaise",
@@ -54,8 +59,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("outside_dir", type=Path, help="what wider.py --part outside wrote")
     parser.add_argument("--model", default="mini", help="name or path of the weights (default: mini)")
     parser.add_argument("--text_model", help="folder with the tokenizer, if it does not lie beside the weights")
+    parser.add_argument("--hums", type=Path, help="what hums.py wrote (default: not measured)")
+    parser.add_argument("--recordings", type=Path, help="what recordings.py wrote (default: not measured)")
     parser.add_argument("--quick", action="store_true", help="take one piece in eight")
-    parser.add_argument("--json", type=Path, help="also write the numbers here")
+    parser.add_argument("--json", type=Path, help="also write the numbers here, part by part")
     return parser
 
 
@@ -132,12 +139,14 @@ def prose(encode: Any, music: Any, concepts: Sequence[Sequence[str]]) -> dict[st
     def mean(chosen: Any) -> float:
         return round(float(found[used & np.array(chosen), 0].mean()), 4)
 
+    by_language = {name: mean([name == one for one in languages]) for name in dict.fromkeys(languages)}
     asked = dict.fromkeys(facts for facts, one in zip(wanted, used, strict=True) if one)
     return {
         "queries": int(used.sum()),
         "precision_at_10": mean(np.ones(len(queries), bool)),
         "share_relevant": round(float(found[used, 1].mean()), 4),
-        "by_language": {name: mean([name == one for one in languages]) for name in dict.fromkeys(languages)},
+        "by_language": by_language,
+        "against_english": {name: round(value - by_language["en"], 4) for name, value in by_language.items()},
         "by_facts": {facts: mean([facts == one for one in wanted]) for facts in asked},
     }
 
@@ -219,35 +228,119 @@ def measure(model: Any, folder: Path, *, quick: bool = False) -> dict[str, Any]:
     return result
 
 
+def speed(model: Any, folder: Path) -> dict[str, Any]:
+    """Return milliseconds of processor time, on one core, that one sentence and one tune take, alone.
+
+    Parameters
+    ----------
+    model : clamp3.embedding.clamp3.Clamp3
+        Without a cache.
+    folder : Path
+        What wider.py wrote.
+    """
+    import statistics
+
+    import torch
+
+    from clamp3.formats import Kind
+    from recipes.mini.build_data import read_rows
+
+    rows = [row for row in read_rows(folder / "pieces.jsonl") if "abc" in row and row["facts"]["voices"] == 1]
+    inputs = {
+        "one sentence": [(text.encode(), Kind.TEXT) for _, text, _ in read_queries()][:TIMED],
+        "one tune": [((folder / "pieces" / row["abc"]).read_bytes(), Kind.ABC) for row in rows[:TIMED]],
+    }
+    threads, found = torch.get_num_threads(), {}
+    torch.set_num_threads(1)
+    try:
+        for name, items in inputs.items():
+            taken = []
+            for item in items:
+                started = time.process_time()
+                model.encode([item], n_workers=0)
+                taken.append(1000 * (time.process_time() - started))
+            if taken:
+                found[name] = {"milliseconds": round(statistics.median(taken), 2), "inputs": len(taken)}
+    finally:
+        torch.set_num_threads(threads)
+    return found
+
+
 def summary(result: dict[str, Any]) -> str:
-    """Return the result as a table for people: the measure, what chance gives, over how many."""
-    lines = [f"{'task':16} {'value':>7} {'chance':>7} {'of':>6}"]
+    """Return the result as a table for people: the measure, what chance gives, over how many.
+
+    Below it are the shares in the top ten, every language's distance from English, and times.
+    """
+    width = max([16, *(len(name) for name in result)])
+    lines, rest = [f"{'task':{width}} {'value':>7} {'chance':>7} {'of':>6}"], []
     for name, values in result.items():
         if not isinstance(values, dict):
             continue
         for value, chance, number in (
             ("precision_at_10", "share_relevant", "queries"),
+            ("precision_at_5", "share_relevant", "queries"),
             ("balanced_accuracy", "chance", "pieces"),
             ("mrr", "chance_mrr", "references"),
         ):
             if value in values:
-                lines.append(f"{name:16} {values[value]:7.4f} {values[chance]:7.4f} {values[number]:6.0f}")
-    return "\n".join(lines)
+                lines.append(f"{name:{width}} {values[value]:7.4f} {values[chance]:7.4f} {values[number]:6.0f}")
+        if "hit@10" in values:
+            rest.append(f"{name}: {100 * values['hit@10']:.1f}% in the top 10, median rank {values['median_rank']:.0f}")
+        if "against_english" in values:
+            others = [f"{language} {more:+.3f}" for language, more in values["against_english"].items()]
+            rest.append(f"{name}, against English: {' '.join(others[1:])}")
+        if "milliseconds" in values:
+            rest.append(f"{name}: {values['milliseconds']} ms")
+    return "\n".join([*lines, "", *rest])
+
+
+def parts(model: Any, args: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]]:
+    """Return what is to be measured, by name.
+
+    Parameters
+    ----------
+    model : clamp3.embedding.clamp3.Clamp3
+    args : argparse.Namespace
+        Of the command line.
+    """
+    from recipes.mini import hums, recordings
+    from recipes.mini.evaluate import Vectors
+
+    found: dict[str, Callable[[], dict[str, Any]]] = {
+        "outside": lambda: measure(model, args.outside_dir, quick=args.quick),
+        "speed": lambda: speed(model, args.outside_dir),
+    }
+    # A model that has no audio tower yet may get one: then what it lacked is measured.
+    sound = " with sound" if model.lacks("audio") is None else ""
+    if args.hums:
+        found[f"hums{sound}"] = lambda: hums.measure(Vectors(model), args.hums)
+    if args.recordings and sound:
+        found["recordings"] = lambda: recordings.measure(Vectors(model), args.recordings)
+    return found
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     args = build_parser().parse_args(argv)
     from clamp3.embedding.clamp3 import Clamp3
+    from clamp3.formats.tables import read_json
     from clamp3.jobs.atomic import write_text
 
-    started = time.monotonic()
     model = Clamp3.from_pretrained(args.model, text_model=args.text_model, dtype="float32")
-    result = measure(model, args.outside_dir, quick=args.quick)
-    result["seconds"] = round(time.monotonic() - started, 1)
+    result: dict[str, Any] = {"model": model.identity, "quick": args.quick, "seconds": {}}
+    if args.json and args.json.exists():
+        before = read_json(args.json, dict[str, Any])
+        if {name: before.get(name) for name in ("model", "quick")} == {"model": model.identity, "quick": args.quick}:
+            result = before
+    for name, part in parts(model, args).items():
+        if name in result["seconds"]:
+            continue
+        started = time.monotonic()
+        result |= part()
+        result["seconds"][name] = round(time.monotonic() - started, 1)
+        if args.json:
+            write_text(args.json, json_text(result, indent=1) + "\n")
     print(summary(result))
-    if args.json:
-        write_text(args.json, json_text(result, indent=1) + "\n")
     return 0
 
 
