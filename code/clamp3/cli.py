@@ -112,10 +112,18 @@ def add_result_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser
     return parser
 
 
-def add_model_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add the flags that select the model for raw files; `open_model` takes them parsed."""
-    model = "mini, saas, c2, a checkpoint or exported folder (default: %(default)s; of extraction: saas)"
-    parser.add_argument("--model", default="mini", help=model)
+def add_model_flags(parser: argparse.ArgumentParser, default: str | None = "mini") -> argparse.ArgumentParser:
+    """Add the flags that select the model for raw files; `open_model` takes them parsed.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+    default : str or None
+        Weights that count without ``--model``; None leaves them to the index.
+    """
+    otherwise = f"{default}; of extraction: saas" if default else "the index's own, of a new one mini"
+    model = f"mini, saas, c2, a checkpoint or exported folder (default: {otherwise})"
+    parser.add_argument("--model", default=default, help=model)
     backend = "what computes (default: onnx for a folder of clamp3 export, torch for weights)"
     parser.add_argument("--backend", choices=("torch", "onnx"), help=backend)
     parser.add_argument("--text_model", help="folder or name of the text tower's tokenizer, if not the model's own")

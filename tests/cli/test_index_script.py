@@ -91,6 +91,21 @@ def test_a_shell_answers_until_its_input_ends(index, music, tiny_weights, monkey
     monkeypatch.setattr("sys.stdin", __import__("io").StringIO("sad waltz\n./absent.mid\nslow song\n\nnever\n"))
     out = index("search", "--interactive", "--index", music, "--top_k", "1")
     assert out.count("\n") == 2
+
+    class Interrupted:
+        lines = iter(["sad waltz\n"])
+
+        def isatty(self):
+            return True
+
+        def readline(self):
+            line = next(self.lines, None)
+            if line is None:
+                raise KeyboardInterrupt  # Ctrl-C ends the questions, and nothing that could be gone on with
+            return line
+
+    monkeypatch.setattr("sys.stdin", Interrupted())
+    assert index("search", "--interactive", "--index", music, "--top_k", "1").count("\n") == 1
     with pytest.raises(ConfigError, match="--interactive"):
         index("search", "--index", music)
 

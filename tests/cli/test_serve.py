@@ -18,6 +18,8 @@ pytest.importorskip("fastapi")
 
 from server_music import KESH, client_of, write_library
 
+from clamp3.errors import ConfigError
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -76,6 +78,31 @@ def test_killed_and_started_again_it_answers_and_a_signal_ends_it(index):
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) in (0, -signal.SIGTERM)
         assert not ready(port)
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--port", "99999"], "'99999' is no port; those go from 0 to 65535"),
+        (["--batch", "0"], "'0' is no whole number from 1 on"),
+        (["--max_upload_mb", "-3"], "'-3' is no whole number from 1 on"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(script, capsys, flags, sentence):
+    with pytest.raises(SystemExit) as ended:
+        script("retrieval/serve.py").main(flags)
+    assert ended.value.code == 2 and sentence in capsys.readouterr().err
+
+
+def test_an_address_that_cannot_be_served_is_one_sentence(index, script):
+    main = script("retrieval/serve.py").main
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ConfigError, match="another program answers there; --port 0 takes a free port"):
+            main(["--index", str(index), "--port", str(taken.getsockname()[1])])
+    with pytest.raises(ConfigError, match="nothing can be served at http://no such host:0"):
+        main(["--index", str(index), "--host", "no such host", "--port", "0"])
 
 
 @contextmanager

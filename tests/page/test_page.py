@@ -42,6 +42,10 @@ def test_words_filters_and_back(visit):
     expect(cards(page).first).to_contain_text("Maple Leaf Rag")
     expect(cards(page).first.locator(".score")).to_have_attribute("aria-label", re.compile(r"similarity -?0\.\d\d"))
     expect(cards(page).first.locator(".why")).to_contain_text("maple")
+    ask(page, "mapel leaf rag")  # found though misspelt, and why
+    expect(cards(page).first.locator(".why")).to_contain_text("In its name: leaf, maple, rag")
+    expect(cards(page).first.locator(".title mark")).to_have_count(3)
+    ask(page, "Maple Leaf Rag")
     page.get_by_role("button", name="MIDI").click()
     expect(cards(page)).to_have_count(3)
     assert "modality=midi" in page.url and "text=Maple" in page.url
@@ -67,6 +71,7 @@ def test_words_filters_and_back(visit):
 def test_conditions_that_cannot_be_read_are_explained(visit):
     page = visit("#where=oops+%3D+1&text=waltz")
     expect(page.get_by_role("alert")).to_contain_text("oops")
+    expect(page.get_by_role("button", name="Try again")).to_have_count(0)  # it would fail again
     page.get_by_text("Filters and more").click()
     page.get_by_label("Any condition").fill('modality = "midi"')
     page.get_by_label("Any condition").press("Enter")
@@ -98,10 +103,14 @@ def test_a_dropped_file_finds_its_like(visit, music):
     expect(page.locator("#tray-count")).to_have_text("1")
 
 
-def test_a_file_of_no_kind_is_refused_in_a_sentence(visit):
+def test_a_file_of_no_kind_is_refused_in_a_sentence_which_the_next_file_clears(visit, music):
     page = visit()
-    page.locator("#file").set_input_files({"name": "a.exe", "mimeType": "", "buffer": b"MZ"})
-    expect(page.get_by_role("alert")).to_contain_text("suffix")
+    alert = page.get_by_role("alert")
+    page.locator("#file").set_input_files({"name": "paper.pdf", "mimeType": "", "buffer": b"%PDF"})
+    expect(alert).to_contain_text("Paper.pdf: files of type .pdf are not read here; scores")
+    page.locator("#file").set_input_files(music / "midi/up.mid")
+    expect(page.locator("#tray-body")).to_contain_text("up.mid")
+    expect(alert).to_be_empty()
 
 
 def test_what_is_hummed_is_searched(visit):

@@ -10,6 +10,7 @@ from clamp3 import Clamp3
 from clamp3.embedding.passages import PassagePlan
 from clamp3.errors import Clamp3Error, ConfigError
 from clamp3.index.duplicates import duplicates
+from clamp3.index.fusion import fuse
 from clamp3.index.indexing import bring_up_to_date
 from clamp3.index.library import Library
 from clamp3.index.playlist import playlist
@@ -56,6 +57,18 @@ def test_copies_of_a_piece_that_is_asked_about_are_no_results(library, model, mu
     for passages in (False, True):
         found = find(library, model, Question((Part(piece="0/long.abc"),), passages=passages))
         assert {hit.name for hit in found} == {"audio.npy", "play.mtf", "sub/tune.ABC"}
+
+
+def test_who_names_a_composer_gets_those_pieces_in_the_order_of_the_vectors():
+    rows = [{"id": f"{n}", "title": f"Piece {n}", "composer": "", "name": f"{n}.mid"} for n in range(40)]
+    chopin = [{"id": f"c{n}", "title": "Mazurka", "composer": "Fr. Chopin", "name": f"c{n}.krn"} for n in (2, 1)]
+    chopin.append({"id": "w", "title": "Waltz", "composer": "Fr. Chopin", "name": "w.krn"})
+    order = fuse("a sad waltz by Chopin", rows, chopin)  # none of them among what is closest to the words' vector
+    assert order[:3] == ["w", "c2", "c1"]
+    # But what describes is no person, though one is called alike.
+    other = [{"id": "h", "title": "", "composer": who, "name": "h.mid"} for who in ("Frederic Hymen", "traditional")]
+    for row, query in zip(other, ("a solemn hymn", "a sad traditional waltz"), strict=True):
+        assert fuse(query, rows, [row])[0] == "0"
 
 
 def test_an_index_and_folders_answer_alike(library, model, music):

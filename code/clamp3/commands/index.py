@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         return add_index_flags(sub)
 
     for name, what in {"add": "add folders or files", "update": "bring the index up to date"}.items():
-        sub = add_model_flags(command(name, what))
+        sub = add_model_flags(command(name, what), None)
         sub.add_argument("paths", type=Path, nargs="+" if name == "add" else "*", help="folders or files")
         sub.add_argument("--passages", action="store_true", help="keep passages of pieces too; chosen at the first add")
         sub.add_argument("--retry", action="store_true", help="also try again what failed before")
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sub.add_argument("--reindex", action="store_true", help="build all anew, for another --model, then replace the old")
     sub = command("remove", "forget folders or files; no file is touched")
     sub.add_argument("paths", type=Path, nargs="+", help="folders or files")
-    sub = add_model_flags(command("search", "search the index"))
+    sub = add_model_flags(command("search", "search the index"), None)
     sub.add_argument("query", nargs="?", help="a sentence, or the path of a file of any kind")
     sub.add_argument("--interactive", action="store_true", help="ask for queries; the model stays loaded")
     sub.add_argument("--no_words", action="store_true", help="vectors alone, whatever titles and names say")
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     many = "from 0 to below 1: how much likeness to better results counts against a result (default: 0)"
     sub.add_argument("--diversity", type=float, default=0.0, metavar="SHARE", help=many)
     add_result_flags(add_question_flags(sub))
-    sub = add_model_flags(command("playlist", "pieces like some seeds, or a path from one to another"))
+    sub = add_model_flags(command("playlist", "pieces like some seeds, or a path from one to another"), None)
     sub.add_argument("seeds", nargs="+", metavar="SEED", help="files or texts; take.mp3@40-55 is a stretch of one")
     sub.add_argument("--to", metavar="END", help="end of a path that begins at the one seed")
     sub.add_argument("--n", type=int, default=20, help="how many pieces (default: %(default)s)")
@@ -76,8 +76,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sub.add_argument("--least", type=float, default=0.995, help=least)
     sub.add_argument("--where", help="a filter")
     sub.add_argument("--json", action="store_true", help="print one JSON object")
-    for sub in chosen.choices.values():
-        sub.set_defaults(model=None)  # the index's own
 
 
 def main(args: argparse.Namespace) -> int:

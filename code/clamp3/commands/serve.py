@@ -21,18 +21,29 @@ from clamp3.index.place import add_index_flags
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    add_model_flags(parser)
-    parser.set_defaults(model=None)
+    add_model_flags(parser, None)
     add_index_flags(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to answer at (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8321, help="port; 0 takes a free one (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=8321, help="port; 0 takes a free one (default: %(default)s)")
     shown = "what clients have to show as Authorization: Bearer TOKEN (default: $CLAMP3_TOKEN, else nothing)"
     parser.add_argument("--token", default=os.environ.get("CLAMP3_TOKEN", ""), help=shown)
     names = "a name by which clients call this server, as behind a proxy (repeatable)"
     parser.add_argument("--allowed_host", action="append", default=[], metavar="NAME", help=names)
-    parser.add_argument("--max_upload_mb", type=int, default=32, help="size of an upload (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=32, help="most texts encoded together (default: %(default)s)")
+    parser.add_argument("--max_upload_mb", type=_positive, default=32, help="size of an upload (default: %(default)s)")
+    parser.add_argument("--batch", type=_positive, default=32, help="texts encoded together, at most (default: 32)")
     parser.add_argument("--json", action="store_true", help="log one JSON object per request")
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; those go from 0 to 65535")
+    return int(text)
 
 
 def main(args: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -150,14 +151,22 @@ def playlist(args: argparse.Namespace, open_model: Open) -> int:
 
 
 def _questions() -> Iterator[str]:
-    """Yield the lines that are typed or piped in, until the end or an empty one."""
+    """Yield the lines that are typed or piped in, until the end, an empty one or Ctrl-C."""
+    typed = sys.stdin.isatty()
+    if typed:
+        print("A sentence or a file; an empty line ends.", file=sys.stderr)
+        with contextlib.suppress(ImportError):  # not on Windows
+            import readline  # noqa: F401 - arrows edit the line and bring earlier ones back
     while True:
-        if sys.stdin.isatty():
-            print("? ", end="", file=sys.stderr, flush=True)
-        line = sys.stdin.readline().strip()
-        if not line:
+        try:
+            # input() edits lines only where it writes its prompt itself, which must not go into a pipe.
+            line = input("? ") if typed and sys.stdout.isatty() else sys.stdin.readline()
+        except (EOFError, KeyboardInterrupt):
+            print(file=sys.stderr)
             return
-        yield line
+        if not line.strip():
+            return
+        yield line.strip()
 
 
 def info(args: argparse.Namespace, open_model: Open) -> int:

@@ -158,9 +158,9 @@ def _fused(
     text: str, asked: np.ndarray, ranked: Sequence[tuple[Row, float]], named: Sequence[Row]
 ) -> list[tuple[Row, float]]:
     """Return rows in the order of vectors and words together, each with its cosine."""
-    every = {row["id"]: (row, score) for row, score in ranked}
-    every |= {row["id"]: (row, score) for row, score in _in_order(asked, [r for r in named if r["id"] not in every])}
-    return [every[each] for each in fuse(text, [row for row, _ in ranked], named)]
+    found = _in_order(asked, named)
+    every = {row["id"]: (row, score) for row, score in (*ranked, *found)}
+    return [every[each] for each in fuse(text, [row for row, _ in ranked], [row for row, _ in found])]
 
 
 @dataclass(frozen=True)

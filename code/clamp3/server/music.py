@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse
 from pydantic import ValidationError
 
 from clamp3.errors import Clamp3Error, FormatError, printable
-from clamp3.formats import Kind, kind_of
+from clamp3.formats import Kind, kind_of, suffix_of
 from clamp3.index.library import modality_label
 from clamp3.server import rows
 from clamp3.server.errors import RefusedError
@@ -122,7 +122,9 @@ def _source(data: bytes, name: str) -> Source:
     """Return the source of what a client has sent; of the name it has only the suffix counts."""
     kind = kind_of(name)
     if kind is None or kind == Kind.FEATURES:
-        raise RefusedError(415, "the name needs a suffix that says what it is, such as .mid, .abc, .musicxml or .mp3.")
+        suffix = printable(suffix_of(name))[:20]
+        what = f"files of type {suffix} are not read here" if suffix else "the name has no suffix that says what it is"
+        raise RefusedError(415, f"{what}; scores (.musicxml, .mxl, .abc, .krn …), MIDI, recordings and .txt are.")
     if not data:
         raise FormatError("the upload is empty.")
     shown = printable(name.replace("\\", "/").rpartition("/")[2])[-100:]

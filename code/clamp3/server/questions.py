@@ -11,6 +11,7 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi import Path as PathParameter
 
 from clamp3.errors import printable
+from clamp3.index.fusion import answering
 from clamp3.index.library import Library
 from clamp3.index.playlist import playlist
 from clamp3.index.query import answer
@@ -56,7 +57,11 @@ async def _search(question: Search, service: Here) -> Answer:
 
     def search(opened: Opened) -> tuple[list[Any], list[str]]:
         found = answer(opened.library, opened.model, asked)
-        return _shown(opened, found.hits), found.notes
+        shown = _shown(opened, found.hits)
+        if asked.words and not asked.passages:
+            for hit in shown:
+                hit["called"] = answering(asked.text, hit)
+        return shown, found.notes
 
     hits, remarks = await _run(service, parts, search)
     remarks += [] if hits else ["nothing that the filters let through is like this."]

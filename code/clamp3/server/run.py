@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import logging
+import socket
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from clamp3.server.vectors import RecentVectors
 
 LOCAL = ("127.0.0.1", "localhost", "[::1]", "::1")
+_BACKLOG = 1024  # connections that wait to be taken
 logger = logging.getLogger(__name__)
 
 
@@ -42,34 +45,50 @@ def serve(args: argparse.Namespace, place: Where) -> int:
         raise ConfigError(f"the server needs {error.name}: pip install 'clamp3[server]'.") from None
     from clamp3.server.settings import Settings
 
-    if not args.token and args.host not in LOCAL:
-        logger.warning("warning: whoever reaches %s is answered; --token asks for a word first.", args.host)
     hosts = {*LOCAL, args.host, *args.allowed_host}
-    settings = Settings(
-        hosts=sorted(hosts), token=args.token, max_upload_mb=args.max_upload_mb, batch=max(1, args.batch)
-    )
+    settings = Settings(hosts=sorted(hosts), token=args.token, max_upload_mb=args.max_upload_mb, batch=args.batch)
     app = make_app(index, partial(open_model, args), settings)
     _log(args.json)
     _allow_connections()
-    uvicorn.run(
+    listener = _listener(args.host, args.port)
+    if not args.token and args.host not in LOCAL:
+        logger.warning("warning: whoever reaches %s is answered; --token asks for a word first.", args.host)
+    config = uvicorn.Config(
         app,
-        host=args.host,
-        port=args.port,
         http=PatientProtocol,
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
-        backlog=1024,
+        backlog=_BACKLOG,
         timeout_keep_alive=10,
         timeout_graceful_shutdown=10,
     )
+    with listener, contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises again when all is answered
+        logger.info("The page is at %s (Ctrl-C ends the server).", _address(args.host, listener.getsockname()[1]))
+        uvicorn.Server(config).run(sockets=[listener])
     return EXIT_OK
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """Return a socket that waits for clients; a sentence if it cannot."""
+    try:
+        [family, *_], *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        known = {errno.EADDRINUSE: "another program answers there; --port 0 takes a free port"}
+        reason = known.get(error.errno or 0) or error.strerror or str(error)
+        raise ConfigError(f"nothing can be served at {_address(host, port)}: {reason}.") from None
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _log(as_json: bool) -> None:
     """Log errors, and as JSON every request too."""
     logging.getLogger("clamp3.server.requests").setLevel(logging.INFO if as_json else logging.WARNING)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     if as_json:
         for handler in logging.getLogger().handlers:
             handler.setFormatter(_Lines())

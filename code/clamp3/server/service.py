@@ -148,7 +148,8 @@ class Service:
                 self.music.submit(lambda: opened.model.load("symbolic"))
         except Exception as error:  # said to whoever asks
             self.failure = describe(error)
-            logger.error("error: %s", self.failure)
+            if not self.closing:
+                logger.error("error: %s", self.failure)
 
     @property
     def opened(self) -> Opened | None:

@@ -103,7 +103,8 @@ async function run() {
     $("further").hidden = true;
     announce("");
     if (problem.status === 503) return void wait(problem);
-    showProblem(problem instanceof Problem ? problem : new Problem(`The page failed: ${problem.message}`), run);
+    const asked = problem.status >= 400 && problem.status < 500; // what the question is at fault for stays so
+    showProblem(problem instanceof Problem ? problem : new Problem(`The page failed: ${problem.message}`), asked ? null : run);
   } finally {
     if (running?.signal === signal) {
       app.busy(false);
@@ -284,7 +285,7 @@ function introduce(info) {
     el("ul", { class: "examples" }, examples));
   const passages = $("filters").elements.passages;
   passages.disabled = !info.passages;
-  if (!info.passages) passages.parentElement.append(" (this index was made without --passages)");
+  if (!info.passages) passages.parentElement.append(" (this index was made without ", el("code", {}, "--passages"), ")");
   if (!(info.can.audio ?? info.can.hear)) {
     $("hum").disabled = true;
     $("hum").title = "This server has no model for recordings.";

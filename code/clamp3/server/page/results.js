@@ -14,7 +14,7 @@ export function card(piece, app) {
   const title = el("button", {
     type: "button", class: "title", "aria-expanded": "false", "aria-controls": details.id,
     onclick: () => unfold(piece, app, title, details),
-  }, marked(titleOf(piece), app.question.text));
+  }, marked(titleOf(piece), piece));
   const people = [piece.composer, piece.artist].filter((name, i, all) => name && all.indexOf(name) === i).join(", ");
   const node = el("li", { class: `card ${piece.modality}`, "data-id": piece.id },
     el("span", { class: "kind", title: NAMES[piece.modality] }, icon(piece.modality)),
@@ -22,7 +22,7 @@ export function card(piece, app) {
       el("h3", {}, title),
       el("p", { class: "by" },
         el("span", { class: "sr" }, `${ONE[piece.modality] ?? piece.modality}, `),
-        people && marked(people, app.question.text), facts(piece)),
+        people && marked(people, piece), facts(piece)),
       el("p", { class: "name" }, foreign(piece.name)),
       why(piece, app)),
     scoreBar(piece),
@@ -60,8 +60,7 @@ function why(piece, app) {
     }
     reasons.push(el("button", { type: "button", class: "link", onclick: () => app.moreLike(piece, passage) }, "More like this passage"));
   }
-  const words = matches(`${titleOf(piece)} ${piece.composer ?? ""} ${piece.artist ?? ""} ${piece.name}`, app.question.text);
-  if (words.length && app.question.words) reasons.push(el("span", {}, `In its name: ${words.join(", ")}`));
+  if (piece.called?.length) reasons.push(el("span", {}, "In its name: ", foreign(piece.called.join(", "))));
   if (piece.also?.length) {
     const names = piece.also.map(printable).join(", ");
     reasons.push(el("span", { title: names }, `Same content in ${piece.also.length} more`));
@@ -70,16 +69,10 @@ function why(piece, app) {
 }
 
 const folded = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
-const wordsOf = (text) => text.match(/[\p{L}\p{M}\p{N}]+/gu) ?? [];
 
-function matches(text, question) {
-  const asked = new Set(wordsOf(question).map(folded).filter((word) => word.length > 2));
-  return [...new Set(wordsOf(text).map(folded))].filter((word) => asked.has(word)).map(printable);
-}
-
-/** Return a text of a file with the words of the question marked. */
-function marked(text, question) {
-  const asked = new Set(wordsOf(question).map(folded).filter((word) => word.length > 2));
+/** Return a text of a piece with the words marked that the question found. */
+function marked(text, piece) {
+  const asked = new Set(piece.called ?? []);
   const parts = printable(text).split(/([\p{L}\p{M}\p{N}]+)/u);
   return el("bdi", {}, parts.map((part) => (asked.has(folded(part)) ? el("mark", {}, part) : part)));
 }

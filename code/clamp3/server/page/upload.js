@@ -1,6 +1,6 @@
 // Questions by sound and file: choosing, dropping, and recording from the microphone.
 import { request } from "./api.js";
-import { $, announce, clock, printable, showProblem } from "./dom.js";
+import { $, announce, clearProblem, clock, printable, showProblem } from "./dom.js";
 
 const LONGEST = 60; // seconds of a recording
 
@@ -38,6 +38,7 @@ export class Upload {
   /** Upload files one after the other and search by each that could be read. */
   async send(files) {
     for (const file of files.slice(0, 8)) {
+      clearProblem();
       announce(`Reading ${printable(file.name)} …`);
       this.app.busy(true);
       try {
@@ -47,7 +48,7 @@ export class Upload {
       } catch (problem) {
         this.app.busy(false);
         announce("");
-        showProblem(problem);
+        showProblem(new Error(`${file.name}: ${problem.message}`));
       }
     }
   }
