@@ -7,7 +7,7 @@ python code/recipes/mini/outside.py OUTSIDE_DIR --hums HUMS_DIR --model mini
 above or below, at 0.75 to 1.3 times the tempo, uneven in time, one note in 20 a semitone off, one in 12 with a grace
 note, all of them out of tune by some cents; sung or whistled by General MIDI programs that no training piece has. It is
 kept as sound and as MIDI (without cents). Tunes in another key are whole, as ABC and as MIDI. A search without a model,
-for runs of three intervals that hum and tune share, shows how well they can be found. All draws depend on the tune's id.
+for runs of three intervals that hum and tune share, shows how well they can be found. Draws depend on the tune alone.
 What exists is kept.
 """
 
