@@ -4,8 +4,8 @@ python code/recipes/mini/blend.py OUT_DIR --parts runs/mini/data runs/wider --ou
 
 The parts are what build_data.py and wider.py wrote. A work (split.py) of which one piece is held out, by heldout.txt or
 as part of an outside collection, is left out whole. At most --most pieces of a collection are taken, chosen by a hash
-of the id. OUT_DIR gets train.jsonl and valid.jsonl with the texts of phrases.py and, where a
-piece has them, those of records.py; file paths are absolute. With --variants N it also gets what train_clamp3_symbolic
+of the id. OUT_DIR gets train.jsonl and valid.jsonl with the texts of phrases.py and, where a piece has them, those of
+records.py; file paths are absolute. With --variants N it gets, in place of train.jsonl, what train_clamp3_symbolic
 takes: phrases.jsonl, where every piece comes 1 + N times, each time with a few other texts and then as somebody else
 writes it (variants.py, files in OUT_DIR/pieces), and records.jsonl with the records of mini 1, where there are any.
 """
@@ -177,9 +177,10 @@ def main(argv: list[str] | None = None) -> int:
     names = {row["id"] for row in valid}
     train = balanced([row for row in kept if row["id"] not in names], args.most)
     for name, chosen in (("train", train), ("valid", valid)):
-        write_rows(args.out_dir / f"{name}.jsonl", [record_of(row) for row in chosen])
+        if name == "valid" or not args.variants:
+            write_rows(args.out_dir / f"{name}.jsonl", [record_of(row) for row in chosen])
         counts = Counter(row["collection"] for row in chosen)
-        print(f"{name}: {len(chosen)} records; {', '.join(f'{key} {n}' for key, n in sorted(counts.items()))}")
+        print(f"{name}: {len(chosen)} pieces; {', '.join(f'{key} {n}' for key, n in sorted(counts.items()))}")
     if args.variants:
         write_variants(train, args.out_dir, args.variants)
     print(f"{len(rows) - len(kept)} of {len(rows)} pieces were left out: held out, or copies.")

@@ -2,7 +2,6 @@
 
 python code/recipes/mini/build_data.py DATA_DIR
 python code/recipes/mini/build_data.py DATA_DIR --lieder LIEDER_DIR
-python code/recipes/mini/build_data.py DATA_DIR --records_only     write the records again, music as it is
 
 DATA_DIR gets pieces/ (ABC and MTF of everything), pieces.jsonl (facts), train/, valid/ and heldout/ (links to the
 pieces of each part) with train.jsonl, valid.jsonl and heldout.jsonl, and stats.json.
@@ -42,7 +41,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--lieder", type=Path, help="OpenScore Lieder, as further training pieces")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: all cores)")
     parser.add_argument("--limit", type=int, help="take only every n-th piece so that about this many are left")
-    parser.add_argument("--records_only", action="store_true", help="do not convert, only write the records")
     return parser
 
 
@@ -114,14 +112,7 @@ def main(argv: list[str] | None = None) -> int:
     works = list_works(root, args.lieder)
     if args.limit:
         works = works[:: max(1, len(works) // args.limit)]
-    if args.records_only:
-        wanted = {work.id for work in works}
-        rows = sorted(
-            (row for row in read_rows(out / "pieces.jsonl") if row["id"] in wanted), key=lambda row: row["id"]
-        )
-        failed: Counter[str] = Counter()
-    else:
-        rows, failed = convert_all(works, root, out, args.workers)
+    rows, failed = convert_all(works, root, out, args.workers)
     kept = drop_copies(rows)
     split = assign(kept)
     counts: dict[str, Counter[str]] = {name: Counter() for name in SPLITS}

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from recipes.mini.lexicon import SCORING_OF
+
 SLOW_MARKINGS = r"\b(adagio|largo|larghetto|lento|grave|andante|andantino|lent|langsam|wolno|powoli|sostenuto)\b"
 FAST_MARKINGS = r"\b(allegro|allegretto|presto|prestissimo|vivace|vivo|vif|schnell|lebhaft|[zż]ywo|con brio)\b"
 DANCES = ("waltz", "mazurka", "polonaise", "krakowiak", "minuet", "march", "polka", "galop", "contredanse", "jig",
@@ -17,11 +19,8 @@ DANCES = ("waltz", "mazurka", "polonaise", "krakowiak", "minuet", "march", "polk
           "tango")  # fmt: skip
 CHURCH = ("mass", "requiem", "vespers", "litany", "motet", "hymn", "psalm", "chorale", "sacred")
 SUNG = frozenset({"voice", "choir", "voice_piano", "choir_organ", "choir_orchestra"})
-SCORING = {
-    "bach_chorale": "choir", "palestrina": "choir", "monteverdi": "choir", "trecento": "choir",
-    "string_quartet": "quartet", "ryan": "fiddle", "oneill": "fiddle", "aird": "flute", "misc_folk": "fiddle",
-    "essen_europe": "voice", "essen_china": "voice", "lieder": "voice_piano",
-}  # fmt: skip
+# Voices of several people are a choir; "instruments" says nothing.
+SCORING = {name: {"voices": "choir", "instruments": ""}.get(who, who) for name, who in SCORING_OF.items()}
 FOLK = frozenset({"ryan", "oneill", "aird", "misc_folk", "essen_europe", "essen_china"})
 SLOW_RATE, FAST_RATE = 1.5, 4.5  # notes a second of the busiest part, where no marking says it
 BLANK_TEMPO = 100.0  # quarters a minute, where nothing states a tempo

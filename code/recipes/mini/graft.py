@@ -49,17 +49,16 @@ def graft(text: Path, name: str) -> tuple[Any, Any]:
     name : str
         Of the model whose other towers stay.
     """
-    import json
-
     import torch
     from safetensors.torch import load_file
 
+    from clamp3.formats.tables import read_json
     from clamp3.models.clamp3 import Clamp3Model
     from clamp3.models.config import TowerConfig
     from clamp3.models.weights import describe, load_model
 
     loaded = load_model(name, [tower for tower in describe(name).config.towers if tower != "text"])
-    sizes = json.loads((text / "config.json").read_text(encoding="utf-8"))
+    sizes = read_json(text / "config.json", dict[str, Any])
     config = replace(loaded.config, text=TowerConfig.from_transformers(sizes), text_length=LENGTH)
     torch.manual_seed(SEED)
     model = Clamp3Model(config)

@@ -28,30 +28,16 @@ def heldout_ids() -> list[str]:
     return Path(__file__).with_name("heldout.txt").read_text(encoding="utf-8").split()
 
 
-def heldout_works(root: Path | None = None) -> list[Source]:
-    """Return all held-out pieces, sorted by id.
-
-    Parameters
-    ----------
-    root : Path, optional
-        music21's corpus; by default that of the installed package.
-    """
+def heldout_works() -> list[Source]:
+    """Return all held-out pieces, sorted by id."""
     wanted = set(heldout_ids())
-    return [work for work in list_works(root or corpus_root()) if work.id in wanted]
+    return [work for work in list_works(corpus_root()) if work.id in wanted]
 
 
-def heldout_examples(n: int, root: Path | None = None) -> list[Source]:
-    """Return ``n`` short held-out pieces, as varied as the collections allow; always the same ones.
-
-    Parameters
-    ----------
-    n : int
-        How many; fewer if there are not so many short ones.
-    root : Path, optional
-        music21's corpus.
-    """
-    root = root or corpus_root()
-    short = [work for work in heldout_works(root) if _size(work, root) <= LARGEST_BYTES[_size_class(work)]]
+def heldout_examples(n: int) -> list[Source]:
+    """Return ``n`` short held-out pieces, fewer if there are not so many, as varied as the collections allow."""
+    root = corpus_root()
+    short = [work for work in heldout_works() if _size(work, root) <= LARGEST_BYTES[_size_class(work)]]
     short.sort(key=lambda work: hashlib.sha256(work.id.encode()).hexdigest())
     seen: Counter[str] = Counter()
     turns = []
@@ -69,7 +55,7 @@ def _size(work: Source, root: Path) -> int:
     return len(work.text) if work.kind == "abc" else (root / work.path).stat().st_size
 
 
-def write_examples(works: Iterable[Source], folder: Path, *, root: Path | None = None) -> list[dict[str, Any]]:
+def write_examples(works: Iterable[Source], folder: Path) -> list[dict[str, Any]]:
     """Write pieces as raw files of several types and return their records.
 
     Every third piece becomes a MIDI file; of the others kern and MusicXML are copied as they are and ABC
@@ -80,8 +66,6 @@ def write_examples(works: Iterable[Source], folder: Path, *, root: Path | None =
     works : iterable of Source
     folder : Path
         Made if it does not exist.
-    root : Path, optional
-        music21's corpus.
 
     Returns
     -------
@@ -92,7 +76,7 @@ def write_examples(works: Iterable[Source], folder: Path, *, root: Path | None =
     from recipes.mini.records import make_record
     from recipes.mini.scores import read_musicxml
 
-    root = root or corpus_root()
+    root = corpus_root()
     folder.mkdir(parents=True, exist_ok=True)
     records = []
     for index, work in enumerate(works):

@@ -8,9 +8,10 @@ both. A cell may hold several words of one meaning, separated by "; ".
 
 from __future__ import annotations
 
-import csv
 from functools import cache
 from pathlib import Path
+
+from clamp3.formats.tables import read_csv
 
 LANGUAGES = ("en", "de", "fr", "es", "zh")
 LANGUAGE_NAMES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish", "zh": "Chinese (simplified)"}
@@ -62,9 +63,7 @@ ROMANCE_NAMES = {"C": "do", "D": "ré", "E": "mi", "F": "fa", "G": "sol", "A": "
 @cache
 def _tables() -> dict[tuple[str, str], dict[str, str]]:
     path = Path(__file__).with_name("lexicon.tsv")
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
-    return {(row["table"], row["key"]): {language: row[language] for language in LANGUAGES} for row in rows}
+    return {(row["table"], row["key"]): {language: row[language] for language in LANGUAGES} for row in read_csv(path)}
 
 
 def word(table: str, key: str, language: str) -> str:

@@ -5,13 +5,13 @@ A text names one to four of the piece's concepts. Every draw comes from a genera
 
 from __future__ import annotations
 
-import csv
 import random
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from clamp3.formats.tables import read_csv
 from recipes.mini.concepts import concepts_of
 
 MOST = 4  # concepts of one text
@@ -42,8 +42,7 @@ LANGUAGES = tuple(PATTERNS)
 @cache
 def glossary() -> dict[str, dict[str, tuple[str, ...]]]:
     """Return the words of every concept, by language."""
-    with Path(__file__).with_name("glossary.tsv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
+    rows = read_csv(Path(__file__).with_name("glossary.tsv"))
     return {row["concept"]: {name: tuple(row[name].split("; ")) for name in LANGUAGES} for row in rows}
 
 

@@ -177,15 +177,13 @@ def second_language(row: dict[str, Any]) -> str:
     return LANGUAGES[1 + int(hashlib.sha256(row["id"].encode()).hexdigest()[:8], 16) % (len(LANGUAGES) - 1)]
 
 
-def make_record(row: dict[str, Any], language: str | None = None, folder: str = "pieces") -> dict[str, Any]:
+def make_record(row: dict[str, Any], folder: str = "pieces") -> dict[str, Any]:
     """Return the M4-RAG-style record of a piece.
 
     Parameters
     ----------
     row : dict
         A row of ``pieces.jsonl``: header facts, ``facts``, and the paths ``abc`` and ``mtf``.
-    language : str, optional
-        Of the translations; drawn from the id by default.
     folder : str
         Where the files lie, relative to the JSONL.
 
@@ -195,8 +193,7 @@ def make_record(row: dict[str, Any], language: str | None = None, folder: str = 
         id, title, artists, region, language, genres, tags, background, analysis, description, scene,
         translations, filepaths.
     """
-    language = language or second_language(row)
-    facts = row["facts"]
+    language, facts = second_language(row), row["facts"]
     words = words_of(row, "en", random.Random(row["id"]))
     tags = [words["key"], facts["metre"], pace_of(facts), words["texture"], words["century"] + " century"]
     return {

@@ -73,14 +73,12 @@ def precision() -> str:
     return "bf16" if torch.cuda.is_available() or can.get("avx512_bf16") or can.get("amx_bf16") else "no"
 
 
-def clamp3_flags(work: Path, steps: int, *, from_m3: bool) -> list[str]:
-    """Return the flags of alignment; the symbolic tower starts from M3 or at random."""
-    sizes = ["--width", "256", "--n_layers", "4", "--n_heads", "4"]
-    start = ["--init", str(work / "m3/best.safetensors")] if from_m3 else sizes
+def clamp3_flags(work: Path, steps: int) -> list[str]:
+    """Return the flags of alignment."""
     return [
-        *_alignment(work, "clamp3"), *start, "--max_patches", "128", "--text_from_scratch", "--hidden_size", "256",
-        "--learning_rate", "6e-4", "--warmup_steps", "30", "--epochs", "20", "--max_steps", f"{steps}",
-        "--mixed_precision", precision(), *COMMON,
+        *_alignment(work, "clamp3"), "--init", str(work / "m3/best.safetensors"), "--max_patches", "128",
+        "--text_from_scratch", "--hidden_size", "256", "--learning_rate", "6e-4", "--warmup_steps", "30",
+        "--epochs", "20", "--max_steps", f"{steps}", "--mixed_precision", precision(), *COMMON,
     ]  # fmt: skip
 
 
@@ -146,7 +144,7 @@ def export(work: Path) -> None:
 
     from clamp3.models.weights import describe, load_model, save_safetensors
 
-    last = next(name for name in ("pairs", "audio", "restart") if (work / name).exists())
+    last = "pairs" if (work / "pairs").exists() else "restart"
     best = work / last / "best.safetensors"
     loaded = load_model(best, towers=describe(best).config.towers, text_model=work / "text")
     out = work / "export"
@@ -190,9 +188,7 @@ def steps(args: argparse.Namespace) -> list[Step]:
         "data": lambda: script("recipes/mini/build_data.py", *build),
         "tokenizer": lambda: script("recipes/mini/tokenizer.py", *data, str(work / "text")),
         "m3": lambda: script("train_m3.py", *m3_flags(work, args.m3_steps)),
-        "clamp3": lambda: script(
-            "train_clamp3_symbolic.py", *clamp3_flags(work, args.clamp3_steps, from_m3=args.m3_steps > 0)
-        ),
+        "clamp3": lambda: script("train_clamp3_symbolic.py", *clamp3_flags(work, args.clamp3_steps)),
         "restart": lambda: script("train_clamp3_symbolic.py", *restart_flags(work, args.restart_steps)),
         "sound": lambda: script("recipes/mini/render.py", *data),
         "audio": lambda: script("train_clamp3_audio.py", *audio_flags(work, args.audio_steps)),
@@ -203,12 +199,8 @@ def steps(args: argparse.Namespace) -> list[Step]:
             "--json", str(work / "evaluation.json"),
         ),
     }  # fmt: skip
-    if not args.m3_steps:
-        del found["m3"]
     if not args.audio_steps:
-        del found["sound"], found["audio"]
-    if not (args.audio_steps and args.pair_steps):
-        del found["pairs"]
+        del found["sound"], found["audio"], found["pairs"]
     if args.install:
         found["install"] = lambda: install(work)
     settings = {key: str(value) for key, value in vars(args).items() if value is not None and key not in _NO_MIXING}

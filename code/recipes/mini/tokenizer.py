@@ -1,7 +1,7 @@
 """Train the mini model's own tokenizer and write the configuration of its text tower.
 
 python code/recipes/mini/tokenizer.py DATA_DIR OUT_DIR
-python code/recipes/mini/tokenizer.py DATA_DIR OUT_DIR --vocab_size 6000 --width 256 --layers 2
+python code/recipes/mini/tokenizer.py DATA_DIR OUT_DIR --vocab_size 2000      a trial
 
 OUT_DIR gets tokenizer.json (for the `tokenizers` library) and config.json (sizes of the text tower).
 A SentencePiece unigram model of the training texts and of the templates in all languages, with XLM-R's
@@ -34,10 +34,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("data_dir", type=Path, help="what build_data.py wrote")
     parser.add_argument("out_dir", type=Path, help="folder of the text tower")
     parser.add_argument("--vocab_size", type=int, default=6000, help="pieces (default: 6000)")
-    parser.add_argument("--width", type=int, default=256, help="of the text tower (default: 256)")
-    parser.add_argument("--layers", type=int, default=2, help="of the text tower (default: 2)")
-    parser.add_argument("--heads", type=int, default=4, help="of the text tower (default: 4)")
-    parser.add_argument("--feed_forward", type=int, default=1024, help="of the text tower (default: 1024)")
     return parser
 
 
@@ -78,11 +74,8 @@ def train_tokenizer(lines: Iterator[str], vocab_size: int) -> Any:
     tokenizers.Tokenizer
     """
     import sentencepiece
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-    normalizer = normalizers.Sequence(
-        [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
-    )
+    normalizer = normalizer_of_queries()
     buffer = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=(normalizer.normalize_str(line) for line in lines), model_writer=buffer, model_type="unigram",
@@ -93,10 +86,35 @@ def train_tokenizer(lines: Iterator[str], vocab_size: int) -> Any:
     )  # fmt: skip
     pieces = sentencepiece.SentencePieceProcessor(model_proto=buffer.getvalue())
     vocabulary = [(pieces.id_to_piece(index), pieces.get_score(index)) for index in range(pieces.get_piece_size())]
-    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=SPECIAL.index("<unk>"), byte_fallback=True))
-    tokenizer.normalizer = normalizer
+    return tokenizer_of(vocabulary, bytes_too=True)
+
+
+def normalizer_of_queries() -> Any:
+    """Return what makes texts alike before they are cut into pieces; people type capitals or not."""
+    from tokenizers import Regex, normalizers
+
+    return normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    )
+
+
+def tokenizer_of(entries: list[tuple[str, float]], *, bytes_too: bool = False) -> Any:
+    """Return a `tokenizers.Tokenizer` of unigram pieces that lower-cases.
+
+    Parameters
+    ----------
+    entries : list of (str, float)
+        Piece and score, `SPECIAL` first.
+    bytes_too : bool
+        Whether there are pieces of single bytes, for characters without one.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+
+    tokenizer = Tokenizer(models.Unigram(entries, unk_id=SPECIAL.index("<unk>"), byte_fallback=bytes_too))
+    tokenizer.normalizer = normalizer_of_queries()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
-    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(prepend_scheme="always")])
+    words = decoders.Metaspace(prepend_scheme="always")
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), words]) if bytes_too else words
     tokenizer.add_special_tokens(list(SPECIAL))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
@@ -104,15 +122,15 @@ def train_tokenizer(lines: Iterator[str], vocab_size: int) -> Any:
     return tokenizer
 
 
-def text_config(vocab_size: int, width: int, layers: int, heads: int, feed_forward: int) -> dict[str, Any]:
+def text_config(vocab_size: int) -> dict[str, Any]:
     """Return the text tower's configuration, in the fields of XLM-R's ``config.json``."""
     return {
         "model_type": "xlm-roberta",
         "vocab_size": vocab_size,
-        "hidden_size": width,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "intermediate_size": feed_forward,
+        "hidden_size": 256,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 1024,
         "max_position_embeddings": MAX_POSITIONS,
         "type_vocab_size": 1,
         "layer_norm_eps": 1e-05,
@@ -132,7 +150,7 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     tokenizer = train_tokenizer(training_text(args.data_dir), args.vocab_size)
     args.out_dir.mkdir(parents=True, exist_ok=True)
-    config = text_config(tokenizer.get_vocab_size(), args.width, args.layers, args.heads, args.feed_forward)
+    config = text_config(tokenizer.get_vocab_size())
     write_text(args.out_dir / "tokenizer.json", tokenizer.to_str(pretty=False) + "\n")
     write_text(args.out_dir / "config.json", json.dumps(config, indent=2) + "\n")
     for text in ("a lively Irish reel in D major", "ein ruhiger Choral in g-Moll", "欢快的爱尔兰吉格舞曲，G大调", "Ω"):

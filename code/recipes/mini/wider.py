@@ -15,7 +15,6 @@ OpenEWLD's composers, the performed piano and the game music. A composer is outs
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import re
 import sqlite3
@@ -27,7 +26,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `recipes` and `clamp3`, without installation
 
 from clamp3.cli import parser_for, run
-from recipes.mini.works import COMPOSER_REGIONS, MODES, PITCH_CLASS, Source, slug
+from clamp3.formats.tables import read_csv
+from recipes.mini.works import COMPOSER_REGIONS, MODES, PITCH_CLASS, Source, first_of, openscore, slug
 
 OUTSIDE_LIBRARY = "pl-sa"
 OUTSIDE = frozenset({"sandomierz", "leadsheets", "piano_performed", "game_music"})
@@ -106,7 +106,7 @@ def form_of(text: str) -> str:
     >>> form_of("Menuet z wariacjami"), form_of("Valse brillante"), form_of("Adagio")
     ('minuet', 'waltz', '')
     """
-    return next((form for pattern, form in FORMS if re.search(pattern, text, re.IGNORECASE)), "")
+    return first_of(FORMS, text, flags=re.IGNORECASE)
 
 
 def scoring_of(instruments: str) -> str:
@@ -150,7 +150,7 @@ def _kern(root: Path) -> Iterator[Source]:
         work.form = form_of(head.get("AGN", "")) or form_of(names)
         work.century = _century(head, chopin)
         nation = head.get("CNT", "").split(";")[0]
-        work.region = "poland" if chopin else next((n for p, n in COMPOSER_REGIONS if re.search(p, nation)), "")
+        work.region = "poland" if chopin else first_of(COMPOSER_REGIONS, nation)
         key = re.search(r"^\*([A-Ga-g])([#-]?):", text, re.MULTILINE)
         if key:
             work.tonic = (PITCH_CLASS[key[1].upper()] + {"#": 1, "-": -1, "": 0}[key[2]]) % 12
@@ -182,25 +182,12 @@ def _century(head: dict[str, str], chopin: bool) -> int:
     return int(number[1]) + 1 if number else 0
 
 
-def _table(path: Path, delimiter: str = "\t") -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream, delimiter=delimiter))
-
-
 def _quartets(root: Path) -> Iterator[Source]:
     folder = root / "openscore_quartets"
     if not folder.is_dir():
         return
-    names = {row["id"]: row["name"] for row in _table(folder / "data/scores.tsv")}
-    people = {row["path"]: row for row in _table(folder / "data/composers.tsv")}
-    for path in sorted(folder.rglob("sq*.mxl")):
-        number, person = path.stem.removeprefix("sq"), people.get(path.relative_to(folder / "scores").parts[0], {})
-        work = Source(f"quartet-{number}", "openscore_quartets", "musicxml", str(path.resolve()))
-        work.title, work.composer = names.get(number, path.parent.name.replace("_", " ")), person.get("name", "")
-        born = person.get("born", "")
-        work.century = (int(born) + 30) // 100 + 1 if born.isdigit() else 19
-        work.region = next((n for p, n in COMPOSER_REGIONS if re.search(p, person.get("desc", ""))), "")
-        work.form, work.tags = "string_quartet", ["scoring:quartet", "kind:secular"]
+    for work in openscore(folder, folder / "data", "quartet", "sq"):
+        work.collection, work.form, work.tags = folder.name, "string_quartet", ["scoring:quartet", "kind:secular"]
         work.groups = [f"{slug(work.composer)}:{slug(work.title)}"]
         yield work
 
@@ -241,7 +228,7 @@ def _performed(root: Path) -> Iterator[Source]:
     folder = root / "piano_midi_de"
     if not folder.is_dir():
         return
-    for row in _table(folder / "metadata.csv", ","):
+    for row in read_csv(folder / "metadata.csv"):
         work = Source(f"piano-{slug(row['midi'])}", "piano_performed", "midi", str((folder / row["midi"]).resolve()))
         work.title, work.composer = row["title"].replace("_", " "), row["composer"]
         work.form, work.century = form_of(work.title), CENTURY_OF_PIANO.get(row["composer"], 19)
@@ -252,7 +239,7 @@ def _performed(root: Path) -> Iterator[Source]:
 
 def _mutopia(root: Path) -> Iterator[Source]:
     folder = root / "mutopia"
-    for row in _table(folder / "metadata.tsv") if (folder / "metadata.tsv").is_file() else []:
+    for row in read_csv(folder / "metadata.tsv") if (folder / "metadata.tsv").is_file() else []:
         name = Path(row["midi"]).stem
         work = Source(f"mutopia-{slug(name)}", "mutopia", "midi", str((folder / row["midi"]).resolve()))
         work.title, work.composer = row["title"], MUTOPIA.get(row["composer"], "")

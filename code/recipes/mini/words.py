@@ -25,13 +25,14 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `recipes` and `clamp3`, without installation
 
 from clamp3.cli import parser_for, run
+from recipes.mini.tokenizer import SPECIAL, text_config, tokenizer_of
 
-SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")  # ids 0 to 3, as in XLM-R
 TABLE_WIDTH = 128
 RIDGE = 0.02  # on the shares of a text's pieces; small enough to move rare pieces, large enough to keep the prior
 KERNEL = 6000  # texts of the regression, whose cost grows with their third power
 ASIDE = 20  # one text in so many is not learned from
 SAVE_EVERY = 50
+RATE = 6e-4
 SEED = 42
 
 
@@ -43,7 +44,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--texts", type=int, default=30_000, help="imagined music texts (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=1500, help="of training (default: %(default)s)")
     parser.add_argument("--batch_size", type=int, default=128, help="texts of a step (default: %(default)s)")
-    parser.add_argument("--learning_rate", type=float, default=6e-4, help="highest rate (default: %(default)s)")
     return parser
 
 
@@ -93,23 +93,6 @@ def vocabulary(pieces: Any, texts: Sequence[str], number: int) -> list[tuple[str
     return [(name, 0.0) for name in SPECIAL] + [(names[at], pieces.get_score(at)) for at in sorted(kept)]
 
 
-def tokenizer_of(entries: list[tuple[str, float]]) -> Any:
-    """Return a `tokenizers.Tokenizer` of unigram pieces that lower-cases."""
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-
-    tokenizer = Tokenizer(models.Unigram(entries, unk_id=SPECIAL.index("<unk>"), byte_fallback=False))
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
-    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
-    tokenizer.add_special_tokens(list(SPECIAL))
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
-    return tokenizer
-
-
 def fit_table(
     prior: Any, texts: Sequence[Sequence[int]], targets: Any, *, width: int = TABLE_WIDTH, ridge: float = RIDGE
 ) -> Any:
@@ -148,14 +131,6 @@ def fit_table(
     kernel = (mix @ mix.T).toarray()
     kernel[np.diag_indices_from(kernel)] += ridge
     return (start + mix.T @ np.linalg.solve(kernel, wanted - mix @ start)).astype(np.float32)
-
-
-def int8(table: Any) -> Any:
-    """Return a table as it is after rounding every row to 8 bits: what the file will hold."""
-    import numpy as np
-
-    scale = np.maximum(np.abs(table).max(axis=1, keepdims=True), 1e-8) / 127
-    return (np.round(table / scale) * scale).astype(np.float32)
 
 
 def student(table: Any, config: dict[str, Any], seed: int) -> tuple[Any, Any, Any]:
@@ -197,7 +172,7 @@ def train(
     targets : array, shape (N, 512)
         Centred vectors of the teacher.
     args : argparse.Namespace
-        ``out_dir``, ``steps``, ``batch_size``, ``learning_rate``.
+        ``out_dir``, ``steps``, ``batch_size``.
     """
     import io
     import math
@@ -210,7 +185,7 @@ def train(
     generator = torch.Generator().manual_seed(SEED)
     tower.embeddings.word_embeddings.weight.requires_grad_(False)
     weights = [weight for part in parts for weight in part.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=args.learning_rate, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=0.01)
     kept, first = args.out_dir / "layers.pt", 0
     if kept.exists():
         first, optimizer_state, *states = torch.load(kept, weights_only=True)
@@ -221,7 +196,7 @@ def train(
     order = torch.randperm(len(ids), generator=generator)
     for step in range(first, args.steps):
         rate = min(1, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * step / max(1, args.steps)))
-        optimizer.param_groups[0]["lr"] = args.learning_rate * rate
+        optimizer.param_groups[0]["lr"] = RATE * rate
         chosen = [int(order[(step * args.batch_size + at) % len(ids)]) for at in range(args.batch_size)]
         found = forward(parts, table, [ids[at] for at in chosen])
         loss = (1 - torch.cosine_similarity(found, targets[chosen])).mean()
@@ -268,8 +243,10 @@ def ask_teacher(texts: list[str], known: Any, args: argparse.Namespace) -> None:
     import io
 
     import numpy as np
+    import torch
 
     from clamp3.jobs.atomic import write_bytes, write_text
+    from clamp3.models import int8_rows
 
     teacher = Teacher()
     entries = vocabulary(teacher.pieces, [text.lower() for text in texts], args.pieces)
@@ -281,7 +258,8 @@ def ask_teacher(texts: list[str], known: Any, args: argparse.Namespace) -> None:
     sample = np.flatnonzero(known)[:KERNEL]
     ids = [encoding.ids[1:-1] or [3] for encoding in tokenizer.encode_batch([texts[at] for at in sample])]
     buffer = io.BytesIO()
-    np.savez(buffer, table=int8(fit_table(prior, ids, targets[sample])), targets=targets)
+    stored = int8_rows.pack("table", torch.from_numpy(fit_table(prior, ids, targets[sample])))
+    np.savez(buffer, table=int8_rows.unpack("table", stored.__getitem__, lifted=False).numpy(), targets=targets)
     write_bytes(args.out_dir / "teacher.npz", buffer.getvalue())
 
 
@@ -295,7 +273,6 @@ def main(argv: list[str] | None = None) -> int:
 
     from clamp3.jobs.atomic import write_bytes, write_text
     from recipes.mini.phrases import music_texts
-    from recipes.mini.tokenizer import text_config
 
     args.out_dir.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -308,7 +285,7 @@ def main(argv: list[str] | None = None) -> int:
     ids = [encoding.ids[:96] for encoding in tokenizer.encode_batch(texts)]
     with np.load(args.out_dir / "teacher.npz") as stored:
         table, targets = stored["table"], stored["targets"]
-    config = text_config(len(table), 256, 2, 4, 1024)
+    config = text_config(len(table))
     parts = student(table, config, SEED)
     centred = targets - targets[known].mean(axis=0)
     train(parts, table, [ids[at] for at in np.flatnonzero(known)], centred[known], args)

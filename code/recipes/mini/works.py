@@ -6,14 +6,14 @@ Nothing is converted here; listing everything takes seconds.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from clamp3.formats.tables import read_csv
 
 MODES = {
     "": "major", "maj": "major", "ion": "major", "m": "minor", "min": "minor", "aeo": "minor",
@@ -159,7 +159,10 @@ def list_works(root: Path, lieder: Path | None = None) -> list[Source]:
     """
     works = [*_tunes(root), *_masses(root), *_scores(root)]
     if lieder is not None:
-        works += _lieder(lieder)
+        for work in openscore(lieder, lieder, "lieder", "lc"):
+            work.collection, work.form, work.region = "lieder", "art_song", work.region or "europe"
+            work.groups = [work.id.replace("-", ":")]
+            works.append(work)
     return sorted(works, key=lambda work: work.id)
 
 
@@ -181,7 +184,16 @@ def fields(tune: str) -> dict[str, list[str]]:
     return found
 
 
-def _first(pairs: tuple[tuple[str, str], ...], text: str, default: str, flags: int = 0) -> str:
+def first_of(pairs: tuple[tuple[str, str], ...], text: str, default: str = "", flags: int = 0) -> str:
+    """Return the name beside the first pattern that is in a text.
+
+    Parameters
+    ----------
+    pairs : tuple of (pattern, name)
+    text, default : str
+    flags : int
+        Of the patterns.
+    """
     return next((name for pattern, name in pairs if re.search(pattern, text, flags)), default)
 
 
@@ -230,8 +242,8 @@ def _tell(work: Source, head: dict[str, list[str]]) -> None:
     # What differs by collection: origin, kind of tune, and which tunes are versions of one work.
     title, rhythm = slug(work.title), " ".join(head.get("R", []))
     if work.collection == "essen_europe":
-        work.region = _first(ESSEN_REGIONS, " ".join(head.get("O", [])), "germany")
-        work.form = _first(ESSEN_FORMS, rhythm, "folk_song")
+        work.region = first_of(ESSEN_REGIONS, " ".join(head.get("O", [])), "germany")
+        work.form = first_of(ESSEN_FORMS, rhythm, "folk_song")
         number = re.match(r"([A-Z]+\d+)[A-Z]?\b", (head.get("N") or [""])[0])
         work.groups = [f"essen:{number[1]}"] if number else []
         work.groups.append(f"essen-title:{title}")
@@ -244,7 +256,7 @@ def _tell(work: Source, head: dict[str, list[str]]) -> None:
             number = re.match(r"0*(\d+)", head.get("X", ["0"])[0])
             number_value = int(number[1]) if number else 0
             work.form = next((kind for last, kind in ONEILL_FORMS if number_value <= last), "dance")
-        work.form = _first(DANCES, f"{rhythm} {name}", work.form, re.IGNORECASE)
+        work.form = first_of(DANCES, f"{rhythm} {name}", work.form, re.IGNORECASE)
         work.groups = [f"tune:{title.removeprefix('the-')}"]
     elif "josquin" in work.path:
         work.groups = [f"josquin:{work.path}"]
@@ -321,23 +333,24 @@ def _place(work: Source, folder: str, inner: str) -> None:
         work.groups = [f"{folder}:{inner.split('/')[0]}"]
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    with path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream, delimiter="\t"))
+def openscore(root: Path, tables: Path, name: str, prefix: str) -> Iterator[Source]:
+    """Yield the scores of a corpus of OpenScore, without collection and form.
 
-
-def _lieder(root: Path) -> Iterator[Source]:
-    composers = {row["path"]: row for row in _rows(root / "composers.tsv")}
-    names = {row["id"]: row["name"] for row in _rows(root / "scores.tsv")}
-    for path in sorted((root / "scores").rglob("lc*.mxl")):
-        number = path.stem.removeprefix("lc")
-        composer = composers.get(path.relative_to(root / "scores").parts[0], {})
-        work = Source(f"lieder-{number}", "lieder", "musicxml", str(path))
-        work.title = names.get(number, path.parent.name.replace("_", " "))
-        work.composer, work.form = str(composer.get("name") or ""), "art_song"
-        born = str(composer.get("born") or "")
-        # A composer's songs come mostly from after the thirtieth year.
+    Parameters
+    ----------
+    root, tables : Path
+        Folder that has ``scores/COMPOSER/…/lc*.mxl`` in it, and that of ``scores.tsv`` and ``composers.tsv``.
+    name, prefix : str
+        What ids and the names of files begin with.
+    """
+    people = {row["path"]: row for row in read_csv(tables / "composers.tsv")}
+    titles = {row["id"]: row["name"] for row in read_csv(tables / "scores.tsv")}
+    for path in sorted((root / "scores").rglob(f"{prefix}*.mxl")):
+        number, person = path.stem.removeprefix(prefix), people.get(path.relative_to(root / "scores").parts[0], {})
+        work = Source(f"{name}-{number}", "", "musicxml", str(path.resolve()))
+        work.title = titles.get(number, path.parent.name.replace("_", " "))
+        work.composer, born = person.get("name") or "", person.get("born") or ""
+        # A composer's works come mostly from after the thirtieth year.
         work.century = (int(born) + 30) // 100 + 1 if born.isdigit() else 19
-        work.region = _first(COMPOSER_REGIONS, str(composer.get("desc") or ""), "europe")
-        work.groups = [f"lieder:{number}"]
+        work.region = first_of(COMPOSER_REGIONS, person.get("desc") or "")
         yield work
