@@ -199,7 +199,7 @@ class Service:
         return await self.wait(self.music.submit(lambda: self._encode_music(source)))
 
     async def caption(self, picture: bytes, name: str) -> str:
-        """Return what is in a picture, in words."""
+        """Return what is in a picture, in words; see `Pictures.caption`."""
         self.now()
         return await self.wait(self.music.submit(lambda: self.pictures.caption(picture, name)))
 
