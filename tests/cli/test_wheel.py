@@ -173,6 +173,13 @@ extract mert --input_path audio --output_path mert --model_path MERT --mean_feat
 index add music other --index library --store sqlite | 14
 index search 'a slow waltz' --index library --top_k 2 | .abc
 index info --index library | 14
+text summarize songs.jsonl summaries.jsonl --dry_run | jig_0
+text records songs.jsonl records.jsonl --results absent --dry_run ! absent
+text merge songs.jsonl merged.jsonl | 12 written
+text check songs.jsonl | 12 records
+text leaks sounds.jsonl songs.jsonl | 0 records
+text benchmark music own --dry_run | an estimate
+text rewrite captions.csv rewritten.csv ! captions.csv
 train check songs.jsonl | 12 records
 train pairs log.csv --output_path pairs --min_value 4 --min_users 1 --min_items 1 --min_support 1 | pairs
 train symbolic --train_jsonl songs.jsonl --init mini {RUN} runs/symbolic | runs/symbolic

@@ -80,6 +80,13 @@ COMMANDS = {
     "extract clamp2": Command("CLaMP 2's vectors", "code/extract_clamp2.py"),
     "extract m3": Command("M3's vectors", "code/extract_m3.py"),
     "caption": Command("describe images in words, to search music with", "preprocessing/text/caption_images.py"),
+    "text summarize": Command("a short text about each piece, from its metadata", "preprocessing/text/summarize.py"),
+    "text records": Command("M4-RAG records from search results", "preprocessing/text/generate_records.py"),
+    "text merge": Command("one JSONL from single JSON files", "preprocessing/text/merge.py"),
+    "text check": Command("what is wrong with texts, and statistics", "preprocessing/text/check.py"),
+    "text leaks": Command("which pieces of a benchmark training has seen", "preprocessing/text/leaks.py"),
+    "text benchmark": Command("a benchmark of your own like WikiMT-X", "preprocessing/text/make_benchmark.py"),
+    "text rewrite": Command("captions in other words", "preprocessing/text/rewrite_captions.py"),
     "train check": Command("look at training data before a run starts", "code/check_data.py"),
     "train symbolic": Command("CLaMP 3: text with scores and MIDI", "code/train_clamp3_symbolic.py"),
     "train audio": Command("CLaMP 3: text with recordings", "code/train_clamp3_audio.py"),
@@ -98,6 +105,7 @@ GROUPS = {
     "evaluate": "measure retrieval and generation",
     "convert": "convert scores and MIDI",
     "extract": "features of recordings, and vectors of other models",
+    "text": "write texts about music by language models, and check them",
     "train": "train models, and prepare their data",
 }
 _SCRIPTS = {PurePosixPath(command.script): name for name, command in COMMANDS.items() if command.script}
