@@ -1,7 +1,10 @@
 """What people do on the page, by mouse and by keyboard, in both themes and on a phone."""
 
 import base64
+import io
+import json
 import re
+import shutil
 
 import pytest
 
@@ -9,6 +12,9 @@ pytest.importorskip("fastapi", reason="needs clamp3[server]")
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -e '.[dev]'")
 
 from page_music import CLIPS, CORPUS, serving  # noqa: E402
+
+from clamp3.index.library import Library  # noqa: E402
+from clamp3.metadata import captions  # noqa: E402
 
 expect = sync_api.expect
 N_PIECES = len(CORPUS) + len(CLIPS) + 4
@@ -111,6 +117,61 @@ def test_a_file_of_no_kind_is_refused_in_a_sentence_which_the_next_file_clears(v
     page.locator("#file").set_input_files(music / "midi/up.mid")
     expect(page.locator("#tray-body")).to_contain_text("up.mid")
     expect(alert).to_be_empty()
+
+
+def test_a_picture_is_searched_by_the_words_that_describe_it(visit, monkeypatch):
+    image = pytest.importorskip("PIL.Image")
+    data = io.BytesIO()
+    image.new("RGB", (40, 30), "green").save(data, "JPEG")
+    photo = {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": data.getvalue()}
+    page = visit()
+    with monkeypatch.context() as without:
+        without.setattr(captions, "find_spec", lambda name: None)  # pillow
+        page.locator("#file").set_input_files(photo)
+        expect(page.get_by_role("alert")).to_contain_text("need pillow: pip install 'clamp3[text]'.")
+    monkeypatch.setattr(captions, "load_blip", lambda *_, **__: lambda images: ["people dancing a reel"])
+    page.locator("#file").set_input_files(photo)
+    expect(page.locator("#tray-body")).to_contain_text("photo.jpg: “people dancing a reel”")
+    answered(page)
+    expect(page.get_by_role("alert")).to_be_empty()
+
+
+def test_new_files_are_looked_for_from_the_page(visit, music):
+    added = music / "midi/added.mid"
+    page = visit()
+    expect(cards(page)).to_have_count(N_PIECES)
+    shutil.copy(music / "midi/up.mid", added)
+    (music / "broken.mid").write_bytes(b"MThd")
+    try:
+        page.get_by_role("button", name="Look for new files").click()
+        done = page.locator("#update")
+        expect(done.get_by_role("progressbar")).to_be_visible()
+        page.locator("#words").fill("a reel")  # meanwhile questions are answered
+        page.locator("#words").press("Enter")
+        answered(page)
+        expect(done).to_contain_text("The index is up to date. 1 file cannot be read")
+        page.get_by_role("button", name="Close this message").click()
+        expect(done).to_be_empty()
+        expect(page.locator("#modalities")).to_contain_text("MIDI 4")
+        page.locator("#home").click()
+        expect(cards(page)).to_have_count(N_PIECES + 1)
+    finally:
+        added.unlink()
+        (music / "broken.mid").unlink()
+        with Library.open(music / ".clamp3_index") as library, library.lock():
+            library.remove([added])
+
+
+def test_an_update_that_fails_says_why(visit):
+    page = visit()
+    sent = ({"done": 1, "total": 3, "state": "running"}, {"state": "failed", "error": "the index is in use."})
+    events = "".join(f"data: {json.dumps(each)}\n\n" for each in sent)
+    page.route("**/jobs", lambda route: route.fulfill(json={"job": "x"}))
+    page.route("**/jobs/x/events", lambda route: route.fulfill(body=events, content_type="text/event-stream"))
+    page.get_by_role("button", name="Look for new files").click()
+    expect(page.get_by_role("alert")).to_contain_text("The update failed: the index is in use.")
+    expect(page.locator("#update")).to_be_empty()
+    expect(page.get_by_role("button", name="Try again")).to_be_visible()
 
 
 def test_what_is_hummed_is_searched(visit):

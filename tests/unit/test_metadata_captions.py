@@ -95,6 +95,15 @@ def test_every_image_gets_a_caption_or_a_reason(script, blip, images, tmp_path, 
     assert texts(tmp_path / "other") == made
 
 
+def test_the_server_describes_a_picture_as_the_command_does(script, blip, images, tmp_path, capsys):
+    pytest.importorskip("fastapi")
+    from clamp3.server.pictures import Pictures
+
+    assert caption(script, capsys, images / "a.png", tmp_path / "out", "--model", blip)[0] == 0
+    described = Pictures(str(blip)).caption((images / "a.png").read_bytes(), "a.png")
+    assert texts(tmp_path / "out") == {"a.txt": described + "\n"}
+
+
 def test_only_what_is_missing_or_changed_is_done_again(script, blip, images, tmp_path, capsys):
     (images / "broken.png").unlink()
     flags = (images, tmp_path / "out", "--model", blip)

@@ -1,6 +1,7 @@
 """The server: every address, what it refuses, and that no path of this computer is in any answer."""
 
 import base64
+import io
 import json
 import os
 import shutil
@@ -15,8 +16,10 @@ pytest.importorskip("fastapi")
 from server_music import AIR, KESH, client_of, write_library, write_notes
 
 from clamp3.errors import WeightsError
+from clamp3.metadata import captions
 from clamp3.server.errors import RefusedError
 from clamp3.server.lanes import Batches, Lane
+from clamp3.server.pictures import Pictures
 from clamp3.server.rows import client_id
 from clamp3.server.vectors import Uploads
 
@@ -267,6 +270,36 @@ def test_what_is_sent_may_be_anything(client):
     assert "etc" not in error
     midi = client.post("/uploads?name=a.mid", content=write_notes(60, 64, 67)).json()
     assert midi["modality"] == "midi"
+
+
+def picture():
+    image = pytest.importorskip("PIL.Image")
+    data = io.BytesIO()
+    image.new("RGB", (40, 30), "red").save(data, "PNG")
+    return data.getvalue()
+
+
+def test_a_picture_is_a_question_by_the_words_that_describe_it(client, monkeypatch):
+    seen = []
+    monkeypatch.setattr(captions, "load_blip", lambda *_, **__: lambda images: [seen.extend(images), ["a jig"]][1])
+    monkeypatch.setattr(client.app.state.service, "pictures", Pictures(""))
+    answer = client.post("/uploads?name=Holiday.PNG", content=picture()).json()
+    assert (answer["caption"], answer["modality"]) == ("a jig", "text") and seen[0].getpixel((3, 3)) == (255, 0, 0)
+    asked = [ask(client, part, words=False) for part in ({"upload": answer["upload"]}, {"text": "a jig"})]
+    assert hits(asked[0]) == hits(asked[1])
+    assert "not an image" in refused(client.post("/uploads?name=a.jpg", content=b"\xff\xd8 no"), 422)
+    refused(client.post("/uploads?name=a.jpg", content=b""), 422)
+
+
+@pytest.mark.parametrize(
+    ("lacks", "sentence"), [("pillow", "pip install 'clamp3[text]'"), ("weights", "clamp3 serve --caption_model")]
+)
+def test_what_a_picture_needs_is_said_in_one_sentence(client, monkeypatch, lacks, sentence):
+    if lacks == "pillow":
+        monkeypatch.setattr(captions, "find_spec", lambda name: None)
+    monkeypatch.setattr(captions, "DEFAULT_MODEL", "nobody/has-such-a-model")
+    monkeypatch.setattr(client.app.state.service, "pictures", Pictures(""))
+    assert sentence in refused(client.post("/uploads?name=a.jpg", content=picture()), 503)
 
 
 def test_info_metrics_and_headers(client):

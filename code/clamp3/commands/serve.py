@@ -31,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allowed_host", action="append", default=[], metavar="NAME", help=names)
     parser.add_argument("--max_upload_mb", type=_positive, default=32, help="size of an upload (default: %(default)s)")
     parser.add_argument("--batch", type=_positive, default=32, help="texts encoded together, at most (default: 32)")
+    blip = "folder or hub name of BLIP, which describes pictures that are sent (default: the usual one, if it is here)"
+    parser.add_argument("--caption_model", default="", help=blip)
     parser.add_argument("--json", action="store_true", help="log one JSON object per request")
 
 

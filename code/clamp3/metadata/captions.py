@@ -11,6 +11,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ class BlipOptions:
         return f"caption {self.model} {self.prompt!r} {self.max_tokens} tokens {self.n_beams} beams"
 
 
-def load_blip(options: BlipOptions, device: str | None = None) -> Captioner:
+def load_blip(options: BlipOptions, device: str | None = None, *, local: bool = False) -> Captioner:
     """Return a function that captions a batch of RGB images.
 
     Parameters
@@ -68,6 +69,8 @@ def load_blip(options: BlipOptions, device: str | None = None) -> Captioner:
     options : BlipOptions
     device : str, optional
         Default: a GPU if there is one.
+    local : bool
+        Download nothing.
 
     Raises
     ------
@@ -76,8 +79,6 @@ def load_blip(options: BlipOptions, device: str | None = None) -> Captioner:
     WeightsError
         If the model cannot be loaded.
     """
-    from importlib.util import find_spec
-
     if find_spec("PIL") is None:
         raise ConfigError("captions need pillow: pip install 'clamp3[text]'.")
     import torch
@@ -85,8 +86,10 @@ def load_blip(options: BlipOptions, device: str | None = None) -> Captioner:
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        processor: Any = AutoProcessor.from_pretrained(options.model)
-        model: Any = BlipForConditionalGeneration.from_pretrained(options.model, use_safetensors=True)
+        processor: Any = AutoProcessor.from_pretrained(options.model, local_files_only=local)
+        model: Any = BlipForConditionalGeneration.from_pretrained(
+            options.model, use_safetensors=True, local_files_only=local
+        )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(f"the BLIP model {options.model} cannot be loaded: {reason}") from None
@@ -124,6 +127,8 @@ def open_image(data: bytes) -> Image:
             return turned.convert("RGB")
     except FormatError:
         raise
+    except PIL.UnidentifiedImageError:  # whose words are those of an object in memory
+        raise FormatError("not an image that can be read") from None
     except Exception as error:  # whatever a decoder makes of a damaged picture
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise FormatError(f"not an image that can be read: {reason}") from None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import FastAPI, Query, Request, Response
 from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from clamp3.errors import Clamp3Error, FormatError, printable
 from clamp3.formats import Kind, kind_of, suffix_of
 from clamp3.index.library import modality_label
+from clamp3.metadata.captions import SUFFIXES
 from clamp3.server import rows
 from clamp3.server.errors import RefusedError
 from clamp3.server.schemas import Answer, Texts
@@ -63,11 +65,10 @@ def add_to(app: FastAPI) -> None:
 
 async def _upload(request: Request, service: Here, name: Name = "") -> Answer:
     """Encode what is sent, once; its token is a part of questions for an hour."""
-    source = _source(await request.body(), name)
-    vector = await service.encode(source)
-    space = service.now().library.meta.weights
-    kept = Upload(source.kind.value, modality_label(source.kind), vector, space)
-    return {"upload": service.uploads.put(kept), "kind": kept.kind, "modality": kept.modality}
+    kind, vector, caption = await _encoded(service, await request.body(), name)
+    kept = Upload(kind.value, modality_label(kind), vector, service.now().library.meta.weights)
+    answer = {"upload": service.uploads.put(kept), "kind": kept.kind, "modality": kept.modality}
+    return {**answer, "caption": caption} if caption else answer
 
 
 async def _embed(request: Request, service: Here, name: Name = "") -> Answer:
@@ -81,7 +82,7 @@ async def _embed(request: Request, service: Here, name: Name = "") -> Answer:
             raise RefusedError(422, f"{'.'.join(map(str, first['loc'])) or 'the body'}: {first['msg']}.") from None
         vectors = await service.encode_texts(texts)
     else:
-        vectors = [await service.encode(_source(await request.body(), name))]
+        vectors = [(await _encoded(service, await request.body(), name))[1]]
     return {"identity": model.identity, "vectors": [vector.tolist() for vector in vectors]}
 
 
@@ -118,17 +119,32 @@ async def _drawn(service: Service, make: Callable[[], Value]) -> Value:
         raise RefusedError(404, str(error)) from None
 
 
+async def _encoded(service: Service, data: bytes, name: str) -> tuple[Kind, np.ndarray, str]:
+    """Return kind, vector and caption of what a client has sent; a picture is the words that describe it."""
+    if data and suffix_of(name) in SUFFIXES:
+        caption = await service.caption(data, _shown(name))
+        [vector] = await service.encode_texts([caption])
+        return Kind.TEXT, vector, caption
+    source = _source(data, name)
+    return source.kind, await service.encode(source), ""
+
+
+def _shown(name: str) -> str:
+    return printable(name.replace("\\", "/").rpartition("/")[2])[-100:]
+
+
 def _source(data: bytes, name: str) -> Source:
     """Return the source of what a client has sent; of the name it has only the suffix counts."""
     kind = kind_of(name)
-    if kind is None or kind == Kind.FEATURES:
+    if (kind is None and suffix_of(name) not in SUFFIXES) or kind == Kind.FEATURES:
         suffix = printable(suffix_of(name))[:20]
         what = f"files of type {suffix} are not read here" if suffix else "the name has no suffix that says what it is"
-        raise RefusedError(415, f"{what}; scores (.musicxml, .mxl, .abc, .krn …), MIDI, recordings and .txt are.")
-    if not data:
+        raise RefusedError(
+            415, f"{what}; scores (.musicxml, .mxl, .abc, .krn …), MIDI, recordings, pictures and .txt are."
+        )
+    if kind is None or not data:
         raise FormatError("the upload is empty.")
-    shown = printable(name.replace("\\", "/").rpartition("/")[2])[-100:]
-    return Source(kind, shown, data=data)
+    return Source(kind, _shown(name), data=data)
 
 
 def _file(opened: Opened, id: str) -> Path:

@@ -47,7 +47,8 @@ def serve(args: argparse.Namespace, place: Where) -> int:
     from clamp3.server.settings import Settings
 
     hosts = {*LOCAL, args.host, *args.allowed_host}
-    settings = Settings(hosts=sorted(hosts), token=args.token, max_upload_mb=args.max_upload_mb, batch=args.batch)
+    limits = {"max_upload_mb": args.max_upload_mb, "batch": args.batch}
+    settings = Settings(hosts=sorted(hosts), token=args.token, caption_model=args.caption_model, **limits)
     app = make_app(index, partial(open_model, args), settings)
     _log(args.json)
     _allow_connections()

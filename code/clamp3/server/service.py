@@ -30,6 +30,7 @@ from clamp3.modalities import modality_of
 from clamp3.server.errors import busy
 from clamp3.server.jobs import Jobs
 from clamp3.server.lanes import Batches, Lane
+from clamp3.server.pictures import Pictures
 from clamp3.server.scores import Scores
 from clamp3.server.settings import Settings
 from clamp3.server.sounds import Sounds
@@ -134,6 +135,7 @@ class Service:
         self.maps = Lane("maps", 1, 8)
         self.uploads = Uploads(settings.uploads, settings.upload_hours * 3600)
         self.scores, self.sounds = Scores(), Sounds(settings.longest_upload_sec)
+        self.pictures = Pictures(settings.caption_model)
         self.jobs = Jobs(index, open_model)
         self.lanes = (self.texts.lane, self.music, self.searches, self.drawings, self.maps)
         self.closing = False
@@ -195,6 +197,11 @@ class Service:
         """Return the vector of some music, shape (D,)."""
         self.now()
         return await self.wait(self.music.submit(lambda: self._encode_music(source)))
+
+    async def caption(self, picture: bytes, name: str) -> str:
+        """Return what is in a picture, in words; see `Pictures.caption`."""
+        self.now()
+        return await self.wait(self.music.submit(lambda: self.pictures.caption(picture, name)))
 
     async def count(self) -> int:
         """Return how many pieces there are; not by the threads of questions, so that it is answered under load."""

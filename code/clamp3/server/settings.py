@@ -34,6 +34,8 @@ class Settings:
         Most texts encoded together.
     map_method : str
         As of `clamp3.retrieval.projection.project`.
+    caption_model : str
+        What describes pictures, a folder or a hub name; "" takes the usual one if it is on this computer.
     uploads, upload_hours
         How many vectors of uploads are kept, and how long.
     """
@@ -51,5 +53,6 @@ class Settings:
     n_questions: int = 64
     batch: int = 32
     map_method: str = "umap"
+    caption_model: str = ""
     uploads: int = 256
     upload_hours: float = 1.0

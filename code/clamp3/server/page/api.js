@@ -23,7 +23,7 @@ let asking = null;
 
 export const pathOf = (id, rest = "") => `items/${encodeURIComponent(id)}${rest}`;
 
-/** Return the answer: JSON unless `as` is "blob" or "text". */
+/** Return the answer: JSON unless `as` is "blob", "text" or "stream". */
 export async function request(path, { json, body, signal, method, as = "json" } = {}) {
   for (;;) {
     const sent = token;
@@ -48,7 +48,21 @@ export async function request(path, { json, body, signal, method, as = "json" } 
       continue;
     }
     if (!response.ok) throw new Problem(await sentenceOf(response), response.status);
+    if (as === "stream") return response.body;
     return as === "json" ? response.json() : as === "blob" ? response.blob() : response.text();
+  }
+}
+
+/** Yield the data of server-sent events; an EventSource could send no token. */
+export async function* events(path) {
+  const reader = (await request(path, { as: "stream" })).pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const parts = (text + value).split("\n\n");
+    text = parts.pop();
+    for (const part of parts) if (part.startsWith("data: ")) yield JSON.parse(part.slice(6));
   }
 }
 

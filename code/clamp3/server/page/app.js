@@ -8,6 +8,7 @@ import { Playlist } from "./playlist.js";
 import { bodyOf, empty, fromHash, MODALITIES, MORE, NAMES, toHash, whereOf } from "./question.js";
 import { card, markPlaying, skeleton } from "./results.js";
 import { Tray } from "./tray.js";
+import { update } from "./update.js";
 import { Upload } from "./upload.js";
 
 const PAGE = 30; // pieces listed at a time without a question
@@ -266,7 +267,7 @@ function connect() {
   listen(app);
 }
 
-/** What this index holds and the server can do: shown once. */
+/** Show what this index holds. */
 function introduce(info) {
   const chips = MODALITIES.filter((name) => info.by_modality[name]).map((name) =>
     el("button", {
@@ -282,7 +283,20 @@ function introduce(info) {
   $("welcome").replaceChildren(
     el("h2", {}, "Find music by words, by a score, by MIDI or by sound"),
     el("p", { class: "quiet" }, `${plural(info.pieces, "piece")} in this library. Try one of these, drop a file anywhere, or hum:`),
-    el("ul", { class: "examples" }, examples));
+    el("ul", { class: "examples" }, examples),
+    el("p", {}, el("button", { type: "button", class: "link", onclick: () => update(refresh) }, "Look for new files")));
+}
+
+/** Show the index as it is now. */
+async function refresh() {
+  introduce(await request("info"));
+  app.map.forget();
+  show();
+  await run();
+}
+
+/** Leave out what this server cannot do. */
+function limit(info) {
   const passages = $("filters").elements.passages;
   passages.disabled = !info.passages;
   if (!info.passages) passages.parentElement.append(" (this index was made without ", el("code", {}, "--passages"), ")");
@@ -300,6 +314,7 @@ async function start() {
     return showProblem(problem, start);
   }
   introduce(app.info);
+  limit(app.info);
   show();
   return run();
 }

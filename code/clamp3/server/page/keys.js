@@ -36,7 +36,7 @@ export function showHelp() {
   });
   dialog.replaceChildren(
     el("h2", { id: "dialog-title" }, "How to search here"),
-    el("p", {}, "Describe the music in any language, drop a file (score, MIDI or recording) anywhere, or hum. Names and titles count too: “Maple Leaf Rag” finds pieces of that name. Refine with + and − on results; the address of the page holds the question, so it can be kept and shared."),
+    el("p", {}, "Describe the music in any language, drop a file (score, MIDI, recording or picture) anywhere, or hum. Names and titles count too: “Maple Leaf Rag” finds pieces of that name. Refine with + and − on results; the address of the page holds the question, so it can be kept and shared."),
     el("dl", { class: "keys" }, KEYS.map(([key, what]) => el("div", {}, el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)))),
     el("label", { class: "check" }, box, " Single keys work (Tab, Enter and arrows always do)"),
     el("form", { method: "dialog" }, el("button", { class: "primary", autofocus: true }, "Close")));

@@ -13,14 +13,19 @@ export class MusicMap {
     this.app = app;
     this.points = null;
     this.view = null; // {x, y: centre; scale: pixels per unit}
-    this.lassoing = false;
+    this.lassoing = this.stale = false;
     this.chosen = new Set();
     this.current = -1;
     this.pointers = new Map();
   }
 
+  /** Ask for the points again before they are shown next. */
+  forget() {
+    this.stale = true;
+  }
+
   async show() {
-    if (this.points) return this.draw();
+    if (this.points && !this.stale) return this.draw();
     $("map").replaceChildren(el("p", { class: "quiet" }, "Drawing the map; the first time this takes up to a minute …"));
     try {
       const { points } = await request("map");
@@ -29,6 +34,9 @@ export class MusicMap {
         return undefined;
       }
       this.points = points.map(([id, x, y, modality, title]) => ({ id, x, y, modality, title: title || "without a title" }));
+      this.stale = false;
+      this.chosen.clear();
+      this.current = -1;
       this.places = new Map(this.points.map((point, i) => [point.id, i]));
       this.build();
       this.fit();

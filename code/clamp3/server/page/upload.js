@@ -44,7 +44,8 @@ export class Upload {
       try {
         const answer = await request(`uploads?name=${encodeURIComponent(file.name)}`, { body: file });
         $("tray").open = true;
-        this.app.tray.addUpload(answer.upload, file.name, answer.modality);
+        const label = answer.caption ? `${file.name}: “${answer.caption}”` : file.name;
+        this.app.tray.addUpload(answer.upload, label, answer.modality);
       } catch (problem) {
         this.app.busy(false);
         announce("");
