@@ -354,12 +354,14 @@ def test_the_second_recipe_uses_flags_the_scripts_have(tmp_path):
 
     args = second.build_parser().parse_args(["--work_dir", str(tmp_path), "--collections", "x", "--steps", "90"])
     align = train_clamp3_symbolic.build_parser().parse_args(second.align_flags(args))
-    assert (align.train_layers, align.seed, align.warmup_steps) == (["text=2"], 42, 20)
+    assert (align.train_layers, align.seed, align.warmup_steps, align.max_steps) == (["text=2"], 42, 20, 90)
+    again = train_clamp3_symbolic.build_parser().parse_args(second.align_flags(args, again=True))
+    assert (again.init, again.mix, again.max_steps) == ([str(tmp_path / "align/best.safetensors")], [1.0, 2.0], 1250)
     audio = train_clamp3_audio.build_parser().parse_args(second.audio_flags(args))
     assert (audio.freeze_text, audio.freeze_symbolic) == (True, True)
-    assert audio.init == [str(tmp_path / "align/best.safetensors")]
+    assert audio.init == [str(tmp_path / "again/best.safetensors")]
     names = [step.name for step in second.steps(args)]
-    assert names == ["words", "wider", "outside", "blend", "graft", "align", "sound", "audio", "export",
+    assert names == ["words", "wider", "outside", "blend", "graft", "align", "again", "sound", "audio", "export",
                      "outside numbers", "evaluation"]  # fmt: skip
     args.audio_steps = 0
     assert "audio" not in [step.name for step in second.steps(args)]

@@ -165,15 +165,20 @@ def require_small(path: Path) -> None:
 
 
 def install(work: Path) -> None:
-    """Copy the result, its numbers and the list of held-out pieces to where the package and the demo read them."""
+    """Copy the result and its numbers to where the package reads them, and a list of held-out pieces to the recipe."""
     import shutil
 
     target = CODE / "clamp3/models/mini"
     target.mkdir(parents=True, exist_ok=True)
     for name in ("mini.safetensors", "tokenizer.json"):
         shutil.copyfile(work / "export" / name, target / name)
-    shutil.copyfile(work / "evaluation.json", target / "evaluation.json")
-    shutil.copyfile(work / "data/heldout.txt", CODE / "recipes/mini/heldout.txt")
+    for path, folder in (
+        (work / "evaluation.json", target),
+        (work / "outside.json", target),
+        (work / "data/heldout.txt", CODE / "recipes/mini"),
+    ):
+        if path.is_file():
+            shutil.copyfile(path, folder / path.name)
 
 
 def steps(args: argparse.Namespace) -> list[Step]:
