@@ -165,6 +165,17 @@ def test_evaluation_every_few_steps_best_by_mrr_and_an_early_end(data, tmp_path,
     assert (again.reason, again.progress.step) == ("patience", outcome.progress.step)
 
 
+def test_where_all_are_ranked_first_the_lower_loss_is_better(data, tmp_path, monkeypatch):
+    losses = iter([5.0, 4.0, 3.0, 3.5, 3.2])
+
+    def evaluate(self, accelerator, poll):
+        return {"loss": next(losses), "mrr_text_to_symbolic": 1.0, "mrr_symbolic_to_text": 1.0}
+
+    monkeypatch.setattr(AlignmentTask, "evaluate", evaluate)
+    outcome = start(data, tmp_path, epochs=9, eval_every=2, best_by="mrr", patience=2)
+    assert (outcome.reason, outcome.progress.best_loss) == ("patience", 3.0)
+
+
 def test_evaluating_between_changes_no_step(data, tmp_path):
     start(data, tmp_path / "often", eval_every=1, dropout=0.1)
     start(data, tmp_path / "seldom", dropout=0.1)

@@ -413,8 +413,9 @@ class Trainer:
         progress = self.progress
         ranked = [value for name, value in measures.items() if name.startswith("mrr_")]
         mrr = sum(ranked) / len(ranked) if ranked else 0.0
-        by_mrr = self.config.best_by == "mrr" and ranked
-        better = mrr > progress.best_mrr if by_mrr else measures["loss"] < progress.best_loss
+        better = measures["loss"] < progress.best_loss
+        if self.config.best_by == "mrr" and ranked and mrr != progress.best_mrr:
+            better = mrr > progress.best_mrr  # of equal ones, as where few pieces are all ranked first, the lower loss
         progress.evaluations = 0 if better else progress.evaluations + 1
         if better:
             progress.best_loss, progress.best_mrr, progress.best_epoch = measures["loss"], mrr, progress.epoch + 1
