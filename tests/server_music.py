@@ -20,7 +20,8 @@ from clamp3.server.settings import Settings
 
 KESH = "X:1\nT:The Kesh\nC:Trad.\nM:6/8\nL:1/8\nK:G\nGAG GAB|ABA ABd|edd gdd|edB dBA|\n"
 AIR = "X:1\nT:Slow Air\nC:Anon\nM:3/4\nL:1/4\nK:Dm\nD2 E|F2 D|A3|d2 c|A2 F|E3|D3|\n"
-FLAGS = argparse.Namespace(model="mini", text_model=None, mert_model=None, dtype="auto", device="cpu", correct=False)
+FLAGS = argparse.Namespace(model="mini", text_model=None, mert_model=None, dtype="auto", device="cpu", correct=False,
+                           backend=None)  # fmt: skip
 
 
 def write_notes(*pitches):

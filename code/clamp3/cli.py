@@ -29,6 +29,7 @@ from clamp3.jobs.walk import existing
 
 if TYPE_CHECKING:
     from clamp3.embedding.clamp3 import Clamp3
+    from clamp3.jobs.cache import VectorCache
 
 _REPLY = "TORCHELASTIC_ERROR_FILE"  # set by torchrun, torch.distributed.launch, accelerate launch
 
@@ -136,12 +137,20 @@ def add_model_flags(parser: argparse.ArgumentParser, default: str | None = "mini
     return parser
 
 
-def open_model(args: argparse.Namespace) -> Clamp3:
-    """Open the model that the flags of `add_model_flags` select."""
+def open_model(args: argparse.Namespace, cache: VectorCache | None = None) -> Clamp3:
+    """Open the model that the flags of `add_model_flags` select.
+
+    Parameters
+    ----------
+    args : Namespace
+    cache : VectorCache, optional
+        In place of that of all commands, which ``--no_cache`` leaves out.
+    """
     from clamp3.embedding.clamp3 import Clamp3
     from clamp3.jobs.cache import VectorCache
 
-    cache = None if args.no_cache else VectorCache(None)
+    if cache is None and not args.no_cache:
+        cache = VectorCache(None)
     return Clamp3.from_pretrained(
         args.model,
         text_model=args.text_model,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard, Union, cast
+from typing import IO, Any, TypeGuard, Union, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,14 +89,12 @@ class Source:
                 size = os.fstat(file.fileno()).st_size
                 if size > MAX_BYTES:
                     raise FormatError(f"{self.name} is larger than the limit of {MAX_BYTES >> 30} GiB.")
-                content = hashlib.sha256()
-                while block := file.read(1 << 20):
-                    content.update(block)
+                content = digest_of(file)
         except OSError as error:
             raise FormatError(f"{self.name} cannot be read ({error.strerror or error}).") from None
         if not size:
             raise FormatError(f"{self.name} is empty.")
-        return b"", content.hexdigest()
+        return b"", content
 
     def read(self) -> bytes:
         """Return the bytes.
@@ -388,3 +386,11 @@ def _file(path: Path) -> Source:
 def digest(data: bytes) -> str:
     """Return the SHA-256 of an input's bytes, as ledger and cache hold it."""
     return hashlib.sha256(data).hexdigest()
+
+
+def digest_of(file: IO[bytes]) -> str:
+    """Return the SHA-256 of an open file, read block by block."""
+    content = hashlib.sha256()
+    while block := file.read(1 << 20):
+        content.update(block)
+    return content.hexdigest()

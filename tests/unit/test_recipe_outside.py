@@ -117,26 +117,31 @@ def test_tunes_of_one_voice_with_different_openings_are_chosen():
 def test_hums_are_written_once_and_measured(tmp_path, monkeypatch):
     data, out = tmp_path / "data", tmp_path / "hums"
     data.mkdir()
-    (data / "a.abc").write_text(TUNE, encoding="utf-8")
-    (data / "a.mtf").write_text(midi_to_mtf(to_midi(scale())).text, encoding="utf-8")
+    for name in "abc":
+        tune, rng = scale(), random.Random(name)
+        for note in tune.parts[0].notes:
+            note.pitch = rng.randint(60, 76)
+        (data / f"{name}.abc").write_text(TUNE, encoding="utf-8")
+        (data / f"{name}.mtf").write_text(midi_to_mtf(to_midi(tune)).text, encoding="utf-8")
     played = []
     monkeypatch.setattr(render, "play", lambda midi, font: played.append(midi) or np.sin(np.arange(48_000) / 9))
-    for _ in range(2):
-        assert hums.write_tune(("a", "a.abc", "a.mtf"), data_dir=str(data), out=str(out), soundfont="x") == "a"
+    for name in "abca":
+        job = (name, f"{name}.abc", f"{name}.mtf")
+        assert hums.write_tune(job, data_dir=str(data), out=str(out), soundfont="x") == name
         assert (
             (out / "a.key.abc").read_text(encoding="utf-8") != TUNE == (out / "a.tune.abc").read_text(encoding="utf-8")
         )
         assert np.load(out / "a.hum.npy").shape[1] == 52 * 128
-    assert len(played) == 1
+    assert len(played) == 3
 
     write_rows(out / "hums.jsonl", [{"id": name} for name in "abc"])
     own = Model(lambda path: np.eye(3)["abc".index(path.name[0])], hears=True)
     found = hums.measure(Vectors(own), out)
     assert {name: values["mrr"] for name, values in found.items()} == dict.fromkeys(
         ["other key, ABC", "other key, MIDI", "hum as MIDI to ABC", "hum as MIDI to MIDI", "hum as sound to ABC",
-         "hum as sound to MIDI"], 1.0)  # fmt: skip
+         "hum as sound to MIDI", "hum to tune, no model"], 1.0)  # fmt: skip
     deaf = hums.measure(Vectors(Model(lambda path: np.ones(3))), out)
-    assert len(deaf) == 4
+    assert len(deaf) == 5
     assert deaf["hum as MIDI to ABC"]["mrr"] == pytest.approx(1 / 3, abs=1e-4)  # ties count against the query
     with pytest.raises(DataError, match=r"run hums\.py"):
         hums.measure(Vectors(deaf), tmp_path)

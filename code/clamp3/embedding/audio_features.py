@@ -25,10 +25,16 @@ if TYPE_CHECKING:
 class _Features:
     """What features of recordings share."""
 
+    identity: str
+
     @property
     def preprocessing(self) -> str:
         """Version of what comes before; later ones concern scores only, and folders of features stay in use."""
         return preprocessing_version(2)
+
+    def identity_of(self, kind: Kind) -> str:
+        """Return the text of the `Identity` of model or frames, their arithmetic and the decoding of recordings."""
+        return str(replace(Identity.parse(self.identity), preprocessing=AUDIO.version(Kind.AUDIO)))
 
 
 class MertFeatures(_Features):
@@ -45,10 +51,6 @@ class MertFeatures(_Features):
     def __init__(self, mert: Mert, *, mean: bool) -> None:
         self._mert, self._mean = mert, mean
         self.identity = mert.identity
-
-    def identity_of(self, kind: Kind) -> str:
-        """Return the text of the `Identity` of MERT, its arithmetic and the decoding of recordings."""
-        return _of_recordings(self.identity)
 
     def stream(
         self,
@@ -97,10 +99,6 @@ class MelFeatures(_Features):
         self._front_end = front_end or MelFrames()
         self.identity = str(Identity(self._front_end.identity, "float32"))
 
-    def identity_of(self, kind: Kind) -> str:
-        """Return the text of the `Identity` of decoding and frames."""
-        return _of_recordings(self.identity)
-
     def stream(
         self,
         items: Iterable[Source],
@@ -135,7 +133,3 @@ class MelFeatures(_Features):
 def _prepare(source: Source, front_end: FrontEnd) -> Prepared:
     """Prepare a recording; runs in a worker, which reads it from an archive if it lies in one."""
     return AUDIO.prepare((source.recording, source.kind, source.name), front_end)
-
-
-def _of_recordings(identity: str) -> str:
-    return str(replace(Identity.parse(identity), preprocessing=AUDIO.version(Kind.AUDIO)))

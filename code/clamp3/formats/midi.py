@@ -70,7 +70,7 @@ PITCH_CENTRE = 8192
 MAX_NUMBER_BYTES = 8  # a variable-length number; the standard allows 4
 MAX_MESSAGE_BYTES = 1_000_000  # mido's limit
 
-_KEY_NAMES = {signature: name for name, signature in KEYS.items()}
+KEY_NAMES = {signature: name for name, signature in KEYS.items()}
 _TEXT_NAMES = {kind: name for name, kind in TEXT_TYPES.items()}
 _META_NAMES = {kind: name for name, (kind, _) in META_TYPES.items()}
 _END_OF_TRACK = META_TYPES["end_of_track"][0]
@@ -411,9 +411,9 @@ def _meta(kind: int, payload: bytes) -> Message:
         value = f"{payload[0]} {1 << payload[1]} {payload[2]} {payload[3]}"
     elif name == "key_signature":
         signature = (int.from_bytes(payload[:1], "big", signed=True), payload[1])
-        if signature not in _KEY_NAMES:
+        if signature not in KEY_NAMES:
             raise _Fault(f"a key_signature message names no key: {signature[0]} sharps, mode {signature[1]}")
-        value = _KEY_NAMES[signature]
+        value = KEY_NAMES[signature]
     else:
         value = str(tuple(payload))
     return f"{name} {value} ", ""

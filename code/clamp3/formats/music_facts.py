@@ -16,8 +16,6 @@ from clamp3.formats import Kind
 from clamp3.formats.titles import elements, head, plain, title_of
 
 MAX_CHARACTERS = 200  # of one fact
-_MAJOR = ("Cb", "Gb", "Db", "Ab", "Eb", "Bb", "F", "C", "G", "D", "A", "E", "B", "F#", "C#")
-_MINOR = ("Ab", "Eb", "Bb", "F", "C", "G", "D", "A", "E", "B", "F#", "C#", "G#", "D#", "A#")
 _SIGNS = ("set_tempo", "key_signature", "time_signature")
 _MODES = {
     "": "major",
@@ -134,8 +132,10 @@ def _abc(data: Any) -> MusicFacts:
 
 
 def _by_signature(fifths: int, mode: str) -> str:
-    names = {"major": _MAJOR, "minor": _MINOR}.get(mode or "major")
-    return f"{names[fifths + 7]} {mode or 'major'}" if names and -7 <= fifths <= 7 else ""
+    from clamp3.formats.midi import KEY_NAMES
+
+    name = KEY_NAMES.get((fifths, {"major": 0, "minor": 1}.get(mode or "major", -1)), "")
+    return f"{name.removesuffix('m')} {mode or 'major'}" if name else ""
 
 
 def _musicxml(data: Any) -> MusicFacts:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from clamp3.index.library import Library
 
 Open = Callable[[argparse.Namespace], "Clamp3"]
-_MODEL_FLAGS = ("model", "text_model", "mert_model")
+MODEL_FLAGS = ("model", "text_model", "mert_model")
 VARIABLE = "CLAMP3_INDEX"
 
 
@@ -55,7 +55,7 @@ def add(args: argparse.Namespace, open_model: Open) -> int:
     if there is None:
         model = _opened(args, open_model, None)
         plan = _plan() if args.passages else None
-        flags = {name: _absolute(getattr(args, name)) for name in _MODEL_FLAGS}
+        flags = {name: _absolute(getattr(args, name)) for name in MODEL_FLAGS}
         library = Library.create(place, model, opened=flags, store=store, passages=plan)
     else:
         library = Library.open(there)
@@ -89,7 +89,7 @@ def _reindex(library: Library, args: argparse.Namespace, open_model: Open) -> in
         old = library.folder
         model = _opened(args, open_model, old.meta if args.model is None else None)
         plan = _plan() if args.passages or old.meta.passages else None
-        flags = {name: _absolute(getattr(args, name)) for name in _MODEL_FLAGS}
+        flags = {name: _absolute(getattr(args, name)) for name in MODEL_FLAGS}
         meta = meta_of(model, flags, _store(args, old.where) or old.meta.store, plan)
         successor = old.successor(meta)
         successor.write_meta(roots=old.meta.roots)
@@ -254,7 +254,7 @@ def index_at(place: Where) -> Where:
 def _opened(args: argparse.Namespace, open_model: Open, meta: IndexMeta | None) -> Clamp3:
     """Open the model that the flags name, else that of the index, else mini."""
     if args.model is None and meta is not None:
-        for name in _MODEL_FLAGS:
+        for name in MODEL_FLAGS:
             if getattr(args, name) is None:
                 setattr(args, name, meta.model.get(name))
     if args.model is None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from clamp3.errors import ConfigError, DataError, sentence_of
 from clamp3.index.place import Uri
-from clamp3.index.store import FIELDS, VECTOR, WORDS, Row, with_vector
+from clamp3.index.store import FIELDS, VECTOR, WORDS, Row, listed, with_vector
 
 MIN_ROWS_OF_ANN = 5_000  # fewer are compared one and all; a server reads 10 µs for each
 _CONNECT_SEC = 10
@@ -93,7 +93,7 @@ class PostgresTable:
         """Add rows; those whose ``id`` is there are replaced."""
         if not rows:
             return
-        names = _listed(self._fields)
+        names = listed(self._fields)
         changes = ", ".join(f'"{field}" = excluded."{field}"' for field in self._fields)
         with self._link.transaction() as cursor:
             cursor.execute(f"CREATE TEMPORARY TABLE fresh (LIKE {self._table}) ON COMMIT DROP")
@@ -124,7 +124,7 @@ class PostgresTable:
         self, fields: Sequence[str], where: str | None = None, *, ids: Collection[str] | None = None
     ) -> Sequence[Row]:
         """Return fields of rows; see `clamp3.index.store.Table.rows`."""
-        command = f"SELECT {_listed(fields)} FROM {self._table} WHERE {_condition(where)}"  # noqa: S608
+        command = f"SELECT {listed(fields)} FROM {self._table} WHERE {_condition(where)}"  # noqa: S608
         if ids is None:
             return self._read(fields, command)
         return self._read(fields, f"{command} AND md5(id) = ANY(%s)", [_keys(ids)])
@@ -132,7 +132,7 @@ class PostgresTable:
     def nearest(self, query: Any, n: int, where: str | None = None) -> Sequence[Row]:
         """Return the rows closest to a vector; see `clamp3.index.store.Table.nearest`."""
         asked = np.asarray(query, np.float32).reshape(-1)
-        chosen = f"SELECT {_listed(self._fields)} FROM {self._table} WHERE {_condition(where)}"  # noqa: S608
+        chosen = f"SELECT {listed(self._fields)} FROM {self._table} WHERE {_condition(where)}"  # noqa: S608
         order = f"ORDER BY {VECTOR} <=> %s, id LIMIT %s"
         if "near" in self._indexes():
             halves = f"{VECTOR}::halfvec({self._width}) <=> %s::halfvec({self._width})"
@@ -156,7 +156,7 @@ class PostgresTable:
         )
         rare = [word for word in words if shares.get(word, 0) <= _COMMON]
         command = (
-            f"SELECT {_listed(self._fields)} FROM {self._table} "  # noqa: S608
+            f"SELECT {listed(self._fields)} FROM {self._table} "  # noqa: S608
             f"WHERE tokens @@ %s::tsquery AND {_condition(where)} "
             "ORDER BY ts_rank(tokens, %s::tsquery, 1) DESC, id LIMIT %s"
         )
@@ -316,7 +316,3 @@ def _either(words: Sequence[str]) -> str:
 
 def _stored(value: Any) -> Any:
     return value.replace("\0", "\ufffd") if isinstance(value, str) else value
-
-
-def _listed(fields: Sequence[str]) -> str:
-    return ", ".join(f'"{field}"' for field in fields)

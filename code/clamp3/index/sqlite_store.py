@@ -14,7 +14,7 @@ import numpy as np
 
 from clamp3.errors import DataError, sentence_of
 from clamp3.index.ranking import rank
-from clamp3.index.store import FIELDS, VECTOR, WORDS, Row, in_parts, with_vector
+from clamp3.index.store import FIELDS, VECTOR, WORDS, Row, in_parts, listed, with_vector
 
 FILE_NAME = "index.sqlite"
 BUSY_SEC = 60.0
@@ -125,7 +125,7 @@ class SqliteTable:
         self, fields: Sequence[str], where: str | None = None, *, ids: Collection[str] | None = None
     ) -> Sequence[Row]:
         """Return fields of rows; see `clamp3.index.store.Table.rows`."""
-        command = f"SELECT {_listed(fields)} FROM {self._name} WHERE {where or 'TRUE'}"  # noqa: S608
+        command = f"SELECT {listed(fields)} FROM {self._name} WHERE {where or 'TRUE'}"  # noqa: S608
         if ids is None:
             return self._read(fields, _do(self._connection, command))
         found: list[Row] = []
@@ -153,7 +153,7 @@ class SqliteTable:
         if not asked:
             return []
         command = (
-            f"SELECT {_listed(self._fields)} FROM {self._name} "  # noqa: S608
+            f"SELECT {listed(self._fields)} FROM {self._name} "  # noqa: S608
             f"JOIN (SELECT rowid AS number, rank AS worst FROM {self._name}_words WHERE {self._name}_words MATCH ?) "
             f"ON {self._name}.rowid = number WHERE {where or 'TRUE'} ORDER BY worst, id LIMIT ?"
         )
@@ -216,7 +216,3 @@ def _version(connection: sqlite3.Connection) -> object:
 
 def _stored(value: Any) -> Any:
     return np.ascontiguousarray(value, "<f4").tobytes() if isinstance(value, np.ndarray) else value
-
-
-def _listed(fields: Sequence[str]) -> str:
-    return ", ".join(f'"{field}"' for field in fields)

@@ -55,6 +55,11 @@ def with_vector(name: str) -> list[str]:
     return [*FIELDS[name], *([VECTOR] if name in (PIECES, PASSAGES) else [])]
 
 
+def listed(fields: Sequence[str]) -> str:
+    """Return the names of fields as SQL lists them."""
+    return ", ".join(f'"{field}"' for field in fields)
+
+
 class Table(Protocol):
     """Rows under an ``id`` each; every call is a transaction, done whole or not at all, ``kill -9`` included."""
 

@@ -34,6 +34,7 @@ from clamp3.jobs.locks import FolderLock
 from clamp3.jobs.naming import shared_stems
 from clamp3.jobs.summary import Summary
 from clamp3.jobs.walk import Problem, Walk, walk
+from clamp3.sources import digest_of
 
 
 @dataclass(frozen=True)
@@ -358,11 +359,8 @@ class OutputFolder:
 
 def _sha256_of(path: str) -> str:
     """Return the hash of a file's content, or an empty string if there is none."""
-    content = hashlib.sha256()
     try:
         with open(path, "rb") as stream:
-            while block := stream.read(1 << 20):
-                content.update(block)
+            return digest_of(stream)
     except FileNotFoundError:
         return ""
-    return content.hexdigest()

@@ -275,13 +275,12 @@ def hub_file(repo: str, file: str, *, download: bool = True) -> Path:
 def _check_download(metadata: object, path: Path) -> None:
     """Remove a downloaded file that has not the size or, for large files, the SHA-256 that the hub states."""
     size, etag = getattr(metadata, "size", None), str(getattr(metadata, "etag", "") or "")
+    from clamp3.sources import digest_of
+
     wrong = size is not None and path.stat().st_size != size
     if not wrong and re.fullmatch(r"[0-9a-f]{64}", etag):
-        content = hashlib.sha256()
         with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                content.update(block)
-        wrong = content.hexdigest() != etag
+            wrong = digest_of(file) != etag
     if wrong:
         path.resolve().unlink(missing_ok=True)
         path.unlink(missing_ok=True)

@@ -10,9 +10,10 @@ import socket
 from functools import partial
 from typing import TYPE_CHECKING
 
+from clamp3 import cli
 from clamp3.errors import EXIT_OK, ConfigError
 from clamp3.formats.tables import json_text
-from clamp3.index.commands import index_at
+from clamp3.index.commands import MODEL_FLAGS, index_at
 from clamp3.index.folder import IndexMeta
 from clamp3.index.place import Where
 
@@ -129,16 +130,6 @@ def open_model(args: argparse.Namespace, meta: IndexMeta, cache: RecentVectors) 
         How the index's own model was opened.
     cache : RecentVectors
     """
-    from clamp3.embedding.clamp3 import Clamp3
-
-    flags = {name: getattr(args, name) or meta.model.get(name) for name in ("model", "text_model", "mert_model")}
-    return Clamp3.from_pretrained(
-        flags["model"] or "mini",
-        text_model=flags["text_model"],
-        mert_model=flags["mert_model"],
-        dtype=args.dtype,
-        device=args.device,
-        cache=cache,
-        correct=args.correct,
-        backend=getattr(args, "backend", None),
-    )
+    flags = {name: getattr(args, name) or meta.model.get(name) for name in MODEL_FLAGS}
+    flags["model"] = flags["model"] or "mini"
+    return cli.open_model(argparse.Namespace(**{**vars(args), **flags}), cache)

@@ -6,8 +6,9 @@ python code/recipes/mini/outside.py OUTSIDE_DIR --hums HUMS_DIR --model mini
 300 held-out tunes of one voice (build_data.py). A hum is the first 15 s of a tune, melody alone: in a key up to a fifth
 above or below, at 0.75 to 1.3 times the tempo, uneven in time, one note in 20 a semitone off, one in 12 with a grace
 note, all of them out of tune by some cents; sung or whistled by General MIDI programs that no training piece has. It is
-kept as sound and as MIDI (without cents). Tunes in another key are whole, as ABC and as MIDI.
-All draws depend on the tune's id. What exists is kept.
+kept as sound and as MIDI (without cents). Tunes in another key are whole, as ABC and as MIDI. A search without a model,
+for runs of three intervals that hum and tune share, shows how well they can be found. Draws depend on the tune alone.
+What exists is kept.
 """
 
 from __future__ import annotations
@@ -283,6 +284,27 @@ def choose(records: list[dict[str, Any]], n: int) -> list[tuple[str, str, str]]:
             for one in chosen]  # fmt: skip
 
 
+def interval_runs(texts: list[str]) -> Any:
+    """Return unit vectors of the melodies of MTF texts: how often each run of three intervals comes, rare ones more.
+
+    Parameters
+    ----------
+    texts : list of str
+        Each of one voice.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    from clamp3.formats.mtf import mtf_to_midi
+    from recipes.mini.performances import read_midi_score
+
+    lines = []
+    for text in texts:
+        notes = melody(read_midi_score(mtf_to_midi(text)).parts[0])
+        lines.append(" ".join(str(b.pitch - a.pitch) for a, b in pairwise(notes)))
+    runs = TfidfVectorizer(ngram_range=(3, 3), tokenizer=str.split, token_pattern=None, sublinear_tf=True)
+    return runs.fit_transform(lines).toarray()
+
+
 def measure(encode: Any, folder: Path) -> dict[str, Any]:
     """Return the ranks of tunes among all in the folder, from hums and from other keys.
 
@@ -311,6 +333,11 @@ def measure(encode: Any, folder: Path) -> dict[str, Any]:
         hums["sound"] = vectors("hum.npy")
     for kind, hum in hums.items():
         found |= {f"hum as {kind} to {other}": retrieval(hum, music) for other, music in tunes.items()}
+    texts = [
+        (folder / f"{name}.{end}").read_text(encoding="utf-8") for end in ("hum.mtf", "tune.mtf") for name in names
+    ]
+    runs = interval_runs(texts)
+    found["hum to tune, no model"] = retrieval(runs[: len(names)], runs[len(names) :])
     return found
 
 
