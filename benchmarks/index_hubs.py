@@ -61,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--n", type=int, default=160, help="scores that become MIDI and recordings (default: %(default)s)"
     )
     parser.add_argument("--folders", nargs="+", default=["openscore_lieder", "polish_scores"], help="of these scores")
+    parser.add_argument("--name", default="index_hubs", help="of the results (default: %(default)s)")
     return parser
 
 
@@ -72,7 +73,8 @@ def made(
         return dict(np.load(args.vectors))
     chosen = [row for row in rows if row["modality"] == "score" and row["name"].split("/")[0] in args.folders]
     random.Random(7).shuffle(chosen)
-    ids, vectors = [], {"midi": [], "audio": []}
+    ids: list[str] = []
+    vectors: dict[str, list[np.ndarray]] = {"midi": [], "audio": []}
     for row in chosen:
         if len(ids) == args.n:
             break
@@ -92,7 +94,7 @@ def made(
         for name, vector in zip(vectors, encoded.vectors, strict=True):
             vectors[name].append(vector)
         print(f"\r{len(ids)} of {args.n}", end="", file=sys.stderr)
-    kept = {"ids": np.array(ids), **{name: np.stack(found) for name, found in vectors.items()}}
+    kept: dict[str, Any] = {"ids": np.array(ids), **{name: np.stack(found) for name, found in vectors.items()}}
     if args.vectors:
         np.savez(args.vectors, **kept)
     return kept
@@ -164,8 +166,8 @@ def measured(space: Space, text: tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
             scores = correct(asked @ space.vectors.T, probing @ space.vectors.T, everywhere)
             best[what] = np.argsort(-scores, axis=1, kind="stable")[:, :10]
         figures["words: key and metre right"] = float(np.mean(np.take_along_axis(fits, best["facts"], 1)))
-        for asked, wanted in permutations(MUSIC, 2):
-            figures[f"{asked} to {wanted}"] = space.reciprocal_rank(asked, wanted, correct)
+        for given, wanted in permutations(MUSIC, 2):
+            figures[f"{given} to {wanted}"] = space.reciprocal_rank(given, wanted, correct)
         counts = np.bincount(best["all"].ravel())
         figures["most lists of ten with one piece"] = int(counts.max())
         figures["different pieces in them"] = int((counts > 0).sum())
@@ -236,13 +238,14 @@ def main(argv: list[str] | None = None) -> int:
     texts = [asked, list(DESCRIPTIONS), [f"a {how} {what}" for how in HOW for what in WHAT]]
     questions, further, probing = (unit_rows(np.asarray(model.encode(each).vectors, np.float64)) for each in texts)
     result = {
+        "weights": model.identity,
         "pieces": {name: int((space.modality == name).sum()) for name in MUSIC},
         "questions": {"key and metre": len(asked), "descriptions": len(DESCRIPTIONS), "pairs": len(new["ids"]) // 2},
         "probes": {"words": len(probing), "music": len(new["ids"]) // 2},
         "corrections": list(measured(space, (questions, fits, further, probing))),
     }
     print(json_text(result, indent=2))
-    print(write_result("index_hubs", result))
+    print(write_result(args.name, result))
     return EXIT_OK
 
 
