@@ -2,8 +2,8 @@
 
 Vectors of sentences about music lie close together, and pieces that are close to all of them are hubs. What a piece has
 in common with sentences that stand for any question says nothing about this one, so half of its mean cosine to them is
-subtracted. That mean is linear in the piece, so the question's vector is moved and no piece is touched. Measured on
-questions by words, scores, MIDI and recordings by ``benchmarks/index_hubs.py``; only words gain.
+subtracted. That mean is linear in the piece, so the question's vector is moved and no piece is touched. What this and
+other corrections do to questions by words, scores, MIDI and recordings is in docs/indexes.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from clamp3.sources import sentence
 if TYPE_CHECKING:
     from clamp3.embedding.clamp3 import Clamp3
 
-# Ten do what a hundred do: .625 and .635 of the first ten results right, without any .438.
+# Ten do what a hundred do: with mini 1 .625 and .635 of the first ten results right, without any .438.
 PROBES = (
     "a slow waltz",
     "a quick jig",
