@@ -11,6 +11,7 @@ import pytest
 from clamp3 import Clamp3
 from clamp3.embedding.passages import PassagePlan
 from clamp3.errors import ConfigError, DataError
+from clamp3.formats import Kind
 from clamp3.index.folder import IndexFolder, find_index
 from clamp3.index.indexing import bring_up_to_date
 from clamp3.index.library import Library, piece_id
@@ -420,3 +421,24 @@ def test_words_that_a_small_tokenizer_lacks_are_named(library, model, music):
     assert lacking.unknown_words == ["\u10d5\u10d0\u10da\u10e1\u10d8"]
     assert "does not know '\u10d5\u10d0\u10da\u10e1\u10d8'" in lacking.notes[-1]
     assert answer(library, model, Question.of("a \u10d5\u10d0\u10da\u10e1\u10d8 waltz")).notes == lacking.notes[-1:]
+
+
+def test_a_question_about_something_else_is_reported_where_the_weights_can_tell(library, model, music):
+    def notes(query):
+        return [note for note in ask(model, query, music).notes if "about music" in note]
+
+    vector = model.encode([(b"milk, eggs, bread", Kind.TEXT)]).vectors[0]
+    title = ask(model, "milk", music).hits[0].name.partition(".")[0]
+    assert not notes("milk, eggs, bread")  # these weights cannot tell
+    topic = {"direction": (-vector / np.linalg.norm(vector)).tolist(), "least": -0.99}
+    model._described.info["topic"] = topic
+    try:
+        assert len(notes("milk, eggs, bread")) == 1
+        assert answer(library, model, Question.of("milk, eggs, bread")).off_topic
+        assert not notes("a sad waltz")
+        topic["least"] = 2
+        assert notes("milk") and not notes(f"milk {title}") and not notes(music / FILES[0])
+        topic["direction"] = [1.0]  # of another width
+        assert not notes("milk")
+    finally:
+        del model._described.info["topic"]

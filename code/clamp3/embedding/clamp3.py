@@ -215,6 +215,14 @@ class Clamp3(Encoder):
         tokenizer: TowerTokenizer | None = self.front_end("text")
         return tokenizer.loaded.unknown_words(text) if tokenizer is not None and tokenizer.is_small else []
 
+    def is_off_topic(self, vector: NDArray[Any]) -> bool:
+        """Return whether a text with this vector is about something else than music; False if the file cannot say."""
+        topic = self._described.info.get("topic", {})
+        direction = np.asarray(topic.get("direction", ()), np.float64)
+        if len(direction) != len(vector):
+            return False
+        return float(vector @ direction / np.linalg.norm(vector)) < float(topic["least"])
+
     def tokenizer(self) -> TextTokenizer:
         """Return the text tower's tokenizer; without a text tower, a ConfigError is raised."""
         self.config.restrict(["text"])
