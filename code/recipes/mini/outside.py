@@ -59,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("outside_dir", type=Path, help="what wider.py --part outside wrote")
     parser.add_argument("--model", default="mini", help="name or path of the weights (default: mini)")
     parser.add_argument("--text_model", help="folder with the tokenizer, if it does not lie beside the weights")
+    parser.add_argument("--dtype", default="float32", choices=("auto", "float32", "bfloat16"), help="arithmetic")
     parser.add_argument("--hums", type=Path, help="what hums.py wrote (default: not measured)")
     parser.add_argument("--recordings", type=Path, help="what recordings.py wrote (default: not measured)")
     parser.add_argument("--quick", action="store_true", help="take one piece in eight")
@@ -326,7 +327,7 @@ def main(argv: list[str] | None = None) -> int:
     from clamp3.formats.tables import read_json
     from clamp3.jobs.atomic import write_text
 
-    model = Clamp3.from_pretrained(args.model, text_model=args.text_model, dtype="float32")
+    model = Clamp3.from_pretrained(args.model, text_model=args.text_model, dtype=args.dtype)
     result: dict[str, Any] = {"model": model.identity, "quick": args.quick, "seconds": {}}
     if args.json and args.json.exists():
         before = read_json(args.json, dict[str, Any])
