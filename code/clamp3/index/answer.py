@@ -92,7 +92,8 @@ def understood(question: Question, vector: np.ndarray, model: Clamp3, hits: Sequ
     off_topic = bool(words) and model.is_off_topic(vector)
     if off_topic:
         named = {word for hit in hits for word in words_of(f"{hit.title} {hit.name}")}
-        off_topic = not any(word in named for word in words if len(word) >= LONG or not word.isascii())
+        telling = [word for word in words if len(word) >= (2 if word.isdigit() else LONG) or not word.isascii()]
+        off_topic = named.isdisjoint(telling)
     return {"unknown_words": unknown, "off_topic": off_topic}
 
 

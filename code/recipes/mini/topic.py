@@ -1,10 +1,10 @@
 """Find what tells questions about music from others in a model's vectors of texts, and how often that is wrong.
 
-python code/recipes/mini/topic.py --model runs/mini2/export/mini.safetensors
+python code/recipes/mini/topic.py runs/mini2/export/mini.safetensors
 
 topics.tsv has short texts about music and about anything else, those to learn from and others to test with. Learned is
-a direction (a linear discriminant) and the place on it below which a text is about something else; graft.py writes
-both into the file of a trained model, and a search says in a line where a question is there.
+a direction (a linear discriminant) and the place on it below which a text is about something else. Where that is good
+enough, topic.json is written beside the weights, and a search says in a line if a question is below.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `recipes` and `clamp3`, without installation
 
 from clamp3.cli import parser_for, run
-from clamp3.formats.tables import read_csv
+from clamp3.formats.tables import json_text, read_csv
 
 KINDS = ("music", "other")
 FALSE_ALARMS = 0.08  # share of the texts about music to learn from that lie below the least place
@@ -29,8 +29,7 @@ SHRINKAGE = 0.3  # of the covariance, in its mean variance: texts are fewer than
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     parser = parser_for(__doc__)
-    parser.add_argument("--model", default="mini", help="name or path of the weights (default: mini)")
-    parser.add_argument("--text_model", help="folder with the tokenizer, if it does not lie beside the weights")
+    parser.add_argument("weights", type=Path, help="file of the weights, its tokenizer beside it")
     return parser
 
 
@@ -82,21 +81,26 @@ def learned(encode: Callable[[Sequence[str]], Any]) -> dict[str, Any]:
             "false_alarms": round(alarms, 3), "found": round(found, 3)}  # fmt: skip
 
 
-def encoder(model: Any) -> Callable[[Sequence[str]], Any]:
-    """Return what makes unit vectors of texts with a model."""
+def write_topic(weights: Path) -> None:
+    """Write topic.json beside weights, if they tell the topics apart, else remove what is there."""
+    from clamp3.embedding.clamp3 import Clamp3
+    from clamp3.embedding.topic import NAME
     from clamp3.index.ranking import unit_rows
+    from clamp3.jobs.atomic import write_text
+    from clamp3.models.weights import describe
     from recipes.mini.evaluate import Vectors
 
-    return lambda texts: unit_rows(Vectors(model).texts(texts))
+    vectors = Vectors(Clamp3.from_pretrained(weights))
+    topic = learned(lambda texts: unit_rows(vectors.texts(texts)))
+    if topic:
+        write_text(weights.with_name(NAME), json_text({"weights": describe(weights).identity, **topic}) + "\n")
+    else:
+        weights.with_name(NAME).unlink(missing_ok=True)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    args = build_parser().parse_args(argv)
-    from clamp3.embedding.clamp3 import Clamp3
-
-    if not learned(encoder(Clamp3.from_pretrained(args.model, text_model=args.text_model))):
-        print("this model does not tell them apart")
+    write_topic(build_parser().parse_args(argv).weights)
     return 0
 
 
