@@ -64,13 +64,13 @@ def test_the_stub_is_a_model_without_files(tmp_path, monkeypatch):
     np.testing.assert_array_equal(again.encode(items).vectors, encoded.vectors)
     assert np.abs(other.encode(items).vectors - encoded.vectors)[encoded.ok].min(axis=1).max() > 0
     assert model.identity == again.identity != other.identity and "StubClamp3(stub-" in repr(model)
-    (tmp_path / "jig.abc").write_text(TUNES[0])
-    answer = ask(model, "a jig", tmp_path)
-    assert [hit.name for hit in answer.hits] == ["jig.abc"] and answer.notes == []
     assert model.width == 32 and StubClamp3(width=64, dtype="bfloat16").encode("a jig").vectors.shape == (1, 64)
     assert len(model.rank("a jig", TUNES)) == 10 and np.isfinite(Reward(model, "a jig", kind="abc")(TUNES)).all()
     assert model.to("cpu").tokenizer().encode("a jig")[0] == 0 and not list(tmp_path.iterdir())
     model.confirm()
+    (tmp_path / "jig.abc").write_text(TUNES[0])
+    answer = ask(model, "a jig", tmp_path)
+    assert [hit.name for hit in answer.hits] == ["jig.abc"] and answer.notes == []
 
 
 def test_the_module_of_sentence_transformers_gives_our_vectors(mini, tmp_path):
