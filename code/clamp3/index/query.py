@@ -12,7 +12,7 @@ import numpy as np
 from clamp3.embedding.passages import Passage
 from clamp3.errors import ConfigError, printable
 from clamp3.formats import Kind
-from clamp3.index.answer import Answer
+from clamp3.index.answer import Answer, understood
 from clamp3.index.folder import find_index
 from clamp3.index.fusion import CANDIDATES, fuse
 from clamp3.index.library import Library
@@ -60,10 +60,11 @@ def answer(library: Library, model: Clamp3, question: Question) -> Answer:
         If the question cannot be encoded.
     """
     library.check_model(model)
-    hits = best_hits(library, resolve(question, model, library), question)
+    asked = resolve(question, model, library)
+    hits = best_hits(library, asked, question)
     n_passages = library.passages.count() if question.passages else 0
-    unknown = model.unknown_words(question.all_words)
-    return Answer(hits, n_references=library.pieces.count(), n_passages=n_passages, unknown_words=unknown)
+    said = understood(question, asked.vector, model, hits)
+    return Answer(hits, n_references=library.pieces.count(), n_passages=n_passages, **said)
 
 
 def best_hits(library: Library, asked: Asked, question: Question) -> list[Hit]:
