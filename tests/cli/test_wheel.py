@@ -120,9 +120,11 @@ def write_training(folder):
     """Write what training reads: records, pairs of songs, a listening log, a small text tower's sizes."""
     from clamp3.models.registry import resolve
 
-    shutil.copy(resolve("mini").parent / "tokenizer.json", folder)
+    tokenizer = resolve("mini").parent / "tokenizer.json"
+    shutil.copy(tokenizer, folder)
+    n_tokens = len(json.loads(tokenizer.read_text(encoding="utf-8"))["model"]["vocab"])
     sizes = {"model_type": "xlm-roberta", "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1,
-             "intermediate_size": 64, "max_position_embeddings": 34, "vocab_size": 6000, "type_vocab_size": 1,
+             "intermediate_size": 64, "max_position_embeddings": 34, "vocab_size": n_tokens, "type_vocab_size": 1,
              "pad_token_id": 1}  # fmt: skip
     (folder / "config.json").write_text(json.dumps(sizes))
     songs = sorted((folder / "music").rglob("*.abc"))

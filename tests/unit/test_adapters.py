@@ -13,6 +13,7 @@ import torch
 from clamp3 import Clamp3, Reward
 from clamp3.adapters.stub import StubClamp3
 from clamp3.errors import DataError
+from clamp3.index.search import ask
 
 RATE = 24_000
 METRES = {"jig": ("6/8", "GAG GAB|"), "waltz": ("3/4", "G2A2B2|")}
@@ -67,6 +68,9 @@ def test_the_stub_is_a_model_without_files(tmp_path, monkeypatch):
     assert len(model.rank("a jig", TUNES)) == 10 and np.isfinite(Reward(model, "a jig", kind="abc")(TUNES)).all()
     assert model.to("cpu").tokenizer().encode("a jig")[0] == 0 and not list(tmp_path.iterdir())
     model.confirm()
+    (tmp_path / "jig.abc").write_text(TUNES[0])
+    answer = ask(model, "a jig", tmp_path)
+    assert [hit.name for hit in answer.hits] == ["jig.abc"] and answer.notes == []
 
 
 def test_the_module_of_sentence_transformers_gives_our_vectors(mini, tmp_path):

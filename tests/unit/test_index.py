@@ -1,6 +1,7 @@
 """An index of folders: only what is new is embedded, nothing is lost or doubled, filters, stores that agree."""
 
 import importlib.util
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -10,12 +11,14 @@ import pytest
 
 from clamp3 import Clamp3
 from clamp3.embedding.passages import PassagePlan
-from clamp3.errors import ConfigError, DataError
+from clamp3.embedding.topic import Topic, topic_of
+from clamp3.errors import ConfigError, DataError, WeightsError
+from clamp3.formats import Kind
 from clamp3.index.folder import IndexFolder, find_index
 from clamp3.index.indexing import bring_up_to_date
 from clamp3.index.library import Library, piece_id
-from clamp3.index.query import answer, find
-from clamp3.index.question import Question
+from clamp3.index.query import answer, best_hits, find
+from clamp3.index.question import Question, resolve
 from clamp3.index.search import ask
 from clamp3.index.store import FIELDS, PIECES, VECTOR, with_vector
 from clamp3.index.upkeep import export, verify
@@ -331,9 +334,9 @@ def test_what_is_called_so_comes_first(tmp_path, model, store):
         }.items():
             assert find(library, model, Question.of(query, top_k=1))[0].title == titles[title], query
         for description in ("sad piano waltz in a slow style", "a fast dance for fiddle in B flat"):
-            by_words, by_vectors = (
-                find(library, model, Question.of(description, words=words)) for words in (True, False)
-            )
+            by_words = find(library, model, Question.of(description))
+            asked = resolve(Question.of(description), model, library)
+            by_vectors = best_hits(library, asked, Question.of(description, words=False))
             assert [hit.name for hit in by_words] == [hit.name for hit in by_vectors]
 
 
@@ -420,3 +423,30 @@ def test_words_that_a_small_tokenizer_lacks_are_named(library, model, music):
     assert lacking.unknown_words == ["\u10d5\u10d0\u10da\u10e1\u10d8"]
     assert "does not know '\u10d5\u10d0\u10da\u10e1\u10d8'" in lacking.notes[-1]
     assert answer(library, model, Question.of("a \u10d5\u10d0\u10da\u10e1\u10d8 waltz")).notes == lacking.notes[-1:]
+
+
+def test_a_question_about_something_else_is_reported_where_the_weights_can_tell(library, model, music, monkeypatch):
+    def notes(query):
+        return [note for note in ask(model, query, music).notes if "about music" in note]
+
+    vector = model.encode([(b"milk, eggs, bread", Kind.TEXT)]).vectors[0]
+    title = ask(model, "milk", music).hits[0].name.partition(".")[0]
+    assert not notes("milk, eggs, bread")  # these weights cannot tell
+    topic = Topic(str(model.identity), tuple((-vector / np.linalg.norm(vector)).tolist()), -0.99, 0.0, 1.0)
+    monkeypatch.setitem(model.__dict__, "_topic", topic)
+    assert len(notes("milk, eggs, bread")) == 1
+    assert answer(library, model, Question.of("milk, eggs, bread")).off_topic
+    assert not notes("a sad waltz")
+    monkeypatch.setitem(model.__dict__, "_topic", replace(topic, least=2.0))
+    assert notes("milk") and not notes(f"milk {title}") and not notes(music / FILES[0])
+
+
+def test_what_tells_topics_apart_is_of_its_weights_alone(tmp_path):
+    topic = {"weights": "a-1", "direction": [0.6, 0.8], "least": 0.1, "false_alarms": 0.0, "found": 1.0}
+    (tmp_path / "topic.json").write_text(json.dumps(topic))
+    found = topic_of(tmp_path / "a.safetensors", "a-1")
+    assert found.excludes(np.array([0.8, -0.6])) and not found.excludes(np.array([5, 5]))
+    assert topic_of(tmp_path / "a.safetensors", "a-2") is None
+    (tmp_path / "topic.json").write_text("{}")
+    with pytest.raises(WeightsError, match=r"topic\.json"):
+        topic_of(tmp_path / "a.safetensors", "a-1")

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from clamp3.errors import DataError, FormatError
 from clamp3.index.ranking import unit_rows
-from recipes.mini import blend, concepts, graft, outside, performances, phrases, second, wider, words
+from recipes.mini import blend, concepts, graft, outside, performances, phrases, second, topic, wider, words
 from recipes.mini.build_data import read_rows, write_rows
 from recipes.mini.evaluate import Vectors
 from recipes.mini.heldout import heldout_ids
@@ -365,3 +365,16 @@ def test_the_second_recipe_uses_flags_the_scripts_have(tmp_path):
                      "outside numbers", "evaluation"]  # fmt: skip
     args.audio_steps = 0
     assert "audio" not in [step.name for step in second.steps(args)]
+
+
+def test_what_tells_topics_apart_is_kept_only_if_it_does():
+    rng = np.random.default_rng(0)
+    music = {text for part in ("learn", "test") for text in topic.texts_of(part, "music")}
+
+    def encode(texts, apart=4.0):
+        return unit_rows(rng.standard_normal((len(texts), 32)) + [[apart * (text in music)] * 32 for text in texts])
+
+    found = topic.learned(encode)
+    assert found["found"] == 1 and found["false_alarms"] <= topic.MOST_ALARMS
+    assert len(found["direction"]) == 32 and json.loads(json.dumps(found)) == found
+    assert topic.learned(lambda texts: encode(texts, apart=0.0)) == {}

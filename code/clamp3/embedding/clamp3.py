@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence, Sized
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Union, cast, overload
 
@@ -36,6 +37,7 @@ from clamp3.embedding.encoder import Dtype, Encoder, Result
 from clamp3.embedding.front_ends import FRONT_ENDS, Opening, TowerTokenizer
 from clamp3.embedding.m3 import M3
 from clamp3.embedding.passages import PassagePlan
+from clamp3.embedding.topic import Topic, topic_of
 from clamp3.errors import ConfigError, DataError, WeightsError
 from clamp3.jobs.identity import Identity
 from clamp3.jobs.progress import progress as bar
@@ -214,6 +216,14 @@ class Clamp3(Encoder):
         """Return the words of a text that a small tokenizer lacks, such as mini's; none of a large one."""
         tokenizer: TowerTokenizer | None = self.front_end("text")
         return tokenizer.loaded.unknown_words(text) if tokenizer is not None and tokenizer.is_small else []
+
+    def is_off_topic(self, vector: NDArray[Any]) -> bool:
+        """Return whether a text with this vector is about something else than music; False if the model cannot tell."""
+        return self._topic is not None and self._topic.excludes(vector)
+
+    @cached_property
+    def _topic(self) -> Topic | None:
+        return topic_of(self._weights, self._described.identity)
 
     def tokenizer(self) -> TextTokenizer:
         """Return the text tower's tokenizer; without a text tower, a ConfigError is raised."""

@@ -6,9 +6,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from clamp3.errors import printable
+from clamp3.index.question import Question
 from clamp3.index.ranking import Hit
+from clamp3.index.words import words_of
+
+if TYPE_CHECKING:
+    from clamp3.embedding.clamp3 import Clamp3
+
+LONG = 4  # letters of a word that is no "the" or "of"
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,8 @@ class Answer:
         Sentences on what was not ranked.
     unknown_words : list of str
         Words of the question that the model does not know.
+    off_topic : bool
+        Whether the model takes the question for one about something else than music.
     """
 
     hits: list[Hit]
@@ -41,6 +53,7 @@ class Answer:
     n_passages: int = 0
     remarks: list[str] = field(default_factory=list)
     unknown_words: list[str] = field(default_factory=list)
+    off_topic: bool = False
 
     @property
     def notes(self) -> list[str]:
@@ -58,7 +71,30 @@ class Answer:
         if self.unknown_words:
             named = ", ".join(repr(printable(word[:40])) for word in self.unknown_words[:5])
             notes.append(f"the model does not know {named}: say it in other words, or take larger weights.")
+        if self.off_topic:
+            notes.append("this reads like no question about music; the results may be no better than chance.")
         return notes
+
+
+def understood(question: Question, vector: np.ndarray, model: Clamp3, hits: Sequence[Hit]) -> dict[str, Any]:
+    """Return ``unknown_words`` and ``off_topic`` of an `Answer`; what a hit has in its title or name is on topic.
+
+    Parameters
+    ----------
+    question : Question
+    vector : array, shape (D,)
+        Of the question.
+    model : Clamp3
+    hits : sequence of Hit
+    """
+    unknown = model.unknown_words(question.all_words)
+    words = words_of(question.text) if question.axis is None and len(question.parts) == 1 else []
+    off_topic = bool(words) and model.is_off_topic(vector)
+    if off_topic:
+        named = {word for hit in hits for word in words_of(f"{hit.title} {hit.name}")}
+        telling = [word for word in words if len(word) >= (2 if word.isdigit() else LONG) or not word.isascii()]
+        off_topic = named.isdisjoint(telling)
+    return {"unknown_words": unknown, "off_topic": off_topic}
 
 
 def suffixes(names: Sequence[str]) -> str:

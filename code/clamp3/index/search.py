@@ -13,7 +13,7 @@ import numpy as np
 from clamp3.errors import Clamp3Error, DataError, printable
 from clamp3.formats import Kind
 from clamp3.formats.titles import title_of
-from clamp3.index.answer import Answer, suffixes
+from clamp3.index.answer import Answer, suffixes, understood
 from clamp3.index.question import Asked, Question, resolve
 from clamp3.index.ranking import Hit, check_top_k, rank
 from clamp3.index.selection import SAME, Distinct, Selection, folder_names, require_folders, vector_kinds
@@ -112,7 +112,7 @@ def ask(
         n_cached,
         n_passages,
         found.remarks + own,
-        clamp3.unknown_words(question.all_words),
+        **understood(question, asked.vector, clamp3, hits),
     )
 
 

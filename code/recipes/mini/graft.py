@@ -4,7 +4,8 @@ python code/recipes/mini/graft.py OUT_DIR --text runs/mini2/text --model mini
 python code/recipes/mini/graft.py OUT_DIR --text runs/mini2/text --trained runs/mini2/audio/best.safetensors
 
 A graft has a projection from text drawn at random; all else is what it was. Written as it ships, the word table, which
-no training step moves, has rows of 8 bits and the map that widens them, the layers' matrices 8 bits, the rest 16.
+no training step moves, has rows of 8 bits and the map that widens them, the layers' matrices 8 bits, the rest 16;
+topic.json beside it tells questions about music from others (topic.py).
 OUT_DIR gets mini.safetensors, tokenizer.json and config.json.
 """
 
@@ -104,6 +105,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from clamp3.models.weights import describe, load_model, save_safetensors
     from recipes.mini.run import require_small
+    from recipes.mini.topic import write_topic
 
     args.out_dir.mkdir(parents=True, exist_ok=True)
     info: dict[str, Any] = {"recipe": "code/recipes/mini", "seed": SEED}
@@ -121,6 +123,7 @@ def main(argv: list[str] | None = None) -> int:
         shutil.copyfile(args.text / name, args.out_dir / name)
     if args.trained:
         require_small(out)
+        write_topic(out)
     print(f"{out}: {out.stat().st_size:,} bytes")
     return 0
 
