@@ -168,10 +168,13 @@ def install(work: Path) -> None:
     """Copy the result, its numbers and the list of held-out pieces to where the package and the demo read them."""
     import shutil
 
+    from recipes.mini.topic import write_topic
+
     target = CODE / "clamp3/models/mini"
     target.mkdir(parents=True, exist_ok=True)
     for name in ("mini.safetensors", "tokenizer.json"):
         shutil.copyfile(work / "export" / name, target / name)
+    write_topic(target / "mini.safetensors")
     shutil.copyfile(work / "evaluation.json", target / "evaluation.json")
     shutil.copyfile(work / "data/heldout.txt", CODE / "recipes/mini/heldout.txt")
 
