@@ -113,7 +113,7 @@ def test_a_file_of_no_kind_is_refused_in_a_sentence_which_the_next_file_clears(v
     page = visit()
     alert = page.get_by_role("alert")
     page.locator("#file").set_input_files({"name": "paper.pdf", "mimeType": "", "buffer": b"%PDF"})
-    expect(alert).to_contain_text("Paper.pdf: files of type .pdf are not read here; scores")
+    expect(alert).to_contain_text("“paper.pdf”: files of type .pdf are not read here; scores")
     page.locator("#file").set_input_files(music / "midi/up.mid")
     expect(page.locator("#tray-body")).to_contain_text("up.mid")
     expect(alert).to_be_empty()

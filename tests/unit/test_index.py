@@ -17,8 +17,8 @@ from clamp3.formats import Kind
 from clamp3.index.folder import IndexFolder, find_index
 from clamp3.index.indexing import bring_up_to_date
 from clamp3.index.library import Library, piece_id
-from clamp3.index.query import answer, find
-from clamp3.index.question import Question
+from clamp3.index.query import answer, best_hits, find
+from clamp3.index.question import Question, resolve
 from clamp3.index.search import ask
 from clamp3.index.store import FIELDS, PIECES, VECTOR, with_vector
 from clamp3.index.upkeep import export, verify
@@ -336,9 +336,9 @@ def test_what_is_called_so_comes_first(tmp_path, model, store):
         }.items():
             assert find(library, model, Question.of(query, top_k=1))[0].title == titles[title], query
         for description in ("sad piano waltz in a slow style", "a fast dance for fiddle in B flat"):
-            by_words, by_vectors = (
-                find(library, model, Question.of(description, words=words)) for words in (True, False)
-            )
+            by_words = find(library, model, Question.of(description))
+            asked = resolve(Question.of(description), model, library)
+            by_vectors = best_hits(library, asked, Question.of(description, words=False))
             assert [hit.name for hit in by_words] == [hit.name for hit in by_vectors]
 
 

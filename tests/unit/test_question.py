@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,15 +12,17 @@ from clamp3.embedding.passages import PassagePlan
 from clamp3.errors import Clamp3Error, ConfigError
 from clamp3.index.duplicates import duplicates
 from clamp3.index.fusion import fuse
+from clamp3.index.hubs import PROBES
 from clamp3.index.indexing import bring_up_to_date
 from clamp3.index.library import Library
 from clamp3.index.playlist import playlist
 from clamp3.index.prompts import class_vectors, prompts_for
-from clamp3.index.query import find
+from clamp3.index.query import best_hits, find
 from clamp3.index.question import Part, Question, part_of, resolve
 from clamp3.index.ranking import diversified, unit_rows
 from clamp3.index.search import ask
 from clamp3.index.store import FACTS, VECTOR, WORDS
+from clamp3.sources import sentence
 
 HAS_LANCE = importlib.util.find_spec("lancedb") is not None
 
@@ -57,6 +60,31 @@ def test_copies_of_a_piece_that_is_asked_about_are_no_results(library, model, mu
     for passages in (False, True):
         found = find(library, model, Question((Part(piece="0/long.abc"),), passages=passages))
         assert {hit.name for hit in found} == {"audio.npy", "play.mtf", "sub/tune.ABC"}
+
+
+def test_words_alone_are_asked_without_what_all_sentences_share(library, model, music):
+    question = Question.of("sad waltz", top_k=4)
+    asked = resolve(question, model, library)
+    hits = best_hits(library, asked, replace(question, words=False))
+    rows = {
+        row["id"]: unit(row[VECTOR]) for row in library.pieces.rows(["id", VECTOR]) if row["id"] in {h.id for h in hits}
+    }
+    probes = [unit(vector) for vector in model.encode([sentence(probe) for probe in PROBES]).vectors]
+    said = unit(model.encode(["sad waltz"]).vectors[0])
+    order = sorted(
+        rows, key=lambda each: -(rows[each] @ said - 0.5 * np.mean([rows[each] @ probe for probe in probes]))
+    )
+    assert [hit.id for hit in hits] == order and len(hits) == 4
+    np.testing.assert_allclose([hit.score for hit in hits], [rows[each] @ said for each in order], atol=1e-5)
+    tune = Part(path=music / "long.abc")
+    for other in (
+        replace(question, words=False),
+        replace(question, passages=True),
+        Question((tune,)),
+        Question((*question.parts, tune)),
+        replace(question, axis=("sad", "happy")),
+    ):
+        assert resolve(other, model, library).ranking is None
 
 
 def test_who_names_a_composer_gets_those_pieces_in_the_order_of_the_vectors():

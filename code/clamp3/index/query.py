@@ -18,7 +18,7 @@ from clamp3.index.fusion import CANDIDATES, fuse
 from clamp3.index.library import Library
 from clamp3.index.place import Uri, Where
 from clamp3.index.question import MAX_TOP_K, Asked, Question, resolve
-from clamp3.index.ranking import Hit, diversified, rank
+from clamp3.index.ranking import Hit, cosine, diversified, rank
 from clamp3.index.selection import Distinct, Selection
 from clamp3.index.store import FACTS, VECTOR, Row
 from clamp3.index.where import both, quoted
@@ -88,10 +88,10 @@ def best_hits(library: Library, asked: Asked, question: Question) -> list[Hit]:
     table, n = (library.passages, _PASSAGES_PER_HIT) if question.passages else (library.pieces, _MORE)
     n = max(n * wanted, CANDIDATES if named else 1)
     while True:
-        rows = table.nearest(asked.vector, n, condition)
-        ranked = _in_order(asked.vector, rows)
+        rows = table.nearest(asked.vector if asked.ranking is None else asked.ranking, n, condition)
+        ranked = _in_order(asked, rows)
         if named:
-            ranked = _fused(text, asked.vector, ranked, named)
+            ranked = _fused(text, asked, ranked, named)
         found = _distinct(library, asked, ranked, question)
         if len(found) > wanted or len(rows) < n:  # one more: what follows the last may be its copies
             break
@@ -146,17 +146,21 @@ def _condition(library: Library, filtered: str | None, selection: Selection) -> 
     return music if library.pieces.count(music) else filtered
 
 
-def _in_order(asked: np.ndarray, rows: Sequence[Row]) -> list[tuple[Row, float]]:
-    """Return rows with their exact cosines, best first, equal ones by name and place."""
+def _in_order(asked: Asked, rows: Sequence[Row]) -> list[tuple[Row, float]]:
+    """Return rows with their exact cosines, in the order of the question, equal ones by name and place."""
     if not rows:
         return []
     names = [f"{row['name']}\0{row.get('first_item', 0):09}\0{row['id']}" for row in rows]
-    ranked = rank(asked, np.stack([row[VECTOR] for row in rows]), len(rows), names)
+    vectors = np.stack([row[VECTOR] for row in rows])
+    ranked = rank(asked.vector if asked.ranking is None else asked.ranking, vectors, len(rows), names)
+    if asked.ranking is not None:
+        cosines = cosine(asked.vector, vectors)
+        ranked = [(number, float(cosines[number])) for number, _ in ranked]
     return [(rows[number], score) for number, score in ranked]
 
 
 def _fused(
-    text: str, asked: np.ndarray, ranked: Sequence[tuple[Row, float]], named: Sequence[Row]
+    text: str, asked: Asked, ranked: Sequence[tuple[Row, float]], named: Sequence[Row]
 ) -> list[tuple[Row, float]]:
     """Return rows in the order of vectors and words together, each with its cosine."""
     found = _in_order(asked, named)

@@ -18,6 +18,7 @@ import numpy as np
 
 from clamp3.errors import Clamp3Error, ConfigError, FormatError, sentence_of
 from clamp3.formats import Kind
+from clamp3.index.hubs import without_common
 from clamp3.index.prompts import class_vectors, prompts_for
 from clamp3.index.ranking import check_top_k, unit_rows
 from clamp3.index.selection import Selection, kind_groups, kinds_of, same_input
@@ -221,12 +222,16 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A question as a vector, shape (D,), and what it was made of: files, and ids and contents of pieces."""
+    """A question as a vector, shape (D,), and what it was made of: files, and ids and contents of pieces.
+
+    Where ``ranking`` is given, it orders the pieces, and cosines are still those to the vector.
+    """
 
     vector: np.ndarray
     sources: tuple[Source, ...] = ()
     pieces: frozenset[str] = field(default_factory=frozenset)
     contents: frozenset[str] = field(default_factory=frozenset)
+    ranking: np.ndarray | None = None
 
     def is_part(self, location: str) -> bool:
         """Return whether what lies somewhere (as `clamp3.sources.Source.location`) was part of the question."""
@@ -365,7 +370,10 @@ def resolve(question: Question, model: Clamp3, library: Library | None = None) -
         if np.linalg.norm(total) < _LEAST:
             raise ConfigError("the parts of the question cancel each other; nothing is left to look for.")
     contents = frozenset(row["content"] for row in rows.values())
-    return Asked(np.asarray(total), tuple(sources), frozenset(wanted), contents)
+    in_words = question.words and question.text and not question.passages
+    alone = len(question.parts) == 1 and question.axis is None
+    ranking = without_common(np.asarray(total), model) if in_words and alone else None
+    return Asked(np.asarray(total), tuple(sources), frozenset(wanted), contents, ranking)
 
 
 def _the(library: Library | None) -> Library:

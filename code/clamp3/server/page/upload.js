@@ -49,7 +49,7 @@ export class Upload {
       } catch (problem) {
         this.app.busy(false);
         announce("");
-        showProblem(new Error(`${file.name}: ${problem.message}`));
+        showProblem(new Error(`“${file.name}”: ${problem.message}`)); // quoted: sentences begin with a capital
       }
     }
   }
