@@ -168,10 +168,13 @@ def install(work: Path) -> None:
     """Copy the result and its numbers to where the package reads them, and a list of held-out pieces to the recipe."""
     import shutil
 
+    from recipes.mini.topic import write_topic
+
     target = CODE / "clamp3/models/mini"
     target.mkdir(parents=True, exist_ok=True)
     for name in ("mini.safetensors", "tokenizer.json"):
         shutil.copyfile(work / "export" / name, target / name)
+<<<<<<< HEAD
     for path, folder in (
         (work / "evaluation.json", target),
         (work / "outside.json", target),
@@ -179,6 +182,11 @@ def install(work: Path) -> None:
     ):
         if path.is_file():
             shutil.copyfile(path, folder / path.name)
+=======
+    write_topic(target / "mini.safetensors")
+    shutil.copyfile(work / "evaluation.json", target / "evaluation.json")
+    shutil.copyfile(work / "data/heldout.txt", CODE / "recipes/mini/heldout.txt")
+>>>>>>> main
 
 
 def steps(args: argparse.Namespace) -> list[Step]:
