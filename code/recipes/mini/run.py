@@ -174,7 +174,7 @@ def install(work: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for name in ("mini.safetensors", "tokenizer.json"):
         shutil.copyfile(work / "export" / name, target / name)
-<<<<<<< HEAD
+    write_topic(target / "mini.safetensors")
     for path, folder in (
         (work / "evaluation.json", target),
         (work / "outside.json", target),
@@ -182,11 +182,6 @@ def install(work: Path) -> None:
     ):
         if path.is_file():
             shutil.copyfile(path, folder / path.name)
-=======
-    write_topic(target / "mini.safetensors")
-    shutil.copyfile(work / "evaluation.json", target / "evaluation.json")
-    shutil.copyfile(work / "data/heldout.txt", CODE / "recipes/mini/heldout.txt")
->>>>>>> main
 
 
 def steps(args: argparse.Namespace) -> list[Step]:
