@@ -70,7 +70,10 @@ class Answer:
             named = ", ".join(repr(printable(word[:40])) for word in self.unknown_words[:5])
             notes.append(f"the model does not know {named}: say it in other words, or take larger weights.")
         if self.off_topic:
-            notes.append("this may not be about music, or in words the model does not understand; the results may be no better than chance.")
+            notes.append(
+                "this may not be about music, or in words the model does not understand; "
+                "the results may be no better than chance."
+            )
         return notes
 
 
