@@ -25,7 +25,7 @@ from clamp3.index.upkeep import export, verify
 from clamp3.index.where import to_sql
 from clamp3.index.words import tokens_of
 from clamp3.jobs.cache import VectorCache
-from clamp3.models.registry import resolve
+from clamp3.models import registry
 from clamp3.models.weights import describe
 
 HAS_LANCE = importlib.util.find_spec("lancedb") is not None
@@ -455,7 +455,7 @@ def test_what_tells_topics_apart_is_of_its_weights_alone(tmp_path):
 
 
 def test_mini_has_what_tells_topics_apart():
-    weights = resolve("mini")
+    weights = registry.resolve("mini")
     found = topic_of(weights, describe(weights).identity)
     assert found is not None, "python code/recipes/mini/topic.py code/clamp3/models/mini/mini.safetensors"
     assert found.found >= 0.8 and found.false_alarms <= 0.1

@@ -60,10 +60,9 @@ def answer(library: Library, model: Clamp3, question: Question) -> Answer:
         If the question cannot be encoded.
     """
     library.check_model(model)
-    asked = resolve(question, model, library)
-    hits = best_hits(library, asked, question)
+    hits = best_hits(library, resolve(question, model, library), question)
     n_passages = library.passages.count() if question.passages else 0
-    said = understood(question, asked.vector, model, hits)
+    said = understood(question, model, hits)
     return Answer(hits, n_references=library.pieces.count(), n_passages=n_passages, **said)
 
 
