@@ -76,6 +76,12 @@ def test_words_alone_are_asked_without_what_all_sentences_share(library, model, 
     )
     assert [hit.id for hit in hits] == order and len(hits) == 4
     np.testing.assert_allclose([hit.score for hit in hits], [rows[each] @ said for each in order], atol=1e-5)
+    encode = model.encode
+    try:
+        model.encode = lambda items: encode(items) if len(items) == 1 else pytest.fail("the probes were encoded again")
+        assert resolve(question, model, library).ranking is not None
+    finally:
+        del model.encode
     tune = Part(path=music / "long.abc")
     for other in (
         replace(question, words=False),

@@ -8,7 +8,9 @@ other corrections do to questions by words, scores, MIDI and recordings is in do
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
+from weakref import ref
 
 import numpy as np
 
@@ -43,5 +45,13 @@ def without_common(vector: np.ndarray, model: Clamp3) -> np.ndarray:
         Of the words.
     model : Clamp3
     """
-    probes = unit_rows(np.asarray(model.encode([sentence(probe) for probe in PROBES]).vectors, np.float64))
-    return np.asarray(unit_rows(np.asarray(vector, np.float64)[None])[0] - SHARE * probes.mean(0))
+    common = _common(ref(model))
+    return np.asarray(unit_rows(np.asarray(vector, np.float64)[None])[0] - SHARE * common)
+
+
+@lru_cache(maxsize=4)  # a large model takes longer over the probes than over the question; a reference keeps none alive
+def _common(model: ref[Clamp3]) -> np.ndarray:
+    found = model()
+    assert found is not None
+    probes = found.encode([sentence(probe) for probe in PROBES]).vectors
+    return np.asarray(unit_rows(np.asarray(probes, np.float64)).mean(0))
