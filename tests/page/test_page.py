@@ -200,6 +200,18 @@ def test_a_recording_plays_and_is_sought_in_by_ranges(visit):
     assert 206 in statuses
 
 
+def test_what_is_typed_while_the_page_starts_stays(visit):
+    page, held = visit(), []
+    page.route("**/info", lambda route: held.append(route))
+    page.reload()
+    page.locator("#words").fill("Maple Leaf Rag")
+    while not held:
+        page.wait_for_timeout(20)
+    held[0].continue_()
+    expect(page.locator("#status")).to_contain_text("pieces")
+    expect(page.locator("#words")).to_have_value("Maple Leaf Rag")
+
+
 def test_a_score_is_engraved_and_played(visit):
     page = visit()
     ask(page, "Maple Leaf Rag")

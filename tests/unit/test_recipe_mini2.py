@@ -186,6 +186,11 @@ def test_instruments_of_headers_become_a_scoring():
     ]  # fmt: skip
 
 
+def test_a_folder_without_collections_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="unpack the archives"):
+        wider.main([str(tmp_path), str(tmp_path / "out")])
+
+
 def test_the_command_converts_scores_and_performances(collections, tmp_path):
     out = tmp_path / "out"
     argv = [str(collections), str(out), "--part", "outside"]

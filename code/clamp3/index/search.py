@@ -71,7 +71,7 @@ def ask(
     >>> with TemporaryDirectory() as folder:
     ...     for name, tune in {"1": jig, "2": air, "2 again": air}.items():
     ...         _ = Path(folder, f"{name}.abc").write_text(tune)
-    ...     answer = ask(Clamp3.from_pretrained("mini"), "a slow air", Path(folder))
+    ...     answer = ask(Clamp3.from_pretrained("mini"), "a tune in 3/4 time", Path(folder))
     ...     alike = ask(Clamp3.from_pretrained("mini"), Path(folder, "2.abc"), Path(folder))
     >>> [(hit.rank, hit.name, hit.title, hit.also) for hit in answer.hits]
     [(1, '2 again.abc', 'Air', ('2.abc',)), (2, '1.abc', 'The Kesh', ())]

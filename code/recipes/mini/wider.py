@@ -280,10 +280,13 @@ def _games(root: Path, vgmidi: Path | None) -> Iterator[Source]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    from clamp3.errors import DataError
     from recipes.mini.build_data import convert_all
 
     args = build_parser().parse_args(argv)
     works = list_wider(args.collections, args.vgmidi, args.part)
+    if not works:
+        raise DataError(f"{args.collections} has none of the collections of --part {args.part}; unpack the archives there.")
     if args.limit:
         works = works[:: max(1, len(works) // args.limit)]
     rows, failed = convert_all(works, Path("/"), args.out_dir, args.workers)

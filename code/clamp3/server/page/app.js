@@ -197,9 +197,11 @@ async function wait(problem) {
 }
 
 /** Show the question in the controls. */
-function show() {
+/** Show the question in the controls; what somebody is typing, if it is given, stays. */
+function show(typed = "") {
   const { question } = app;
-  if ($("words").value.trim() !== question.text.trim()) $("words").value = question.text;
+  const words = typed.trim() ? typed : question.text;
+  if ($("words").value.trim() !== words.trim()) $("words").value = words;
   for (const control of $("filters").elements) {
     if (!(control.name in question)) continue;
     if (control.type === "checkbox") control.checked = question[control.name];
@@ -291,7 +293,7 @@ function introduce(info) {
 async function refresh() {
   introduce(await request("info"));
   app.map.forget();
-  show();
+  show($("words").value);
   await run();
 }
 
@@ -315,7 +317,7 @@ async function start() {
   }
   introduce(app.info);
   limit(app.info);
-  show();
+  show($("words").value);
   return run();
 }
 
