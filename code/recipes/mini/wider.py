@@ -286,7 +286,7 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     works = list_wider(args.collections, args.vgmidi, args.part)
     if not works:
-        raise DataError(f"{args.collections} has none of the collections of --part {args.part}; unpack the archives there.")
+        raise DataError(f"{args.collections} has no collection of --part {args.part}; unpack the archives there.")
     if args.limit:
         works = works[:: max(1, len(works) // args.limit)]
     rows, failed = convert_all(works, Path("/"), args.out_dir, args.workers)
