@@ -6,8 +6,8 @@ r"""Make mini from the first model of run.py: words from a teacher, wider music,
 A quick trial, which shows that every step runs:
     python code/recipes/mini/second.py --work_dir runs/try2 --data runs/mini/data --collections COLLECTIONS --quick
 
-COLLECTIONS is the folder of unpacked archives that wider.py describes; --vgmidi adds VGMIDI to the game music held
-out. The first model gets a text tower that a teacher taught (words.py, graft.py); then this and the tower of scores and MIDI
+COLLECTIONS is the folder of unpacked archives that wider.py describes; --vgmidi adds VGMIDI to the game music held out.
+The first model gets a text tower that a teacher taught (words.py, graft.py); then this and the tower of scores and MIDI
 learn together, from every piece in two ways of writing; then the audio tower learns where the music it plays already
 is. A finished step is not done again, an interrupted one goes on. WORK_DIR/run.json holds the time of each step,
 WORK_DIR/export/ the result, WORK_DIR/outside.json and evaluation.json its numbers. Sound needs fluidsynth and sound
