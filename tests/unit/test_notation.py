@@ -69,6 +69,10 @@ def test_capella_archives_have_limits_too(score, reason, monkeypatch):
         (b'<!DOCTYPE m [<!ENTITY x SYSTEM "file:///etc/hostname">]><m>&x;</m>', ".mei", "entity"),
         (KERN.replace(b"4g\n4a\n4b\n4cc\n", b"1r\n"), ".krn", "no notes"),
         (b"\xff\xff", ".rntxt", "UTF-8"),
+        (b"Time Signature: 65536/4\nm1 b1 G: I\n", ".rntxt", "four digits"),
+        (b"Time Signature: 3/4\nm1 b1 G: I b65536.5 V\n", ".rntxt", "four digits"),
+        (b"Time Signature: 3/4\nm1 b1 G: I\nm3-1e9 = m1-2\n", ".rntxt", "four digits"),
+        (b"Time Signature: 3/4\nm12345 b1 G: I\n", ".rntxt", "four digits"),
     ],
 )
 def test_unusable_files_have_a_reason(data, suffix, reason):

@@ -23,7 +23,10 @@ _FORMATS = {".krn": "humdrum", ".mei": "mei", ".rntxt": "romanText", ".capx": "c
 _CAPELLA_MEMBER = "score.xml"
 _XML_FORMATS = (".mei", ".xml", ".musicxml")
 _TEXT_FORMATS = (".krn", ".rntxt")
-_FAR_MEASURE = re.compile(r"^m\d{5}|^m\d{1,4}-\d{5}", re.MULTILINE)
+# A measure, beat or time signature of five digits, or with an exponent; music21 fills the score up to it.
+_FAR = re.compile(
+    r"^m\d{5}|^m\d{1,4}-\d{5}|^m\S*\de\d|^m.*\bb\d{5}|^time ?signature:.*\d{5}", re.MULTILINE | re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -112,9 +115,10 @@ def read_notation(data: bytes, *, suffix: str, name: str = "score") -> Notated:
         content = decode_lenient(data)[0] if suffix == ".krn" else decode_text(data)
         if not content.strip():
             raise FormatError("the file is empty.")
-        if suffix == ".rntxt" and _FAR_MEASURE.search(content):
+        if suffix == ".rntxt" and _FAR.search(content):
             raise FormatError(
-                "a measure has a number of more than four digits, up to which music21 would fill the score."
+                "a measure, beat or time signature has a number of more than four digits, "
+                "up to which music21 would fill the score."
             )
         data = content.encode("utf-8")
     if isinstance(content, Element):
