@@ -438,6 +438,9 @@ def test_a_question_about_something_else_is_reported_where_the_weights_can_tell(
     monkeypatch.setitem(model.__dict__, "_topic", topic)
     assert len(notes("milk, eggs, bread")) == 1
     assert answer(library, model, Question.of("milk, eggs, bread")).off_topic
+    with monkeypatch.context() as patched:  # the question's own vector says it
+        patched.setattr(model, "encode", lambda items: pytest.fail("the question was encoded again"))
+        assert answer(library, model, Question.of("milk, eggs, bread")).off_topic
     assert not notes("a sad waltz")
     monkeypatch.setitem(model.__dict__, "_topic", replace(topic, least=2.0))
     assert notes("milk") and not notes(f"milk {title}") and not notes(music / FILES[0])

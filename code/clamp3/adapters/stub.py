@@ -14,6 +14,8 @@ import hashlib
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
 from clamp3.embedding.clamp3 import Clamp3
 from clamp3.embedding.encoder import Dtype, Encoder
 from clamp3.jobs.identity import Identity
@@ -83,7 +85,7 @@ class StubClamp3(Clamp3):
         """Return why inputs of a modality cannot be encoded, None if they can."""
         return None if modality in self.config.towers else f"there is no {modality} tower in the stub."
 
-    def is_off_topic(self, text: str) -> bool:
+    def is_off_topic(self, vector: NDArray[Any]) -> bool:
         """Return False."""
         return False
 

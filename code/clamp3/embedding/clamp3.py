@@ -42,7 +42,7 @@ from clamp3.errors import ConfigError, DataError, WeightsError
 from clamp3.jobs.identity import Identity
 from clamp3.jobs.progress import progress as bar
 from clamp3.modalities.symbolic import AS_LEARNED, Reading
-from clamp3.sources import Item, is_item, sentence
+from clamp3.sources import Item, is_item
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -217,9 +217,9 @@ class Clamp3(Encoder):
         tokenizer: TowerTokenizer | None = self.front_end("text")
         return tokenizer.loaded.unknown_words(text) if tokenizer is not None and tokenizer.is_small else []
 
-    def is_off_topic(self, text: str) -> bool:
-        """Return whether a text is about something else than music; False if the model cannot tell."""
-        return self._topic is not None and self._topic.excludes(self.encode([sentence(text)]).vectors[0])
+    def is_off_topic(self, vector: NDArray[Any]) -> bool:
+        """Return whether the text with a vector is about something else than music; False if the model cannot tell."""
+        return self._topic is not None and self._topic.excludes(vector)
 
     @cached_property
     def _topic(self) -> Topic | None:

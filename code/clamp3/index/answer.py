@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from clamp3.errors import printable
-from clamp3.index.question import Question
+from clamp3.index.question import Asked, Question
 from clamp3.index.ranking import Hit
 from clamp3.index.words import words_of
 
@@ -77,18 +77,20 @@ class Answer:
         return notes
 
 
-def understood(question: Question, model: Clamp3, hits: Sequence[Hit]) -> dict[str, Any]:
+def understood(question: Question, asked: Asked, model: Clamp3, hits: Sequence[Hit]) -> dict[str, Any]:
     """Return ``unknown_words`` and ``off_topic`` of an `Answer`; what a hit has in its title or name is on topic.
 
     Parameters
     ----------
     question : Question
+    asked : Asked
+        The same, resolved.
     model : Clamp3
     hits : sequence of Hit
     """
     unknown = model.unknown_words(question.all_words)
-    words = words_of(question.text) if question.axis is None and len(question.parts) == 1 else []
-    off_topic = bool(words) and model.is_off_topic(question.text)
+    words = words_of(question.only_text)
+    off_topic = bool(words) and model.is_off_topic(asked.vector)
     if off_topic:
         named = {word for hit in hits for word in words_of(f"{hit.title} {hit.name}")}
         telling = [word for word in words if len(word) >= (2 if word.isdigit() else LONG) or not word.isascii()]

@@ -60,9 +60,10 @@ def answer(library: Library, model: Clamp3, question: Question) -> Answer:
         If the question cannot be encoded.
     """
     library.check_model(model)
-    hits = best_hits(library, resolve(question, model, library), question)
+    asked = resolve(question, model, library)
+    hits = best_hits(library, asked, question)
     n_passages = library.passages.count() if question.passages else 0
-    said = understood(question, model, hits)
+    said = understood(question, asked, model, hits)
     return Answer(hits, n_references=library.pieces.count(), n_passages=n_passages, **said)
 
 
@@ -87,7 +88,7 @@ def best_hits(library: Library, asked: Asked, question: Question) -> list[Hit]:
     table, n = (library.passages, _PASSAGES_PER_HIT) if question.passages else (library.pieces, _MORE)
     n = max(n * wanted, CANDIDATES if named else 1)
     while True:
-        rows = table.nearest(asked.vector if asked.ranking is None else asked.ranking, n, condition)
+        rows = table.nearest(asked.order, n, condition)
         ranked = _in_order(asked, rows)
         if named:
             ranked = _fused(text, asked, ranked, named)
@@ -151,11 +152,11 @@ def _in_order(asked: Asked, rows: Sequence[Row]) -> list[tuple[Row, float]]:
         return []
     names = [f"{row['name']}\0{row.get('first_item', 0):09}\0{row['id']}" for row in rows]
     vectors = np.stack([row[VECTOR] for row in rows])
-    ranked = rank(asked.vector if asked.ranking is None else asked.ranking, vectors, len(rows), names)
-    if asked.ranking is not None:
-        cosines = cosine(asked.vector, vectors)
-        ranked = [(number, float(cosines[number])) for number, _ in ranked]
-    return [(rows[number], score) for number, score in ranked]
+    ranked = rank(asked.order, vectors, len(rows), names)
+    if asked.ranking is None:
+        return [(rows[number], score) for number, score in ranked]
+    cosines = cosine(asked.vector, vectors)
+    return [(rows[number], float(cosines[number])) for number, _ in ranked]
 
 
 def _fused(

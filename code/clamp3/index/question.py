@@ -214,6 +214,11 @@ class Question:
         return " ".join(source.read().decode("utf-8", "replace") for source in sources if source is not None)
 
     @property
+    def only_text(self) -> str:
+        """The words, if one sentence is all that was said, else ""."""
+        return self.text if len(self.parts) == 1 and self.axis is None else ""
+
+    @property
     def all_words(self) -> str:
         """Every word that was said, those of what results should be unlike and of the axis too."""
         texts = [part.text for part in self.parts if part.text is not None]
@@ -224,7 +229,7 @@ class Question:
 class Asked:
     """A question as a vector, shape (D,), and what it was made of: files, and ids and contents of pieces.
 
-    Where ``ranking`` is given, it orders the pieces, and cosines are still those to the vector.
+    Where ``ranking`` is given, the pieces are ordered by it, and cosines are still those to the vector.
     """
 
     vector: np.ndarray
@@ -232,6 +237,11 @@ class Asked:
     pieces: frozenset[str] = field(default_factory=frozenset)
     contents: frozenset[str] = field(default_factory=frozenset)
     ranking: np.ndarray | None = None
+
+    @property
+    def order(self) -> np.ndarray:
+        """The vector whose cosines order the pieces."""
+        return self.vector if self.ranking is None else self.ranking
 
     def is_part(self, location: str) -> bool:
         """Return whether what lies somewhere (as `clamp3.sources.Source.location`) was part of the question."""
@@ -370,9 +380,8 @@ def resolve(question: Question, model: Clamp3, library: Library | None = None) -
         if np.linalg.norm(total) < _LEAST:
             raise ConfigError("the parts of the question cancel each other; nothing is left to look for.")
     contents = frozenset(row["content"] for row in rows.values())
-    in_words = question.words and question.text and not question.passages
-    alone = len(question.parts) == 1 and question.axis is None
-    ranking = without_common(np.asarray(total), model) if in_words and alone else None
+    in_words = question.words and question.only_text and not question.passages
+    ranking = without_common(np.asarray(total), model) if in_words else None
     return Asked(np.asarray(total), tuple(sources), frozenset(wanted), contents, ranking)
 
 

@@ -112,7 +112,7 @@ def ask(
         n_cached,
         n_passages,
         found.remarks + own,
-        **understood(question, clamp3, hits),
+        **understood(question, asked, clamp3, hits),
     )
 
 

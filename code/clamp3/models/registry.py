@@ -274,9 +274,9 @@ def hub_file(repo: str, file: str, *, download: bool = True) -> Path:
 
 def _check_download(metadata: object, path: Path) -> None:
     """Remove a downloaded file that has not the size or, for large files, the SHA-256 that the hub states."""
-    size, etag = getattr(metadata, "size", None), str(getattr(metadata, "etag", "") or "")
     from clamp3.sources import digest_of
 
+    size, etag = getattr(metadata, "size", None), str(getattr(metadata, "etag", "") or "")
     wrong = size is not None and path.stat().st_size != size
     if not wrong and re.fullmatch(r"[0-9a-f]{64}", etag):
         with path.open("rb") as file:

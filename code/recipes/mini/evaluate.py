@@ -107,6 +107,20 @@ def retrieval(queries: Any, references: Any) -> dict[str, float]:
     return {name: round(value, 4) for name, value in found.items()}
 
 
+def precision_at(top: int, scores: Any, relevant: Any) -> float:
+    """Return the share of relevant pieces among the first; of equal scores the irrelevant one comes first.
+
+    Parameters
+    ----------
+    top : int
+        How many are the first.
+    scores, relevant : arrays of float and bool, shape (N,)
+    """
+    import numpy as np
+
+    return float(relevant[np.lexsort((relevant, -scores))[:top]].mean())
+
+
 def zero_shot(music: Any, prompts: Any, truth: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
     """Return accuracies of the nearest prompt.
 

@@ -234,14 +234,12 @@ def transposed_mtf(mtf: str, fifths: int) -> str:
 
 def write_tune(job: tuple[str, str, str], *, data_dir: str, out: str, soundfont: str) -> str:
     """Write the files of one tune: (id, its ABC, its MTF); returns the id."""
-    import numpy as np
-
     from clamp3.formats.mel import log_mel
     from clamp3.formats.midi import KEYS
     from clamp3.formats.mtf import midi_to_mtf, mtf_to_midi
     from clamp3.jobs.atomic import write_bytes
     from recipes.mini.performances import read_midi_score
-    from recipes.mini.render import play
+    from recipes.mini.render import play, write_frames
     from recipes.mini.scores import Part, to_midi
 
     name, *paths = job
@@ -259,9 +257,7 @@ def write_tune(job: tuple[str, str, str], *, data_dir: str, out: str, soundfont:
         write_bytes(Path(out, f"{name}.{suffix}"), text.encode(), durable=False)
     sound = Path(out, f"{name}.hum.npy")
     if not sound.exists():
-        stream = io.BytesIO()
-        np.save(stream, log_mel(play(sung(notes, tempo, rng), Path(soundfont))).astype(np.float16))
-        write_bytes(sound, stream.getvalue(), durable=False)
+        write_frames(sound, log_mel(play(sung(notes, tempo, rng), Path(soundfont))))
     return name
 
 

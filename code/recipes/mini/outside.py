@@ -106,15 +106,14 @@ def precisions(queries: Any, music: Any, concepts: Sequence[Sequence[str]], want
     import numpy as np
 
     from clamp3.index.ranking import unit_rows
+    from recipes.mini.evaluate import precision_at
 
     scores = unit_rows(queries) @ unit_rows(music).T
     found = np.full((len(wanted), 2), np.nan)
     for index, facts in enumerate(wanted):
         relevant = np.array([answers(piece, facts) for piece in concepts])
         if TOP <= relevant.sum() <= len(relevant) / 2:
-            # Of equal scores the irrelevant one comes first.
-            order = np.lexsort((relevant, -scores[index]))
-            found[index] = relevant[order[:TOP]].mean(), relevant.mean()
+            found[index] = precision_at(TOP, scores[index], relevant), relevant.mean()
     return found
 
 

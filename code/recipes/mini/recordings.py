@@ -20,8 +20,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
-import io
 import subprocess
 import sys
 import tempfile
@@ -105,12 +103,11 @@ def write_package(package: str, rows: list[dict[str, str]], folder: Path, packag
     DataError
         If there is no such package, or a track is not the one that was described.
     """
-    import numpy as np
-
     from clamp3.errors import DataError
     from clamp3.formats.audio import Sound
     from clamp3.formats.mel import LONGEST_SEC, log_mel
-    from clamp3.jobs.atomic import write_bytes
+    from clamp3.sources import digest
+    from recipes.mini.render import write_frames
 
     with tempfile.TemporaryDirectory() as temporary:
         here = Path(temporary)
@@ -123,11 +120,9 @@ def write_package(package: str, rows: list[dict[str, str]], folder: Path, packag
         for row in rows:
             track = here / "files" / row["file"]
             data = track.read_bytes() if track.is_file() else b""
-            if hashlib.sha256(data).hexdigest() != row["sha256"]:
+            if digest(data) != row["sha256"]:
                 raise DataError(f"{found[-1].name}: {row['file']} is not the recording that recordings.tsv describes.")
-            stream = io.BytesIO()
-            np.save(stream, log_mel(Sound(data, track.name).blocks(LONGEST_SEC)).astype(np.float16))
-            write_bytes(features_of(row, folder), stream.getvalue(), durable=False)
+            write_frames(features_of(row, folder), log_mel(Sound(data, track.name).blocks(LONGEST_SEC)))
 
 
 def measure(encode: Any, folder: Path) -> dict[str, Any]:
@@ -148,7 +143,7 @@ def measure(encode: Any, folder: Path) -> dict[str, Any]:
 
     from clamp3.errors import DataError
     from clamp3.index.ranking import unit_rows
-    from recipes.mini.evaluate import retrieval
+    from recipes.mini.evaluate import precision_at, retrieval
 
     if encode.model.lacks("audio") is not None:
         return {}
@@ -162,8 +157,7 @@ def measure(encode: Any, folder: Path) -> dict[str, Any]:
     by_tag, shares = {}, []
     for tag, one in zip(QUESTIONS, scores, strict=True):
         relevant = np.array([tag in row["tags"].split() for row in rows])
-        order = np.lexsort((relevant, -one))  # of equal scores the irrelevant one comes first
-        by_tag[tag] = round(float(relevant[order[:TOP]].mean()), 4)
+        by_tag[tag] = round(precision_at(TOP, one, relevant), 4)
         shares.append(float(relevant.mean()))
     found["tag to recordings"] = {
         "queries": len(by_tag),

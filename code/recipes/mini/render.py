@@ -130,11 +130,8 @@ def play(midi: bytes, soundfont: Path) -> Any:
 
 def render(job: tuple[str, str, str], *, data_dir: str, soundfonts: list[str]) -> str:
     """Write the features of one piece: (id, its MTF, split) to the path of its ``.npy`` below ``data_dir``."""
-    import numpy as np
-
     from clamp3.formats.mel import log_mel
     from clamp3.formats.mtf import mtf_to_midi
-    from clamp3.jobs.atomic import write_bytes
 
     name, mtf, split = job
     relative = feature_path(mtf, split)
@@ -144,11 +141,28 @@ def render(job: tuple[str, str, str], *, data_dir: str, soundfonts: list[str]) -
         held_out = split == "heldout"
         font = soundfonts[0 if held_out else draw(f"{name}/font", len(soundfonts))]
         sound = play(arrange(midi, name, held_out=held_out), Path(font))
-        stream = io.BytesIO()
-        np.save(stream, log_mel(sound).astype(np.float16))
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, stream.getvalue(), durable=False)
+        write_frames(path, log_mel(sound))
     return relative
+
+
+def write_frames(path: Path, frames: Any) -> None:
+    """Write log-mel features in 16 bits, as training and evaluation read them.
+
+    Parameters
+    ----------
+    path : Path
+        In a folder that exists.
+    frames : array
+        As `clamp3.formats.mel.log_mel` returns it.
+    """
+    import numpy as np
+
+    from clamp3.jobs.atomic import write_bytes
+
+    stream = io.BytesIO()
+    np.save(stream, frames.astype(np.float16))
+    write_bytes(path, stream.getvalue(), durable=False)
 
 
 def feature_path(mtf: str, split: str) -> str:

@@ -143,6 +143,7 @@ def export(work: Path) -> None:
     import torch
 
     from clamp3.models.weights import describe, load_model, save_safetensors
+    from recipes.mini.topic import write_topic
 
     last = "pairs" if (work / "pairs").exists() else "restart"
     best = work / last / "best.safetensors"
@@ -153,6 +154,7 @@ def export(work: Path) -> None:
     save_safetensors(loaded.model, loaded.config, out / "mini.safetensors", dtype=torch.float16, info=info)
     shutil.copyfile(work / "text/tokenizer.json", out / "tokenizer.json")
     require_small(out / "mini.safetensors")
+    write_topic(out / "mini.safetensors")
 
 
 def require_small(path: Path) -> None:
@@ -168,20 +170,17 @@ def install(work: Path) -> None:
     """Copy the result and its numbers to where the package reads them, and a list of held-out pieces to the recipe."""
     import shutil
 
-    from recipes.mini.topic import write_topic
-
     target = CODE / "clamp3/models/mini"
     target.mkdir(parents=True, exist_ok=True)
     for name in ("mini.safetensors", "tokenizer.json"):
         shutil.copyfile(work / "export" / name, target / name)
-    write_topic(target / "mini.safetensors")
-    for path, folder in (
-        (work / "evaluation.json", target),
-        (work / "outside.json", target),
-        (work / "data/heldout.txt", CODE / "recipes/mini"),
-    ):
+    for path in (work / "export/topic.json", work / "evaluation.json", work / "outside.json"):
         if path.is_file():
-            shutil.copyfile(path, folder / path.name)
+            shutil.copyfile(path, target / path.name)
+        else:  # what is there is of other weights
+            (target / path.name).unlink(missing_ok=True)
+    if (work / "data/heldout.txt").is_file():
+        shutil.copyfile(work / "data/heldout.txt", CODE / "recipes/mini/heldout.txt")
 
 
 def steps(args: argparse.Namespace) -> list[Step]:

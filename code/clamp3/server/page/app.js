@@ -196,7 +196,6 @@ async function wait(problem) {
   else await run();
 }
 
-/** Show the question in the controls. */
 /** Show the question in the controls; what somebody is typing, if it is given, stays. */
 function show(typed = "") {
   const { question } = app;
